@@ -1,0 +1,21 @@
+"""sinkorigin: measure attention sinks and their cause on any Hugging Face causal language model.
+
+Public names are imported on first use, because torch and transformers take seconds to import and the statistics and
+figures need neither.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {}
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'sinkorigin' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_HOME])

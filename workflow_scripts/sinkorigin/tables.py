@@ -1,0 +1,161 @@
+"""The Parquet contracts: one writer, atomic and streaming, and the directories that hold several files.
+
+Every table is zstd-compressed with byte-stream-split floats, carries the meaning of each column in its schema, and
+appears under its final name only when it is complete.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sinkorigin.errors import SinkoriginError
+
+MANIFEST = "manifest.json"
+
+
+def schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
+    """An Arrow schema whose fields carry their description: ``schema(layer=(pa.int32(), "layer, counted from 0"))``."""
+    return pa.schema([pa.field(name, type_, metadata={"description": text}) for name, (type_, text) in columns.items()])
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _float_leaves(schema_: pa.Schema) -> list[str]:
+    """Parquet column paths of the floating-point leaves, for byte-stream-split."""
+    leaves = []
+    for field in schema_:
+        nested = isinstance(field.type, pa.FixedSizeListType | pa.ListType)
+        leaf = field.type.value_type if nested else field.type
+        if pa.types.is_floating(leaf):
+            leaves.append(f"{field.name}.list.element" if nested else field.name)
+    return leaves
+
+
+@contextmanager
+def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A streaming Parquet writer whose file takes its final name only when the block ends without an exception.
+
+    Use ``writer.write_table`` or ``writer.write_batch`` inside the block; each call becomes one row group.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    floats = _float_leaves(schema_)
+    texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
+    try:
+        with pq.ParquetWriter(
+            partial,
+            schema_,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=texts,
+            use_byte_stream_split=floats,
+        ) as writer:
+            yield writer
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        if not isinstance(error, FileNotFoundError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
+            raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+        raise
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, schema_: pa.Schema) -> None:
+    """Write one in-memory table (a mapping of column name to array, or an Arrow table) atomically.
+
+    Raises:
+        ValueError: a column is missing, unknown, or of a type that cannot be cast without loss.
+    """
+    if isinstance(columns, pa.Table):
+        table = columns
+    else:
+        table = pa.table(dict(columns))
+    if set(table.column_names) != set(schema_.names):
+        raise ValueError(f"{path}: columns {sorted(table.column_names)} do not match {sorted(schema_.names)}")
+    table = table.select(schema_.names).cast(schema_)
+    with table_writer(path, schema_) as writer:
+        writer.write_table(table)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_directory(path: str | Path) -> Iterator[Path]:
+    """A directory that appears under its final name whole, with a manifest of its files, or not at all.
+
+    Yields a temporary sibling to write into. When the block ends, ``manifest.json`` (each file's size and sha256) is
+    written last and the directory takes its name, replacing an older one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
+    partial.mkdir()
+    try:
+        yield partial
+        files = {
+            file.relative_to(partial).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+            for file in sorted(partial.rglob("*"))
+            if file.is_file()
+        }
+        (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in {28, 122}:
+            raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+        raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def checked_directory(path: str | Path) -> Path:
+    """``path``, after checking that every file of its manifest is there with its size.
+
+    Raises:
+        SinkoriginError: the manifest or one of its files is missing, or has another size.
+    """
+    path = Path(path)
+    try:
+        files = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise SinkoriginError(
+            f"{path / MANIFEST} is missing or unreadable; delete the directory and run the same command again"
+        ) from error
+    for name, facts in files.items():
+        file = path / name
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
+            raise SinkoriginError(
+                f"{file} is missing or does not have the {facts['bytes']} bytes of its manifest; "
+                f"delete {path} and run the same command again"
+            )
+    return path
+
+
+def read_table(path: str | Path) -> pa.Table:
+    """Read a whole table that this module wrote.
+
+    Raises:
+        SinkoriginError: the file is missing, truncated or not Parquet.
+    """
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
