@@ -8,7 +8,16 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_HOME = {}
+_HOME = {
+    "SinkoriginError": "sinkorigin.errors",
+    "load_model": "sinkorigin.models",
+    "read_architecture": "sinkorigin.architecture",
+    "watch_sites": "sinkorigin.capture",
+    "intervene": "sinkorigin.interventions",
+    "Mask": "sinkorigin.interventions",
+    "VarianceAmplification": "sinkorigin.interventions",
+    "NormControl": "sinkorigin.interventions",
+}
 
 
 def __getattr__(name: str):

@@ -4,6 +4,7 @@ Every table is zstd-compressed with byte-stream-split floats, carries the meanin
 appears under its final name only when it is complete.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -40,6 +41,11 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
     return leaves
 
 
+def _raise_if_full(path: Path, error: BaseException) -> None:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+
+
 @contextmanager
 def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """A streaming Parquet writer whose file takes its final name only when the block ends without an exception.
@@ -65,7 +71,9 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
     except OSError as error:
         partial.unlink(missing_ok=True)
         if not isinstance(error, FileNotFoundError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
-            raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise SinkoriginError(
+                f"{path}: the disk is full; free some space and run the same command again"
+            ) from error
         raise
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -78,15 +86,20 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, sche
     Raises:
         ValueError: a column is missing, unknown, or of a type that cannot be cast without loss.
     """
-    if isinstance(columns, pa.Table):
-        table = columns
-    else:
-        table = pa.table(dict(columns))
+    table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     if set(table.column_names) != set(schema_.names):
         raise ValueError(f"{path}: columns {sorted(table.column_names)} do not match {sorted(schema_.names)}")
     table = table.select(schema_.names).cast(schema_)
     with table_writer(path, schema_) as writer:
         writer.write_table(table)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file that takes its final name only when it is complete."""
+    path = Path(path)
+    partial = _partial(path)
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def _sha256(path: Path) -> str:
@@ -119,7 +132,9 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if error.errno in {28, 122}:
-            raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise SinkoriginError(
+                f"{path}: the disk is full; free some space and run the same command again"
+            ) from error
         raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,38 @@
+# make reproduce    the default study: environment, then snakemake --cores all
+# make test         the tests
+# make report       results in one HTML page, after make reproduce
+# make lint         format and lint checks
+PYTHON ?= python3
+BIN := .venv/bin
+SNAKEMAKE_ARGS ?=
+
+.PHONY: reproduce test report lint readme clean
+
+reproduce: .venv/installed
+	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
+
+test: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+report: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --report report.html
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+# The figure and the claims table of the README, from the results of this study.
+readme: .venv/installed
+	$(BIN)/python docs/update_readme.py
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake

@@ -1,0 +1,23 @@
+# sinkorigin: the structural origin of attention sinks, reproduced on any Hugging Face causal language model
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/models.smk"
+include: "rules/prompts.smk"
+include: "rules/activations.smk"
+include: "rules/statistics.smk"
+include: "rules/interventions.smk"
+include: "rules/pretraining.smk"
+include: "rules/figures.smk"
+include: "rules/claims.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        figure_files(),
+        f"{STUDY}/claims.parquet",
+        f"{STUDY}/claims.html",

@@ -1,0 +1,37 @@
+# Activations: one pass of every model over each of its prompt sets.
+
+
+rule extract_activations:
+    input:
+        model=model_of,
+        prompts=rules.tokenize_prompts.output[0],
+    output:
+        sites=expand(
+            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
+            site=SITES,
+            allow_missing=True,
+        ),
+        magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/magnitudes.parquet",
+        scores=f"{STUDY}/attention/{{model}}/{{prompts}}/scores.parquet",
+    log:
+        f"{STUDY}/logs/extract_activations/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/extract_activations/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=model_memory,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+        gpu=GPUS,
+        device=DEVICE,
+    params:
+        sites=[kept.model_dump() for kept in STUDY_CONFIG.activations.sites],
+        batch=STUDY_CONFIG.activations.batch,
+        dtype=STUDY_CONFIG.dtype,
+        trust_remote_code=trusts_remote_code,
+        code=code("extract_activations.py"),
+    message:
+        "Extracting the activations of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/extract_activations.py"

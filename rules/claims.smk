@@ -1,0 +1,82 @@
+# Claims: every claim of the paper that the study tests, as a predicate over the tables.
+
+
+def judged_models():
+    """Name and role of every model, and what a trained one is."""
+    fetched = [
+        {"name": m.name, "role": "random" if m.kind == "random" else "pretrained"} for m in MODELS.values()
+    ]
+    return fetched + [
+        {
+            "name": name,
+            "role": "trained",
+            "run": run.name,
+            "variant": run.variant,
+            "seed": seed,
+            "reading": reading_of(run),
+        }
+        for name, (run, seed) in TRAINED.items()
+    ]
+
+
+def reading_of(run):
+    """Which form of head-wise RMSNorm a run has."""
+    norm = run.headwise_norm
+    return (
+        f"scale {norm.scale}, {'with' if norm.bias else 'without'} offset"
+        if run.variant != "softmax"
+        else None
+    )
+
+
+rule judge_claims:
+    input:
+        tables=[
+            table
+            for name in (
+                "variance",
+                "variance_trend",
+                "norm_ratio",
+                "norm_surge",
+                "disparity_by_layer",
+                "sink_mass",
+                "sink_rate",
+                "sink_onset",
+            )
+            for table in per_model(name)
+        ],
+        interventions=(
+            per_model("interventions", [pair for pair in STUDIED if EDITED[pair]])
+            if any(EDITED.values())
+            else []
+        ),
+        pretraining=rules.summarize_pretraining.output[0] if RUNS else [],
+        provenance=provenance_of([*MODELS, *TRAINED]),  # in the order of params.models
+    output:
+        table=f"{STUDY}/claims.parquet",
+        page=report(
+            f"{STUDY}/claims.html",
+            caption="../captions/claims.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
+    log:
+        f"{STUDY}/logs/judge_claims.log",
+    benchmark:
+        f"{STUDY}/benchmarks/judge_claims.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        models=judged_models(),
+        prompts=list(PROMPTS),
+        interventions=[edit.model_dump() for edit in INTERVENTIONS.values()],
+        code=code("judge_claims.py"),
+    message:
+        "Judging the claims"
+    script:
+        "../workflow_scripts/judge_claims.py"

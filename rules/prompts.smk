@@ -1,0 +1,57 @@
+# The corpus and the prompts.
+
+
+def corpus_for_text(wildcards):
+    """The corpus, for prompts of natural text only."""
+    return (
+        {"corpus": rules.fetch_corpus.output[0]} if PROMPTS[wildcards.prompts].kind == "natural_text" else {}
+    )
+
+
+rule fetch_corpus:
+    output:
+        f"{STUDY}/corpus/documents.parquet",
+    log:
+        f"{STUDY}/logs/fetch_corpus.log",
+    benchmark:
+        f"{STUDY}/benchmarks/fetch_corpus.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=30,
+        gpu=0,
+    params:
+        corpus=STUDY_CONFIG.corpus.model_dump(),
+        code=code("fetch_corpus.py"),
+    message:
+        "Fetching the corpus"
+    script:
+        "../workflow_scripts/fetch_corpus.py"
+
+
+rule tokenize_prompts:
+    input:
+        unpack(corpus_for_text),
+        model=model_of,
+    output:
+        f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
+    log:
+        f"{STUDY}/logs/tokenize_prompts/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/tokenize_prompts/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=30,
+        gpu=0,
+    params:
+        prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
+        code=code("tokenize_prompts.py"),
+    message:
+        "Making the {wildcards.prompts} prompts of {wildcards.model}"
+    script:
+        "../workflow_scripts/tokenize_prompts.py"

@@ -1,0 +1,186 @@
+"""A copy of the project with a tiny study: a random-weight model made here and a page of text, run once for all tests."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+TINY = {
+    "study": "tiny",
+    "models": [
+        {"name": "tiny", "source": "path:tiny_model"},
+        {"name": "tiny-random", "source": "random:tiny", "seed": 0},
+    ],
+    "corpus": {"source": "path:text", "members": ["*.txt"], "sha256": None, "validation_share": 0.4, "seed": 0},
+    "prompts": [
+        {"name": "random_tokens", "kind": "random_tokens", "sequences": 8, "length": 16, "seed": 0},
+        {"name": "natural_text", "kind": "natural_text", "sequences": 8, "length": 16, "seed": 0},
+    ],
+    "activations": {
+        "batch": 4,
+        "sites": [
+            {"site": "value_aggregation"},
+            {"site": "residual", "sequences": 2},
+            {"site": "attention_input", "sequences": 2, "positions": [0, 5]},
+        ],
+    },
+    "statistics": {"replicates": 40},
+    "interventions": [
+        {"name": "mask", "kind": "mask", "models": ["tiny"], "prompts": ["random_tokens"], "layers": [0, 1], "position": 5},
+        {
+            "name": "variance_amplification", "kind": "variance_amplification", "models": ["tiny"],
+            "prompts": ["random_tokens"], "layers": [0, 1], "position": 5, "strengths": [4],
+        },
+        {
+            "name": "norm_control", "kind": "norm_control", "models": ["tiny"], "prompts": ["random_tokens"],
+            "layers": [0, 1], "position": 5, "strengths": [4],
+        },
+    ],
+    "pretraining": {
+        "vocabulary": 300,
+        "prompts": ["natural_text"],
+        "runs": [
+            {
+                "name": variant, "variant": variant, "seeds": [0], "layers": 2, "width": 32, "heads": 2, "kv_heads": 2,
+                "ffn_width": 64, "length": 16, "batch": 4, "steps": 20, "warmup": 2, "learning_rate": 0.004,
+                "evaluate_every": 10, "checkpoint_every": 10,
+            }
+            for variant in ("softmax", "headwise_rmsnorm")
+        ],
+    },
+}  # fmt: skip
+
+
+@dataclass
+class Project:
+    """A checkout in ``folder`` and the tiny study's config in it."""
+
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / "tiny"
+
+    def write_config(self, config=None) -> None:
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY if config is None else config, sort_keys=False))
+
+    def command(self, *arguments) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "4", *map(str, arguments)]
+
+    def environment(self) -> dict:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "COLUMNS": "400", "NO_COLOR": "1"}
+
+    def run(self, *arguments, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True
+        )
+        if check and done.returncode:
+            raise AssertionError(f"snakemake {arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def pending(self, *arguments) -> set[str]:
+        """Rules, with their wildcards, of the jobs that would run: the real DAG, not run."""
+        done = self.run("--dry-run", "--quiet", "host", *arguments)
+        return jobs_of(done.stdout + done.stderr)
+
+    def copy(self, folder: Path) -> "Project":
+        """An independent copy, with results and Snakemake's records, times included."""
+        subprocess.run(["cp", "-a", self.folder, folder], check=True)
+        return Project(folder)
+
+
+def jobs_of(text: str) -> set[str]:
+    """``rule`` or ``rule wildcard=value, ...`` of each job that a dry run lists."""
+    jobs, rule = set(), None
+    for line in text.splitlines():
+        if found := re.match(r"\s*(?:local)?rule (\w+):", line):
+            rule = found[1]
+            jobs.add(rule)
+        elif rule and (found := re.match(r"\s+wildcards: (.*)", line)):
+            jobs.discard(rule)
+            jobs.add(f"{rule} {found[1].strip()}")
+    return jobs - {"all"}
+
+
+def checkout(folder: Path) -> Project:
+    """The project's files, without results, in ``folder``."""
+    leave_out = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=leave_out)
+    return Project(folder)
+
+
+def write_text(folder: Path) -> None:
+    """Five documents of made-up speech, with paragraphs."""
+    words = [
+        "the",
+        "king",
+        "of",
+        "night",
+        "shall",
+        "speak",
+        "and",
+        "love",
+        "no",
+        "more",
+        "than",
+        "day",
+        "to",
+        "thee",
+        "my",
+        "lord",
+        "if",
+        "thou",
+        "art",
+        "here",
+        "or",
+        "gone",
+    ]
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(5):
+        paragraphs = [" ".join(rng.choice(words, size=rng.integers(30, 60))) for _ in range(24)]
+        (folder / f"play_{number}.txt").write_text("\n\n".join(paragraphs) + "\n")
+
+
+def write_model(folder: Path, text: Path) -> None:
+    """A tiny Llama with grouped queries and its own tokenizer."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train([str(path) for path in sorted(text.glob("*.txt"))], trainer)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
+    fast.save_pretrained(folder)
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, initializer_range=0.3,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Path of every table under ``folder`` → its sha256."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }

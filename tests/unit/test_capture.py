@@ -1,0 +1,157 @@
+"""What is streamed to Parquet is what the model computed, in bounded memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import transformers
+
+from sinkorigin.architecture import read_architecture
+from sinkorigin.capture import Kept, attention_scores, extract, watch_sites
+from sinkorigin.errors import SinkoriginError
+
+SITES = {
+    "residual": Kept(),
+    "attention_input": Kept(sequences=3, positions=(0, 4)),
+    "value_aggregation": Kept(),
+    "query": Kept(),
+    "key": Kept(),
+    "attention": Kept(),
+}
+
+
+def full(architecture, token_ids, sites):
+    seen = {}
+    with watch_sites(
+        architecture, sites, lambda layer, site, values: seen.__setitem__((site, layer), values.numpy().copy())
+    ):
+        architecture.forward(torch.from_numpy(token_ids))
+    return seen
+
+
+def test_tables_hold_the_activations_whatever_the_batch(llama, token_ids, tmp_path):
+    architecture = read_architecture(llama)
+    seen = full(architecture, token_ids, list(SITES))
+    extract(
+        architecture, token_ids, model="m", sites=SITES, batch=4, activations=tmp_path / "a", scores=tmp_path / "s.parquet"
+    )  # fmt: skip
+    for (site, layer), values in seen.items():
+        table = pl.read_parquet(tmp_path / "a" / site / f"layer={layer}" / "part-0.parquet", hive_partitioning=False)
+        kept = SITES[site]
+        positions = list(range(12)) if kept.positions is None else list(kept.positions)
+        expected = values[: kept.sequences, positions]
+        assert table["sequence"].to_list() == [n for n in range(len(expected)) for _ in positions]
+        assert table["position"].to_list() == positions * len(expected)
+        np.testing.assert_allclose(
+            table["activation"].to_numpy().reshape(expected.shape), expected, rtol=1e-5, atol=1e-6
+        )
+        rows = pl.read_parquet(tmp_path / "a" / "magnitudes.parquet").filter(
+            (pl.col("site") == site) & (pl.col("layer") == layer)
+        )
+        flat = values.reshape(-1, values.shape[-1])
+        np.testing.assert_allclose(rows["norm"], np.linalg.norm(flat, axis=-1), rtol=1e-5)
+        np.testing.assert_allclose(rows["mean_abs"], np.abs(flat).mean(-1), rtol=1e-5)
+        np.testing.assert_allclose(rows["max_abs"], np.abs(flat).max(-1), rtol=1e-5)
+        assert rows["max_dim"].to_list() == np.abs(flat).argmax(-1).tolist()
+    assert {layer for site, layer in seen if site == "residual"} == {-1, 0, 1, 2}
+
+
+def test_layers_are_read_apart_as_a_hive(llama, token_ids, tmp_path):
+    extract(
+        read_architecture(llama), token_ids, model="m", sites={"residual": Kept()}, batch=6,
+        activations=tmp_path / "a", scores=tmp_path / "s.parquet",
+    )  # fmt: skip
+    table = pl.scan_parquet(tmp_path / "a" / "residual" / "**" / "*.parquet", hive_partitioning=True).collect()
+    assert table.group_by("layer").len().sort("layer").rows() == [(layer, 72) for layer in (-1, 0, 1, 2)]
+
+
+def test_scores_of_a_hand_made_attention_matrix():
+    weights = torch.tensor([[1.0, 0, 0], [0.6, 0.4, 0], [0.5, 0.2, 0.3]]).expand(1, 1, 3, 3)
+    score, excluding_self = attention_scores(weights)
+    torch.testing.assert_close(score[0, 0], torch.tensor([2.1 / 3, 0.3, 0.3]))
+    torch.testing.assert_close(excluding_self[0, 0, :2], torch.tensor([0.55, 0.2]))
+    assert excluding_self[0, 0, 2].isnan()
+
+
+def averaging_model(width: int = 8, vocabulary: int = 64):
+    """Two layers whose heads attend uniformly to vectors that are the token's own ±1 embedding, and change nothing."""
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=32, rms_norm_eps=0.0,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(torch.randint(2, (vocabulary, width)) * 2.0 - 1)
+        for block in model.model.layers:
+            for zero in (block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.o_proj, block.mlp.down_proj):
+                zero.weight.zero_()
+            block.self_attn.v_proj.weight.copy_(torch.eye(width))
+    return model
+
+
+def test_variance_of_averaged_values_falls_as_one_over_the_number_of_keys(tmp_path):
+    from sinkorigin.statistics.variance import variance_tables
+
+    model = averaging_model()
+    token_ids = np.random.default_rng(0).integers(0, 64, size=(4000, 8))
+    extract(
+        read_architecture(model), token_ids, model="m", sites={"value_aggregation": Kept()}, batch=500,
+        activations=tmp_path / "a", scores=tmp_path / "s.parquet",
+    )  # fmt: skip
+    variance, trend = variance_tables(
+        tmp_path / "a" / "value_aggregation", model="m", prompts="p", site="value_aggregation", replicates=20, seed=0
+    )
+    table = pl.from_arrow(variance)
+    of_one_token = model.model.embed_tokens.weight.detach().numpy().var(axis=0).mean()  # uniform over the vocabulary
+    for layer in (0, 1):
+        rows = table.filter(pl.col("layer") == layer).sort("position")
+        expected = of_one_token / np.arange(1, 9)
+        np.testing.assert_allclose(rows["variance"], expected, rtol=0.05)
+    ratio = pl.from_arrow(trend).filter(pl.col("layer") == 0)["ratio"][0]
+    np.testing.assert_allclose(ratio, 1 / np.mean(1 / np.arange(2, 9)), rtol=0.05)
+
+
+def test_non_finite_activations_end_with_a_sentence_and_no_table(token_ids, tmp_path):
+    model = averaging_model(vocabulary=96)
+    architecture = read_architecture(model)  # the probe needs finite numbers
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight.fill_(torch.inf)
+    with pytest.raises(SinkoriginError, match="model m: residual of layer 1 is not finite; use"):
+        extract(
+            architecture, token_ids, model="m", sites={"residual": Kept()}, batch=6, activations=tmp_path / "a", scores=tmp_path / "s.parquet",
+        )  # fmt: skip
+    assert not (tmp_path / "a" / "residual").exists()
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+_PEAK = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, torch, transformers
+from sinkorigin.architecture import read_architecture
+from sinkorigin.capture import Kept, extract
+torch.set_num_threads(1)
+config = transformers.LlamaConfig(vocab_size=512, hidden_size=256, intermediate_size=256, num_hidden_layers=4,
+                                  num_attention_heads=4, num_key_value_heads=4)
+model = transformers.LlamaForCausalLM(config).eval()
+ids = np.random.default_rng(0).integers(0, 512, size=(int(sys.argv[2]), 64))
+extract(read_architecture(model), ids, model="m", sites={"residual": Kept(), "value_aggregation": Kept()}, batch=16,
+        activations=sys.argv[3] + "/a", scores=sys.argv[3] + "/s.parquet")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_four_times_the_sequences_take_no_more_memory(tmp_path):
+    library = Path(__file__).parents[2] / "workflow_scripts"
+
+    def peak(sequences):
+        command = [sys.executable, "-c", _PEAK, library, str(sequences), tmp_path / str(sequences)]
+        return int(subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout)
+
+    few, many = peak(128), peak(512)
+    assert many < 1.1 * few, (few, many)

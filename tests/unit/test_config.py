@@ -1,0 +1,117 @@
+"""A wrong config ends with one sentence that names file, key, value and remedy."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sinkorigin.config import Config, json_schema, read_config
+from sinkorigin.errors import SinkoriginError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value):
+    raw = copy.deepcopy(DEFAULT)
+    *parents, last = path.split(".")
+    here = raw
+    for part in parents:
+        here = here[int(part) if part.isdigit() else part]
+    here[last] = value
+    return raw
+
+
+def test_the_default_study_is_valid():
+    config = read_config(DEFAULT)
+    assert list(config.trained) == [
+        "softmax-seed0",
+        "softmax-seed1",
+        "headwise_rmsnorm-seed0",
+        "headwise_rmsnorm-seed1",
+    ]
+
+
+def test_the_schema_in_the_repository_is_the_one_of_the_models():
+    assert (ROOT / "schemas" / "config.schema.json").read_text() == json_schema()
+
+
+def test_every_field_has_a_description():
+    def check(schema):
+        for name, model in {"Config": schema, **schema["$defs"]}.items():
+            for field, facts in model.get("properties", {}).items():
+                # pydantic leaves out a description that equals the one of the model it refers to
+                referred = schema["$defs"].get(facts.get("$ref", "").rpartition("/")[2], {})
+                assert facts.get("description") or referred.get("description"), f"{name}.{field}"
+
+    check(Config.model_json_schema())
+
+
+def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described():
+    """A list entry's keys are described where the list's first entry shows them."""
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    top = [i for i, line in enumerate(lines) if line and line[0].isalpha()]
+    assert all(any(lines[j].lstrip().startswith("#") for j in range(i - 1, i + 3)) for i in top)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("studdy", "x", "config.yaml: studdy is not a key of the config; correct its spelling or delete it"),
+        ("interventions.1.strenghts", [1], "config.yaml: interventions.variance_amplification.strenghts is not a key"),
+        (
+            "activations.batch",
+            "16",
+            'config.yaml: activations.batch is "16": input should be a valid integer; change it',
+        ),
+        ("interventions.1.strengths", [2, 0], "strengths.1 is 0: input should be greater than 0; change it"),
+        ("interventions.1.strengths", [-1.5], "strengths.0 is -1.5: input should be greater than 0; change it"),
+        ("interventions.1.strengths", [2, 2.0], "strengths has 2.0 twice; keep one"),
+        (
+            "interventions.0.position",
+            63,
+            "interventions.mask.position: 63 needs a later query, but prompt set random_tokens",
+        ),
+        (
+            "interventions.0.layers",
+            [-1],
+            "interventions.mask.layers.0 is -1: input should be greater than or equal to 0",
+        ),
+        (
+            "interventions.0.models",
+            ["gpt5"],
+            "interventions.mask.models: gpt5 is no model of this study; known ones are",
+        ),
+        (
+            "interventions.0.prompts",
+            ["p"],
+            "interventions.mask.prompts: p is no prompt set; known ones are natural_text",
+        ),
+        ("activations.sites.1.site", "resid", "activations.sites.resid.site is \"resid\": input should be 'residual'"),
+        ("models.0.sha256", "abc", 'models.smollm2-135m.sha256 is "abc": string should match pattern'),
+        ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
+        ("models.0.source", "hub:a/b", "models.smollm2-135m: a hub: source needs a revision"),
+        ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
+        ("models.1.source", "random:x", "models.smollm2-135m-random.source: random:x names no fetched model"),
+        ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
+        ("prompts.0.sequences", 1, "prompts.random_tokens.sequences is 1: input should be greater than or equal to 2"),
+        ("pretraining.runs.0.heads", 3, "width 128 must be an even multiple of heads 3; change one of them"),
+        ("pretraining.runs.1.name", "softmax", "the name softmax"),
+        ("corpus", None, "corpus is null: input should be"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, sentence):
+    with pytest.raises(SinkoriginError) as caught:
+        read_config(changed(path, value), base=ROOT)
+    message = str(caught.value)
+    assert message.startswith("config.yaml: ")
+    assert sentence in message
+    assert "\n" not in message
+
+
+def test_a_missing_key_is_named():
+    raw = copy.deepcopy(DEFAULT)
+    del raw["models"]
+    with pytest.raises(SinkoriginError, match=r"mine.yaml: models is missing; add it"):
+        read_config(raw, "mine.yaml")

@@ -1,0 +1,378 @@
+"""What pretraining promises: variants that are what they say, data that follows the seed, runs that can be stopped."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.headwise_rmsnorm import HeadwiseNormProjection, HeadwiseRMSNormLlamaForCausalLM
+from sinkorigin.pretraining import loop
+from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
+from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
+from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
+
+SIZE = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "ffn_width": 24, "length": 8, "tied_embeddings": True}
+SETTINGS = TrainingSettings(
+    name="tiny",
+    variant="headwise_rmsnorm",
+    **SIZE,
+    batch=4,
+    steps=12,
+    warmup=3,
+    learning_rate=1e-2,
+    weight_decay=0.1,
+    clip=1.0,
+    evaluate_every=5,
+    checkpoint_every=4,
+    validation_tokens=128,
+)
+WORDS = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
+HEADWISE_OPTIONS = [
+    {"headwise_scale": "per_head", "headwise_bias": True, "headwise_scale_init": 1.0},
+    {"headwise_scale": "shared", "headwise_bias": True, "headwise_scale_init": 0.1},
+    {"headwise_scale": "shared", "headwise_bias": False, "headwise_scale_init": 1.0},
+    {"headwise_scale": "none", "headwise_bias": True, "headwise_scale_init": 0.5},
+    {"headwise_scale": "none", "headwise_bias": False, "headwise_scale_init": 1.0},
+]
+
+
+def text(seed: int, words: int = 400) -> str:
+    return " ".join(np.random.default_rng(seed).choice(WORDS, words)) + " \n\té — 王"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Documents, their tokenizer and their token files."""
+    root = tmp_path_factory.mktemp("corpus")
+    texts = [text(0), text(1), text(2)]
+    columns = {"document": ["a", "b", "c"], "split": ["train", "train", "validation"], "text": texts}
+    pq.write_table(pa.table(columns), root / "documents.parquet")
+    train_tokenizer(texts[:2], 300, root / "tokenizer")
+    tokenize_documents(root / "documents.parquet", root / "tokenizer", root / "tokens")
+    return root
+
+
+def run(corpus, destination, settings=SETTINGS, seed=0):
+    """Train into ``destination``; the state is kept where pretrain.py keeps it."""
+    key = state_key(settings, corpus / "tokens" / "manifest.json")
+    train(
+        settings,
+        seed=seed,
+        tokens_directory=corpus / "tokens",
+        tokenizer_directory=corpus / "tokenizer",
+        run_directory=destination / f"seed={seed}",
+        state_directory=destination / f".state-seed={seed}-{key}",
+    )
+    return destination / f"seed={seed}"
+
+
+def stop_at(monkeypatch, step):
+    """Make the run end as if killed when it asks for the batch of ``step``."""
+
+    def killed(tokens, **arguments):
+        if arguments["step"] == step:
+            raise KeyboardInterrupt
+        return batch(tokens, **arguments)
+
+    monkeypatch.setattr(loop, "batch", killed)
+
+
+# ---- tokenizer and token files
+
+
+def test_tokenizer_gives_back_any_text_and_the_same_bytes_each_time(corpus, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    unseen = "Grüße, 世界!\n  two  spaces\t☃"
+    assert tokenizer.decode(tokenizer(unseen)["input_ids"]) == unseen
+    assert tokenizer.eos_token == END_OF_TEXT
+    train_tokenizer([text(0), text(1)], 300, tmp_path / "again")
+    for file in sorted((corpus / "tokenizer").iterdir()):
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
+
+
+def test_vocabulary_too_small_for_the_bytes_is_refused(tmp_path):
+    with pytest.raises(SinkoriginError, match="vocabulary 100 cannot hold"):
+        train_tokenizer(["text"], 100, tmp_path / "tokenizer")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_token_files_hold_each_split_with_documents_joined_by_end_of_text(corpus):
+    tokenizer = AutoTokenizer.from_pretrained(corpus / "tokenizer")
+    tokens = load_tokens(corpus / "tokens")
+    assert tokenizer.decode(tokens.train) == text(0) + END_OF_TEXT + text(1) + END_OF_TEXT
+    assert tokenizer.decode(tokens.validation) == text(2) + END_OF_TEXT
+    assert tokens.train.dtype == np.uint16 and tokens.vocabulary == len(tokenizer) and tokens.train[-1] == tokens.eos
+
+
+def test_batches_follow_seed_and_step_alone():
+    tokens = np.arange(1000, dtype=np.uint16)
+
+    def drawn(**changes):
+        return batch(tokens, **{"seed": 1, "step": 7, "batch": 4, "length": 16, **changes})
+
+    inputs, targets = drawn()
+    np.random.default_rng(0).random()
+    torch.manual_seed(3)
+    assert np.array_equal(drawn()[0], inputs)
+    assert np.array_equal(targets, inputs + 1) and inputs.shape == (4, 16) and inputs.dtype == np.int64
+    assert not np.array_equal(drawn(step=8)[0], inputs) and not np.array_equal(drawn(seed=2)[0], inputs)
+
+
+def test_every_window_of_the_split_can_be_drawn_and_one_token_less_is_refused():
+    starts = {int(batch(np.arange(10), seed=0, step=s, batch=1, length=7)[0][0, 0]) for s in range(50)}
+    assert starts == {0, 1, 2}
+    assert batch(np.arange(8), seed=0, step=0, batch=2, length=7)[1][0, -1] == 7
+    with pytest.raises(SinkoriginError, match="7 tokens, fewer than a window of length 7"):
+        batch(np.arange(7), seed=0, step=0, batch=2, length=7)
+
+
+def test_validation_windows_do_not_overlap_and_span_the_split():
+    inputs, targets = validation_windows(np.arange(101), count=5, length=10)
+    assert inputs[:, 0].tolist() == [0, 20, 40, 60, 80] and np.array_equal(targets, inputs + 1)
+    assert len(validation_windows(np.arange(101), count=50, length=10)[0]) == 10
+
+
+# ---- variants
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
+def test_headwise_norm_equals_its_formula_head_by_head(options):
+    torch.manual_seed(0)
+    heads, head_width, width = 3, 4, 5
+    projection = HeadwiseNormProjection(
+        heads,
+        head_width,
+        width,
+        scale=options["headwise_scale"],
+        scale_init=options["headwise_scale_init"],
+        offset=options["headwise_bias"],
+    ).double()
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter)
+    o = torch.randn(2, 6, heads * head_width, dtype=torch.float64)
+
+    expected = torch.zeros(2, 6, width, dtype=torch.float64)
+    for head in range(heads):
+        columns = slice(head * head_width, (head + 1) * head_width)
+        one = o[..., columns]
+        normed = one / torch.sqrt((one**2).sum(-1, keepdim=True) / head_width + 1e-6)
+        scale, offset = projection.scale, projection.offset
+        if scale is None:
+            normed = normed * options["headwise_scale_init"]
+        else:
+            normed = normed * (scale[head] if scale.dim() == 2 else scale)
+        if offset is not None:
+            normed = normed + (offset[head] if offset.dim() == 2 else offset)
+        expected += normed @ projection.weight[:, columns].T
+    torch.testing.assert_close(projection(o), expected)
+
+    names, values = zip(*projection.named_parameters(), strict=True)
+    assert torch.autograd.gradcheck(
+        lambda inputs, *weights: torch.func.functional_call(projection, dict(zip(names, weights, strict=True)), inputs),
+        (o[:1, :2].clone().requires_grad_(), *[value.detach().requires_grad_() for value in values]),
+    )
+
+
+def test_a_larger_value_aggregation_changes_nothing_after_the_headwise_norm():
+    torch.manual_seed(0)
+    projection = HeadwiseNormProjection(2, 4, 6, eps=0.0)
+    o = torch.randn(3, 8)
+    torch.testing.assert_close(projection(100 * o), projection(o))
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS[:2])
+def test_saved_headwise_model_loads_through_the_auto_class_with_equal_weights_and_logits(options, tmp_path):
+    model = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0, options=options).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("scale", "offset")):
+                parameter.normal_()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.arange(16).view(2, 8)
+    assert type(loaded) is HeadwiseRMSNormLlamaForCausalLM
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name))
+    # not to the bit: a mapped file's tensors lie at other offsets in memory, where CPU kernels may add in another order
+    torch.testing.assert_close(loaded(ids).logits, model(ids).logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
+def test_scale_and_offset_start_as_stated_also_on_top_of_a_softmax_checkpoint(options, tmp_path):
+    softmax = build_model(SIZE, vocabulary=40, variant="softmax", seed=0)
+    fresh = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0, options=options)
+    softmax.save_pretrained(tmp_path)
+    on_top, report = HeadwiseRMSNormLlamaForCausalLM.from_pretrained(
+        tmp_path, config=fresh.config, output_loading_info=True
+    )
+    assert not report["unexpected_keys"]
+    for model in (fresh, on_top):
+        for layer in model.model.layers:
+            projection = layer.self_attn.o_proj
+            assert (projection.scale is None) == (options["headwise_scale"] == "none")
+            assert (projection.offset is None) == (not options["headwise_bias"])
+            if projection.scale is not None:
+                assert torch.all(projection.scale == options["headwise_scale_init"])
+            if projection.offset is not None:
+                assert torch.all(projection.offset == 0)
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_both_variants_of_a_seed_start_from_the_same_weights():
+    softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5).named_parameters())
+    headwise = dict(build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=5).named_parameters())
+    other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
+    for name, weight in softmax.items():
+        assert torch.equal(weight, headwise[name])
+    assert not torch.equal(softmax["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+    added = set(headwise) - set(softmax)
+    assert len(added) == 2 * SIZE["layers"] and all(name.endswith(("o_proj.scale", "o_proj.offset")) for name in added)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm"])
+def test_generation_with_a_cache_equals_the_full_forward(variant):
+    model = build_model(SIZE, vocabulary=40, variant=variant, seed=0).eval()
+    prompt = torch.tensor([[3, 1, 4]])
+    generated = model.generate(
+        prompt, max_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True, pad_token_id=0
+    )
+    full = model(generated.sequences, use_cache=False).logits
+    torch.testing.assert_close(torch.stack(generated.logits, 1), full[:, 2:-1])
+
+
+@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm"])
+def test_fused_and_eager_attention_give_the_same_logits(variant):
+    ids = torch.arange(16).view(2, 8)
+    model = build_model(SIZE, vocabulary=40, variant=variant, seed=0).eval()
+    model.set_attn_implementation("sdpa")
+    fast = model(ids).logits
+    model.set_attn_implementation("eager")
+    torch.testing.assert_close(model(ids).logits, fast)
+
+
+def test_unknown_variant_and_indivisible_heads_are_refused():
+    with pytest.raises(SinkoriginError, match="variant 'linear' is unknown"):
+        build_model(SIZE, vocabulary=40, variant="linear", seed=0)
+    with pytest.raises(SinkoriginError, match="width 18, heads 4, kv_heads 2"):
+        build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
+
+
+# ---- loop
+
+
+def test_learning_rate_rises_to_its_peak_and_ends_at_a_tenth():
+    rates = [learning_rate_at(step, SETTINGS) for step in range(SETTINGS.steps)]
+    assert rates[0] == pytest.approx(1e-2 / 3) and max(rates) == rates[2] == rates[3] == 1e-2
+    assert rates[-1] == pytest.approx(1e-3) and rates[3:] == sorted(rates[3:], reverse=True)
+
+
+def test_training_learns_and_exports_an_ordinary_model(corpus, tmp_path):
+    settings = replace(SETTINGS, variant="softmax", steps=60, warmup=5, evaluate_every=20, checkpoint_every=100)
+    directory = run(corpus, tmp_path, settings)
+    history = pq.read_table(directory / "history.parquet", partitioning=None).to_pylist()
+    assert [row["step"] for row in history] == [20, 40, 60] and history[-1]["tokens"] == 60 * 4 * 8
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"] < math.log(300)
+
+    model = AutoModelForCausalLM.from_pretrained(directory / "model")
+    assert type(model) is LlamaForCausalLM
+    inputs, targets = validation_windows(load_tokens(corpus / "tokens").validation, count=16, length=8)
+    logits = model(torch.from_numpy(inputs)).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), torch.from_numpy(targets).flatten())
+    assert loss.item() == pytest.approx(history[-1]["validation_loss"], rel=1e-5)
+
+    sample = text(9)
+    own, trained = (
+        AutoTokenizer.from_pretrained(path)(sample)["input_ids"] for path in (directory / "model", corpus / "tokenizer")
+    )
+    assert own == trained
+    provenance = json.loads((directory / "model" / "provenance.json").read_text())
+    assert provenance["weights"] == "trained here" and provenance["label"] == "tiny, seed 0"
+    assert [path.name for path in tmp_path.iterdir()] == ["seed=0"]  # the state is gone
+    timing = pq.read_table(directory / "timing.parquet", partitioning=None).to_pylist()
+    assert [row["step"] for row in timing] == [20, 40, 60] and all(row["tokens_per_second"] > 0 for row in timing)
+
+
+def test_a_row_holds_the_means_over_the_steps_since_the_row_before(corpus, tmp_path):
+    def columns(settings):
+        directory = run(corpus, tmp_path / str(settings.evaluate_every), settings)
+        return pq.read_table(directory / "history.parquet", partitioning=None).to_pydict()
+
+    rare, every = columns(SETTINGS), columns(replace(SETTINGS, evaluate_every=1))
+    assert rare["step"] == [5, 10, 12]
+    for name in ("train_loss", "gradient_norm"):
+        means = [np.mean(every[name][start:end]) for start, end in ((0, 5), (5, 10), (10, 12))]
+        assert rare[name] == pytest.approx(means)
+    assert rare["validation_loss"] == [every["validation_loss"][step - 1] for step in rare["step"]]
+
+
+@pytest.mark.parametrize("step", [2, 6, 11])
+def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(step, corpus, tmp_path, monkeypatch):
+    whole = run(corpus, tmp_path / "whole")
+    stop_at(monkeypatch, step)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "seed=0").exists()
+    asked = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    resumed = run(corpus, tmp_path / "stopped")
+    assert asked[0] == step // 4 * 4
+    for name in ("model/model.safetensors", "model/manifest.json", "history.parquet"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch):
+    stop_at(monkeypatch, 6)
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, tmp_path)
+    asked = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    run(corpus, tmp_path, replace(SETTINGS, learning_rate=2e-2))
+    assert asked[0] == 0
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text("{}")
+    assert state_key(SETTINGS, manifest) != state_key(SETTINGS, corpus / "tokens" / "manifest.json")
+
+
+def test_the_settings_of_the_headwise_norm_reach_the_model(corpus, tmp_path):
+    directory = run(corpus, tmp_path, replace(SETTINGS, headwise_norm={"scale": "shared", "bias": False}))
+    projection = AutoModelForCausalLM.from_pretrained(directory / "model").model.layers[1].self_attn.o_proj
+    assert projection.scale.shape == (4,) and projection.offset is None
+    assert not torch.all(projection.scale == 1)  # it was trained
+
+
+def test_norms_scales_and_offsets_are_not_decayed():
+    model = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0)
+    optimizer = loop._optimizer(model, SETTINGS)
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        plain = name.endswith(("scale", "offset", "norm.weight", "layernorm.weight"))
+        assert decay[id(parameter)] == (0.0 if plain else SETTINGS.weight_decay)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_naming_it(corpus, tmp_path):
+    with pytest.raises(SinkoriginError, match=r"run tiny, seed 3: .* at step \d+; set a lower learning_rate"):
+        run(corpus, tmp_path, replace(SETTINGS, learning_rate=1e30, warmup=0), seed=3)
+    assert not (tmp_path / "seed=3").exists()
+
+
+def test_a_corpus_smaller_than_a_batch_and_foreign_tokens_are_refused(corpus, tmp_path):
+    with pytest.raises(SinkoriginError, match="not more than one batch of 1000 × 8"):
+        run(corpus, tmp_path, replace(SETTINGS, batch=1000))
+    train_tokenizer([text(5)], 280, tmp_path / "tokenizer")
+    with pytest.raises(SinkoriginError, match="was not made with the tokenizer"):
+        train(
+            SETTINGS,
+            seed=0,
+            tokens_directory=corpus / "tokens",
+            tokenizer_directory=tmp_path / "tokenizer",
+            run_directory=tmp_path / "run",
+            state_directory=tmp_path / "state",
+        )

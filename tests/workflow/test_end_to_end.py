@@ -1,0 +1,79 @@
+"""The whole tiny study: every link of the chain runs, and what comes out is whole, documented and reproducible."""
+
+import json
+import re
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from tiny_study import ROOT, digests
+
+
+def test_every_figure_and_the_claims_are_there(finished):
+    figures = {path.name for path in (finished.results / "figures").iterdir()}
+    names = [
+        "variance_by_position",
+        "norm_and_sink_by_layer",
+        "dominance_ratio_by_layer",
+        "sink_by_intervention",
+        "loss_curves",
+    ]
+    assert figures == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
+    claims = pl.read_parquet(finished.results / "claims.parquet")
+    verdicts = {"seen", "not seen at this scale", "undecided", "not applicable"}
+    assert len(claims) > 10
+    assert set(claims["verdict"]) <= verdicts
+    for table in claims["table"].drop_nulls().unique():
+        for one in re.split(r"[,;]\s*", table):
+            assert list(finished.results.glob(one)), one
+    page = (finished.results / "claims.html").read_text()
+    assert all(claim in page for claim in claims["statement"].unique()[:1])
+
+
+def test_a_trained_checkpoint_goes_through_the_same_rules(finished):
+    for model in ("tiny", "tiny-random", "softmax-seed0", "headwise_rmsnorm-seed0"):
+        table = pl.read_parquet(finished.results / "statistics" / model / "natural_text" / "variance.parquet")
+        assert table["variance"].is_not_null().any(), model
+    provenance = json.loads((finished.results / "pretraining/softmax/seed=0/model/provenance.json").read_text())
+    assert provenance["weights"] == "trained here"
+
+
+def test_every_column_of_every_table_says_what_it_means(finished):
+    for path in finished.results.rglob("*.parquet"):
+        if "activations" in path.parts and path.name != "magnitudes.parquet":
+            continue
+        for field in pq.read_schema(path):
+            assert field.metadata and field.metadata.get(b"description"), (path.name, field.name)
+
+
+def test_results_readme_names_every_table(finished):
+    readme = (ROOT / "results" / "README.md").read_text()
+    for path in finished.results.rglob("*.parquet"):
+        if path.name != "part-0.parquet" and "strength=" not in path.name:
+            stem = "{prompts}.parquet" if path.parent.parent.name == "prompts" else path.name
+            assert stem in readme, path
+
+
+def test_nothing_half_written_is_left(finished):
+    assert not [path for path in finished.folder.joinpath("results").rglob(".*") if "partial" in path.name]
+
+
+def test_running_again_from_nothing_gives_the_same_bytes(finished, fresh, tmp_path):
+    again = fresh.copy(tmp_path / "again")
+    targets = [
+        "results/tiny/statistics/tiny/random_tokens/interventions.parquet",
+        *(f"results/tiny/statistics/{model}/natural_text/{table}.parquet"
+          for model in ("tiny", "headwise_rmsnorm-seed0") for table in ("variance", "norms", "disparity", "sinks")),
+    ]  # fmt: skip
+    again.run(*targets)
+    first, second = digests(finished.results), digests(again.results)
+    compared = {name for name in second if not name.endswith("timing.parquet")}
+    assert len(compared) > 30
+    assert {name for name in compared if first[name] != second[name]} == set()
+
+
+def test_the_report_has_every_figure_with_its_caption_and_category(study):
+    study.run("--report", "report.html")
+    page = (study.folder / "report.html").read_text()
+    for words in ("variance by position", "sink by intervention", "loss curves", "Claims", "Figures"):
+        assert words in page

@@ -1,0 +1,76 @@
+"""A run that is stopped in the middle, however it is stopped, is finished by the same command, with the same tables."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from tiny_study import digests
+
+TARGET = "results/tiny/statistics/softmax-seed0/natural_text/sinks.parquet"
+
+
+def start(project):
+    command = [sys.executable, "workflow_scripts/reproduce.py", "--configfile", "tiny.yaml", "--cores", "2", TARGET]
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def scripts_of(project):
+    """Processes that work for this checkout."""
+    found = []
+    for process in psutil.process_iter(["cwd", "pid"]):
+        if process.info["cwd"] == str(project.folder) and process.info["pid"] != os.getpid():
+            found.append(process)
+    return found
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path, how):
+    project = fresh.copy(tmp_path / "project")
+    run = start(project)
+    log = project.results / "logs/pretrain/softmax/seed=0.log"
+    assert wait_until(log.exists, 120), "training did not start"
+    run.send_signal(how)
+    run.communicate(timeout=60)
+    assert run.returncode != 0
+    assert wait_until(lambda: not scripts_of(project), 10), "an orphan keeps working"
+    assert not (project.folder / TARGET).exists()
+    again = start(project)
+    said, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert ("clearing its lock" in said) == (how == signal.SIGKILL)
+    reference = digests(finished.results)
+    compared = {name: digest for name, digest in digests(project.results).items() if "timing" not in name}
+    assert compared == {name: reference[name] for name in compared}
+
+
+def test_a_second_run_beside_the_first_is_refused(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    run = start(project)
+    assert wait_until(lambda: any((project.folder / ".snakemake/locks").glob("*")), 60)
+    second = start(project)
+    said, _ = second.communicate(timeout=60)
+    assert second.returncode != 0
+    assert "another run is going on in this directory; wait for it or stop it" in said
+    run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=60)

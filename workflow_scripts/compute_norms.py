@@ -1,0 +1,23 @@
+"""V3: norms of the residual stream, and where the first token's surges."""
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.statistics.norms import NORM_RATIO_SCHEMA, NORM_SURGE_SCHEMA, NORMS_SCHEMA, norm_tables
+    from sinkorigin.tables import write_table
+
+    tables_ = norm_tables(
+        snakemake.input.magnitudes,
+        surge_ratio=snakemake.params.surge_ratio,
+        model=snakemake.wildcards.model,
+        prompts=snakemake.wildcards.prompts,
+        replicates=snakemake.params.replicates,
+        seed=snakemake.params.seed,
+    )
+    for name, table, schema in zip(
+        ["norms", "norm_ratio", "norm_surge"],
+        tables_,
+        [NORMS_SCHEMA, NORM_RATIO_SCHEMA, NORM_SURGE_SCHEMA],
+        strict=True,
+    ):
+        write_table(getattr(snakemake.output, name), table, schema)

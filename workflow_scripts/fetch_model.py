@@ -1,0 +1,11 @@
+"""Bring one model to results/models/: download or copy, check, convert, and note where it came from."""
+
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.sources import fetch_model
+
+    base = snakemake.input.get("base")
+    fetch_model(Path(snakemake.output[0]).parent, base=base and Path(base).parent, **snakemake.params.model)

@@ -1,0 +1,24 @@
+"""Judge every claim from the study's tables, and write them as a table and a page."""
+
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    import json
+
+    from sinkorigin.claims import SCHEMA, Judged, judge, render_html
+    from sinkorigin.tables import write_table, write_text
+
+    labels = [
+        json.loads(Path(manifest).with_name("provenance.json").read_text())["label"]
+        for manifest in snakemake.input.provenance
+    ]
+    table = judge(
+        Path(snakemake.output.table).parent,
+        models=[Judged(label=label, **facts) for label, facts in zip(labels, snakemake.params.models, strict=True)],
+        prompts=snakemake.params.prompts,
+        interventions=snakemake.params.interventions,
+    )
+    write_table(snakemake.output.table, table, SCHEMA)
+    write_text(snakemake.output.page, render_html(table, Path(snakemake.output.table).parent.name))

@@ -1,0 +1,24 @@
+"""Train one run with one seed from scratch, and export it as a model like any other."""
+
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.pretraining.loop import TrainingSettings, state_key, train
+
+    seed = int(snakemake.wildcards.seed)
+    tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
+    settings = TrainingSettings(**snakemake.params.run)
+    run_directory = Path(snakemake.output.history).parent
+    train(
+        settings,
+        seed=seed,
+        tokens_directory=Path(tokens).parent,
+        tokenizer_directory=Path(tokenizer).parent,
+        run_directory=run_directory,
+        # beside the outputs, which Snakemake deletes when a job fails: what was trained so far survives
+        state_directory=run_directory.parent / f".state-seed={seed}-{state_key(settings, tokens, tokenizer)}",
+        threads=snakemake.threads,
+        device=snakemake.resources.get("device", "cpu"),
+    )

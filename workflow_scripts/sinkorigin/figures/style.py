@@ -1,0 +1,343 @@
+"""The one style of every figure: colours, fonts, sizes, panels, bands, legends, and how a figure is written.
+
+Colours are seaborn's colour-blind-safe palette, and no meaning rests on colour alone: lines also differ in dashes,
+markers or width. The font is the one that matplotlib carries, so that a figure has the same bytes on every machine.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextToPath
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
+
+PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
+REFERENCE = (0.35, 0.35, 0.35)  # lines that are not measurements of the edited or studied thing: uniform, unedited
+DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
+BAND_ALPHA = 0.22
+
+PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.35  # inches
+MARGIN = 0.55  # inches that a row of panels needs beside the panels, for its label
+SMALLEST_WIDTH = 6.0  # inches; below it the legend under a single panel becomes a tower
+MOST_COLUMNS = 4
+TITLE_SIZE, SUBTITLE_SIZE, LEGEND_SIZE = 9.0, 8.0, 8.0  # points
+
+_RC: Any = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper"),
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.labelsize": 8.5,
+    "axes.titlesize": TITLE_SIZE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.edgecolor": "0.3",
+    "grid.color": "0.92",
+    "grid.linewidth": 0.7,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "xtick.minor.width": 0.6,
+    "ytick.minor.width": 0.6,
+    "xtick.major.size": 3.5,
+    "ytick.major.size": 3.5,
+    "xtick.minor.size": 2,
+    "ytick.minor.size": 2,
+    "legend.fontsize": LEGEND_SIZE,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.2,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.dpi": 200,
+    "figure.dpi": 100,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sinkorigin",  # else the ids in an SVG are random
+}
+
+
+# what matplotlib would otherwise fill with the time of day
+_UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Run ``draw`` under this style, and leave the caller's matplotlib settings as they were."""
+
+    @wraps(draw)
+    def under_style(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return under_style
+
+
+def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+    """Write ``figure`` to each of ``paths``, in the format of its suffix (svg, png, pdf).
+
+    The same figure gives the same bytes (no date, no random ids), and a file takes its name only when it is complete.
+    """
+    for path in map(Path, paths):
+        format_ = path.suffix[1:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with matplotlib.rc_context(_RC):
+                figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def model_labels(manifests: Iterable[str | Path]) -> dict[str, str]:
+    """Model name → label for figures, in the order given, from the provenance.json beside each manifest.json."""
+    provenances = (json.loads(Path(path).with_name("provenance.json").read_text()) for path in manifests)
+    return {provenance["model"]: provenance["label"] for provenance in provenances}
+
+
+def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:
+    """The models of ``table`` in the order of ``labels``.
+
+    Raises:
+        ValueError: a model has no label; leaving it out silently would make the figure lie.
+    """
+    present = set(table["model"].unique())
+    if missing := present - labels.keys():
+        raise ValueError(f"no label for {', '.join(sorted(missing))}")
+    return [model for model in labels if model in present]
+
+
+def in_order(column: pl.Series) -> list[Any]:
+    """The distinct values of ``column`` in the order of their first row."""
+    return column.unique(maintain_order=True).to_list()
+
+
+def spoken(name: str) -> str:
+    """``random_tokens`` as ``random tokens``: names of the config as people read them."""
+    return name.replace("_", " ")
+
+
+def colours(names: Sequence[Any]) -> dict[Any, tuple[float, float, float]]:
+    """One colour of the palette for each name, in order."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+@cache
+def text_width(text: str, size: float) -> float:
+    """Width in inches of one line of ``text`` at ``size`` points."""
+    font = FontProperties(family="DejaVu Sans", size=size)
+    return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0] / 72
+
+
+def wrapped(text: str, inches: float, size: float) -> str:
+    """``text`` in as few lines of at most ``inches`` as it takes, and those about equally long.
+
+    A word that is wider by itself is broken, after a hyphen, slash or underscore where it has one.
+    """
+    lines = _filled(text, inches, size)
+    widest = max((text_width(word, size) for word in text.split()), default=0.0)
+    narrower = inches
+    while narrower - 0.05 >= widest and len(balanced := _filled(text, narrower - 0.05, size)) == len(lines):
+        narrower -= 0.05
+        lines = balanced
+    return "\n".join(lines)
+
+
+def _filled(text: str, inches: float, size: float) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if text_width(longer, size) <= inches:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for piece in re.findall(r"[^-/_]*[-/_]|[^-/_]+", word):
+            if lines[-1] and text_width(lines[-1] + piece, size) > inches:
+                lines.append("")
+            for character in piece:
+                if lines[-1] and text_width(lines[-1] + character, size) > inches:
+                    lines.append("")
+                lines[-1] += character
+    return lines
+
+
+def panels(keys: Sequence[Any], rows: int = 1, *, share_x: bool = False) -> tuple[Figure, dict[Any, list[Axes]]]:
+    """A figure with one column of ``rows`` panels for each key; more than four columns go on below.
+
+    Args:
+        keys: what the columns stand for, in order.
+        rows: panels of one key, stacked.
+        share_x: the panels of one key have the same x axis, labelled at the lowest.
+
+    Returns:
+        The figure, and key → its panels from top to bottom.
+    """
+    count = max(len(keys), 1)
+    blocks = -(-count // MOST_COLUMNS)
+    columns = -(-count // blocks)  # as even as possible: 8 as 4 + 4, 5 as 3 + 2
+    width = max(columns * PANEL_WIDTH + MARGIN, SMALLEST_WIDTH)
+    figure = Figure(
+        figsize=(width, blocks * rows * (PANEL_HEIGHT + 0.45) + 0.6),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.02),
+    )
+    grid = figure.add_gridspec(blocks * rows, columns)
+    axes: dict[Any, list[Axes]] = {}
+    for i, key in enumerate(keys):
+        block, column = divmod(i, columns)
+        axes[key] = []
+        for row in range(rows):
+            above = axes[key][0] if share_x and row else None
+            axes[key].append(figure.add_subplot(grid[block * rows + row, column], sharex=above))
+            if share_x and row < rows - 1:
+                axes[key][row].tick_params(labelbottom=False)
+    return figure, axes
+
+
+def is_leftmost(ax: Axes) -> bool:
+    """Whether ``ax`` begins its row, where the row's y label stands."""
+    spec = ax.get_subplotspec()
+    return spec is not None and spec.is_first_col()
+
+
+def title(ax: Axes, main: str = "", below: str = "") -> None:
+    """A left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``; both whole, on several lines."""
+    figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
+    assert figure is not None and spec is not None  # panels() made both
+    inches = figure.get_figwidth() * 0.93 / spec.get_gridspec().ncols - MARGIN
+    line_height = 1.25
+    pad = 5.0
+    if below:
+        below = wrapped(below, inches, SUBTITLE_SIZE)
+        ax.annotate(
+            below,
+            (0, 1),
+            (0, pad),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            size=SUBTITLE_SIZE,
+            color="0.3",
+            linespacing=line_height,
+            annotation_clip=False,
+        )
+        pad += SUBTITLE_SIZE * line_height * len(below.splitlines()) + 4
+    if main:
+        ax.set_title(wrapped(main, inches, TITLE_SIZE), loc="left", pad=pad, linespacing=line_height)
+
+
+def line(
+    ax: Axes,
+    x: pl.Series,
+    middle: pl.Series,
+    low: pl.Series,
+    high: pl.Series,
+    *,
+    band_alpha: float = BAND_ALPHA,
+    **look,
+) -> None:
+    """A line with its interval as a band; where ``middle`` is null there is a gap in both, never a zero."""
+    values = [series.cast(pl.Float64).to_numpy() for series in (middle, low, high)]  # null becomes NaN
+    places = x.to_numpy()
+    ax.plot(places, values[0], **look)
+    ax.fill_between(
+        places,
+        values[1],
+        values[2],
+        where=np.isfinite(values).all(axis=0).tolist(),
+        color=look["color"],
+        alpha=band_alpha,
+        linewidth=0,
+    )
+
+
+def band_handle(label: str = "95 % bootstrap interval over sequences") -> Patch:
+    """The legend's entry for the bands."""
+    return Patch(facecolor=REFERENCE, alpha=BAND_ALPHA, linewidth=0, label=label)
+
+
+def line_handle(label: str, **look) -> Line2D:
+    """A legend entry that is drawn as a line of this look."""
+    return Line2D([], [], label=label, **look)
+
+
+def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """One legend for the whole figure, under the panels, in as many columns as its width holds."""
+    key = 3.4 * LEGEND_SIZE / 72  # the sample, its gap, and the gap to the next column
+    room = figure.get_figwidth() - 0.3
+    for handle in handles:
+        handle.set_label(wrapped(str(handle.get_label()), room - key, LEGEND_SIZE))
+    widths = [
+        key + max(text_width(part, LEGEND_SIZE) for part in str(handle.get_label()).splitlines()) for handle in handles
+    ]
+
+    def total(columns: int) -> float:
+        return sum(max(column) for column in np.array_split(widths, columns))  # as matplotlib deals them out
+
+    most = next((n for n in range(min(len(widths), 6), 1, -1) if total(n) <= room), 1)
+    rows = -(-len(widths) // most)
+    columns = next(n for n in range(1, most + 1) if -(-len(widths) // n) == rows and (n == most or total(n) <= room))
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=2.0,
+        handletextpad=0.5,
+        columnspacing=0.9,
+    )
+
+
+def log_y(ax: Axes) -> None:
+    """A logarithmic y axis that has labelled ticks even where the data span less than a decade."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    decades = np.log10(high / low)
+    if decades < 2:
+        subs = (1.0, 2.0, 3.0, 5.0, 7.0) if decades < 0.7 else (1.0, 2.0, 5.0) if decades < 1.2 else (1.0, 3.0)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs))
+        ax.yaxis.set_major_formatter(LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf)))
+    else:
+        ax.yaxis.set_major_locator(LogLocator(numticks=6))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set_ylim(low, high)
+
+
+def whole_x(ax: Axes) -> None:
+    """Ticks at whole numbers only: layers and positions."""
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 4, 5, 8, 10]))
+
+
+def no_data(ax: Axes, reason: str) -> None:
+    """Say in an empty panel why it is empty."""
+    ax.text(
+        0.5,
+        0.5,
+        wrapped(reason, PANEL_WIDTH - 1.2, SUBTITLE_SIZE),
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        size=SUBTITLE_SIZE,
+        color="0.3",
+    )
+    ax.set_xticks([])
+    ax.set_yticks([])

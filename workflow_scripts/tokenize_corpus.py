@@ -1,0 +1,14 @@
+"""Turn the corpus into memory-mapped token files, one a split."""
+
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.pretraining.data import tokenize_documents
+
+    tokenize_documents(
+        snakemake.input.corpus,
+        Path(snakemake.input.tokenizer).parent,
+        Path(snakemake.output[0]).parent,
+    )

@@ -1,0 +1,16 @@
+"""Draw one prompt set in the token ids of one model."""
+
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.prompts import make_prompts
+
+    make_prompts(
+        snakemake.output[0],
+        model=snakemake.wildcards.model,
+        directory=Path(snakemake.input.model).parent,
+        corpus=snakemake.input.get("corpus"),
+        **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed", "bos")},
+    )
