@@ -1,0 +1,146 @@
+"""Every verdict can turn: the same claim is seen, undecided, not seen or not applicable as the tables say."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sinkorigin.claims import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, judge, paired_interval, render_html, verdict
+
+MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
+CONTROL = Judged("r", "M, random weights", "random")
+EDIT = {"models": ["m", "r"], "prompts": ["p"], "layers": [0, 1], "position": 5}
+EDITS = [
+    {"name": "mask", "kind": "mask", "strengths": [1.0], **EDIT},
+    {"name": "amplify", "kind": "variance_amplification", "strengths": [2.0, 4.0], **EDIT},
+    {"name": "scale", "kind": "norm_control", "strengths": [2.0, 4.0], **EDIT},
+]
+
+
+def write(root, model, name, rows):
+    path = root / "statistics" / model / "p" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(rows).write_parquet(path)
+
+
+def verdicts(root, models=(MODEL,), interventions=()):
+    table = judge(root, models=models, prompts=["p"], interventions=interventions)
+    return {row["claim"]: row["verdict"] for row in table.to_pylist()}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "expected"),
+    [
+        (2.0, 1.5, 2.5, SEEN),
+        (2.0, 0.5, 3.0, UNDECIDED),
+        (2.0, None, None, UNDECIDED),
+        (0.9, 0.5, 3.0, NOT_SEEN),
+        (None, None, None, NOT_APPLICABLE),
+        (float("nan"), 0.0, 1.0, NOT_APPLICABLE),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(value, low, high, expected):
+    assert verdict(value, low, high, lambda x: x > 1) == expected
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [((5.0, 4.0, 6.0), SEEN), ((1.2, 0.8, 1.6), UNDECIDED), ((0.7, 0.5, 2.0), NOT_SEEN), ((None, None, None), NOT_APPLICABLE)],
+)
+def test_variance_discrepancy_turns_with_its_table(tmp_path, ratio, expected):
+    row = {"site": "value_aggregation", "layer": 0}
+    row |= dict(zip(("ratio", "ratio_low", "ratio_high"), ratio, strict=True))
+    row |= {"kendall_tau": -0.5, "kendall_tau_low": -0.6, "kendall_tau_high": -0.4}
+    write(tmp_path, "m", "variance_trend", [row])
+    found = verdicts(tmp_path)
+    assert found == {"variance discrepancy": expected, "variance decay": SEEN}
+
+
+@pytest.mark.parametrize(("mass", "sink", "none"), [(0.6, SEEN, NOT_SEEN), (0.08, NOT_SEEN, SEEN)])
+def test_sink_and_its_absence_in_the_control_turn_with_the_mass(tmp_path, mass, sink, none):
+    row = {"layer": 0, "mass": mass, "mass_low": mass * 0.9, "mass_high": mass * 1.1, "uniform": 0.074}
+    for name in "mr":
+        write(tmp_path, name, "sink_mass", [row])
+    assert verdicts(tmp_path, [MODEL, CONTROL]) == {"sink": sink, "no sink": none}
+
+
+@pytest.mark.parametrize(("onset", "surge", "expected"), [(3, 2, SEEN), (9, 2, NOT_SEEN), (None, 2, NOT_SEEN)])
+def test_sink_with_surge_turns_with_the_layers(tmp_path, onset, surge, expected):
+    for name, layer in (("sink_onset", onset), ("norm_surge", surge)):
+        low = 30 if layer is None else layer
+        write(tmp_path, "m", name, [{"threshold": 0.3, "layer": layer, "layer_low": low, "layer_high": low}])
+    assert verdicts(tmp_path)["sink with surge"] == expected
+
+
+def edits_table(amplified, scaled, masked):
+    rows = []
+    for name, strength, score in (
+        ("mask", 1.0, masked), ("amplify", 2.0, amplified / 2), ("amplify", 4.0, amplified), ("scale", 2.0, scaled), ("scale", 4.0, scaled),
+    ):  # fmt: skip
+        effect = score - 0.01
+        low, high = score * 0.9, score * 1.1
+        rows.append({
+            "intervention": name, "strength": strength, "layers": "0-1", "score": score, "score_low": low, "score_high": high,
+            "baseline": 0.01, "effect": effect, "effect_low": low - 0.01, "effect_high": high - 0.01, "uniform": 0.03,
+            "sink": low > 0.03 and low > 0.01,
+        })  # fmt: skip
+    return rows
+
+
+def test_interventions_turn_with_their_scores(tmp_path):
+    write(tmp_path, "m", "interventions", edits_table(amplified=0.2, scaled=0.012, masked=0.1))
+    assert set(verdicts(tmp_path, interventions=EDITS).values()) == {SEEN}
+    write(tmp_path, "m", "interventions", edits_table(amplified=0.012, scaled=0.2, masked=0.02))
+    assert verdicts(tmp_path, interventions=EDITS) == {
+        "mask makes a sink": NOT_SEEN,
+        "amplified variance makes a sink": NOT_SEEN,
+        "score rises with λ": NOT_SEEN,
+        "norm control makes no sink": NOT_SEEN,
+        "variance, not norm": NOT_SEEN,
+    }
+
+
+def test_a_control_that_answers_to_an_edit_is_told(tmp_path):
+    write(tmp_path, "r", "interventions", edits_table(amplified=0.0101, scaled=0.0101, masked=0.2))
+    found = verdicts(tmp_path, [CONTROL], EDITS)
+    assert found["no sink by mask"] == NOT_SEEN
+    assert found["no sink by scale"] == SEEN
+
+
+def trained_tables(root, differences):
+    rows, models = [], []
+    for run, variant in (("base", "softmax"), ("norm", "headwise_rmsnorm")):
+        for seed, difference in enumerate(differences):
+            loss = 3.0 + 0.1 * seed + (difference if run == "norm" else 0)
+            rows.append({"run": run, "variant": variant, "seed": seed, "train_loss": loss, "validation_loss": loss})
+            models.append(Judged(f"{run}-seed{seed}", run, "trained", run, variant, seed, "scale per_head, with offset"))
+    (root / "statistics").mkdir(exist_ok=True)
+    pl.DataFrame(rows).write_parquet(root / "statistics" / "pretraining.parquet")
+    return models
+
+
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [([-0.05, -0.051, -0.049], SEEN), ([-0.05, 0.02], UNDECIDED), ([0.05, 0.06], NOT_SEEN), ([-0.05], UNDECIDED)],
+)
+def test_losses_are_compared_seed_by_seed(tmp_path, differences, expected):
+    found = verdicts(tmp_path, trained_tables(tmp_path, differences))
+    assert found == {"lower train loss": expected, "lower validation loss": expected}
+
+
+def test_the_paired_interval_is_students():
+    mean, low, high = paired_interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    np.testing.assert_allclose([low, high], [2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3)], rtol=1e-6)
+    assert paired_interval([1.0]) == (1.0, None, None)
+
+
+def test_the_page_shows_each_claim_with_label_and_verdict_in_words(tmp_path):
+    write(tmp_path, "m", "interventions", edits_table(amplified=0.2, scaled=0.012, masked=0.1))
+    page = render_html(judge(tmp_path, models=[MODEL], prompts=["p"], interventions=EDITS), "study")
+    assert "M, dequantised from Q4_1" in page
+    assert page.count("✓ seen") > 5
+    assert "statistics/m/p/interventions.parquet" in page
+
+
+def test_a_study_without_tables_claims_nothing(tmp_path):
+    assert verdicts(tmp_path, [MODEL, CONTROL], EDITS) == {}

@@ -1,0 +1,282 @@
+"""Each statistic against a slow, obvious computation on full arrays, and against numbers known beforehand."""
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from sinkorigin.capture import MAGNITUDES_SCHEMA, SCORES_SCHEMA, activation_schema
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions import SCHEMA as EDITS_SCHEMA
+from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
+from sinkorigin.statistics.disparity import disparity_tables
+from sinkorigin.statistics.interventions import effects
+from sinkorigin.statistics.norms import norm_tables
+from sinkorigin.statistics.sinks import sink_tables, uniform_score
+from sinkorigin.statistics.variance import kendall_tau, variance_tables
+from sinkorigin.tables import atomic_directory, table_writer, write_table
+
+NAMES = {"model": "m", "prompts": "p"}
+BOOTSTRAP = {"replicates": 50, "seed": 0}
+N, T, L, D, H = 12, 7, 3, 10, 2
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def write_site(folder, values, batch=5):
+    """values: (L, N, T, D)."""
+    with atomic_directory(folder) as partial:
+        for layer, own in enumerate(values):
+            schema = activation_schema(own.shape[-1])
+            with table_writer(partial / f"layer={layer}" / "part-0.parquet", schema) as writer:
+                for first in range(0, len(own), batch):
+                    block = own[first : first + batch].astype(np.float32)
+                    writer.write_batch(
+                        pa.record_batch(
+                            [
+                                np.repeat(np.arange(first, first + len(block), dtype=np.int32), T),
+                                np.tile(np.arange(T, dtype=np.int32), len(block)),
+                                pa.FixedSizeListArray.from_arrays(block.reshape(-1), type=schema.field("activation").type),
+                            ],
+                            schema=schema,
+                        )
+                    )
+    return folder
+
+
+def variance_of(folder, values, **kwargs):
+    tables = variance_tables(write_site(folder, values), site="s", **NAMES, **(BOOTSTRAP | kwargs))
+    return [pl.from_arrow(table) for table in tables]
+
+
+def test_variance_and_dispersion_equal_numpy_on_full_arrays(tmp_path, rng):
+    values = (rng.normal(size=(L, N, T, D)) + 100).astype(np.float32)  # a large mean must not cost precision
+    table, _ = variance_of(tmp_path / "s", values)
+    exact = values.astype(np.float64)
+    for row in table.to_dicts():
+        own = exact[row["layer"], :, row["position"]]
+        np.testing.assert_allclose(row["variance"], own.var(axis=0, ddof=1).mean(), rtol=1e-9)
+        dispersion = own.var(axis=0, ddof=1).sum() / (own.mean(axis=0) ** 2).sum()
+        np.testing.assert_allclose(row["relative_dispersion"], dispersion, rtol=1e-9)
+    assert len(table) == L * T
+
+
+def test_variance_intervals_equal_a_bootstrap_done_sequence_by_sequence(tmp_path, rng):
+    values = rng.normal(size=(1, N, T, D)).astype(np.float32)
+    table, trend = variance_of(tmp_path / "s", values)
+    weights = resamples(N, **BOOTSTRAP)
+    samples = np.empty((50, T))
+    for replicate, row in enumerate(weights):
+        drawn = np.repeat(np.arange(N), np.rint(row * N).astype(int))
+        samples[replicate] = values[0, drawn].astype(np.float64).var(axis=0, ddof=1).mean(axis=-1)
+    low, high = np.percentile(samples, [2.5, 97.5], axis=0)
+    np.testing.assert_allclose(table["variance_low"], low, rtol=1e-6)
+    np.testing.assert_allclose(table["variance_high"], high, rtol=1e-6)
+    ratios = samples[:, 0] / samples[:, 1:].mean(axis=1)
+    np.testing.assert_allclose(trend["ratio_low"], np.percentile(ratios, 2.5), rtol=1e-6)
+
+
+def test_the_same_first_vector_everywhere_is_null_not_zero(tmp_path, rng):
+    values = rng.normal(size=(1, N, T, D))
+    values[:, :, 0] = values[:, :1, 0]
+    table, trend = variance_of(tmp_path / "s", values)
+    first = table.filter(pl.col("position") == 0).to_dicts()[0]
+    assert first["variance"] is None and first["variance_low"] is None and first["relative_dispersion"] is None
+    assert table.filter(pl.col("position") > 0)["variance"].is_not_null().all()
+    assert trend["ratio"].to_list() == [None]
+
+
+def test_one_sequence_and_non_finite_values_end_with_a_sentence(tmp_path, rng):
+    with pytest.raises(SinkoriginError, match="model m, prompts p: a variance over sequences needs at least 2, s has 1"):
+        variance_of(tmp_path / "one", rng.normal(size=(1, 1, T, D)))
+    values = rng.normal(size=(2, N, T, D))
+    values[1, 3, 2, 1] = np.nan
+    with pytest.raises(SinkoriginError, match="model m: s of layer 1 is not finite"):
+        variance_of(tmp_path / "nan", values)
+
+
+def test_a_truncated_table_is_told(tmp_path, rng):
+    folder = write_site(tmp_path / "s", rng.normal(size=(1, N, T, D)))
+    path = folder / "layer=0" / "part-0.parquet"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-50] + bytes(50))
+    assert path.stat().st_size == size
+    with pytest.raises(SinkoriginError, match="cannot be read as Parquet; delete"):
+        variance_tables(folder, site="s", **NAMES, **BOOTSTRAP)
+
+
+def test_kendall_tau_of_known_orders(rng):
+    assert kendall_tau(np.arange(6)) == 1
+    assert kendall_tau(-np.arange(6)) == -1
+    values = rng.normal(size=9)
+    pairs = [np.sign(values[j] - values[i]) for i in range(9) for j in range(i + 1, 9)]
+    np.testing.assert_allclose(kendall_tau(values), np.mean(pairs))
+
+
+def magnitudes(path, values, site="residual", first_layer=-1):
+    """values: (L, N, T, D)."""
+    rows = []
+    for layer, own in enumerate(values, start=first_layer):
+        for n in range(own.shape[0]):
+            for t in range(own.shape[1]):
+                h = np.abs(own[n, t])
+                rows.append((site, layer, n, t, np.linalg.norm(h), h.mean(), h.max(), int(h.argmax()), own.shape[-1]))
+    columns = dict(zip(MAGNITUDES_SCHEMA.names, zip(*rows, strict=True), strict=True))
+    write_table(path, pa.table({k: list(v) for k, v in columns.items()}), MAGNITUDES_SCHEMA)
+    return path
+
+
+def test_norms_ratio_and_surge_equal_numpy(tmp_path, rng):
+    values = rng.normal(size=(L, N, T, D))
+    values[1:, :, 0] *= 20  # the first token's norm surges in the second entry, which is layer 0
+    path = magnitudes(tmp_path / "m.parquet", values)
+    norms, ratio, surge = map(pl.from_arrow, norm_tables(path, surge_ratio=3.0, **NAMES, **BOOTSTRAP))
+    expected = np.linalg.norm(values, axis=-1)  # (L, N, T)
+    np.testing.assert_allclose(norms.sort("layer", "position")["norm"], expected.mean(axis=1).reshape(-1), rtol=1e-5)
+    np.testing.assert_allclose(ratio["ratio"], expected[:, :, 0].mean(1) / expected[:, :, 1:].mean((1, 2)), rtol=1e-5)
+    assert surge.select("layer", "layer_low", "layer_high").row(0) == (0, 0, 0)
+
+
+def test_a_surge_that_does_not_come_is_null(tmp_path, rng):
+    path = magnitudes(tmp_path / "m.parquet", rng.normal(size=(L, N, T, D)))
+    surge = pl.from_arrow(norm_tables(path, surge_ratio=3.0, **NAMES, **BOOTSTRAP)[2])
+    assert surge["layer"].to_list() == [None]
+
+
+def test_dominance_ratio_and_its_dim_equal_numpy(tmp_path, rng):
+    values = rng.normal(size=(L, N, T, D))
+    values[1, :, 0, 4] = 1000.0
+    path = magnitudes(tmp_path / "m.parquet", values)
+    table, by_layer = map(pl.from_arrow, disparity_tables(path, **NAMES, **BOOTSTRAP))
+    absolute = np.abs(values)
+    ratio = absolute.max(-1) / absolute.mean(-1)  # (L, N, T)
+    np.testing.assert_allclose(table.sort("layer", "position")["dominance_ratio"], ratio.mean(1).reshape(-1), rtol=1e-5)
+    np.testing.assert_allclose(by_layer["first"], ratio[:, :, 0].mean(1), rtol=1e-5)
+    np.testing.assert_allclose(by_layer["rest"], ratio[:, :, 1:].mean((1, 2)), rtol=1e-5)
+    dominant = table.filter((pl.col("layer") == 0) & (pl.col("position") == 0)).to_dicts()[0]
+    assert (dominant["dominant_dim"], dominant["dominant_share"]) == (4, 1.0)
+    assert dominant["dominance_ratio"] < D
+    np.testing.assert_allclose(dominant["relative"], dominant["dominance_ratio"] / D)
+
+
+def causal_attention(rng, first_weight=None):
+    """(N, L, H, T, T) rows that sum to one; with a fixed weight on position 0 if given."""
+    weights = np.tril(rng.random((N, L, H, T, T)))
+    weights /= weights.sum(-1, keepdims=True)
+    if first_weight is not None:
+        weights[..., 1:, :] *= (1 - first_weight) / (1 - weights[..., 1:, :1])
+        weights[..., 1:, 0] = first_weight
+    return weights
+
+
+def score_of(weights, k, after):
+    return weights[..., (k + 1 if after else k) :, k].mean(-1)
+
+
+def write_scores(path, weights):
+    rows = {name: [] for name in SCORES_SCHEMA.names}
+    for n in range(N):
+        for layer in range(L):
+            for head in range(H):
+                for k in range(T):
+                    own = weights[n, layer, head]
+                    after = own[k + 1 :, k].mean() if k < T - 1 else None
+                    values = (n, layer, head, k, own[k:, k].mean(), after)
+                    for name, value in zip(rows, values, strict=True):
+                        rows[name].append(value)
+    write_table(path, pa.table(rows), SCORES_SCHEMA)
+    return path
+
+
+def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
+    weights = causal_attention(rng)
+    path = write_scores(tmp_path / "s.parquet", weights)
+    sinks, mass, rate, onset = map(
+        pl.from_arrow, sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.9, **NAMES, **BOOTSTRAP)
+    )
+    for row in sinks.to_dicts():
+        own = weights[:, row["layer"], row["head"]]
+        np.testing.assert_allclose(row["score"], score_of(own, row["position"], False).mean(), rtol=1e-5)
+        if row["position"] < T - 1:
+            np.testing.assert_allclose(row["score_excluding_self"], score_of(own, row["position"], True).mean(), rtol=1e-5)
+        else:
+            assert row["score_excluding_self"] is None
+    np.testing.assert_allclose(mass["mass"], score_of(weights, 0, True).mean((0, 2)), rtol=1e-5)
+    for row in rate.to_dicts():
+        np.testing.assert_allclose(row["rate"], (score_of(weights, row["position"], False) > row["epsilon"]).mean())
+    assert onset["layer"].to_list() == [None]
+
+
+def test_the_onset_is_the_first_layer_whose_mass_passes(tmp_path, rng):
+    weights = causal_attention(rng)
+    weights[:, 2] = causal_attention(rng, first_weight=0.8)[:, 2]
+    path = write_scores(tmp_path / "s.parquet", weights)
+    _, mass, _, onset = map(pl.from_arrow, sink_tables(path, epsilons=[0.3], onset_mass=0.7, **NAMES, **BOOTSTRAP))
+    np.testing.assert_allclose(mass["mass"][2], 0.8, rtol=1e-5)
+    assert onset.select("layer", "layer_low", "layer_high").row(0) == (2, 2, 2)
+
+
+def test_uniform_attention_gives_the_uniform_score():
+    weights = np.tril(np.ones((64, 64))) / np.arange(1, 65)[:, None]
+    for k in (0, 10, 40):
+        np.testing.assert_allclose(uniform_score(k, 64), weights[k + 1 :, k].mean())
+        np.testing.assert_allclose(uniform_score(k, 64, include_self=True), weights[k:, k].mean())
+    assert round(uniform_score(0, 64, include_self=True), 3) == 0.074
+
+
+def edits(path, kind, strength, score, target=2, sequences=N):
+    """score: (N, L, H)."""
+    rows = []
+    for n in range(sequences):
+        for layer in range(L):
+            for head in range(H):
+                value = score[n, layer, head]
+                rows.append((kind, kind, strength, "0", target, n, layer, head, value, 0.5, 1.0 + layer, 2.0 + layer))
+    columns = dict(zip(EDITS_SCHEMA.names, map(list, zip(*rows, strict=True)), strict=True))
+    write_table(path, pa.table(columns, schema=EDITS_SCHEMA), EDITS_SCHEMA)
+    return path
+
+
+def test_effects_are_paired_by_sequence(tmp_path, rng):
+    unedited = rng.random((N, L, H)).astype(np.float32) * 0.1
+    edited = unedited + np.float32(0.3)
+    paths = [
+        edits(tmp_path / "b.parquet", "baseline", None, unedited),
+        edits(tmp_path / "a.parquet", "variance_amplification", 4.0, edited),
+    ]
+    table = pl.from_arrow(effects(paths, T, **NAMES, **BOOTSTRAP))
+    baseline, amplified = table.to_dicts()
+    assert baseline["kind"] == "baseline" and baseline["effect"] == 0 and not baseline["sink"]
+    np.testing.assert_allclose(amplified["score"], edited.mean(), rtol=1e-6)
+    np.testing.assert_allclose([amplified[f"effect{end}"] for end in ("", "_low", "_high")], 0.3, rtol=1e-5)
+    assert amplified["score_high"] - amplified["score_low"] > 1e-3  # the pairing, not the spread, makes the effect exact
+    assert amplified["norm"] == L and amplified["dominance_ratio"] == L + 1
+    assert amplified["sink"] == (amplified["score_low"] > uniform_score(2, T))
+
+
+def test_effects_without_their_baseline_are_refused(tmp_path, rng):
+    score = rng.random((N, L, H)).astype(np.float32)
+    path = edits(tmp_path / "a.parquet", "mask", 1.0, score)
+    with pytest.raises(SinkoriginError, match="have no baseline table to compare with"):
+        effects([path], T, **NAMES, **BOOTSTRAP)
+    other = edits(tmp_path / "b.parquet", "baseline", None, score, target=3)
+    with pytest.raises(SinkoriginError, match="lacks target 2"):
+        effects([other, path], T, **NAMES, **BOOTSTRAP)
+
+
+def test_the_bootstrap_is_the_same_for_a_seed_and_resamples_sequences():
+    weights = resamples(N, 200, 3)
+    assert np.array_equal(weights, resamples(N, 200, 3))
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    values = np.random.default_rng(0).normal(size=N)
+    low, high = interval(weights @ values)
+    half = 1.96 * values.std() / np.sqrt(N)
+    np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.35 * half)
+
+
+def test_an_onset_interval_counts_a_missing_onset_as_beyond_the_last_layer():
+    samples = np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    assert first_layer_above(np.array([0.0, 1.0]), samples, np.array([0, 1]), 0.5) == (1, 1, 2)
