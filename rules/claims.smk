@@ -1,34 +1,6 @@
 # Claims: every claim of the paper that the study tests, as a predicate over the tables.
 
 
-def judged_models():
-    """Name and role of every model, and what a trained one is."""
-    fetched = [
-        {"name": m.name, "role": "random" if m.kind == "random" else "pretrained"} for m in MODELS.values()
-    ]
-    return fetched + [
-        {
-            "name": name,
-            "role": "trained",
-            "run": run.name,
-            "variant": run.variant,
-            "seed": seed,
-            "reading": reading_of(run),
-        }
-        for name, (run, seed) in TRAINED.items()
-    ]
-
-
-def reading_of(run):
-    """Which form of head-wise RMSNorm a run has."""
-    norm = run.headwise_norm
-    return (
-        f"scale {norm.scale}, {'with' if norm.bias else 'without'} offset"
-        if run.variant != "softmax"
-        else None
-    )
-
-
 rule judge_claims:
     input:
         tables=[

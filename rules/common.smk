@@ -12,6 +12,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from sinkorigin.code_version import code_version
 from sinkorigin.config import read_config
+from sinkorigin.devices import resolve_device
 from sinkorigin.errors import SinkoriginError
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
@@ -39,9 +40,7 @@ EDITED = {
     for model, prompts in STUDIED
 }
 
-DEVICE = STUDY_CONFIG.device
-if DEVICE == "auto":
-    DEVICE = "cuda" if Path("/dev/nvidia0").exists() else "cpu"
+DEVICE = resolve_device(STUDY_CONFIG.device)
 GPUS = int(DEVICE == "cuda")
 
 
@@ -120,3 +119,69 @@ def figure_files(name=None):
         for figure in ([name] if name else names)
         for suffix in STUDY_CONFIG.figures.formats
     ]
+
+
+def base_model(wildcards):
+    """The model whose architecture a random-weight control takes."""
+    source = MODELS[wildcards.model].source
+    return {"base": model_manifest(source.partition(":")[2])} if source.startswith("random:") else {}
+
+
+def corpus_for_text(wildcards):
+    """The corpus, for prompts of natural text only."""
+    return (
+        {"corpus": rules.fetch_corpus.output[0]} if PROMPTS[wildcards.prompts].kind == "natural_text" else {}
+    )
+
+
+def strengths_run(wildcards):
+    """Tables of every intervention on this model and prompt set."""
+    return [
+        f"{STUDY}/interventions/{wildcards.model}/{wildcards.prompts}/{edit.name}/strength={strength_text(s)}.parquet"
+        for edit in EDITED[wildcards.model, wildcards.prompts]
+        for s in edit.strengths
+    ]
+
+
+def edited_positions(wildcards):
+    """Every target position of the interventions on this model and prompt set."""
+    return sorted({edit.position for edit in EDITED[wildcards.model, wildcards.prompts]})
+
+
+def edit_of(wildcards):
+    """What the edit is, without its other strengths, models and prompt sets."""
+    return INTERVENTIONS[wildcards.intervention].model_dump(include={"kind", "layers", "position"})
+
+
+def training_parameters(wildcards):
+    """What one training uses: its run without the other seeds, and without options of another variant."""
+    run = RUNS[wildcards.run]
+    return run.model_dump(exclude={"seeds"} | ({"headwise_norm"} if run.variant == "softmax" else set()))
+
+
+def judged_models():
+    """Name and role of every model, and what a trained one is."""
+    fetched = [
+        {"name": m.name, "role": "random" if m.kind == "random" else "pretrained"} for m in MODELS.values()
+    ]
+    return fetched + [
+        {
+            "name": name,
+            "role": "trained",
+            "run": run.name,
+            "variant": run.variant,
+            "seed": seed,
+            "reading": reading_of(run),
+        }
+        for name, (run, seed) in TRAINED.items()
+    ]
+
+
+def reading_of(run):
+    """Which form of head-wise RMSNorm a run has."""
+    norm = run.headwise_norm
+    return (
+        f"scale {norm.scale}, {'with' if norm.bias else 'without'} offset"
+        if run.variant != "softmax"
+        else None
+    )

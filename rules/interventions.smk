@@ -1,16 +1,6 @@
 # Interventions: the unedited baseline once, and one job for every strength of every edit.
 
 
-def edited_positions(wildcards):
-    """Every target position of the interventions on this model and prompt set."""
-    return sorted({edit.position for edit in EDITED[wildcards.model, wildcards.prompts]})
-
-
-def edit_of(wildcards):
-    """What the edit is, without its other strengths, models and prompt sets."""
-    return INTERVENTIONS[wildcards.intervention].model_dump(include={"kind", "layers", "position"})
-
-
 rule measure_baseline:
     input:
         model=model_of,

@@ -1,12 +1,6 @@
 # Models: fetched and checked once, shared by all studies.
 
 
-def base_model(wildcards):
-    """The model whose architecture a random-weight control takes."""
-    source = MODELS[wildcards.model].source
-    return {"base": model_manifest(source.partition(":")[2])} if source.startswith("random:") else {}
-
-
 rule fetch_model:
     input:
         unpack(base_model),

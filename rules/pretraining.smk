@@ -1,12 +1,6 @@
 # Pretraining: tokenizer and tokens once, then one training for every run and seed.
 
 
-def training_parameters(wildcards):
-    """What one training uses: its run without the other seeds, and without options of another variant."""
-    run = RUNS[wildcards.run]
-    return run.model_dump(exclude={"seeds"} | ({"headwise_norm"} if run.variant == "softmax" else set()))
-
-
 rule train_tokenizer:
     input:
         corpus=rules.fetch_corpus.output[0],

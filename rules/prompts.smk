@@ -1,13 +1,6 @@
 # The corpus and the prompts.
 
 
-def corpus_for_text(wildcards):
-    """The corpus, for prompts of natural text only."""
-    return (
-        {"corpus": rules.fetch_corpus.output[0]} if PROMPTS[wildcards.prompts].kind == "natural_text" else {}
-    )
-
-
 rule fetch_corpus:
     output:
         f"{STUDY}/corpus/documents.parquet",
@@ -50,6 +43,7 @@ rule tokenize_prompts:
         gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
+        trust_remote_code=trusts_remote_code,
         code=code("tokenize_prompts.py"),
     message:
         "Making the {wildcards.prompts} prompts of {wildcards.model}"

@@ -1,15 +1,6 @@
 # Statistics: Parquet tables in, Parquet tables out, without PyTorch.
 
 
-def strengths_run(wildcards):
-    """Tables of every intervention on this model and prompt set."""
-    return [
-        f"{STUDY}/interventions/{wildcards.model}/{wildcards.prompts}/{edit.name}/strength={strength_text(s)}.parquet"
-        for edit in EDITED[wildcards.model, wildcards.prompts]
-        for s in edit.strengths
-    ]
-
-
 rule compute_variance:
     input:
         sites=[f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json"],

@@ -4,7 +4,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sinkorigin.claims import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, judge, paired_interval, render_html, verdict
+from sinkorigin.claims import (
+    NOT_APPLICABLE,
+    NOT_SEEN,
+    SEEN,
+    UNDECIDED,
+    Judged,
+    judge,
+    paired_interval,
+    render_html,
+    verdict,
+)
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
@@ -44,7 +54,12 @@ def test_the_verdict_follows_from_the_interval(value, low, high, expected):
 
 @pytest.mark.parametrize(
     ("ratio", "expected"),
-    [((5.0, 4.0, 6.0), SEEN), ((1.2, 0.8, 1.6), UNDECIDED), ((0.7, 0.5, 2.0), NOT_SEEN), ((None, None, None), NOT_APPLICABLE)],
+    [
+        ((5.0, 4.0, 6.0), SEEN),
+        ((1.2, 0.8, 1.6), UNDECIDED),
+        ((0.7, 0.5, 2.0), NOT_SEEN),
+        ((None, None, None), NOT_APPLICABLE),
+    ],
 )
 def test_variance_discrepancy_turns_with_its_table(tmp_path, ratio, expected):
     row = {"site": "value_aggregation", "layer": 0}
@@ -112,7 +127,9 @@ def trained_tables(root, differences):
         for seed, difference in enumerate(differences):
             loss = 3.0 + 0.1 * seed + (difference if run == "norm" else 0)
             rows.append({"run": run, "variant": variant, "seed": seed, "train_loss": loss, "validation_loss": loss})
-            models.append(Judged(f"{run}-seed{seed}", run, "trained", run, variant, seed, "scale per_head, with offset"))
+            models.append(
+                Judged(f"{run}-seed{seed}", run, "trained", run, variant, seed, "scale per_head, with offset")
+            )
     (root / "statistics").mkdir(exist_ok=True)
     pl.DataFrame(rows).write_parquet(root / "statistics" / "pretraining.parquet")
     return models

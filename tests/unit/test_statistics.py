@@ -39,7 +39,9 @@ def write_site(folder, values, batch=5):
                             [
                                 np.repeat(np.arange(first, first + len(block), dtype=np.int32), T),
                                 np.tile(np.arange(T, dtype=np.int32), len(block)),
-                                pa.FixedSizeListArray.from_arrays(block.reshape(-1), type=schema.field("activation").type),
+                                pa.FixedSizeListArray.from_arrays(
+                                    block.reshape(-1), type=schema.field("activation").type
+                                ),
                             ],
                             schema=schema,
                         )
@@ -90,7 +92,9 @@ def test_the_same_first_vector_everywhere_is_null_not_zero(tmp_path, rng):
 
 
 def test_one_sequence_and_non_finite_values_end_with_a_sentence(tmp_path, rng):
-    with pytest.raises(SinkoriginError, match="model m, prompts p: a variance over sequences needs at least 2, s has 1"):
+    with pytest.raises(
+        SinkoriginError, match="model m, prompts p: a variance over sequences needs at least 2, s has 1"
+    ):
         variance_of(tmp_path / "one", rng.normal(size=(1, 1, T, D)))
     values = rng.normal(size=(2, N, T, D))
     values[1, 3, 2, 1] = np.nan
@@ -201,7 +205,9 @@ def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
         own = weights[:, row["layer"], row["head"]]
         np.testing.assert_allclose(row["score"], score_of(own, row["position"], False).mean(), rtol=1e-5)
         if row["position"] < T - 1:
-            np.testing.assert_allclose(row["score_excluding_self"], score_of(own, row["position"], True).mean(), rtol=1e-5)
+            np.testing.assert_allclose(
+                row["score_excluding_self"], score_of(own, row["position"], True).mean(), rtol=1e-5
+            )
         else:
             assert row["score_excluding_self"] is None
     np.testing.assert_allclose(mass["mass"], score_of(weights, 0, True).mean((0, 2)), rtol=1e-5)
@@ -252,7 +258,9 @@ def test_effects_are_paired_by_sequence(tmp_path, rng):
     assert baseline["kind"] == "baseline" and baseline["effect"] == 0 and not baseline["sink"]
     np.testing.assert_allclose(amplified["score"], edited.mean(), rtol=1e-6)
     np.testing.assert_allclose([amplified[f"effect{end}"] for end in ("", "_low", "_high")], 0.3, rtol=1e-5)
-    assert amplified["score_high"] - amplified["score_low"] > 1e-3  # the pairing, not the spread, makes the effect exact
+    assert (
+        amplified["score_high"] - amplified["score_low"] > 1e-3
+    )  # the pairing, not the spread, makes the effect exact
     assert amplified["norm"] == L and amplified["dominance_ratio"] == L + 1
     assert amplified["sink"] == (amplified["score_low"] > uniform_score(2, T))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from sinkorigin.attention import Tap, tapped, through_taps, witnessed
 from sinkorigin.errors import SinkoriginError
@@ -42,7 +43,7 @@ class Architecture:
         missing: for each layer, site → the reason why it cannot be seen.
     """
 
-    model: nn.Module
+    model: PreTrainedModel
     blocks: list[nn.Module]
     attention: dict[int, nn.Module]
     output_projections: list[nn.Module | None]
@@ -215,7 +216,7 @@ def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggr
     return places, missing, projection
 
 
-def read_architecture(model: nn.Module, name: str = "") -> Architecture:
+def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
     """Find the sites of ``model`` by probing it once with a few tokens.
 
     Raises:
@@ -223,9 +224,10 @@ def read_architecture(model: nn.Module, name: str = "") -> Architecture:
     """
     name = name or type(model).__name__
     config = model.config.get_text_config(decoder=True)
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    embedding = model.get_input_embeddings().weight
+    assert isinstance(embedding, Tensor)
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, _PROBE, generator=generator).to(next(model.parameters()).device)
+    ids = torch.randint(len(embedding), _PROBE, generator=generator).to(next(model.parameters()).device)
     unsupported = SinkoriginError(
         f"model {name}: {type(model).__name__} does not take its attention from transformers' AttentionInterface, "
         "so nothing between value aggregation and W_O can be seen; choose a model class that supports it"

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 IMPLEMENTATION = "sinkorigin"
@@ -97,7 +97,7 @@ AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
 
 
 @contextmanager
-def through_taps(model: nn.Module) -> Iterator[None]:
+def through_taps(model: PreTrainedModel) -> Iterator[None]:
     """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
     before = model.config._attn_implementation
     model.set_attn_implementation(IMPLEMENTATION)
@@ -119,7 +119,7 @@ def witnessed() -> Iterator[list[nn.Module]]:
 
 
 @contextmanager
-def tapped(model: nn.Module, attention_modules: Mapping[int, nn.Module], *taps: Tap) -> Iterator[None]:
+def tapped(model: PreTrainedModel, attention_modules: Mapping[int, nn.Module], *taps: Tap) -> Iterator[None]:
     """Set ``taps``, in order, on the attention of every layer; blocks nest, and leaving one removes its own taps."""
     with through_taps(model):
         entries = [(module, (layer, tap)) for layer, module in attention_modules.items() for tap in taps]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -220,7 +221,7 @@ def extract(
         site: np.arange(length) if kept.positions is None else np.array(kept.positions) for site, kept in sites.items()
     }
     first = 0  # number of the batch's first sequence
-    writers: dict[tuple[str, int], object] = {}
+    writers: dict[tuple[str, int], pq.ParquetWriter] = {}
 
     with ExitStack() as stack:
         folders = {site: stack.enter_context(tables.atomic_directory(activations / site)) for site in sites}

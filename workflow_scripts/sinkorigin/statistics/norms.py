@@ -96,8 +96,8 @@ def norm_tables(
         columns[name] = part[0]
         columns[f"{name}_low"], columns[f"{name}_high"] = interval(part[1:])
     ratio = parts[2]
-    onset, low, high = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
-    surge = {"threshold": surge_ratio, "layer": [onset], "layer_low": low, "layer_high": high}
+    onset, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
+    surge = {"threshold": surge_ratio, "layer": [onset], "layer_low": earliest, "layer_high": latest}
     return (
         pa.concat_tables(norms),
         to_table(NORM_RATIO_SCHEMA, **names, layer=layers, **columns),
