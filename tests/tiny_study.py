@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -88,28 +87,18 @@ class Project:
             raise AssertionError(f"snakemake {arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def pending(self, *arguments) -> set[str]:
-        """Rules, with their wildcards, of the jobs that would run: the real DAG, not run."""
-        done = self.run("--dry-run", "--quiet", "host", *arguments)
-        return jobs_of(done.stdout + done.stderr)
+    def pending(self) -> dict[str, str]:
+        """Output file → rule of the jobs that would run: the real DAG, not run."""
+        lines = self.run("--summary").stdout.splitlines()
+        columns = lines[0].split("\t")
+        rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in lines[1:]]
+        assert rows, "the summary lists no file"
+        return {row["output_file"]: row["rule"] for row in rows if row["plan"] != "no update"}
 
     def copy(self, folder: Path) -> "Project":
         """An independent copy, with results and Snakemake's records, times included."""
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         return Project(folder)
-
-
-def jobs_of(text: str) -> set[str]:
-    """``rule`` or ``rule wildcard=value, ...`` of each job that a dry run lists."""
-    jobs, rule = set(), None
-    for line in text.splitlines():
-        if found := re.match(r"\s*(?:local)?rule (\w+):", line):
-            rule = found[1]
-            jobs.add(rule)
-        elif rule and (found := re.match(r"\s+wildcards: (.*)", line)):
-            jobs.discard(rule)
-            jobs.add(f"{rule} {found[1].strip()}")
-    return jobs - {"all"}
 
 
 def checkout(folder: Path) -> Project:

@@ -12,7 +12,8 @@ from sinkorigin.statistics.bootstrap import first_layer_above, interval, resampl
 from sinkorigin.statistics.disparity import disparity_tables
 from sinkorigin.statistics.interventions import effects
 from sinkorigin.statistics.norms import norm_tables
-from sinkorigin.statistics.sinks import sink_tables, uniform_score
+from sinkorigin.statistics.sinks import sink_tables
+from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import kendall_tau, variance_tables
 from sinkorigin.tables import atomic_directory, table_writer, write_table
 

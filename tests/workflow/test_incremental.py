@@ -7,8 +7,6 @@ import yaml
 
 from tiny_study import TINY
 
-VARIANCE_FIGURE = {"plot_variance_by_position"}
-
 
 def edit(path, old, new):
     text = path.read_text()
@@ -16,12 +14,16 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new, 1))
 
 
-def rules(jobs):
-    return {job.split()[0] for job in jobs}
+def rules(pending):
+    return set(pending.values())
+
+
+def outputs(pending, rule):
+    return sorted(path.removeprefix("results/tiny/") for path, own in pending.items() if own == rule)
 
 
 def test_nothing_changed_runs_nothing(finished):
-    assert finished.pending() == set()
+    assert finished.pending() == {}
 
 
 def test_touched_files_run_nothing(study):
@@ -36,53 +38,53 @@ def test_touched_files_run_nothing(study):
             os.utime(path)
     for path in [*study.folder.glob("text/*"), *study.folder.glob("tiny_model/*"), study.folder / "config.yaml"]:
         os.utime(path)
-    assert study.pending() == set()
+    assert study.pending() == {}
 
 
 def test_a_comment_or_docstring_in_the_library_runs_nothing(study):
     tables = study.folder / "workflow_scripts/sinkorigin/tables.py"
     tables.write_text('"""Said differently."""\n# a comment\n' + tables.read_text().split('"""', 2)[2])
-    assert study.pending() == set()
+    assert study.pending() == {}
 
 
 def test_a_comment_and_the_order_of_keys_in_the_config_run_nothing(study):
     (study.folder / "tiny.yaml").write_text("# a comment\n" + yaml.safe_dump(TINY, sort_keys=True))
-    assert study.pending() == set()
+    assert study.pending() == {}
 
 
 def test_editing_a_figure_reruns_that_figure_only(study):
     path = study.folder / "workflow_scripts/sinkorigin/figures/variance_by_position.py"
     path.write_text(path.read_text() + "\n\n_COLOUR = 'black'\n")
-    assert rules(study.pending()) == VARIANCE_FIGURE
+    assert rules(study.pending()) == {"plot_variance_by_position"}
 
 
 def test_one_more_strength_runs_its_job_and_what_follows(study):
     config = copy.deepcopy(TINY)
     config["interventions"][1]["strengths"] = [4, 8]
     study.write_config(config)
-    jobs = study.pending()
-    assert [job for job in jobs if job.startswith("intervene")] == [
-        "intervene model=tiny, prompts=random_tokens, intervention=variance_amplification, strength=8"
+    pending = study.pending()
+    assert outputs(pending, "intervene") == [
+        "interventions/tiny/random_tokens/variance_amplification/strength=8.parquet"
     ]
-    assert rules(jobs) == {"intervene", "compute_intervention_effects", "plot_sink_by_intervention", "judge_claims"}
+    assert rules(pending) == {"intervene", "compute_intervention_effects", "plot_sink_by_intervention", "judge_claims"}
 
 
 def test_one_more_seed_runs_its_training_and_what_follows(study):
     config = copy.deepcopy(TINY)
     config["pretraining"]["runs"][0]["seeds"] = [0, 1]
     study.write_config(config)
-    jobs = study.pending()
-    assert [job for job in jobs if job.startswith("pretrain")] == ["pretrain run=softmax, seed=1"]
-    of_models = {job for job in jobs if "model=" in job}
-    assert of_models and all("model=softmax-seed1" in job for job in of_models)
-    assert not rules(jobs) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
+    pending = study.pending()
+    assert all("/softmax/seed=1/" in path for path, rule in pending.items() if rule == "pretrain")
+    of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
+    assert of_models and all("/softmax-seed1/" in path for path in of_models)
+    assert not rules(pending) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
+    assert "pretrain" in rules(pending)
 
 
 def test_editing_a_statistic_reruns_it_its_figures_and_the_claims(study):
     path = study.folder / "workflow_scripts/sinkorigin/statistics/sinks.py"
     path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
-    jobs = study.pending()
-    assert rules(jobs) == {"compute_sinks", "plot_norm_and_sink_by_layer", "judge_claims"}
+    assert rules(study.pending()) == {"compute_sinks", "plot_norm_and_sink_by_layer", "judge_claims"}
 
 
 def test_one_more_epsilon_reruns_the_sinks_and_what_follows(study):
@@ -103,18 +105,23 @@ def test_one_more_model_runs_its_chain_only(study):
     config = copy.deepcopy(TINY)
     config["models"].append({"name": "other", "source": "random:tiny", "seed": 1})
     study.write_config(config)
-    jobs = study.pending()
-    assert {job for job in jobs if "model=" in job and "model=other" not in job} == set()
-    assert "fetch_model model=other" in jobs
-    assert rules({job for job in jobs if "model=" not in job}) <= {
-        "judge_claims", "plot_variance_by_position", "plot_norm_and_sink_by_layer", "plot_dominance_ratio_by_layer",
-    }  # fmt: skip
+    pending = study.pending()
+    whole = {
+        "judge_claims",
+        "plot_variance_by_position",
+        "plot_norm_and_sink_by_layer",
+        "plot_dominance_ratio_by_layer",
+    }
+    assert "results/models/other/manifest.json" in pending
+    assert {path for path, rule in pending.items() if "/other/" not in path and rule not in whole} == set()
 
 
 def test_a_changed_learning_rate_trains_that_run_only(study):
     config = copy.deepcopy(TINY)
     config["pretraining"]["runs"][1]["learning_rate"] = 0.002
     study.write_config(config)
-    jobs = study.pending()
-    assert [job for job in jobs if job.startswith("pretrain")] == ["pretrain run=headwise_rmsnorm, seed=0"]
-    assert {job for job in jobs if "model=" in job and "headwise_rmsnorm" not in job} == set()
+    pending = study.pending()
+    assert all("/headwise_rmsnorm/" in path for path, rule in pending.items() if rule == "pretrain")
+    of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
+    assert of_models and all("/headwise_rmsnorm-seed0/" in path for path in of_models)
+    assert "pretrain" in rules(pending)

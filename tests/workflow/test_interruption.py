@@ -11,7 +11,7 @@ import pytest
 
 from tiny_study import digests
 
-TARGET = "results/tiny/statistics/softmax-seed0/natural_text/sinks.parquet"
+TARGET = "results/tiny/pretraining/softmax/seed=0/history.parquet"
 
 
 def start(project):

@@ -269,8 +269,9 @@ def _interventions(own: _Tables, model: Judged, prompts: str, edits: Sequence[Ma
                 model.label, prompts, "a sink at the target", criterion, path, **makes_a_sink(of(edit, strongest)),
             )  # fmt: skip
             row = of(edit, raised[0])
-            best = max(raised, key=lambda s, edit=edit: of(edit, s)["score"])
-            course = ", ".join(f"{s:g}: {of(edit, s)['score']:.4f}" for s in sorted(edit["strengths"]))
+            scores = {strength: of(edit, strength)["score"] for strength in sorted(edit["strengths"])}
+            best = max(scores, key=scores.__getitem__)
+            course = ", ".join(f"{strength:g}: {score:.4f}" for strength, score in scores.items())
             yield _row(
                 "score rises with λ", f"the score at the target rises with λ at first (λ = {raised[0]:g})", quantity,
                 model.label, prompts, "rises with λ > 1", "> 0", path,

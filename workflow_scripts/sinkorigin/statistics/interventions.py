@@ -11,7 +11,7 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import from_rows, read_layers
-from sinkorigin.statistics.sinks import uniform_score
+from sinkorigin.statistics.uniform import uniform_score
 
 _LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
 _HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.uniform import uniform_score
 
 _KEYS = {
     "model": (pa.string(), "name of the model"),
@@ -54,22 +55,6 @@ SINK_ONSET_SCHEMA = tables.schema(
     layer_low=(pa.int32(), "2.5th percentile over bootstrap replicates; none counts as the number of layers"),
     layer_high=(pa.int32(), "97.5th percentile over bootstrap replicates; none counts as the number of layers"),
 )
-
-
-def uniform_score(position: int, length: int, *, include_self: bool = False) -> float:
-    """Score of key position k when every query q spreads its attention evenly over its q + 1 keys.
-
-    Args:
-        position: k.
-        length: T.
-        include_self: over queries q >= k instead of q > k.
-
-    Returns:
-        Mean of 1 / (q + 1) over these queries; NaN where there are none. It falls with k: for T = 64 and q >= k it is
-        0.074 at 0 and 0.019 at 40.
-    """
-    queries = np.arange(position if include_self else position + 1, length)
-    return float(np.mean(1 / (queries + 1))) if len(queries) else float("nan")
 
 
 def sink_tables(
