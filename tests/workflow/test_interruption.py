@@ -54,7 +54,8 @@ def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path
     run.communicate(timeout=60)
     assert run.returncode != 0
     assert wait_until(lambda: not scripts_of(project), 10), "an orphan keeps working"
-    assert not (project.folder / TARGET).exists()
+    # a job that was asked to stop may still have finished; one that was killed has not
+    assert how != signal.SIGKILL or not (project.folder / TARGET).exists()
     again = start(project)
     said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said
