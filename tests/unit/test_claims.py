@@ -78,6 +78,16 @@ def test_sink_and_its_absence_in_the_control_turn_with_the_mass(tmp_path, mass, 
     assert verdicts(tmp_path, [MODEL, CONTROL]) == {"sink": sink, "no sink": none}
 
 
+@pytest.mark.parametrize(("first", "expected"), [(0.5, SEEN), (0.05, NOT_SEEN)])
+def test_sink_rate_turns_with_the_rates(tmp_path, first, expected):
+    rows = [
+        {"epsilon": 0.3, "position": k, "rate": r, "rate_low": r - 0.01, "rate_high": r + 0.01}
+        for k, r in enumerate([first, 0.1, 0.1, 0.0, 0.0, 0.9])  # the last position attends to itself
+    ]
+    write(tmp_path, "m", "sink_rate", rows)
+    assert verdicts(tmp_path) == {"sink rate": expected}
+
+
 @pytest.mark.parametrize(("onset", "surge", "expected"), [(3, 2, SEEN), (9, 2, NOT_SEEN), (None, 2, NOT_SEEN)])
 def test_sink_with_surge_turns_with_the_layers(tmp_path, onset, surge, expected):
     for name, layer in (("sink_onset", onset), ("norm_surge", surge)):

@@ -8,7 +8,7 @@ import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import gt
+from operator import gt, itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ SINK_FACTOR = 3.0  # a sink gets at least so many times the attention that unifo
 NO_SINK_FACTOR = 1.5  # and a model without one at most so many times
 DOMINANCE_FACTOR = 2.0  # the first token's dominance ratio against the others'
 ONSET_DISTANCE = 1  # layers between norm surge and sink onset: a layer's sink reads the residual before it
+PAPER_EPSILON = 0.3  # of the sink rate
 NEGLIGIBLE = 0.1  # an effect below this share of the uniform score counts as none
 
 
@@ -144,7 +145,7 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
 
     mass = own.read("sink_mass")
     if mass is not None:
-        peak = mass.sort("mass", descending=True).to_dicts()[0]
+        peak = mass.sort("mass", descending=True, nulls_last=True).to_dicts()[0]
         value, low, high = (peak[name] / peak["uniform"] for name in ("mass", "mass_low", "mass_high"))
         reason = f"layer {peak['layer']}: mass {peak['mass']:.3f}, uniform attention would give {peak['uniform']:.3f}"
         statement, predicate, holds, paper = (
@@ -156,6 +157,24 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
             "no sink" if model.role == "random" else "sink", control + statement,
             "largest sink mass of a layer / uniform attention", model.label, prompts, paper, predicate,
             own.path("sink_mass"), **_decided(value, low, high, holds, reason),
+        )  # fmt: skip
+
+    rate = own.read("sink_rate")
+    if rate is not None and model.role != "random":
+        epsilon = min(rate["epsilon"].unique().to_list(), key=lambda e: abs(e - PAPER_EPSILON))
+        rows = rate.filter(pl.col("epsilon") == epsilon)
+        first = rows.filter(pl.col("position") == 0).to_dicts()[0]
+        # the last positions have few queries, and attend much to themselves
+        others = rows.filter(pl.col("position").is_between(1, rows["position"].max() // 2))
+        other = others.sort("rate", descending=True).to_dicts()[0]
+        yield _row(
+            "sink rate", f"position 0 passes ε = {epsilon:g} in more heads than any other position of the first half",
+            "sink rate of position 0 − largest rate of another", model.label, prompts, None, "> 0", own.path("sink_rate"),
+            **_decided(
+                first["rate"] - other["rate"], first["rate_low"] - other["rate_high"],
+                first["rate_high"] - other["rate_low"], lambda x: x > 0,
+                f"rate {first['rate']:.3f} at 0, {other['rate']:.3f} at {other['position']}",
+            ),
         )  # fmt: skip
 
     found: dict
@@ -196,7 +215,7 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
             rows = disparity.filter(pl.col("site") == site)
             if rows.is_empty():
                 continue
-            peak = rows.sort("first", descending=True).to_dicts()[0]
+            peak = rows.sort("first", descending=True, nulls_last=True).to_dicts()[0]
             statement = (
                 f"control: random weights have no dimension disparity {words}"
                 if model.role == "random"
@@ -246,7 +265,7 @@ def _interventions(own: _Tables, model: Judged, prompts: str, edits: Sequence[Ma
         strongest = max(edit["strengths"])
         raised = sorted(s for s in edit["strengths"] if s > 1)
         if model.role == "random":
-            row = of(edit, strongest)
+            row = max((of(edit, strength) for strength in edit["strengths"]), key=itemgetter("score"))
             negligible = NEGLIGIBLE * row["uniform"]
             yield _row(
                 f"no sink by {edit['name']}",
@@ -281,10 +300,10 @@ def _interventions(own: _Tables, model: Judged, prompts: str, edits: Sequence[Ma
                 ),
             )  # fmt: skip
         elif edit["kind"] == "norm_control" and raised:
-            row = of(edit, strongest)
+            row = max((of(edit, strength) for strength in raised), key=itemgetter("score"))
             yield _row(
                 "norm control makes no sink",
-                f"multiplying the aggregation {where}, makes no sink (λ = {strongest:g}, the largest)",
+                f"multiplying the aggregation {where}, makes no sink (λ = {row['strength']:g}, where the score is highest)",
                 "score at the target − what uniform attention gives", model.label, prompts, "no sink", "< 0", path,
                 **_decided(
                     row["score"] - row["uniform"], row["score_low"] - row["uniform"], row["score_high"] - row["uniform"],
@@ -347,6 +366,8 @@ def _pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str]) -
                 ("validation_loss", "2.7421 ± 0.0066 against 2.7812 ± 0.0109"),
             ):
                 pairs = [(losses[other, seed][name], losses[base, seed][name]) for seed in seeds]
+                if any(loss is None for pair in pairs for loss in pair):
+                    continue
                 value, low, high = paired_interval([a - b for a, b in pairs])
                 yield _row(
                     f"lower {name.replace('_', ' ')}",
