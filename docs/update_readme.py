@@ -16,8 +16,8 @@ START, END = "<!-- claims -->\n", "<!-- /claims -->"
 
 def main() -> None:
     rows = [
-        "| claim | model | paper | here, 95 % interval | predicate | verdict |",
-        "|---|---|---|---|---|---|",
+        "| claim | model | prompts | paper | here, 95 % interval | predicate | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in read_table(STUDY / "claims.parquet").to_pylist():
         # the README shows the paper's prompts; claims.html has all of them
@@ -28,6 +28,7 @@ def main() -> None:
         cells = [
             row["statement"],
             row["model"],
+            (row["prompts"] or "–").replace("_", " "),
             row["paper"] or "–",
             value_text(row),
             row["predicate"],

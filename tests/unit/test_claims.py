@@ -154,6 +154,23 @@ def test_losses_are_compared_seed_by_seed(tmp_path, differences, expected):
     assert found == {"lower train loss": expected, "lower validation loss": expected}
 
 
+@pytest.mark.parametrize(
+    ("baseline", "other", "expected"), [(0.6, 0.1, SEEN), (0.6, 0.7, NOT_SEEN), (0.07, 0.01, NOT_APPLICABLE)]
+)
+def test_less_sink_needs_a_baseline_that_has_one(tmp_path, baseline, other, expected):
+    models = trained_tables(tmp_path, [-0.05, -0.051, -0.049])
+    for model in models:
+        mass = (baseline if model.run == "base" else other) + 0.001 * model.seed**2 * (model.run == "base")
+        write(
+            tmp_path,
+            model.name,
+            "sink_mass",
+            [{"layer": 0, "mass": mass, "mass_low": mass, "mass_high": mass, "uniform": 0.059}],
+        )
+    table = judge(tmp_path, models=models, prompts=["p"], interventions=())
+    assert [row["verdict"] for row in table.to_pylist() if row["claim"] == "less sink"] == [expected]
+
+
 def test_the_paired_interval_is_students():
     mean, low, high = paired_interval([1.0, 2.0, 3.0])
     assert mean == 2.0

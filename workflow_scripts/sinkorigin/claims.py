@@ -163,17 +163,18 @@ def _one_model(own: _Tables, model: Judged, prompts: str) -> Iterator[dict]:
     if rate is not None and model.role != "random":
         epsilon = min(rate["epsilon"].unique().to_list(), key=lambda e: abs(e - PAPER_EPSILON))
         rows = rate.filter(pl.col("epsilon") == epsilon)
-        first = rows.filter(pl.col("position") == 0).to_dicts()[0]
+        at_first = rows.filter(pl.col("position") == 0).to_dicts()[0]
         # the last positions have few queries, and attend much to themselves
-        others = rows.filter(pl.col("position").is_between(1, rows["position"].max() // 2))
+        half = max(rows["position"].to_list()) // 2
+        others = rows.filter(pl.col("position").is_between(1, half))
         other = others.sort("rate", descending=True).to_dicts()[0]
         yield _row(
             "sink rate", f"position 0 passes ε = {epsilon:g} in more heads than any other position of the first half",
             "sink rate of position 0 − largest rate of another", model.label, prompts, None, "> 0", own.path("sink_rate"),
             **_decided(
-                first["rate"] - other["rate"], first["rate_low"] - other["rate_high"],
-                first["rate_high"] - other["rate_low"], lambda x: x > 0,
-                f"rate {first['rate']:.3f} at 0, {other['rate']:.3f} at {other['position']}",
+                at_first["rate"] - other["rate"], at_first["rate_low"] - other["rate_high"],
+                at_first["rate_high"] - other["rate_low"], lambda x: x > 0,
+                f"rate {at_first['rate']:.3f} at 0, {other['rate']:.3f} at {other['position']}",
             ),
         )  # fmt: skip
 
@@ -386,33 +387,46 @@ def _pairs(pairs: Sequence[tuple[float, ...]]) -> str:
 def _structure_of_pair(root, ours, theirs, seeds, compared, other, base, prompts) -> Iterator[dict]:
     """Disparity and sink of the trained models on one prompt set."""
 
-    def peak(model: Judged, name: str, column: str, site: str | None = None) -> float | None:
-        table = _Tables(root, model.name, prompts).read(name)
-        if table is None:
-            return None
-        table = table.filter(pl.col("site") == site) if site else table
-        return max(table[column].to_list())
+    def rows_of(model: Judged, name: str) -> pl.DataFrame | None:
+        return _Tables(root, model.name, prompts).read(name)
 
-    for claim, statement, quantity, name, column, site, paper in (
+    for claim, statement, quantity, name, column, beside, factor, lacks, paper in (
         (
             "less dimension disparity", f"{other} has a smaller dominance ratio of the first token than {base}",
             "difference of the largest dominance ratio of a layer, mean over seeds", "disparity_by_layer", "first",
-            "residual", "33.74 ± 2.73 against 82.67 ± 8.09",
+            "rest", DOMINANCE_FACTOR, "no dimension disparity", "33.74 ± 2.73 against 82.67 ± 8.09",
         ),
         (
             "less sink", f"{other} has less attention on position 0 than {base}",
-            "difference of the largest sink mass of a layer, mean over seeds", "sink_mass", "mass", None,
-            "no sink against one from layer 5 on",
+            "difference of the largest sink mass of a layer, mean over seeds", "sink_mass", "mass", "uniform",
+            SINK_FACTOR, "no sink", "no sink against one from layer 5 on",
         ),
     ):  # fmt: skip
-        pairs = [tuple(peak(side[seed], name, column, site) for side in (ours, theirs)) for seed in seeds]
-        if any(value is None for pair in pairs for value in pair):
+        found = {
+            (side, seed): rows_of(models[seed], name) for side, models in enumerate((ours, theirs)) for seed in seeds
+        }
+        if any(table is None for table in found.values()):
             continue
+        peaks = {}
+        for key, table in found.items():
+            own = table.filter(pl.col("site") == "residual") if "site" in table.columns else table
+            peaks[key] = own.sort(column, descending=True, nulls_last=True).to_dicts()[0]
+        pairs = [(peaks[0, seed][column], peaks[1, seed][column]) for seed in seeds]
         value, low, high = paired_interval([a - b for a, b in pairs])
+        decided = _decided(value, low, high, lambda x: x < 0, _pairs(pairs))
+        # what the baseline does not have, nothing can have less of
+        if all(peaks[1, seed][column] < factor * peaks[1, seed][beside] for seed in seeds):
+            levels = "; ".join(
+                f"{peaks[1, seed][column]:.3g} ({beside} {peaks[1, seed][beside]:.3g})" for seed in seeds
+            )
+            decided |= {
+                "verdict": NOT_APPLICABLE,
+                "reason": f"{base} has {lacks} to begin with at this scale: {levels}; {_pairs(pairs)}",
+            }
         yield _row(
             claim, statement, quantity, compared, prompts, paper, "< 0",
             ", ".join(f"statistics/{side[seed].name}/{prompts}/{name}.parquet" for side in (ours, theirs) for seed in seeds),
-            **_decided(value, low, high, lambda x: x < 0, _pairs(pairs)),
+            **decided,
         )  # fmt: skip
 
 
