@@ -5,8 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
@@ -19,7 +17,7 @@ CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.ya
 try:
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
 except SinkoriginError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"sinkorigin: {error}")
 
 STUDY = f"results/{STUDY_CONFIG.study}"
 MODELS = {model.name: model for model in STUDY_CONFIG.models}
