@@ -12,6 +12,13 @@ rule extract_activations:
             allow_missing=True,
         ),
         magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/magnitudes.parquet",
+        neuron_moments=f"{STUDY}/activations/{{model}}/{{prompts}}/neuron_moments.parquet",
+        gate_cosines=f"{STUDY}/activations/{{model}}/{{prompts}}/gate_cosines.parquet",
+        residual_gram=f"{STUDY}/activations/{{model}}/{{prompts}}/residual_gram.parquet",
+        query_gram=f"{STUDY}/activations/{{model}}/{{prompts}}/query_gram.parquet",
+        first_token_neurons=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_neurons.parquet",
+        first_token_keys=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_keys.parquet",
+        architecture=f"{STUDY}/activations/{{model}}/{{prompts}}/architecture.parquet",
         scores=f"{STUDY}/attention/{{model}}/{{prompts}}/scores.parquet",
     log:
         f"{STUDY}/logs/extract_activations/{{model}}/{{prompts}}.log",

@@ -14,6 +14,16 @@ rule judge_claims:
                 "sink_mass",
                 "sink_rate",
                 "sink_onset",
+                "norm_changes",
+                "sink_changes",
+                "variance_through_output",
+                "super_neurons",
+                "massive_activations",
+                "key_collapse",
+                "alignment_correlation",
+                "secondary_sinks",
+                "secondary_sinks_by_layer",
+                "effective_rank_mean",
             )
             for table in per_model(name)
         ],

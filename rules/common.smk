@@ -26,6 +26,7 @@ PROMPTS = {prompts.name: prompts for prompts in STUDY_CONFIG.prompts}
 INTERVENTIONS = {edit.name: edit for edit in STUDY_CONFIG.interventions}
 RUNS = {run.name: run for run in STUDY_CONFIG.pretraining.runs}
 SITES = [kept.site for kept in STUDY_CONFIG.activations.sites]
+VARIANCE_SITES = STUDY_CONFIG.activations.variance_sites
 
 # a model and the prompts that it reads: trained ones may be studied on fewer sets
 STUDIED = [(model, prompts) for model in MODELS for prompts in PROMPTS] + [
@@ -109,7 +110,19 @@ def model_memory(wildcards, input, attempt):
 
 def figure_files(name=None):
     """The files of one figure, or of all figures of this study."""
-    names = ["variance_by_position", "norm_and_sink_by_layer", "dominance_ratio_by_layer"]
+    names = [
+        "variance_by_position",
+        "variance_through_output",
+        "norm_and_sink_by_layer",
+        "super_neurons",
+        "channel_sparsity",
+        "dominance_ratio_by_layer",
+        "massive_activations",
+        "key_collapse",
+        "query_alignment",
+        "sinks_by_position",
+        "effective_rank_by_layer",
+    ]
     names += ["sink_by_intervention"] if any(EDITED.values()) else []
     names += ["loss_curves"] if RUNS else []
     return [

@@ -96,6 +96,249 @@ rule plot_dominance_ratio_by_layer:
         "../workflow_scripts/plot_dominance_ratio_by_layer.py"
 
 
+rule plot_variance_through_output:
+    input:
+        variance_through_output=first_prompts("variance_through_output"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("variance_through_output"),
+            caption="../captions/variance_through_output.rst",
+            category="Figures",
+            labels={"figure": "variance through the output projection"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_variance_through_output.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_variance_through_output.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_variance_through_output.py"),
+    message:
+        "Drawing variance_through_output"
+    script:
+        "../workflow_scripts/plot_variance_through_output.py"
+
+
+rule plot_super_neurons:
+    input:
+        super_neurons=first_prompts("super_neurons"),
+        super_neuron_surge=first_prompts("super_neuron_surge"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("super_neurons"),
+            caption="../captions/super_neurons.rst",
+            category="Figures",
+            labels={"figure": "super neurons"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_super_neurons.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_super_neurons.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_super_neurons.py"),
+    message:
+        "Drawing super_neurons"
+    script:
+        "../workflow_scripts/plot_super_neurons.py"
+
+
+rule plot_channel_sparsity:
+    input:
+        super_neurons=first_prompts("super_neurons"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("channel_sparsity"),
+            caption="../captions/channel_sparsity.rst",
+            category="Figures",
+            labels={"figure": "channel sparsity"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_channel_sparsity.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_channel_sparsity.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_channel_sparsity.py"),
+    message:
+        "Drawing channel_sparsity"
+    script:
+        "../workflow_scripts/plot_channel_sparsity.py"
+
+
+rule plot_massive_activations:
+    input:
+        massive_activations=first_prompts("massive_activations"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("massive_activations"),
+            caption="../captions/massive_activations.rst",
+            category="Figures",
+            labels={"figure": "massive activations"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_massive_activations.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_massive_activations.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_massive_activations.py"),
+    message:
+        "Drawing massive_activations"
+    script:
+        "../workflow_scripts/plot_massive_activations.py"
+
+
+rule plot_key_collapse:
+    input:
+        key_collapse=first_prompts("key_collapse"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("key_collapse"),
+            caption="../captions/key_collapse.rst",
+            category="Figures",
+            labels={"figure": "key collapse"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_key_collapse.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_key_collapse.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_key_collapse.py"),
+    message:
+        "Drawing key_collapse"
+    script:
+        "../workflow_scripts/plot_key_collapse.py"
+
+
+rule plot_query_alignment:
+    input:
+        query_alignment=first_prompts("query_alignment"),
+        alignment_correlation=first_prompts("alignment_correlation"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("query_alignment"),
+            caption="../captions/query_alignment.rst",
+            category="Figures",
+            labels={"figure": "query alignment"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_query_alignment.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_query_alignment.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_query_alignment.py"),
+    message:
+        "Drawing query_alignment"
+    script:
+        "../workflow_scripts/plot_query_alignment.py"
+
+
+rule plot_effective_rank_by_layer:
+    input:
+        effective_rank=first_prompts("effective_rank"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("effective_rank_by_layer"),
+            caption="../captions/effective_rank_by_layer.rst",
+            category="Figures",
+            labels={"figure": "effective rank by layer"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_effective_rank_by_layer.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_effective_rank_by_layer.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_effective_rank_by_layer.py"),
+    message:
+        "Drawing effective_rank_by_layer"
+    script:
+        "../workflow_scripts/plot_effective_rank_by_layer.py"
+
+
+rule plot_sinks_by_position:
+    input:
+        sink_rate=per_model("sink_rate"),
+        secondary_sinks=per_model("secondary_sinks"),
+        provenance=provenance_of(model for model, _ in STUDIED),
+    output:
+        report(
+            figure_files("sinks_by_position"),
+            caption="../captions/sinks_by_position.rst",
+            category="Figures",
+            labels={"figure": "sinks by position"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_sinks_by_position.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_sinks_by_position.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_sinks_by_position.py"),
+    message:
+        "Drawing sinks_by_position"
+    script:
+        "../workflow_scripts/plot_sinks_by_position.py"
+
+
 rule plot_sink_by_intervention:
     input:
         interventions=per_model("interventions", [pair for pair in STUDIED if EDITED[pair]]),

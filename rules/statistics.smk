@@ -1,9 +1,39 @@
-# Statistics: Parquet tables in, Parquet tables out, without PyTorch.
+# Statistics: Parquet tables in, Parquet tables out; only the weights need PyTorch.
+
+
+rule measure_weights:
+    input:
+        model=model_of,
+    output:
+        neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
+        output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
+    log:
+        f"{STUDY}/logs/measure_weights/{{model}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/measure_weights/{{model}}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=model_memory,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        trust_remote_code=trusts_remote_code,
+        code=code("measure_weights.py"),
+    message:
+        "Measuring the weights of {wildcards.model}"
+    script:
+        "../workflow_scripts/measure_weights.py"
 
 
 rule compute_variance:
     input:
-        sites=[f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json"],
+        sites=expand(
+            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
+            site=VARIANCE_SITES,
+            allow_missing=True,
+        ),
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
         variance_trend=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_trend.parquet",
@@ -19,7 +49,7 @@ rule compute_variance:
         runtime=lambda wildcards, attempt: 30 * attempt,
         gpu=0,
     params:
-        sites=["value_aggregation"],
+        sites=VARIANCE_SITES,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code("compute_variance.py"),
@@ -36,6 +66,7 @@ rule compute_norms:
         norms=f"{STUDY}/statistics/{{model}}/{{prompts}}/norms.parquet",
         norm_ratio=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_ratio.parquet",
         norm_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_surge.parquet",
+        norm_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_changes.parquet",
     log:
         f"{STUDY}/logs/compute_norms/{{model}}/{{prompts}}.log",
     benchmark:
@@ -49,6 +80,7 @@ rule compute_norms:
         gpu=0,
     params:
         surge_ratio=STUDY_CONFIG.statistics.surge_ratio,
+        change_factor=STUDY_CONFIG.statistics.change_factor,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code("compute_norms.py"),
@@ -64,6 +96,7 @@ rule compute_disparity:
     output:
         disparity=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity.parquet",
         disparity_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity_by_layer.parquet",
+        massive_activations=f"{STUDY}/statistics/{{model}}/{{prompts}}/massive_activations.parquet",
     log:
         f"{STUDY}/logs/compute_disparity/{{model}}/{{prompts}}.log",
     benchmark:
@@ -80,7 +113,7 @@ rule compute_disparity:
         seed=STUDY_CONFIG.statistics.seed,
         code=code("compute_disparity.py"),
     message:
-        "Dominance ratios of {wildcards.model} on {wildcards.prompts}"
+        "Dominance ratios and massive activations of {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/compute_disparity.py"
 
@@ -93,6 +126,7 @@ rule compute_sinks:
         sink_mass=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_mass.parquet",
         sink_rate=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_rate.parquet",
         sink_onset=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_onset.parquet",
+        sink_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_changes.parquet",
     log:
         f"{STUDY}/logs/compute_sinks/{{model}}/{{prompts}}.log",
     benchmark:
@@ -107,6 +141,7 @@ rule compute_sinks:
     params:
         epsilons=STUDY_CONFIG.statistics.epsilons,
         onset_mass=STUDY_CONFIG.statistics.onset_mass,
+        change_mass=STUDY_CONFIG.statistics.change_mass,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code("compute_sinks.py"),
@@ -114,6 +149,151 @@ rule compute_sinks:
         "Sink scores of {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/compute_sinks.py"
+
+
+rule compute_variance_through_output:
+    input:
+        value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
+        attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
+        output_projection=rules.measure_weights.output.output_projection,
+    output:
+        variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
+    log:
+        f"{STUDY}/logs/compute_variance_through_output/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compute_variance_through_output/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        replicates=STUDY_CONFIG.statistics.replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code("compute_variance_through_output.py"),
+    message:
+        "Variance through W_O of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute_variance_through_output.py"
+
+
+rule compute_super_neurons:
+    input:
+        first_token_neurons=rules.extract_activations.output.first_token_neurons,
+        neuron_moments=rules.extract_activations.output.neuron_moments,
+        gate_cosines=rules.extract_activations.output.gate_cosines,
+        magnitudes=rules.extract_activations.output.magnitudes,
+        neurons=rules.measure_weights.output.neurons,
+    output:
+        super_neurons=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neurons.parquet",
+        super_neuron_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neuron_surge.parquet",
+    log:
+        f"{STUDY}/logs/compute_super_neurons/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compute_super_neurons/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        share=STUDY_CONFIG.statistics.super_neuron_share,
+        ratio=STUDY_CONFIG.statistics.super_neuron_ratio,
+        replicates=STUDY_CONFIG.statistics.replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code("compute_super_neurons.py"),
+    message:
+        "Super neurons of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute_super_neurons.py"
+
+
+rule compute_keys:
+    input:
+        first_token_keys=rules.extract_activations.output.first_token_keys,
+        query_gram=rules.extract_activations.output.query_gram,
+        scores=rules.extract_activations.output.scores,
+    output:
+        key_collapse=f"{STUDY}/statistics/{{model}}/{{prompts}}/key_collapse.parquet",
+        query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
+        alignment_correlation=f"{STUDY}/statistics/{{model}}/{{prompts}}/alignment_correlation.parquet",
+    log:
+        f"{STUDY}/logs/compute_keys/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compute_keys/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        replicates=STUDY_CONFIG.statistics.replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code("compute_keys.py"),
+    message:
+        "Keys of position 0 of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute_keys.py"
+
+
+rule compute_secondary_sinks:
+    input:
+        scores=rules.extract_activations.output.scores,
+        prompts=rules.tokenize_prompts.output[0],
+        magnitudes=rules.extract_activations.output.magnitudes,
+    output:
+        secondary_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks.parquet",
+        secondary_sinks_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks_by_layer.parquet",
+    log:
+        f"{STUDY}/logs/compute_secondary_sinks/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compute_secondary_sinks/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        replicates=STUDY_CONFIG.statistics.replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code("compute_secondary_sinks.py"),
+    message:
+        "Secondary sinks of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute_secondary_sinks.py"
+
+
+rule compute_effective_rank:
+    input:
+        residual_gram=rules.extract_activations.output.residual_gram,
+    output:
+        effective_rank=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank.parquet",
+        effective_rank_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank_mean.parquet",
+    log:
+        f"{STUDY}/logs/compute_effective_rank/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compute_effective_rank/{{model}}/{{prompts}}.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+        gpu=0,
+    params:
+        code=code("compute_effective_rank.py"),
+    message:
+        "Effective rank of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute_effective_rank.py"
 
 
 rule compute_intervention_effects:

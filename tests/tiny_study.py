@@ -28,8 +28,8 @@ TINY = {
         "batch": 4,
         "sites": [
             {"site": "value_aggregation"},
-            {"site": "residual", "sequences": 2},
-            {"site": "attention_input", "sequences": 2, "positions": [0, 5]},
+            {"site": "attention_output", "positions": [0, 1, 4, 8]},
+            {"site": "residual", "sequences": 2, "positions": [0, 5]},
         ],
     },
     "statistics": {"replicates": 40},

@@ -1,19 +1,25 @@
-"""D1: dominance ratios by layer and position."""
+"""D1 and D2: dominance ratios by layer and position, and where activations are massive."""
 
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.statistics.disparity import DISPARITY_BY_LAYER_SCHEMA, DISPARITY_SCHEMA, disparity_tables
+    from sinkorigin.statistics.disparity import (
+        DISPARITY_BY_LAYER_SCHEMA,
+        DISPARITY_SCHEMA,
+        MASSIVE_SCHEMA,
+        disparity_tables,
+        massive_table,
+    )
     from sinkorigin.tables import write_table
 
-    tables_ = disparity_tables(
-        snakemake.input.magnitudes,
-        model=snakemake.wildcards.model,
-        prompts=snakemake.wildcards.prompts,
-        replicates=snakemake.params.replicates,
-        seed=snakemake.params.seed,
-    )
-    for name, table, schema in zip(
-        ["disparity", "disparity_by_layer"], tables_, [DISPARITY_SCHEMA, DISPARITY_BY_LAYER_SCHEMA], strict=True
-    ):
-        write_table(getattr(snakemake.output, name), table, schema)
+    settings = {
+        "model": snakemake.wildcards.model,
+        "prompts": snakemake.wildcards.prompts,
+        "replicates": snakemake.params.replicates,
+        "seed": snakemake.params.seed,
+    }
+    by_position, by_layer = disparity_tables(snakemake.input.magnitudes, **settings)
+    massive = massive_table(snakemake.input.magnitudes, **settings)
+    write_table(snakemake.output.disparity, by_position, DISPARITY_SCHEMA)
+    write_table(snakemake.output.disparity_by_layer, by_layer, DISPARITY_BY_LAYER_SCHEMA)
+    write_table(snakemake.output.massive_activations, massive, MASSIVE_SCHEMA)

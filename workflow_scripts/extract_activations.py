@@ -25,4 +25,5 @@ with job(snakemake):
         batch=snakemake.params.batch,
         activations=Path(snakemake.output.magnitudes).parent,
         scores=snakemake.output.scores,
+        workers=snakemake.threads,
     )

@@ -51,9 +51,9 @@ def test_aggregation_through_output_projection_is_what_attention_returns(any_mod
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     for handle in handles:
         handle.remove()
-    for layer, projection in enumerate(architecture.output_projections):
+    for layer, projections in enumerate(architecture.projections):
         with torch.no_grad():
-            projected = projection(seen[layer, "value_aggregation"])
+            projected = projections["output"].module(seen[layer, "value_aggregation"])
         assert relative(projected, outputs[layer]) < 1e-5
 
 
@@ -76,7 +76,7 @@ def test_ffn_activation_through_the_down_projection_is_the_ffn(any_model, token_
 def test_attention_rows_sum_to_one_unless_the_model_learns_a_sink_logit(any_model, token_ids):
     architecture = read_architecture(any_model)
     rows = []
-    with watch_sites(architecture, [], None, lambda layer, weights: rows.append(weights.sum(-1))):
+    with watch_sites(architecture, [], None, lambda layer, query, key, weights: rows.append(weights.sum(-1))):
         architecture.forward(torch.from_numpy(token_ids))
     assert len(rows) == architecture.layers
     for total in rows:
@@ -93,7 +93,61 @@ def test_a_class_outside_the_attention_interface_is_refused_in_one_sentence():
         read_architecture(model, "bloom")
 
 
-def test_a_site_that_a_model_lacks_is_refused_with_the_reason(token_ids):
+def test_a_site_that_a_model_lacks_is_said_with_the_reason():
     architecture = read_architecture(build("mixtral"))
-    with pytest.raises(SinkoriginError, match="ffn_activation is not there in layer 0 .*mixture of experts"):
-        architecture.require(["ffn_activation"], "mixtral")
+    for missing in architecture.missing:
+        assert "mixture of experts" in missing["ffn_activation"]
+        assert "mixture of experts" in missing["down"]
+
+
+def test_the_neuron_matrices_make_the_activation(any_model, token_ids):
+    """act(gate) ⊙ up of the matrices found is what enters the down-projection, act(up) where there is no gate."""
+    architecture = read_architecture(any_model)
+    seen, _ = capture(architecture, torch.from_numpy(token_ids))
+    for layer, projections in enumerate(architecture.projections):
+        if "down" not in projections:
+            continue
+        into = seen[layer, "ffn_input"].reshape(-1, seen[layer, "residual"].shape[-1])
+        activation = seen[layer, "ffn_activation"].reshape(len(into), -1)
+
+        def through(role, into=into, projections=projections):
+            projection = projections[role]
+            bias = getattr(projection.module, "bias", None)
+            bias = 0 if bias is None else bias.detach()[projection.start : projection.stop]
+            return into @ projection.weight().T + bias
+
+        act = next(m for name, m in architecture.blocks[layer].named_modules() if name.split(".")[-1] in ACTIVATIONS)
+        expected = act(through("gate")) * through("up") if "gate" in projections else act(through("up"))
+        assert ("gate" in projections) != ("gate" in architecture.missing[layer])
+        assert relative(expected, activation) < 1e-5
+        down = projections["down"].weight()
+        bias = getattr(projections["down"].module, "bias", None)
+        written = activation @ down.T + (0 if bias is None else bias.detach())
+        with torch.no_grad():
+            assert (
+                relative(written, projections["down"].module(seen[layer, "ffn_activation"]).reshape(written.shape))
+                < 1e-5
+            )
+
+
+ACTIVATIONS = {"act_fn", "act", "activation_fn"}
+
+
+def test_the_norm_before_the_attention_is_told_by_what_it_does(any_model):
+    layer_norm = {"cohere", "gpt2", "gpt_neox", "opt", "phi"}
+    kind = any_model.config.model_type
+    expected = "LayerNorm" if kind in layer_norm else None if kind == "olmo2" else "RMSNorm"
+    assert set(read_architecture(any_model).norms) == {expected}
+
+
+def test_sites_are_found_where_the_residual_stream_is_massive(token_ids):
+    """A dim of a million rounds away what a layer adds to it, which must not hide the layer's other dims."""
+    import copy
+
+    model = copy.deepcopy(build("llama"))
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 3] = 1e6
+    architecture = read_architecture(model)
+    assert architecture.missing == [{}, {}, {}]
+    seen, _ = capture(architecture, torch.from_numpy(token_ids))
+    assert {layer for layer, site in seen if site == "ffn_output"} == {0, 1, 2}

@@ -13,6 +13,7 @@ import transformers
 from sinkorigin.architecture import read_architecture
 from sinkorigin.capture import Kept, attention_scores, extract, watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.summaries import MAGNITUDE_SITES
 
 SITES = {
     "residual": Kept(),
@@ -49,6 +50,8 @@ def test_tables_hold_the_activations_whatever_the_batch(llama, token_ids, tmp_pa
         np.testing.assert_allclose(
             table["activation"].to_numpy().reshape(expected.shape), expected, rtol=1e-5, atol=1e-6
         )
+        if site not in MAGNITUDE_SITES:
+            continue
         rows = pl.read_parquet(tmp_path / "a" / "magnitudes.parquet").filter(
             (pl.col("site") == site) & (pl.col("layer") == layer)
         )
@@ -135,23 +138,56 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np, torch, transformers
 from sinkorigin.architecture import read_architecture
 from sinkorigin.capture import Kept, extract
-torch.set_num_threads(1)
 config = transformers.LlamaConfig(vocab_size=512, hidden_size=256, intermediate_size=256, num_hidden_layers=4,
                                   num_attention_heads=4, num_key_value_heads=4)
 model = transformers.LlamaForCausalLM(config).eval()
-ids = np.random.default_rng(0).integers(0, 512, size=(int(sys.argv[2]), 64))
-extract(read_architecture(model), ids, model="m", sites={"residual": Kept(), "value_aggregation": Kept()}, batch=16,
+ids = np.random.default_rng(0).integers(0, 512, size=(int(sys.argv[2]), 32))
+sites = {"value_aggregation": Kept(), "attention_output": Kept(positions=(0, 1, 4, 8)), "residual": Kept()}
+extract(read_architecture(model), ids, model="m", sites=sites, batch=16, workers=2,
         activations=sys.argv[3] + "/a", scores=sys.argv[3] + "/s.parquet")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
+_STATISTICS = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import sinkorigin.statistics as package
+from sinkorigin.statistics import disparity, keys, norms, rank, sinks, variance
+folder = Path(sys.argv[2]); a = folder / "a"; names = dict(model="m", prompts="p", replicates=200, seed=0)
+{"variance": lambda: variance.variance_tables(a / "value_aggregation", site="value_aggregation", **names),
+ "norms": lambda: norms.norm_tables(a / "magnitudes.parquet", surge_ratio=3.0, change_factor=2.0, **names),
+ "disparity": lambda: disparity.disparity_tables(a / "magnitudes.parquet", **names),
+ "massive": lambda: disparity.massive_table(a / "magnitudes.parquet", **names),
+ "sinks": lambda: sinks.sink_tables(folder / "s.parquet", epsilons=[0.3], onset_mass=0.3, change_mass=0.1, **names),
+ "keys": lambda: keys.key_tables(first_token_keys=a / "first_token_keys.parquet", query_gram=a / "query_gram.parquet",
+                                 scores=folder / "s.parquet", **names),
+ "rank": lambda: rank.rank_tables(a / "residual_gram.parquet", model="m", prompts="p"),
+}[sys.argv[3]]()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+LIBRARY = Path(__file__).parents[2] / "workflow_scripts"
 
-def test_four_times_the_sequences_take_no_more_memory(tmp_path):
-    library = Path(__file__).parents[2] / "workflow_scripts"
 
-    def peak(sequences):
-        command = [sys.executable, "-c", _PEAK, library, str(sequences), tmp_path / str(sequences)]
-        return int(subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout)
+def peak(code, *arguments):
+    command = [sys.executable, "-c", code, LIBRARY, *arguments]
+    return int(subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout)
 
-    few, many = peak(128), peak(512)
-    assert many < 1.1 * few, (few, many)
+
+@pytest.fixture(scope="module")
+def few_and_many(tmp_path_factory):
+    """An extraction of 64 sequences and one of eight times as many, with the peak memory of each, in KiB."""
+    folders = {count: tmp_path_factory.mktemp(str(count)) for count in (64, 512)}
+    return folders, {count: peak(_PEAK, count, folder) for count, folder in folders.items()}
+
+
+def test_eight_times_the_sequences_take_no_more_memory_to_extract(few_and_many):
+    _, peaks = few_and_many
+    assert peaks[512] < 1.15 * peaks[64], peaks
+
+
+@pytest.mark.parametrize("statistic", ["variance", "norms", "disparity", "massive", "sinks", "keys", "rank"])
+def test_eight_times_the_sequences_take_no_more_memory_for_a_statistic(statistic, few_and_many):
+    folders, _ = few_and_many
+    few, many = (peak(_STATISTICS, folder, statistic) for folder in folders.values())
+    assert many < 1.15 * few, (few, many)

@@ -5,7 +5,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sinkorigin.capture import MAGNITUDES_SCHEMA, SCORES_SCHEMA, activation_schema
+from sinkorigin.capture import SCORES_SCHEMA, activation_schema
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions import SCHEMA as EDITS_SCHEMA
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
@@ -15,6 +15,7 @@ from sinkorigin.statistics.norms import norm_tables
 from sinkorigin.statistics.sinks import sink_tables
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import kendall_tau, variance_tables
+from sinkorigin.summaries import MAGNITUDES_SCHEMA
 from sinkorigin.tables import atomic_directory, table_writer, write_table
 
 NAMES = {"model": "m", "prompts": "p"}
@@ -126,9 +127,11 @@ def magnitudes(path, values, site="residual", first_layer=-1):
     rows = []
     for layer, own in enumerate(values, start=first_layer):
         for n in range(own.shape[0]):
+            median = np.sort(np.abs(own[n]).reshape(-1))[(own[n].size - 1) // 2] if np.abs(own[n]).max() > 100 else None
             for t in range(own.shape[1]):
                 h = np.abs(own[n, t])
-                rows.append((site, layer, n, t, np.linalg.norm(h), h.mean(), h.max(), int(h.argmax()), own.shape[-1]))
+                largest = (h.max(), int(h.argmax()), own.shape[-1], median)
+                rows.append((site, layer, n, t, np.linalg.norm(h), h.mean(), *largest))
     columns = dict(zip(MAGNITUDES_SCHEMA.names, zip(*rows, strict=True), strict=True))
     write_table(path, pa.table({k: list(v) for k, v in columns.items()}), MAGNITUDES_SCHEMA)
     return path
@@ -138,16 +141,19 @@ def test_norms_ratio_and_surge_equal_numpy(tmp_path, rng):
     values = rng.normal(size=(L, N, T, D))
     values[1:, :, 0] *= 20  # the first token's norm surges in the second entry, which is layer 0
     path = magnitudes(tmp_path / "m.parquet", values)
-    norms, ratio, surge = map(pl.from_arrow, norm_tables(path, surge_ratio=3.0, **NAMES, **BOOTSTRAP))
+    tables = norm_tables(path, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)
+    norms, ratio, surge, changes = map(pl.from_arrow, tables)
     expected = np.linalg.norm(values, axis=-1)  # (L, N, T)
     np.testing.assert_allclose(norms.sort("layer", "position")["norm"], expected.mean(axis=1).reshape(-1), rtol=1e-5)
     np.testing.assert_allclose(ratio["ratio"], expected[:, :, 0].mean(1) / expected[:, :, 1:].mean((1, 2)), rtol=1e-5)
     assert surge.select("layer", "layer_low", "layer_high").row(0) == (0, 0, 0)
+    assert changes.select("kind", "start", "layer").rows() == [("rise", -1, 0)]
+    np.testing.assert_allclose(changes["change"][0], ratio["ratio"].max() / ratio["ratio"][0])
 
 
 def test_a_surge_that_does_not_come_is_null(tmp_path, rng):
     path = magnitudes(tmp_path / "m.parquet", rng.normal(size=(L, N, T, D)))
-    surge = pl.from_arrow(norm_tables(path, surge_ratio=3.0, **NAMES, **BOOTSTRAP)[2])
+    surge = pl.from_arrow(norm_tables(path, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)[2])
     assert surge["layer"].to_list() == [None]
 
 
@@ -199,9 +205,9 @@ def write_scores(path, weights):
 def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
     weights = causal_attention(rng)
     path = write_scores(tmp_path / "s.parquet", weights)
-    sinks, mass, rate, onset = map(
-        pl.from_arrow, sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.9, **NAMES, **BOOTSTRAP)
-    )
+    tables = sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.9, change_mass=0.9, **NAMES, **BOOTSTRAP)
+    sinks, mass, rate, onset, changes = map(pl.from_arrow, tables)
+    assert changes.is_empty()
     for row in sinks.to_dicts():
         own = weights[:, row["layer"], row["head"]]
         np.testing.assert_allclose(row["score"], score_of(own, row["position"], False).mean(), rtol=1e-5)
@@ -221,7 +227,9 @@ def test_the_onset_is_the_first_layer_whose_mass_passes(tmp_path, rng):
     weights = causal_attention(rng)
     weights[:, 2] = causal_attention(rng, first_weight=0.8)[:, 2]
     path = write_scores(tmp_path / "s.parquet", weights)
-    _, mass, _, onset = map(pl.from_arrow, sink_tables(path, epsilons=[0.3], onset_mass=0.7, **NAMES, **BOOTSTRAP))
+    tables = sink_tables(path, epsilons=[0.3], onset_mass=0.7, change_mass=0.2, **NAMES, **BOOTSTRAP)
+    _, mass, _, onset, changes = map(pl.from_arrow, tables)
+    assert changes.filter(pl.col("kind") == "rise")["layer"].to_list() == [2]
     np.testing.assert_allclose(mass["mass"][2], 0.8, rtol=1e-5)
     assert onset.select("layer", "layer_low", "layer_high").row(0) == (2, 2, 2)
 

@@ -13,8 +13,16 @@ def test_every_figure_and_the_claims_are_there(finished):
     figures = {path.name for path in (finished.results / "figures").iterdir()}
     names = [
         "variance_by_position",
+        "variance_through_output",
         "norm_and_sink_by_layer",
+        "super_neurons",
+        "channel_sparsity",
         "dominance_ratio_by_layer",
+        "massive_activations",
+        "key_collapse",
+        "query_alignment",
+        "sinks_by_position",
+        "effective_rank_by_layer",
         "sink_by_intervention",
         "loss_curves",
     ]
@@ -40,7 +48,7 @@ def test_a_trained_checkpoint_goes_through_the_same_rules(finished):
 
 def test_every_column_of_every_table_says_what_it_means(finished):
     for path in finished.results.rglob("*.parquet"):
-        if "activations" in path.parts and path.name != "magnitudes.parquet":
+        if path.name == "part-0.parquet":
             continue
         for field in pq.read_schema(path):
             assert field.metadata and field.metadata.get(b"description"), (path.name, field.name)

@@ -22,6 +22,22 @@ def outputs(pending, rule):
     return sorted(path.removeprefix("results/tiny/") for path, own in pending.items() if own == rule)
 
 
+OF_ALL_MODELS = [
+    "variance_by_position",
+    "variance_through_output",
+    "norm_and_sink_by_layer",
+    "super_neurons",
+    "channel_sparsity",
+    "dominance_ratio_by_layer",
+    "massive_activations",
+    "key_collapse",
+    "query_alignment",
+    "sinks_by_position",
+    "effective_rank_by_layer",
+]
+AFTER_SINKS = {"compute_sinks", "plot_norm_and_sink_by_layer", "plot_sinks_by_position", "judge_claims"}
+
+
 def test_nothing_changed_runs_nothing(finished):
     assert finished.pending() == {}
 
@@ -84,14 +100,32 @@ def test_one_more_seed_runs_its_training_and_what_follows(study):
 def test_editing_a_statistic_reruns_it_its_figures_and_the_claims(study):
     path = study.folder / "workflow_scripts/sinkorigin/statistics/sinks.py"
     path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
-    assert rules(study.pending()) == {"compute_sinks", "plot_norm_and_sink_by_layer", "judge_claims"}
+    assert rules(study.pending()) == AFTER_SINKS
+
+
+def test_editing_the_effective_rank_reruns_it_its_figure_and_the_claims(study):
+    path = study.folder / "workflow_scripts/sinkorigin/statistics/rank.py"
+    path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
+    assert rules(study.pending()) == {"compute_effective_rank", "plot_effective_rank_by_layer", "judge_claims"}
+
+
+def test_another_rule_for_super_neurons_reruns_them_and_what_follows(study):
+    config = copy.deepcopy(TINY)
+    config["statistics"]["super_neuron_share"] = 0.2
+    study.write_config(config)
+    assert rules(study.pending()) == {
+        "compute_super_neurons",
+        "plot_super_neurons",
+        "plot_channel_sparsity",
+        "judge_claims",
+    }
 
 
 def test_one_more_epsilon_reruns_the_sinks_and_what_follows(study):
     config = copy.deepcopy(TINY)
     config["statistics"]["epsilons"] = [0.1]
     study.write_config(config)
-    assert rules(study.pending()) == {"compute_sinks", "plot_norm_and_sink_by_layer", "judge_claims"}
+    assert rules(study.pending()) == AFTER_SINKS
 
 
 def test_another_figure_format_draws_figures_only(study):
@@ -106,12 +140,7 @@ def test_one_more_model_runs_its_chain_only(study):
     config["models"].append({"name": "other", "source": "random:tiny", "seed": 1})
     study.write_config(config)
     pending = study.pending()
-    whole = {
-        "judge_claims",
-        "plot_variance_by_position",
-        "plot_norm_and_sink_by_layer",
-        "plot_dominance_ratio_by_layer",
-    }
+    whole = {"judge_claims"} | {f"plot_{name}" for name in OF_ALL_MODELS}
     assert "results/models/other/manifest.json" in pending
     assert {path for path, rule in pending.items() if "/other/" not in path and rule not in whole} == set()
 

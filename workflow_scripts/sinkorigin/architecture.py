@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from sinkorigin.attention import Tap, tapped, through_taps, witnessed
 from sinkorigin.errors import SinkoriginError
@@ -33,21 +34,39 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Projection:
+    """One matrix of the model, or, of a fused one, the part that makes outputs ``start`` to ``stop``."""
+
+    module: nn.Module
+    start: int = 0
+    stop: int | None = None
+
+    def weight(self) -> Tensor:
+        """(outputs, inputs) float32 on the CPU, whatever layout and precision the module keeps."""
+        weight = self.module.get_parameter("weight").detach()
+        weight = weight.T if isinstance(self.module, Conv1D) else weight
+        return weight[self.start : self.stop].to("cpu", torch.float32)
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The sites of one model.
 
     Attributes:
         blocks: the decoder layers, in order; attention: each one's attention module.
-        output_projections: W_O of each layer, or None where nothing receives the value aggregation unchanged.
         places: for each layer, site → where it can be seen.
-        missing: for each layer, site → the reason why it cannot be seen.
+        projections: for each layer, role → matrix: ``output`` (W_O), and ``gate``, ``up`` and ``down`` of the FFN. An FFN
+            without a gate has no ``gate``; its first matrix is ``up``.
+        norms: for each layer, what normalises the residual stream for the attention: "RMSNorm", "LayerNorm", or None.
+        missing: for each layer, site or role or "norm" → the reason why there is none.
     """
 
     model: PreTrainedModel
     blocks: list[nn.Module]
     attention: dict[int, nn.Module]
-    output_projections: list[nn.Module | None]
     places: list[dict[str, Place]]
+    projections: list[dict[str, Projection]]
+    norms: list[str | None]
     missing: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -64,16 +83,6 @@ class Architecture:
         """Run the decoder without its language-model head, on (N, T) ids."""
         with torch.no_grad():
             self.model.base_model(input_ids=token_ids, use_cache=False)
-
-    def require(self, sites, name: str) -> None:
-        """Raise a SinkoriginError if one of ``sites`` cannot be seen in model ``name``."""
-        for layer, missing in enumerate(self.missing):
-            for site in sites:
-                if site in missing:
-                    raise SinkoriginError(
-                        f"model {name}: site {site} is not there in layer {layer} ({missing[site]}); "
-                        f"take {site} out of activations in the config"
-                    )
 
 
 def first_tensor(args, kwargs) -> Tensor | None:
@@ -145,15 +154,18 @@ def _contributions(calls: list[_Call], inside: set[str], attention_call: _Call, 
         no_projection = call.name not in inside and call.output.numel() == width and not _has_matrix(call.module)
         if no_projection and any(_same(call.input, link.output) for link in chain):
             chain.append(call)
-    added = (after - before).double().reshape(-1)
+    added = (after.double() - before.double()).reshape(-1)
     scale = added.abs().max().clamp_min(1e-30)
+    # what the sum itself rounds away, in dims where the residual stream is massive much more than is added
+    rounding = 4 * torch.finfo(after.dtype).eps * torch.maximum(before.abs(), after.abs()).double().reshape(-1)
     best = None
     for first in reversed(chain):
         rest = added - first.output.double().reshape(-1)
         for second in calls:
             if second.name in inside or second in chain or second.output.numel() != width:
                 continue
-            error = ((rest - second.output.double().reshape(-1)).abs().max() / scale).item()
+            off = (rest - second.output.double().reshape(-1)).abs() - rounding
+            error = (off.clamp_min(0).max() / scale).item()
             # of equal outputs (an MLP and its last projection) the later call is the outer module
             if best is None or error < best[0] or (error == best[0] and second.order > best[2].order):
                 best = (error, first, second)
@@ -162,8 +174,22 @@ def _contributions(calls: list[_Call], inside: set[str], attention_call: _Call, 
     return best[1], best[2]
 
 
-def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggregation: Tensor):
-    """Sites of one block from the calls of the probe: (places, missing, W_O)."""
+@dataclass
+class _Block:
+    """What the probe found in one block."""
+
+    places: dict[str, Place]
+    projections: dict[str, Projection] = field(default_factory=dict)
+    norm: str | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+_FFN_SITES = ("attention_output", "ffn_input", "ffn_activation", "ffn_output")
+_FFN_ROLES = ("gate", "up", "down")
+
+
+def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggregation: Tensor) -> _Block:
+    """Sites and matrices of one block from the calls of the probe."""
     names = {id(module): name for name, module in block.named_modules()}
     attention_name = names[id(attention)]
     inside = {name for name in names.values() if name == attention_name or name.startswith(attention_name + ".")}
@@ -171,8 +197,8 @@ def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggr
     # a module that returns its input (dropout in evaluation) is no site, and one such module may serve twice
     calls = [call for call in calls if call.module is not block and not _same(call.input, call.output)]
     attention_call = next(call for call in calls if call.module is attention)
-    places = {"residual": Place(block, "output"), "attention_input": Place(attention, "input")}
-    missing: dict[str, str] = {}
+    found = _Block({"residual": Place(block, "output"), "attention_input": Place(attention, "input")})
+    _read_norm(found, own, calls, attention_call)
     projection = next(
         (
             call.module
@@ -181,39 +207,95 @@ def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggr
         ),
         None,
     )
-    found = _contributions(calls, inside, attention_call, own.input, own.output)
-    if found is None:
+    if projection is None:
+        found.missing["output"] = "no single matrix receives the value aggregation unchanged"
+    else:
+        found.projections["output"] = Projection(projection)
+    contributions = _contributions(calls, inside, attention_call, own.input, own.output)
+    if contributions is None:
         reason = "the block does not add two module outputs to its residual stream"
-        missing |= dict.fromkeys(("attention_output", "ffn_input", "ffn_activation", "ffn_output"), reason)
-        return places, missing, projection
-    attended, fed = found
-    places["attention_output"] = Place(attended.module, "output")
-    places["ffn_output"] = Place(fed.module, "output")
+        found.missing |= dict.fromkeys((*_FFN_SITES, *_FFN_ROLES), reason)
+        return found
+    attended, fed = contributions
+    found.places["attention_output"] = Place(attended.module, "output")
+    found.places["ffn_output"] = Place(fed.module, "output")
     core = fed
     while not _has_matrix(core.module):  # from a post-norm or dropout back to the FFN
         core = next(call for call in reversed(calls) if call.order < core.order and _same(call.output, core.input))
     leaf = not any(True for _ in core.module.children())
-    if leaf:  # the FFN's projections are children of the block itself, as in OPT
-        entry = next(call for call in calls if call.name not in inside and _has_matrix(call.module))
-        places["ffn_input"] = Place(entry.module, "input")
-    else:
-        places["ffn_input"] = Place(core.module, "input")
+    # the FFN's projections may be children of the block itself, as in OPT
+    entry = next(call for call in calls if call.name not in inside and _has_matrix(call.module)) if leaf else core
+    found.places["ffn_input"] = Place(entry.module, "input")
     prefix = core.name + "."
+    ffn = (
+        [call for call in calls if call.name not in inside] if leaf else [c for c in calls if c.name.startswith(prefix)]
+    )
     down = next(
         (
             call
-            for call in reversed(calls)
-            if (call is core if leaf else call.name.startswith(prefix))
-            and _is_projection(call.module)
-            and _same(call.output, core.output)
+            for call in reversed(ffn)
+            if (call is core or not leaf) and _is_projection(call.module) and _same(call.output, core.output)
         ),
         None,
     )
     if down is None:
-        missing["ffn_activation"] = "no single projection makes the FFN's output, as in a mixture of experts"
-    else:
-        places["ffn_activation"] = Place(down.module, "input")
-    return places, missing, projection
+        reason = "no single projection makes the FFN's output, as in a mixture of experts"
+        found.missing |= dict.fromkeys(("ffn_activation", *_FFN_ROLES), reason)
+        return found
+    found.places["ffn_activation"] = Place(down.module, "input")
+    found.projections["down"] = Projection(down.module)
+    if fed is not core and not _same(fed.output, down.output):
+        found.missing["contribution"] = "a norm after the FFN rescales what its neurons write"
+    _read_neurons(found, ffn, entry, down)
+    return found
+
+
+def _read_norm(found: _Block, own: _Call, calls: list[_Call], attention_call: _Call) -> None:
+    """What stands between the residual stream and the attention, told by what it does to a shifted input."""
+    norm = next((c for c in calls if _same(c.input, own.input) and _same(c.output, attention_call.input)), None)
+    if norm is None:
+        found.missing["norm"] = "nothing normalises the residual stream before the attention reads it"
+        return
+    with torch.no_grad():
+        shifted = norm.module(norm.input + norm.input.abs().max())
+    # a LayerNorm subtracts the mean, so a constant added to every dim changes nothing
+    centred = (shifted - norm.output).abs().max() < 0.01 * norm.output.abs().max()
+    found.norm = "LayerNorm" if centred else "RMSNorm"
+
+
+def _read_neurons(found: _Block, ffn: list[_Call], entry: _Call, down: _Call) -> None:
+    """The gate and up matrices: activation = act(gate) ⊙ up, or act(up) in an FFN without a gate."""
+    width = down.input.shape[-1]
+    activation = down.input.reshape(-1, width)
+    parts: list[tuple[Projection, Tensor]] = []
+    for call in ffn:
+        if call is down or not _is_projection(call.module) or not _same(call.input, entry.input):
+            continue
+        output = call.output.reshape(-1, call.output.shape[-1])
+        if output.shape[-1] in (width, 2 * width):
+            for start in range(0, output.shape[-1], width):
+                part = Projection(call.module, start, start + width)
+                parts.append((part, output[:, start : start + width]))
+    nonlinear = [call for call in ffn if not _has_matrix(call.module) and call.output.shape[-1] == width]
+    for gate, before in parts:
+        for call in nonlinear:
+            if not _same(call.input, before):
+                continue
+            after = call.output.reshape(-1, width)
+            if _same(after, activation):
+                found.projections["up"] = gate
+                found.missing["gate"] = "the FFN has no gate"
+                return
+            for up, linear in parts:
+                product = after * linear
+                if (
+                    up is not gate
+                    and (product - activation).abs().max() <= _tolerance(product.dtype) * product.abs().max()
+                ):
+                    found.projections |= {"gate": gate, "up": up}
+                    return
+    reason = "the FFN's activation is not act(gate) * up of modules that can be seen"
+    found.missing |= dict.fromkeys(("gate", "up"), reason)
 
 
 def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
@@ -271,7 +353,8 @@ def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
         model=model,
         blocks=blocks,
         attention=by_layer,
-        output_projections=[projection for _, _, projection in read],
-        places=[places for places, _, _ in read],
-        missing=[missing for _, missing, _ in read],
+        places=[block.places for block in read],
+        projections=[block.projections for block in read],
+        norms=[block.norm for block in read],
+        missing=[block.missing for block in read],
     )

@@ -1,33 +1,23 @@
 """Streaming a forward pass's sites into tables, in memory bounded by one batch."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from sinkorigin import tables
+from sinkorigin import summaries, tables
 from sinkorigin.architecture import Architecture, Place, first_tensor, output_tensor
 from sinkorigin.attention import Tap
 from sinkorigin.errors import SinkoriginError
-
-MAGNITUDES_SCHEMA = tables.schema(
-    site=(pa.string(), "site, as in docs/sites.md"),
-    layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
-    sequence=(pa.int32(), "number of the sequence in the prompt table"),
-    position=(pa.int32(), "position in the sequence, from 0"),
-    norm=(pa.float32(), "Euclidean norm of the vector"),
-    mean_abs=(pa.float32(), "mean over dims of the absolute value"),
-    max_abs=(pa.float32(), "largest absolute value over dims"),
-    max_dim=(pa.int32(), "the dim that has it"),
-    width=(pa.int32(), "number of dims"),
-)
 
 SCORES_SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence in the prompt table"),
@@ -41,7 +31,7 @@ SCORES_SCHEMA = tables.schema(
 
 def activation_schema(width: int) -> pa.Schema:
     """Schema of one layer of one site: a row for every kept (sequence, position)."""
-    return tables.schema(
+    schema = tables.schema(
         sequence=(pa.int32(), "number of the sequence in the prompt table"),
         position=(pa.int32(), "position in the sequence, from 0"),
         activation=(
@@ -49,6 +39,9 @@ def activation_schema(width: int) -> pa.Schema:
             "the site's vector; heads are concatenated",
         ),
     )
+    return schema.set(
+        2, schema.field(2).with_nullable(False)
+    )  # levels of what is never null cost a sixth of the writing
 
 
 @dataclass(frozen=True)
@@ -85,24 +78,27 @@ def attention_scores(weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _SiteTap(Tap):
-    """Hands on what the attention function sees: the tap sites and the scores."""
+    """Hands on what the attention function sees: the tap sites and the attention itself."""
 
-    def __init__(self, sites: set[str], on_site, on_weights):
-        self._sites, self._on_site, self._on_weights = sites, on_site, on_weights
+    def __init__(self, sites: set[str], on_site, on_attention):
+        self._sites, self._on_site, self._on_attention = sites, on_site, on_attention
 
     def observe(self, layer, query, key, weights, aggregation):
         for site, heads in (("value_aggregation", aggregation), ("query", query), ("key", key), ("attention", weights)):
             if site in self._sites:
                 self._on_site(layer, site, heads.transpose(1, 2).flatten(2))  # (N, T, H·d)
-        self._on_weights(layer, weights)
+        self._on_attention(layer, query, key, weights)
 
 
 @contextmanager
-def watch_sites(architecture: Architecture, sites: Sequence[str], on_site, on_weights=lambda layer, weights: None):
+def watch_sites(
+    architecture: Architecture, sites: Sequence[str], on_site, on_attention=lambda layer, query, key, weights: None
+):
     """Call ``on_site(layer, site, tensor)`` with every (N, T, width) tensor of ``sites`` as the model runs.
 
-    ``residual`` is also reported for layer -1, the embedding. ``on_weights(layer, weights)`` gets the (N, H, T, T)
-    attention weights. Edits by taps that were set earlier are seen.
+    ``residual`` is also reported for layer -1, the embedding. ``on_attention(layer, query, key, weights)`` gets the
+    (N, H, T, d_k) queries and keys after rotary embedding and the (N, H, T, T) attention weights. Edits by taps that
+    were set earlier are seen. A site that a layer lacks is not reported.
     """
     handles = []
 
@@ -124,54 +120,54 @@ def watch_sites(architecture: Architecture, sites: Sequence[str], on_site, on_we
             handles += [hook(layer, site, places[site]) for site in sites if site in places]
         if "residual" in sites:
             handles.append(hook(-1, "residual", Place(architecture.blocks[0], "input")))
-        with architecture.tapped(_SiteTap(set(sites), on_site, on_weights)):
+        with architecture.tapped(_SiteTap(set(sites), on_site, on_attention)):
             yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-class _Background:
-    """Runs writes in order on one thread beside the forward pass; at most ``depth`` wait, which bounds memory."""
+class _Turns:
+    """Lets the batches of several workers do each thing in the order of the batches.
 
-    def __init__(self, depth: int):
-        self._pool = ThreadPoolExecutor(1)
-        self._waiting: list[Future] = []
-        self._depth = depth
+    So every file gets its rows, and every sum its terms, in one order, however the workers run.
+    """
 
-    def submit(self, task, *args) -> None:
-        while len(self._waiting) >= self._depth:
-            self._waiting.pop(0).result()
-        self._waiting.append(self._pool.submit(task, *args))
+    def __init__(self):
+        self._done: dict[object, int] = {}
+        self._failed = False
+        self._changed = threading.Condition()
 
-    def finish(self) -> None:
-        while self._waiting:
-            self._waiting.pop(0).result()
+    @contextmanager
+    def take(self, thing: object, number: int) -> Iterator[None]:
+        """Wait until batches 0 … number − 1 have done ``thing``, then do it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._failed or self._done.get(thing, 0) == number)
+            if self._failed:
+                raise _Stopped
+        yield
+        with self._changed:
+            self._done[thing] = number + 1
+            self._changed.notify_all()
 
-    def __enter__(self):
-        return self
+    def fail(self) -> None:
+        """Wake all who wait for a turn that will not come."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
 
-    def __exit__(self, *error):
-        self._pool.shutdown(wait=True, cancel_futures=True)
+
+class _Stopped(Exception):
+    """Another batch failed."""
 
 
-def _magnitudes(site: str, layer: int, first: int, values: Tensor) -> dict:
-    """Rows of the magnitudes table for one (N, T, width) tensor."""
-    sequences, length, width = values.shape
-    absolute = values.abs()
-    max_abs, max_dim = absolute.max(dim=-1)
-    rows = sequences * length
-    return {
-        "site": pa.array([site]).take(pa.array(np.zeros(rows, dtype=np.int32))),
-        "layer": np.full(rows, layer, dtype=np.int32),
-        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), length),
-        "position": np.tile(np.arange(length, dtype=np.int32), sequences),
-        "norm": torch.linalg.vector_norm(values, dim=-1).reshape(-1).numpy(),
-        "mean_abs": absolute.mean(dim=-1).reshape(-1).numpy(),
-        "max_abs": max_abs.reshape(-1).numpy(),
-        "max_dim": max_dim.reshape(-1).to(torch.int32).numpy(),
-        "width": np.full(rows, width, dtype=np.int32),
-    }
+@dataclass
+class _Batch(threading.local):
+    """What a worker is at: the hooks run in its thread."""
+
+    number: int = 0
+    first: int = 0  # number of its first sequence
+    rows: dict[str, list] = field(default_factory=dict)  # of the tables that hold all layers
 
 
 def _score_rows(layer: int, first: int, weights: Tensor) -> dict:
@@ -189,6 +185,10 @@ def _score_rows(layer: int, first: int, weights: Tensor) -> dict:
     }
 
 
+def _position_rows(kept: Kept, length: int) -> np.ndarray:
+    return np.arange(length) if kept.positions is None else np.array(kept.positions)
+
+
 def extract(
     architecture: Architecture,
     token_ids: np.ndarray,
@@ -198,83 +198,158 @@ def extract(
     batch: int,
     activations: str | Path,
     scores: str | Path,
+    workers: int = 1,
 ) -> None:
-    """Run ``token_ids`` through the model and write its activations, their magnitudes, and the attention scores.
+    """Run ``token_ids`` through the model and write its activations, their summaries, and the attention scores.
 
     Args:
-        architecture: the model's sites.
+        architecture: the model's sites. One that a layer lacks gets no file there; ``architecture.parquet`` says why.
         token_ids: (N, T) ids.
         model: the model's name, for messages.
-        sites: site → the part of it that is kept raw; magnitudes are written for all of it.
+        sites: site → the part of it that is kept raw; the summaries cover all of it.
         batch: sequences in one forward pass.
-        activations: directory that gets ``{site}/layer={layer}/part-0.parquet`` with a manifest a site, and
-            ``magnitudes.parquet``.
+        activations: directory that gets ``{site}/layer={layer}/part-0.parquet`` with a manifest a site, the tables of
+            ``summaries.TABLES``, and ``architecture.parquet``.
         scores: path of the attention-score table.
+        workers: batches that are run at the same time, each on one CPU thread; the tables do not depend on it.
 
     Raises:
-        SinkoriginError: a site is not there in this model, or an activation is not finite.
+        SinkoriginError: an activation is not finite.
     """
-    architecture.require(sites, model)
     activations = Path(activations)
     length = token_ids.shape[1]
-    positions = {
-        site: np.arange(length) if kept.positions is None else np.array(kept.positions) for site, kept in sites.items()
-    }
-    first = 0  # number of the batch's first sequence
+    positions = {site: _position_rows(kept, length) for site, kept in sites.items()}
     writers: dict[tuple[str, int], pq.ParquetWriter] = {}
+    moments, gates, residuals, queries = (
+        summaries.NeuronMoments(),
+        summaries.GateCosines(),
+        summaries.ResidualGram(),
+        summaries.QueryGram(),
+    )
 
+    turns, now = _Turns(), _Batch()
     with ExitStack() as stack:
         folders = {site: stack.enter_context(tables.atomic_directory(activations / site)) for site in sites}
         files = stack.enter_context(ExitStack())  # closed before the directories take their names
-        magnitudes = files.enter_context(tables.table_writer(activations / "magnitudes.parquet", MAGNITUDES_SCHEMA))
-        score_writer = files.enter_context(tables.table_writer(scores, SCORES_SCHEMA))
-        background = files.enter_context(_Background(depth=2 * len(sites)))
+        common = {
+            name: files.enter_context(tables.table_writer(activations / f"{name}.parquet", summaries.TABLES[name]))
+            for name in ("magnitudes", "first_token_neurons", "first_token_keys")
+        } | {"scores": files.enter_context(tables.table_writer(scores, SCORES_SCHEMA))}
+        first_tokens = summaries.FirstTokens(architecture, common["first_token_neurons"], common["first_token_keys"])
+        # each worker computes alone, so that encoding for one batch costs no other the wait at a barrier, and the
+        # results do not depend on the number of cores
+        files.enter_context(threadpool_limits(1, user_api="blas"))
+        pool = files.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
 
-        def write_raw(site: str, layer: int, numbers: np.ndarray, values: np.ndarray) -> None:
+        def write_raw(site: str, layer: int, values: Tensor) -> None:
+            """Values at the kept positions of the kept sequences."""
             width = values.shape[-1]
             if (site, layer) not in writers:
                 path = folders[site] / f"layer={layer}" / "part-0.parquet"
                 writers[site, layer] = files.enter_context(tables.table_writer(path, activation_schema(width)))
             schema = activation_schema(width)
+            numbers = np.arange(now.first, now.first + len(values), dtype=np.int32)
+            flat = np.ascontiguousarray(values.numpy()).reshape(-1)
             writers[site, layer].write_batch(
                 pa.record_batch(
                     [
                         np.repeat(numbers, len(positions[site])),
                         np.tile(positions[site].astype(np.int32), len(numbers)),
-                        pa.FixedSizeListArray.from_arrays(values.reshape(-1), type=schema.field("activation").type),
+                        pa.FixedSizeListArray.from_arrays(flat, type=schema.field("activation").type),
                     ],
                     schema=schema,
                 )
             )
 
-        def write_site(site: str, layer: int, first: int, values: Tensor) -> None:
-            rows = _magnitudes(site, layer, first, values)
-            if not np.isfinite(rows["norm"]).all():
-                raise SinkoriginError(
-                    f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
-                )
-            magnitudes.write_batch(pa.record_batch(rows, schema=MAGNITUDES_SCHEMA))
-            kept = sites[site].sequences
-            count = len(values) if kept is None else min(len(values), max(0, kept - first))
-            if count:
-                numbers = np.arange(first, first + count, dtype=np.int32)
-                write_raw(site, layer, numbers, np.ascontiguousarray(values[:count, positions[site]].numpy()))
+        def summarize(site: str, layer: int, values: Tensor) -> None:
+            if site in summaries.MAGNITUDE_SITES:
+                rows = summaries.magnitude_rows(site, layer, now.first, values.numpy())
+                now.rows["magnitudes"].append(pa.record_batch(rows, schema=summaries.TABLES["magnitudes"]))
+            if site == "residual":
+                residuals.add(layer, "rest", values[:, 1:].reshape(-1, values.shape[-1]))
+            elif site == "ffn_activation":
+                moments.add(layer, values)
+            elif site == "ffn_input":
+                gates.add(layer, values)
+            if site in ("residual", "ffn_activation"):
+                first_tokens.add(site, layer, values[:, 0].clone())
 
         def on_site(layer: int, site: str, values: Tensor) -> None:
             values = values.detach().reshape(-1, length, values.shape[-1])
-            # a copy: the model may go on to change its tensor while the writer is behind
-            values = values.to("cpu", torch.float32, copy=True)
-            background.submit(write_site, site, layer, first, values)
+            kept = sites.get(site, Kept(sequences=0))
+            count = len(values) if kept.sequences is None else min(len(values), max(0, kept.sequences - now.first))
+            raw = values[:count] if kept.positions is None else values[:count, positions[site]]
+            whole = site in summaries.WHOLE_SITES
+            if whole:
+                values = values.to("cpu", torch.float32)
+            if count:
+                raw = raw.to("cpu", torch.float32)
+            for looked_at in [values] if whole else [raw] if count else []:
+                if not torch.isfinite(looked_at.sum()):  # a sum is as telling as all its terms, and one pass
+                    raise SinkoriginError(
+                        f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
+                    )
+            with turns.take((site, layer), now.number):
+                if count:
+                    write_raw(site, layer, raw)
+                if whole:
+                    summarize(site, layer, values)
 
-        def write_scores(layer: int, first: int, weights: Tensor) -> None:
-            score_writer.write_batch(pa.record_batch(_score_rows(layer, first, weights), schema=SCORES_SCHEMA))
-
-        def on_weights(layer: int, weights: Tensor) -> None:
-            background.submit(write_scores, layer, first, weights.detach().to("cpu", torch.float32))
+        def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
+            query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
+            now.rows["scores"].append(pa.record_batch(_score_rows(layer, now.first, weights), schema=SCORES_SCHEMA))
+            positive = summaries.positive_share(query, key)
+            with turns.take(("summary of attention", layer), now.number):
+                queries.add(layer, query)
+                first_tokens.add("key", layer, key.clone())
+                first_tokens.add("positive", layer, positive)
 
         device = next(architecture.model.parameters()).device
-        with watch_sites(architecture, list(sites), on_site, on_weights):
-            for first in range(0, len(token_ids), batch):
+
+        def run(first: int) -> None:
+            """One batch; the last thing is its rows in the tables of all layers."""
+            now.number, now.first, now.rows = first // batch, first, {"magnitudes": [], "scores": []}
+            try:
                 architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(device))
-        background.finish()
+                with turns.take("rows", now.number):
+                    for name, rows in now.rows.items():
+                        common[name].write_table(pa.Table.from_batches(rows))
+            except BaseException:
+                turns.fail()
+                raise
+
+        def add_first_residuals(parts: Mapping[tuple[str, int], Tensor]) -> None:
+            for (site, layer), vectors in parts.items():
+                if site == "residual":
+                    residuals.add(layer, "first", vectors)
+
+        watched = [*sites, *(site for site in summaries.WHOLE_SITES if site not in sites)]
+        # first tokens are worked on in groups of batches: one position each, no more than a batch of whole sequences
+        group = batch * workers * -(-length // (batch * workers))
+        for start in range(0, len(token_ids), group):
+            with watch_sites(architecture, watched, on_site, on_attention):
+                _all(pool.submit(run, first) for first in range(start, min(start + group, len(token_ids)), batch))
+            parts = first_tokens.take()
+            _all([pool.submit(first_tokens.write, parts), pool.submit(add_first_residuals, parts)])
+        _all(
+            [
+                pool.submit(residuals.write, activations / "residual_gram.parquet"),
+                pool.submit(gates.write, activations / "gate_cosines.parquet", architecture),
+                pool.submit(queries.write, activations / "query_gram.parquet"),
+                pool.submit(moments.write, activations / "neuron_moments.parquet"),
+            ]
+        )
+        tables.write_table(
+            activations / "architecture.parquet",
+            summaries.part_rows(architecture, watched),
+            summaries.ARCHITECTURE_SCHEMA,
+        )
         files.close()
+
+
+def _all(started: Iterable[Future]) -> None:
+    """Wait for all; raise what one of them raised itself, not that it was stopped."""
+    errors = [error for future in list(started) if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, _Stopped):
+            raise error

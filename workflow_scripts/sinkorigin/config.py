@@ -123,13 +123,19 @@ class Prompts(_Strict):
 
 
 class KeptSite(_Strict):
-    """A site to extract, and which part of it is kept raw. Norms and dominance ratios cover all of it anyway."""
+    """A site of which raw vectors are kept. The summaries (norms, dominance ratios, scores…) cover all of it anyway."""
 
-    site: Site = Field(description="The site, see docs/sites.md.")
+    site: Site = Field(description="The site, see docs/science.md.")
     sequences: int | None = Field(None, ge=0, description="Keep the first so many sequences raw; null keeps all.")
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="Keep these positions raw; null keeps all."
+        None, min_length=1, description="Keep these positions raw, in rising order; null keeps all."
     )
+
+    @model_validator(mode="after")
+    def _rising(self):
+        if self.positions is not None and self.positions != sorted(set(self.positions)):
+            raise ValueError(f"positions must rise and not repeat; write {sorted(set(self.positions))}")
+        return self
 
 
 class Activations(_Strict):
@@ -143,16 +149,30 @@ class Activations(_Strict):
         names = [kept.site for kept in self.sites]
         if len(set(names)) < len(names):
             raise ValueError(f"sites names {_first_repeated(names)} twice; merge the two entries")
-        for site in ("value_aggregation", "residual", "attention_input"):
+        for site in ("value_aggregation", "attention_output"):
             if site not in names:
                 raise ValueError(f"sites lacks {site}, which the statistics read; add it")
-        variance = next(kept for kept in self.sites if kept.site == "value_aggregation")
-        if variance.positions is not None or (variance.sequences is not None and variance.sequences < 2):
+            if site not in self.variance_sites:
+                raise ValueError(
+                    f"{site} must be kept at position 0 and others of at least 2 sequences, because its variance by "
+                    "position is computed from them; set positions and sequences: null"
+                )
+        if next(kept for kept in self.sites if kept.site == "value_aggregation").positions is not None:
             raise ValueError(
-                "value_aggregation must be kept at all positions of at least 2 sequences, because the variance by "
-                "position is computed from it; set positions: null"
+                "value_aggregation must be kept at all positions, because the fall of its variance with position is "
+                "what is tested; set positions: null"
             )
         return self
+
+    @property
+    def variance_sites(self) -> list[str]:
+        """Sites kept at position 0 and another one, of at least two sequences: those that have a variance by position."""
+        return [
+            kept.site
+            for kept in self.sites
+            if (kept.sequences is None or kept.sequences >= 2)
+            and (kept.positions is None or (0 in kept.positions and len(set(kept.positions)) > 1))
+        ]
 
 
 class Statistics(_Strict):
@@ -167,6 +187,24 @@ class Statistics(_Strict):
     )
     onset_mass: float = Field(
         0.3, gt=0, lt=1, description="The sink onset is the first layer whose mean attention to position 0 passes this."
+    )
+    change_factor: float = Field(
+        2.0, gt=1, description="The norm ratio has a change point where it rises or falls by this factor over layers."
+    )
+    change_mass: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="The sink mass has a change point where it rises or falls by this much over layers.",
+    )
+    super_neuron_share: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="A super neuron carries at least this share of the first token's FFN output, with its whole interval.",
+    )
+    super_neuron_ratio: float = Field(
+        10.0, gt=1, description="A super neuron's magnitude at position 0 is at least so many times that elsewhere."
     )
     epsilons: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.2, 0.3, 0.4], min_length=1, description="Thresholds of the sink rate; the paper's is 0.3."

@@ -239,7 +239,7 @@ def measure(
     sizes: dict[int, tuple[Tensor, Tensor]] = {}
     columns = list(targets)
 
-    def on_weights(layer: int, weights: Tensor) -> None:
+    def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
         excluding_self = attention_scores(weights.detach())[1]
         scores[layer] = excluding_self[..., [0, *columns]].to("cpu")  # (N, H, 1 + targets)
 
@@ -253,7 +253,7 @@ def measure(
     edited = {"intervention": intervention, "kind": kind, "strength": strength, "layers": layer_text(layers)}
     device = next(architecture.model.parameters()).device
     with tables.table_writer(path, SCHEMA) as writer:
-        with architecture.tapped(*edits), watch_sites(architecture, ["residual"], on_site, on_weights):
+        with architecture.tapped(*edits), watch_sites(architecture, ["residual"], on_site, on_attention):
             for first in range(0, sequences, batch):
                 ids = torch.from_numpy(token_ids[first : first + batch])
                 architecture.forward(ids.to(device))

@@ -13,6 +13,7 @@ from sinkorigin.errors import SinkoriginError
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
     token_ids=(pa.list_(pa.int32()), "the token ids, all sequences equally long"),
+    tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them"),
     text=(pa.string(), "the decoded tokens"),
 )
 
@@ -95,6 +96,7 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
         {
             "sequence": np.arange(len(token_ids), dtype=np.int32),
             "token_ids": pa.array([row.tolist() for row in token_ids], type=pa.list_(pa.int32())),
+            "tokens": pa.array([tokenizer.convert_ids_to_tokens(row) for row in token_ids.tolist()]),
             "text": [tokenizer.decode(row) for row in token_ids.tolist()],
         },
         SCHEMA,
@@ -103,7 +105,7 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
 
 def read_token_ids(path: str | Path) -> np.ndarray:
     """(sequences, length) int64 ids of a prompt table."""
-    return np.array(tables.read_table(path).column("token_ids").to_pylist(), dtype=np.int64)
+    return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
 def make_prompts(

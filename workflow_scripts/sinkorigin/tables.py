@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,7 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
     partial = _partial(path)
     floats = _float_leaves(schema_)
     texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
+    flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # nobody asks for a vector's minimum
     try:
         with pq.ParquetWriter(
             partial,
@@ -65,6 +66,7 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
             compression_level=1,
             use_dictionary=texts,
             use_byte_stream_split=floats,
+            write_statistics=flat,
         ) as writer:
             yield writer
         os.replace(partial, path)
@@ -164,13 +166,19 @@ def checked_directory(path: str | Path) -> Path:
     return path
 
 
-def read_table(path: str | Path) -> pa.Table:
-    """Read a whole table that this module wrote.
+def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a whole table that this module wrote, or some of its columns.
 
     Raises:
-        SinkoriginError: the file is missing, truncated or not Parquet.
+        SinkoriginError: the file is missing, truncated, not Parquet, or lacks one of ``columns``.
     """
     try:
-        return pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=None, columns=columns)
+        if columns is not None and set(columns) - set(table.column_names):
+            raise SinkoriginError(
+                f"{path} lacks the column {min(set(columns) - set(table.column_names))}; delete it and run the same "
+                "command again"
+            )
+        return table
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error

@@ -1,4 +1,4 @@
-"""D1, dimension disparity: how far one dim dominates a vector."""
+"""D1 and D2: how far one dim dominates a vector, and where activations are massive."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SITES = ("residual", "attention_input")
 _KEYS = {
     "model": (pa.string(), "name of the model"),
     "prompts": (pa.string(), "name of the prompt set"),
-    "site": (pa.string(), "site, as in docs/sites.md"),
+    "site": (pa.string(), "site, as in docs/science.md"),
     "layer": (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
 }
 _LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
@@ -43,6 +43,79 @@ DISPARITY_BY_LAYER_SCHEMA = tables.schema(
     rest_low=_LOW,
     rest_high=_HIGH,
 )
+
+
+MASSIVE_SCHEMA = tables.schema(
+    **_KEYS,
+    position=(pa.int32(), "position in the sequence, from 0"),
+    share=(
+        pa.float64(),
+        "share of the sequences whose largest |x| here is massive: > 100 and >= 1000 times the median",
+    ),
+    share_low=_LOW,
+    share_high=_HIGH,
+    max_abs=(pa.float64(), "mean over sequences of the largest |x|"),
+    max_over_median=(
+        pa.float64(),
+        "mean over sequences of the largest |x| / median |x| of the sequence's layer; null where none exceeds 100",
+    ),
+    dim=(pa.int32(), "dim of the largest |x| in most of the sequences where it is massive; null where none is"),
+)
+
+# Sun et al. 2024, "Massive Activations in Large Language Models", §2
+MASSIVE_MAGNITUDE, MASSIVE_OVER_MEDIAN = 100.0, 1000.0
+
+
+def is_massive(max_abs: np.ndarray, hidden_median: np.ndarray) -> np.ndarray:
+    """Sun et al.'s criterion: |x| > 100 and at least 1000 times the median magnitude of its layer's hidden state.
+
+    Args:
+        max_abs: magnitudes; hidden_median: the median of |x| over all positions and dims of the same sequence and
+            layer, NaN where nothing exceeds 100.
+    """
+    return (max_abs > MASSIVE_MAGNITUDE) & (max_abs >= MASSIVE_OVER_MEDIAN * np.nan_to_num(hidden_median, nan=np.inf))
+
+
+def massive_table(magnitudes: str | Path, *, model: str, prompts: str, replicates: int, seed: int) -> pa.Table:
+    """D2 of the residual stream by (layer, position); arguments as :func:`disparity_tables`.
+
+    Returns:
+        A table of ``MASSIVE_SCHEMA``.
+    """
+    parts = []
+    for layer, points, columns in read_layers(
+        magnitudes,
+        axes=("sequence", "position"),
+        columns=("max_abs", "max_dim", "hidden_median"),
+        site="residual",
+    ):
+        largest, median = columns["max_abs"], columns["hidden_median"]  # (N, T)
+        massive = is_massive(largest, median)
+        low, high = interval(resamples(len(massive), replicates, seed) @ massive.astype(np.float64))
+        dims = [
+            _most_frequent(column[chosen][:, None])[0][0] if chosen.any() else None
+            for column, chosen in zip(columns["max_dim"].T, massive.T, strict=True)
+        ]
+        known = ~np.isnan(median)
+        with np.errstate(invalid="ignore"):
+            over = np.where(known, largest / median, 0).sum(axis=0) / known.sum(axis=0)
+        parts.append(
+            to_table(
+                MASSIVE_SCHEMA,
+                model=model,
+                prompts=prompts,
+                site="residual",
+                layer=layer,
+                position=points["position"],
+                share=massive.mean(axis=0),
+                share_low=low,
+                share_high=high,
+                max_abs=largest.mean(axis=0),
+                max_over_median=over,
+                dim=np.array(dims, dtype=object),
+            )
+        )
+    return pa.concat_tables(parts)
 
 
 def dominance_ratio(max_abs: np.ndarray, mean_abs: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
+from sinkorigin.statistics.change_points import change_table
 from sinkorigin.statistics.grids import read_layers, to_table
 
 SITE = "residual"
@@ -14,7 +15,7 @@ SITE = "residual"
 _KEYS = {
     "model": (pa.string(), "name of the model"),
     "prompts": (pa.string(), "name of the prompt set"),
-    "site": (pa.string(), "site, as in docs/sites.md"),
+    "site": (pa.string(), "site, as in docs/science.md"),
 }
 _LAYER = (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding")
 _LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
@@ -53,20 +54,28 @@ NORM_SURGE_SCHEMA = tables.schema(
 
 
 def norm_tables(
-    magnitudes: str | Path, *, model: str, prompts: str, surge_ratio: float, replicates: int, seed: int
-) -> tuple[pa.Table, pa.Table, pa.Table]:
+    magnitudes: str | Path,
+    *,
+    model: str,
+    prompts: str,
+    surge_ratio: float,
+    change_factor: float,
+    replicates: int,
+    seed: int,
+) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
     """V3 of the residual stream (PAPER.md; "massive activations", Sun et al. 2024, §2, are what makes the surge).
 
     Args:
         magnitudes: the table of (site, layer, sequence, position, norm, ...).
         model, prompts: names, for the first columns.
         surge_ratio: the surge is in the first layer whose ratio (first token's mean norm / mean norm of the others)
-            is above this. A model can surge more than once: see the ratio by layer.
+            is above this.
+        change_factor: the ratio's change points are where it rises or falls by this factor; a model can have several.
         replicates, seed: of the bootstrap over sequences.
 
     Returns:
-        Tables of ``NORMS_SCHEMA`` (L·T rows), ``NORM_RATIO_SCHEMA`` (L rows) and ``NORM_SURGE_SCHEMA`` (1 row). Norms
-        are in the unit of the residual stream.
+        Tables of ``NORMS_SCHEMA`` (L·T rows), ``NORM_RATIO_SCHEMA`` (L rows), ``NORM_SURGE_SCHEMA`` (1 row) and
+        ``change_points.SCHEMA``. Norms are in the unit of the residual stream.
     """
     names = {"model": model, "prompts": prompts, "site": SITE}
     norms, layers, ratios = [], [], []
@@ -102,4 +111,7 @@ def norm_tables(
         pa.concat_tables(norms),
         to_table(NORM_RATIO_SCHEMA, **names, layer=layers, **columns),
         to_table(NORM_SURGE_SCHEMA, **names, **surge),
+        change_table(
+            ratio[0], ratio[1:], layers, change_factor, factor=True, model=model, prompts=prompts, quantity="norm ratio"
+        ),
     )

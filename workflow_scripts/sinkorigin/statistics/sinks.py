@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
+from sinkorigin.statistics.change_points import change_table
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.uniform import uniform_score
 
@@ -64,9 +65,10 @@ def sink_tables(
     prompts: str,
     epsilons: Sequence[float],
     onset_mass: float,
+    change_mass: float,
     replicates: int,
     seed: int,
-) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table, pa.Table]:
     """A1 and A2 from the attention scores, a layer at a time.
 
     The score of position k is sail-sg's importance score (Gu et al. 2024, "When Attention Sink Emerges", §3): the mean
@@ -78,11 +80,12 @@ def sink_tables(
         model, prompts: names, for the first columns.
         epsilons: thresholds of the sink rate.
         onset_mass: the sink begins in the first layer whose mass is above this.
+        change_mass: the mass' change points are where it rises or falls by this much.
         replicates, seed: of the bootstrap over sequences.
 
     Returns:
-        Tables of ``SINKS_SCHEMA`` (L·H·T rows), ``SINK_MASS_SCHEMA`` (L), ``SINK_RATE_SCHEMA`` (epsilons·T) and
-        ``SINK_ONSET_SCHEMA`` (1).
+        Tables of ``SINKS_SCHEMA`` (L·H·T rows), ``SINK_MASS_SCHEMA`` (L), ``SINK_RATE_SCHEMA`` (epsilons·T),
+        ``SINK_ONSET_SCHEMA`` (1) and ``change_points.SCHEMA``.
     """
     names = {"model": model, "prompts": prompts}
     sinks, layers, masses = [], [], []
@@ -146,5 +149,8 @@ def sink_tables(
             layer=[onset],
             layer_low=onset_low,
             layer_high=onset_high,
+        ),
+        change_table(
+            mass[0], mass[1:], layers, change_mass, factor=False, model=model, prompts=prompts, quantity="sink mass"
         ),
     )

@@ -19,7 +19,7 @@ from sinkorigin.statistics.grids import to_table
 VARIANCE_SCHEMA = tables.schema(
     model=(pa.string(), "name of the model"),
     prompts=(pa.string(), "name of the prompt set"),
-    site=(pa.string(), "site, as in docs/sites.md"),
+    site=(pa.string(), "site, as in docs/science.md"),
     layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
     position=(pa.int32(), "position in the sequence, from 0"),
     sequences=(pa.int32(), "number of sequences N"),
@@ -33,7 +33,7 @@ VARIANCE_SCHEMA = tables.schema(
 TREND_SCHEMA = tables.schema(
     model=(pa.string(), "name of the model"),
     prompts=(pa.string(), "name of the prompt set"),
-    site=(pa.string(), "site, as in docs/sites.md"),
+    site=(pa.string(), "site, as in docs/science.md"),
     layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
     sequences=(pa.int32(), "number of sequences N"),
     ratio=(pa.float64(), "variance at position 0 / mean of the variance at later positions; null where undefined"),
@@ -42,11 +42,15 @@ TREND_SCHEMA = tables.schema(
     kendall_tau=(pa.float64(), "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
     kendall_tau_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
     kendall_tau_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
+    not_applicable=(pa.string(), "why values are null"),
 )
 
 # Vectors of different tokens differ by far more than this share (squared) of their mean; the same tokens computed in
 # batches of different sizes differ by float32 rounding, which lies below it.
 _ROUNDING = 1e-10
+
+_SAME = "a position has the same vector in every sequence, so it has no variance to compare"
+_NO_SITE = "the model has no such site, see architecture.parquet of its activations"
 
 _BLOCK = 2**22  # numbers of a site that are in memory at once, besides the accumulators
 
@@ -58,9 +62,9 @@ class Moments:
     of the first block, so that a variance far below the squared mean does not drown in rounding.
     """
 
-    def __init__(self, weights: np.ndarray):
-        """``weights``: (R, N), each row adds to 1."""
-        self._weights = weights
+    def __init__(self, weights: np.ndarray, *, by_dim: bool = False):
+        """``weights``: (R, N), each row adds to 1; ``by_dim``: also keep the squares of each dim, a second (R, T, d)."""
+        self._weights, self._by_dim = weights, by_dim
         self._seen = 0
         self._shift: np.ndarray | None = None
 
@@ -68,34 +72,36 @@ class Moments:
         """Take the next (n, T, d) sequences."""
         if self._shift is None:
             self._shift = values.mean(axis=0, dtype=np.float64)  # (T, d)
-            replicates = len(self._weights)
-            self._first = np.zeros((replicates, *self._shift.shape))  # (R, T, d) mean of the shifted values
-            self._second = np.zeros((replicates, len(self._shift)))  # (R, T) mean of their squared norm
+            shape = (len(self._shift), len(self._weights), self._shift.shape[1])
+            self._first = np.zeros(shape)  # (T, R, d) mean of the shifted values
+            self._second = np.zeros(shape[:2])  # (T, R) mean of their squared norm
+            self._squares = np.zeros(shape if self._by_dim else 0)
         weights = self._weights[:, self._seen : self._seen + len(values)]  # (R, n)
-        for position, shift in enumerate(self._shift):  # one position at a time: no second (R, T, d) array
+        for position, shift in enumerate(self._shift):  # one position at a time: no second (T, R, d) array
             shifted = values[:, position].astype(np.float64) - shift  # (n, d)
-            self._first[:, position] += weights @ shifted
-            self._second[:, position] += weights @ np.einsum("nd,nd->n", shifted, shifted)
+            self._first[position] += weights @ shifted
+            self._second[position] += weights @ np.einsum("nd,nd->n", shifted, shifted)
+            if self._by_dim:
+                self._squares[position] += weights @ np.square(shifted)
         self._seen += len(values)
 
     def variance(self) -> np.ndarray:
         """(R, T): N/(N−1) · (mean of ‖x‖² − ‖mean of x‖²) / d, the mean over dims of the variance over sequences."""
         sequences, width = self._weights.shape[1], self._first.shape[-1]
-        squared_mean = np.stack([np.einsum("rd,rd->r", first, first) for first in self._first.swapaxes(0, 1)], axis=1)
+        squared_mean = np.stack([np.einsum("rd,rd->r", first, first) for first in self._first])  # (T, R)
         spread = np.maximum(self._second - squared_mean, 0.0)  # rounding may leave −1e-20 where all draws are the same
-        return sequences / (sequences - 1) * spread / width
+        return (sequences / (sequences - 1) * spread / width).T
+
+    def variance_by_dim(self) -> np.ndarray:
+        """(R, T, d): N/(N−1) · (mean of x² − (mean of x)²) of every dim; needs ``by_dim``."""
+        sequences = self._weights.shape[1]
+        spread = np.maximum(self._squares - np.square(self._first), 0.0)
+        return sequences / (sequences - 1) * spread.swapaxes(0, 1)
 
     def squared_mean(self) -> np.ndarray:
-        """(R, T): squared norm of the mean vector, in the unit of the values squared."""
-        return np.stack(
-            [
-                np.einsum("rd,rd->r", mean, mean)
-                for mean in (
-                    first + shift for first, shift in zip(self._first.swapaxes(0, 1), self._shift, strict=True)
-                )
-            ],
-            axis=1,
-        )
+        """(T,): squared norm of the mean vector under the first set of weights, in the unit of the values squared."""
+        mean = self._first[:, 0] + self._shift
+        return np.einsum("td,td->t", mean, mean)
 
 
 def variance_over_sequences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -110,16 +116,20 @@ def variance_over_sequences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     sequences = len(values)
     moments = Moments(np.full((1, sequences), 1 / sequences))
     moments.add(values)
-    return _point(moments, values.shape[-1])
+    return _point(moments.variance(), moments, values.shape[-1])
 
 
-def _point(moments: Moments, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _point(variance: np.ndarray, moments: Moments, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Variance and dispersion (T,) of the first set of weights; NaN where all sequences have the same vector."""
-    variance, squared_mean = moments.variance()[0], moments.squared_mean()[0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        dispersion = variance * width / squared_mean
-    same = variance * width <= _ROUNDING * squared_mean
-    return np.where(same, np.nan, variance), np.where(same, np.nan, dispersion)
+        dispersion = variance[0] * width / moments.squared_mean()
+    same = same_vectors(variance, moments, width)
+    return np.where(same, np.nan, variance[0]), np.where(same, np.nan, dispersion)
+
+
+def same_vectors(variance: np.ndarray, moments: Moments, width: int) -> np.ndarray:
+    """(T,) whether all sequences have the same vector at a position, so that there is no variance to speak of."""
+    return variance[0] * width <= _ROUNDING * moments.squared_mean()
 
 
 def kendall_tau(values: np.ndarray) -> np.ndarray:
@@ -134,9 +144,12 @@ def kendall_tau(values: np.ndarray) -> np.ndarray:
     length = values.shape[-1]
     total = np.zeros(values.shape[:-1])
     for i in range(length - 1):
-        total += np.sign(values[..., i + 1 :] - values[..., i : i + 1]).sum(axis=-1)
+        here, later = values[..., i : i + 1], values[..., i + 1 :]
+        total += np.count_nonzero(later > here, axis=-1)
+        total -= np.count_nonzero(later < here, axis=-1)
     pairs = length * (length - 1) / 2
-    return total / pairs if pairs else np.full_like(total, np.nan)
+    tau = total / pairs if pairs else np.full_like(total, np.nan)
+    return np.where(np.isnan(values).any(axis=-1), np.nan, tau)
 
 
 def first_to_rest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -148,14 +161,13 @@ def first_to_rest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return first[..., 0] / rest.mean(axis=-1)
 
 
-def _layer_files(site_directory: Path) -> list[tuple[int, Path]]:
+def layer_files(site_directory: Path) -> list[tuple[int, Path]]:
+    """(layer, file) of one site, in order; layers that lack the site have none."""
     folders = [folder for folder in site_directory.iterdir() if folder.name.startswith("layer=")]
-    if not folders:
-        raise SinkoriginError(f"{site_directory} holds no layer; delete it and run the same command again")
     return sorted((int(folder.name.removeprefix("layer=")), folder / "part-0.parquet") for folder in folders)
 
 
-def _positions(file: pq.ParquetFile, path: Path) -> np.ndarray:
+def sequence_positions(file: pq.ParquetFile, path: Path) -> np.ndarray:
     """Positions that each sequence has, from the sequence and position columns of the first one."""
     positions: list[np.ndarray] = []
     own = None
@@ -171,7 +183,7 @@ def _positions(file: pq.ParquetFile, path: Path) -> np.ndarray:
     return found
 
 
-def _sequences(file: pq.ParquetFile, positions: np.ndarray, width: int, path: Path) -> Iterator[np.ndarray]:
+def read_sequences(file: pq.ParquetFile, positions: np.ndarray, width: int, path: Path) -> Iterator[np.ndarray]:
     """Blocks of (n, T, d) float32 in the order of the file."""
     length = len(positions)
     sequences_at_once = max(1, _BLOCK // (length * width))
@@ -213,11 +225,11 @@ def variance_tables(
     site_directory = tables.checked_directory(site_directory)
     names = {"model": model, "prompts": prompts, "site": site}
     variances, trends = [], []
-    for layer, path in _layer_files(site_directory):
+    for layer, path in layer_files(site_directory):
         try:
             with pq.ParquetFile(path) as file:
                 width = file.schema_arrow.field("activation").type.list_size
-                positions = _positions(file, path)
+                positions = sequence_positions(file, path)
                 sequences = file.metadata.num_rows // len(positions)
                 if sequences < 2:
                     raise SinkoriginError(
@@ -226,18 +238,19 @@ def variance_tables(
                     )
                 everything = np.full((1, sequences), 1 / sequences)  # row 0: the data themselves
                 moments = Moments(np.concatenate([everything, resamples(sequences, replicates, seed)]))
-                for block in _sequences(file, positions, width, path):
+                for block in read_sequences(file, positions, width, path):
                     if not np.isfinite(block).all():
                         raise SinkoriginError(
                             f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
                         )
                     moments.add(block)
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowInvalid, KeyError) as error:  # KeyError: a foreign table
             raise SinkoriginError(
                 f"{path} cannot be read as Parquet; delete {site_directory} and run the same command again"
             ) from error
-        variance, dispersion = _point(moments, width)
-        samples = np.where(np.isnan(variance), np.nan, moments.variance()[1:])  # (R, T)
+        replicated = moments.variance()  # (1 + R, T)
+        variance, dispersion = _point(replicated, moments, width)
+        samples = np.where(np.isnan(variance), np.nan, replicated[1:])
         low, high = interval(samples)
         variances.append(
             to_table(
@@ -260,5 +273,11 @@ def variance_tables(
         ):
             trend[name] = quantity(variance)
             trend[f"{name}_low"], trend[f"{name}_high"] = interval(quantity(samples))
-        trends.append(to_table(TREND_SCHEMA, **names, layer=[layer], sequences=sequences, **trend))
-    return pa.concat_tables(variances), pa.concat_tables(trends)
+        reason = _SAME if np.isnan(variance).any() else None
+        trends.append(
+            to_table(TREND_SCHEMA, **names, layer=[layer], sequences=sequences, **trend, not_applicable=reason)
+        )
+    if not variances:
+        nothing: dict = dict.fromkeys(TREND_SCHEMA.names[3:])
+        trends.append(to_table(TREND_SCHEMA, **names, **(nothing | {"layer": [None], "not_applicable": _NO_SITE})))
+    return pa.concat_tables([VARIANCE_SCHEMA.empty_table(), *variances]), pa.concat_tables(trends)

@@ -1,0 +1,82 @@
+"""The claims as one page."""
+
+import html
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED
+
+_MARKS = {SEEN: "✓", NOT_SEEN: "✗", UNDECIDED: "?", NOT_APPLICABLE: "–"}
+_CLASSES = {SEEN: "seen", NOT_SEEN: "not-seen", UNDECIDED: "undecided", NOT_APPLICABLE: "not-applicable"}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Claims: {study}</title>
+<style>
+body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 82rem; padding: 0 1rem; color: #1a1a1a; }}
+table {{ border-collapse: collapse; width: 100%; }}
+th, td {{ text-align: left; vertical-align: top; padding: .45rem .6rem; border-bottom: 1px solid #ddd; }}
+th {{ background: #f4f4f4; position: sticky; top: 0; }}
+h2 {{ margin-top: 2.2rem; font-size: 1.15rem; }}
+td small {{ color: #555; display: block; }}
+td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
+.verdict {{ white-space: nowrap; font-weight: 600; }}
+.seen {{ color: #005b96; }}
+.not-seen {{ color: #a34700; }}
+.undecided, .not-applicable {{ color: #555; }}
+code {{ font-size: .85em; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>Claims of the paper: {study}</h1>
+<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
+<b>? undecided</b>: the estimate does, the interval does not. <b>✗ not seen at this scale</b>: the estimate does not.
+<b>– not applicable</b>: not defined or not measured here. Intervals are bootstrapped over sequences, or Student's over
+seeds for trained models. The paper's values are for Llama-2-7B, and for a 152 M model where models are trained.</p>
+{sections}
+</body>
+</html>
+"""
+
+_HEAD = (
+    "<thead><tr><th>Claim</th><th>Paper</th><th>Here, 95 % interval</th><th>Predicate</th><th>Verdict</th>"
+    "<th>Table</th></tr></thead>"
+)
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash."""
+    return "–" if value is None or not np.isfinite(value) else f"{value:.4g}".replace("-", "−")
+
+
+def value_text(row: Mapping) -> str:
+    """Value with its interval."""
+    if row["value"] is None:
+        return "–"
+    return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def render_html(table: pa.Table, study: str) -> str:
+    """The claims as one self-contained page, a section for each model and prompt set."""
+    sections: dict[tuple[str, str], list[str]] = {}
+    for row in table.to_pylist():
+        text = {key: html.escape(str(value)) if value is not None else "" for key, value in row.items()}
+        reason = f"<small>{text['reason']}</small>" if text["reason"] else ""
+        line = (
+            f"<tr><td>{text['statement']}<small>{text['quantity']}</small></td><td>{text['paper'] or '–'}</td>"
+            f"<td class='number'>{html.escape(value_text(row))}</td><td>{text['predicate']}</td>"
+            f"<td><span class='verdict {_CLASSES[row['verdict']]}'>{_MARKS[row['verdict']]} {text['verdict']}</span>"
+            f"{reason}</td><td><code>{text['table']}</code></td></tr>"
+        )
+        sections.setdefault((row["model"], row["prompts"] or ""), []).append(line)
+    parts = [
+        f"<h2>{html.escape(model)}{', ' + html.escape(prompts) if prompts else ''}</h2>\n"
+        f"<table>{_HEAD}<tbody>\n{chr(10).join(lines)}\n</tbody></table>"
+        for (model, prompts), lines in sections.items()
+    ]
+    return _PAGE.format(study=html.escape(study), sections="\n".join(parts))

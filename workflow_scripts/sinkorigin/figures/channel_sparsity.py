@@ -1,0 +1,116 @@
+"""On how few residual dims a neuron writes: all neurons as a distribution, the super neurons above it (S2)."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from sinkorigin.figures import style
+
+MEASURES = {
+    "max_over_mean": "down weights: largest / mean magnitude",
+    "participation_ratio": "down weights: participation ratio (dims)",
+}
+BINS = 60
+MOST_DIMS = 4  # named one by one; super neurons that write elsewhere share a line
+LANE = 0.09  # of the panel's height: the line of the super neurons of one dim
+NEURONS: dict[str, Any] = {"facecolor": "0.8", "edgecolor": "0.4", "linewidth": 0.8}
+SUPER: dict[str, Any] = {
+    "color": style.PALETTE[3],
+    "marker": "o",
+    "markersize": 5,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.7,
+    "linestyle": "",
+}
+
+
+@style.styled
+def draw(super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One column a model: largest over mean weight above, participation ratio below.
+
+    Args:
+        super_neurons: super_neurons.parquet of every model, one below the other.
+        labels: model → label, in the order of the columns.
+    """
+    figure, axes = style.panels(style.models_of(super_neurons, labels), rows=len(MEASURES))
+    edges = {name: _edges(super_neurons[name]) for name in MEASURES}
+    for model, column in axes.items():
+        neurons = super_neurons.filter(pl.col("model") == model)
+        lanes = _lanes(neurons)
+        for row, (ax, (name, label)) in enumerate(zip(column, MEASURES.items(), strict=True)):
+            known = neurons.drop_nulls(name)
+            if known.is_empty():
+                style.no_data(ax, next(iter(neurons["not_applicable"].drop_nulls()), "not measured"))
+            else:
+                _panel(ax, known, name, edges[name], lanes)
+                ax.set_xlabel(label)
+            if style.is_leftmost(ax):
+                ax.set_ylabel("number of neurons")
+            if row == 0:
+                prompts = ", ".join(map(style.spoken, style.in_order(neurons["prompts"])))
+                style.title(ax, labels[model], f"{int(neurons['super_neuron'].sum())} super neurons, {prompts}")
+    style.legend(
+        figure,
+        [
+            Patch(label="all neurons of all layers", **NEURONS),
+            style.line_handle("super neuron, on the line of the dim that it writes to most", **SUPER),
+        ],
+    )
+    return figure
+
+
+def _edges(values: pl.Series) -> np.ndarray:
+    """Bins of equal width on a logarithmic axis, the same for all models."""
+    known = values.drop_nulls().to_list() or [1.0, 10.0]
+    return np.geomspace(min(known) / 1.01, max(known) * 1.01, BINS + 1)
+
+
+def _lanes(neurons: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Label → super neurons that write most to that dim; the dims that most of them share come first."""
+    found = neurons.filter("super_neuron").drop_nulls("dim_1")
+    dims = found.group_by("dim_1").len().sort("len", "dim_1", descending=[True, False])["dim_1"].to_list()
+    named = dims if len(dims) <= MOST_DIMS + 1 else dims[:MOST_DIMS]
+    lanes = {f"dim {dim}": found.filter(pl.col("dim_1") == dim) for dim in named}
+    if others := dims[len(named) :]:
+        lanes[f"{len(others)} other dims"] = found.filter(pl.col("dim_1").is_in(others))
+    return lanes
+
+
+def _panel(ax: Axes, known: pl.DataFrame, name: str, edges: np.ndarray, lanes: dict[str, pl.DataFrame]) -> None:
+    counts, _, _ = ax.hist(known[name].to_numpy(), bins=edges.tolist(), log=True, histtype="stepfilled", **NEURONS)
+    ax.set_xscale("log")
+    ax.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
+    # the axis goes on above the largest count, so that the lanes are free of the histogram; its ticks do not
+    bottom, free = 0.7, 1 - LANE * (len(lanes) + 0.5)
+    ax.set_ylim(bottom, bottom * (1.3 * np.max(counts) / bottom) ** (1 / free))
+    for i, (label, neurons) in enumerate(lanes.items()):
+        height = 1 - LANE * (i + 0.5)
+        ax.axhline(_at(ax, height), color="0.85", linewidth=0.7, zorder=1)
+        ax.plot(
+            neurons[name].to_numpy(),
+            np.full(len(neurons), height),
+            transform=ax.get_xaxis_transform(),
+            zorder=4,
+            **SUPER,
+        )
+        ax.annotate(
+            label, (1, height), (3, 0), xycoords="axes fraction", textcoords="offset points", va="center", size=7.5
+        )
+    wide = edges[-1] / edges[0] > 20
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if wide else (1.0, 2.0, 5.0)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    decades = np.arange(int(np.log10(np.max(counts))) + 1)
+    ax.yaxis.set_major_locator(FixedLocator((10.0 ** decades[:: 1 + len(decades) // 7]).tolist()))
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _at(ax: Axes, height: float) -> float:
+    """The count at this height of the panel."""
+    low, high = ax.get_ylim()
+    return low * (high / low) ** height

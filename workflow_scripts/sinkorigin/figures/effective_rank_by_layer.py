@@ -1,0 +1,64 @@
+"""How many directions the residual stream uses, with the first token and without it (E1)."""
+
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+
+POSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "all": ("all positions", {"color": style.PALETTE[0], "linestyle": style.DASHES[0], "marker": "o"}),
+    "later": ("without position 0", {"color": style.PALETTE[1], "linestyle": style.DASHES[1], "marker": "s"}),
+}
+RAW: dict[str, Any] = {"linewidth": 1.6, "markersize": 2.8}
+CENTRED: dict[str, Any] = {"linewidth": 0.9, "marker": ""}
+WIDTH: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.1}
+
+
+@style.styled
+def draw(effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One panel a model.
+
+    Args:
+        effective_rank: effective_rank.parquet of every model, one below the other.
+        labels: model → label, in the order of the panels.
+    """
+    figure, axes = style.panels(style.models_of(effective_rank, labels))
+    for model, (ax,) in axes.items():
+        rows = effective_rank.filter(pl.col("model") == model).sort("layer")
+        if rows["effective_rank"].is_null().all():
+            style.no_data(ax, "not measured")
+        else:
+            for positions, (_, look) in POSITIONS.items():
+                for centred, thickness in ((False, RAW), (True, CENTRED)):
+                    here = rows.filter((pl.col("positions") == positions) & (pl.col("centred") == centred))
+                    values = here["effective_rank"].cast(pl.Float64)  # null becomes NaN, a gap
+                    ax.plot(here["layer"].to_numpy(), values.to_numpy(), **look | thickness)
+            for width in rows["width"].unique():
+                ax.axhline(width, **WIDTH)
+            ax.set_ylim(0, 1.05 * max(rows["width"]))
+            ax.set_xlabel("layer (−1: the embedding)")
+            style.whole_x(ax)
+        prompts = ", ".join(map(style.spoken, style.in_order(rows["prompts"])))
+        style.title(ax, labels[model], f"{prompts}, {_tokens(rows)}")
+        if style.is_leftmost(ax):
+            ax.set_ylabel("effective rank of the\nresidual stream (dims)")
+    grey = {"color": style.REFERENCE}
+    style.legend(
+        figure,
+        [
+            *(style.line_handle(text, **look, **RAW) for text, look in POSITIONS.values()),
+            style.line_handle("thick, with markers: the residual as it is", **grey, **RAW, marker="o"),
+            style.line_handle("thin: its mean over tokens subtracted", **grey, **CENTRED),
+            style.line_handle("the width, the largest possible", **WIDTH),
+        ],
+    )
+    return figure
+
+
+def _tokens(rows: pl.DataFrame) -> str:
+    """Of how many tokens the matrix is made: a rank is at most that."""
+    counts = dict(rows.select("positions", "tokens").unique().drop_nulls().rows())
+    text = f"{counts['all']} tokens" if "all" in counts else "no tokens"
+    return text + (f", {counts['later']} without position 0" if "later" in counts else "")

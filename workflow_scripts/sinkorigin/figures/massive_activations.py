@@ -1,0 +1,78 @@
+"""Massive activations of the first token, layer by layer, against the two thresholds that define them (D2)."""
+
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+from sinkorigin.statistics.disparity import MASSIVE_MAGNITUDE, MASSIVE_OVER_MEDIAN
+
+MAGNITUDES: dict[str, tuple[str, float, dict[str, Any]]] = {
+    "max_abs": ("largest |x| at position 0", MASSIVE_MAGNITUDE, {"color": style.PALETTE[0], "marker": "o"}),
+    "max_over_median": (
+        "the same / median |x|",
+        MASSIVE_OVER_MEDIAN,
+        {"color": style.PALETTE[1], "marker": "s", "linestyle": style.DASHES[1]},
+    ),
+}
+FIRST: dict[str, Any] = {"color": style.PALETTE[2], "marker": "^"}
+LATER: dict[str, Any] = {"color": style.PALETTE[3], "linestyle": style.DASHES[2]}
+
+
+@style.styled
+def draw(massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One column a model: magnitudes at position 0 above, share of massive activations below.
+
+    Args:
+        massive_activations: massive_activations.parquet of every model, one below the other.
+        labels: model → label, in the order of the columns.
+    """
+    figure, axes = style.panels(style.models_of(massive_activations, labels), rows=2, share_x=True)
+    for model, (above, below) in axes.items():
+        rows = massive_activations.filter(pl.col("model") == model)
+        first = rows.filter(pl.col("position") == 0).sort("layer")
+        for name, (_, threshold, look) in MAGNITUDES.items():
+            values = first[name].cast(pl.Float64)  # null becomes NaN, a gap
+            above.plot(first["layer"].to_numpy(), values.to_numpy(), **look)
+            above.axhline(threshold, **_dotted(look), zorder=1)
+        above.set_yscale("log")
+        style.line(below, first["layer"], first["share"], first["share_low"], first["share_high"], **FIRST)
+        later = rows.filter(pl.col("position") > 0).group_by("layer").agg(pl.col("share").mean()).sort("layer")
+        below.plot(later["layer"].to_numpy(), later["share"].cast(pl.Float64).to_numpy(), **LATER)
+        below.set_ylim(-0.02, 1.02)
+        below.set_xlabel("layer (−1: the embedding)")
+        style.whole_x(below)
+        style.title(above, labels[model], ", ".join(map(style.spoken, style.in_order(rows["prompts"]))))
+        if style.is_leftmost(above):
+            above.set_ylabel("magnitude in the residual\n(mean over sequences)")
+            below.set_ylabel("share of sequences with\na massive activation")
+    _same_limits([above for above, _ in axes.values()])
+    style.legend(
+        figure,
+        [
+            *(style.line_handle(text, **look) for text, _, look in MAGNITUDES.values()),
+            *(
+                style.line_handle(f"threshold of {text}: {threshold:g}", **_dotted(look))
+                for text, (_, threshold, look) in zip(("|x|", "|x| / median"), MAGNITUDES.values(), strict=True)
+            ),
+            style.line_handle("share at position 0", **FIRST),
+            style.line_handle("share at the later positions, mean", **LATER),
+            style.band_handle(),
+        ],
+    )
+    return figure
+
+
+def _dotted(look: dict[str, Any]) -> dict[str, Any]:
+    """A threshold has the colour of the line that has to pass it."""
+    return {"color": look["color"], "linestyle": ":", "linewidth": 1.2}
+
+
+def _same_limits(axes: list[Axes]) -> None:
+    """The thresholds hold for every model: all of them on one scale."""
+    limits = [ax.get_ylim() for ax in axes]
+    for ax in axes:
+        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        style.log_y(ax)

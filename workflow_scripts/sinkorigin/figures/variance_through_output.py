@@ -1,0 +1,86 @@
+"""What the output projection does to the variance discrepancy, layer by layer (V2)."""
+
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+
+RATIOS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ratio_before": ("value aggregation, before W_O", {"color": style.PALETTE[0], "marker": "o"}),
+    "ratio_after": (
+        "attention output, after W_O",
+        {"color": style.PALETTE[1], "marker": "s", "linestyle": style.DASHES[1]},
+    ),
+}
+TAUS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dim_tau": ("τ over dims: std of a dim and norm of its column of W_O", {"color": style.PALETTE[2], "marker": "^"}),
+    "position_tau": (
+        "τ over positions: variance before and after W_O",
+        {"color": style.PALETTE[3], "marker": "D", "linestyle": style.DASHES[2]},
+    ),
+}
+LEVEL: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.1}
+
+
+@style.styled
+def draw(variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One column a model: position 0 against the other positions above, the two rank correlations below.
+
+    Args:
+        variance_through_output: variance_through_output.parquet of every model, one below the other.
+        labels: model → label, in the order of the columns.
+    """
+    # the panels do not share their x axis: where one of them is empty, it would take the other's ticks away
+    figure, axes = style.panels(style.models_of(variance_through_output, labels), rows=2)
+    for model, (above, below) in axes.items():
+        rows = variance_through_output.filter(pl.col("model") == model).sort("layer")
+        if _has_data(above, rows, list(RATIOS)):
+            for name, (_, look) in RATIOS.items():
+                ratio = rows[name].cast(pl.Float64)  # null becomes NaN, a gap
+                above.plot(rows["layer"].to_numpy(), ratio.to_numpy(), **look)
+            above.axhline(1, **LEVEL)
+            above.set_yscale("log")
+        if _has_data(below, rows, list(TAUS)):
+            for name, (_, look) in TAUS.items():
+                style.line(below, rows["layer"], rows[name], rows[f"{name}_low"], rows[f"{name}_high"], **look)
+            below.axhline(0, **LEVEL)
+            below.set_ylim(-1.05, 1.05)
+            below.set_xlabel("layer")
+        style.title(above, labels[model], ", ".join(map(style.spoken, style.in_order(rows["prompts"]))))
+        if style.is_leftmost(above):
+            above.set_ylabel("variance at position 0 /\nmean at the other positions")
+            below.set_ylabel("Kendall’s τ\n(−1 to 1)")
+    _same_limits([above for above, _ in axes.values() if above.lines])
+    style.legend(
+        figure,
+        [style.line_handle(label, **look) for label, look in (*RATIOS.values(), *TAUS.values())]
+        + [style.line_handle("as at the other positions (above), no relation (below)", **LEVEL), style.band_handle()],
+    )
+    return figure
+
+
+def _has_data(ax: Axes, rows: pl.DataFrame, names: list[str]) -> bool:
+    """Whether any of the columns has a value; if so, the axis spans all the layers, also those that have none."""
+    if not any(rows[name].is_not_null().any() for name in names):
+        style.no_data(ax, next(iter(rows["not_applicable"].drop_nulls()), "not measured"))
+        return False
+    layers = rows["layer"].to_list()
+    margin = 0.5 + 0.03 * (layers[-1] - layers[0])
+    ax.set_xlim(layers[0] - margin, layers[-1] + margin)
+    style.whole_x(ax)
+    return True
+
+
+def _same_limits(axes: list[Axes]) -> None:
+    """The ratio has no unit: every model on one scale."""
+    limits = [ax.get_ylim() for ax in axes]
+    if not limits:
+        return
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    margin = (high / low) ** 0.02  # a flat line's own margin is too small for its markers
+    for ax in axes:
+        ax.set_ylim(low / margin, high * margin)
+        style.log_y(ax)

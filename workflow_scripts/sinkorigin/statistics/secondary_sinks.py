@@ -1,0 +1,130 @@
+"""Secondary sinks: positions other than 0 that attract attention, found by a rule and named by their token."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.disparity import is_massive
+from sinkorigin.statistics.grids import from_rows, read_layers, to_table
+from sinkorigin.statistics.uniform import uniform_score
+
+_KEYS = {
+    "model": (pa.string(), "name of the model"),
+    "prompts": (pa.string(), "name of the prompt set"),
+}
+_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
+_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
+
+SECONDARY_FACTOR = 3.0  # as many times what uniform attention would give: the criterion of a sink at position 0, too
+
+SECONDARY_SINKS_SCHEMA = tables.schema(
+    **_KEYS,
+    token=(pa.string(), "the token at that position, as the tokenizer writes it"),
+    candidates=(pa.int32(), "positions in 1 … T/2 of all sequences that hold it"),
+    sinks=(pa.int32(), "how many of these are a sink in at least one layer"),
+    share=(pa.float64(), "sinks / candidates"),
+    layers=(pa.float64(), "mean over these sinks of the number of layers in which they are one"),
+    first_layer=(pa.int32(), "first layer in which one of them is"),
+    last_layer=(pa.int32(), "last layer in which one of them is"),
+    score=(pa.float64(), "mean over these sinks of their largest score over layers"),
+    massive=(pa.float64(), "share of these sinks with a massive activation in some layer; null where there is no sink"),
+)
+
+SECONDARY_BY_LAYER_SCHEMA = tables.schema(
+    **_KEYS,
+    layer=(pa.int32(), "layer, counted from 0"),
+    candidates=(pa.int32(), "positions in 1 … T/2 of all sequences"),
+    sinks=(pa.int32(), "how many of these are a sink in this layer"),
+    share=(pa.float64(), "sinks / candidates"),
+    share_low=_LOW,
+    share_high=_HIGH,
+)
+
+
+def secondary_sink_tables(
+    scores: str | Path,
+    token_table: str | Path,
+    magnitudes: str | Path,
+    *,
+    model: str,
+    prompts: str,
+    replicates: int,
+    seed: int,
+) -> tuple[pa.Table, pa.Table]:
+    """Sinks at positions other than 0, found by a rule and named by the token that stands there.
+
+    Position k >= 1 of a sequence is a sink in a layer when its score over q > k, mean over heads, is more than
+    ``SECONDARY_FACTOR`` times the score that uniform attention would give k. Positions of the second half are left out:
+    few queries see them, and these attend to what is near.
+
+    Args:
+        scores: the attention scores; token_table: the prompts; magnitudes: the extraction's.
+        model, prompts: names, for the first columns.
+        replicates, seed: of the bootstrap over sequences.
+
+    Returns:
+        Tables of ``SECONDARY_SINKS_SCHEMA``, the tokens with most sinks first, and ``SECONDARY_BY_LAYER_SCHEMA``.
+    """
+    names = {"model": model, "prompts": prompts}
+    tokens = np.array(tables.read_table(token_table, ["tokens"]).column("tokens").to_pylist(), dtype=object)  # (N, T)
+    sequences, length = tokens.shape
+    positions = np.arange(1, length // 2 + 1)
+    uniform = np.array([uniform_score(int(k), length) for k in positions])
+    tokens = tokens[:, positions]
+    draws = resamples(sequences, replicates, seed)
+    layers, found, strongest, by_layer = [], [], np.zeros(tokens.shape), []
+    for layer, points, columns in read_layers(
+        scores, axes=("sequence", "head", "position"), columns=("score_excluding_self",)
+    ):
+        score = columns["score_excluding_self"].mean(axis=1)[:, np.isin(points["position"], positions)]  # (N, T/2)
+        sink = score > SECONDARY_FACTOR * uniform
+        strongest = np.maximum(strongest, score)
+        layers.append(layer)
+        found.append(sink)
+        share = sink.mean(axis=1)
+        low, high = interval(draws @ share)
+        by_layer.append(
+            to_table(
+                SECONDARY_BY_LAYER_SCHEMA,
+                **names,
+                layer=[layer],
+                candidates=sink.size,
+                sinks=sink.sum(),
+                share=share.mean(),
+                share_low=low,
+                share_high=high,
+            )
+        )
+    sinks = np.stack(found)  # (L, N, T/2)
+    somewhere = sinks.any(axis=0)
+    massive = np.zeros((sequences, length), dtype=bool)
+    for _, _, columns in read_layers(
+        magnitudes, axes=("sequence", "position"), columns=("max_abs", "hidden_median"), site="residual"
+    ):
+        massive |= is_massive(columns["max_abs"], columns["hidden_median"])
+    massive = massive[:, positions]
+    rows = []
+    for token in sorted(set(tokens[somewhere])):
+        here = tokens == token
+        own = here & somewhere
+        in_layers = sinks[:, own]  # (L, sinks)
+        where = np.flatnonzero(in_layers.any(axis=1))
+        rows.append(
+            {
+                **names,
+                "token": token,
+                "candidates": int(here.sum()),
+                "sinks": int(own.sum()),
+                "share": own.sum() / here.sum(),
+                "layers": in_layers.sum(axis=0).mean(),
+                "first_layer": layers[where[0]],
+                "last_layer": layers[where[-1]],
+                "score": strongest[own].mean(),
+                "massive": massive[own].mean(),
+            }
+        )
+    rows.sort(key=lambda row: (-row["sinks"], -row["share"], row["token"]))
+    return from_rows(SECONDARY_SINKS_SCHEMA, rows), pa.concat_tables(by_layer)

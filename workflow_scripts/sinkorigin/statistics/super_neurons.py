@@ -1,0 +1,293 @@
+"""S1, super neurons: the FFN neurons that fire for the first token alone and carry the surge of its norm."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.grids import to_table
+
+_KEYS = {
+    "model": (pa.string(), "name of the model"),
+    "prompts": (pa.string(), "name of the prompt set"),
+}
+_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
+_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
+
+SUPER_NEURONS_SCHEMA = tables.schema(
+    **_KEYS,
+    rank=(pa.int32(), "place by |norm_change|, largest first; null where the layer has no neurons to show"),
+    layer=(pa.int32(), "layer, counted from 0"),
+    neuron=(pa.int32(), "FFN neuron"),
+    super_neuron=(pa.bool_(), "whether it passes the rule of docs/science.md"),
+    share=(pa.float64(), "share of the first token's FFN output that it carries (signed; all neurons add to 1)"),
+    share_low=_LOW,
+    share_high=_HIGH,
+    norm_change=(
+        pa.float64(),
+        "norm of the first token's residual minus its norm without this neuron, mean over sequences",
+    ),
+    surge_share=(
+        pa.float64(),
+        "norm_change / what the layer adds to the norm; null where it adds less than half of it",
+    ),
+    surge_share_low=_LOW,
+    surge_share_high=_HIGH,
+    first=(pa.float64(), "mean |activation| at position 0"),
+    rest=(pa.float64(), "mean |activation| at positions >= 1"),
+    rest_max=(pa.float64(), "largest |activation| at positions >= 1"),
+    activation_ratio=(pa.float64(), "first / rest"),
+    gate_cosine_first=(pa.float64(), "mean cos(FFN input, gate weights) at position 0; null without a gate"),
+    gate_cosine_rest=(pa.float64(), "the same at positions >= 1"),
+    gate_norm=(pa.float64(), "Euclidean norm of its gate weights; null without a gate"),
+    gate_norm_ratio=(pa.float64(), "gate_norm / median of the layer's neurons"),
+    up_norm=(pa.float64(), "Euclidean norm of its up weights"),
+    up_norm_ratio=(pa.float64(), "up_norm / median of the layer's neurons"),
+    down_norm=(pa.float64(), "Euclidean norm of its down weights"),
+    max_over_mean=(pa.float64(), "of its down weights: largest / mean magnitude over dims"),
+    participation_ratio=(pa.float64(), "of its down weights: number of dims that carry them"),
+    dim_1=(pa.int32(), "residual dim with its largest down weight"),
+    dim_2=(pa.int32(), "residual dim with the second"),
+    dominant_dim=(pa.int32(), "dim of the largest magnitude in most first tokens' residual leaving the layer"),
+    hits_dominant_dim=(pa.bool_(), "whether dim_1 or dim_2 is that dim"),
+    not_applicable=(pa.string(), "why values are null"),
+)
+
+SURGE_SCHEMA = tables.schema(
+    **_KEYS,
+    layer=(pa.int32(), "layer, counted from 0"),
+    before=(pa.float64(), "mean norm of the first token's residual entering the layer"),
+    after=(pa.float64(), "mean norm leaving it"),
+    super_neurons=(pa.int32(), "number of the layer's super neurons; null where the layer has no neurons to show"),
+    without_largest=(pa.float64(), "mean norm leaving it without its neuron of the largest |norm_change|"),
+    largest=(pa.int32(), "that neuron"),
+    accounted=(
+        pa.float64(),
+        "(after − without_largest) / (after − before); null where the layer adds less than half of the norm",
+    ),
+    accounted_low=_LOW,
+    accounted_high=_HIGH,
+    not_applicable=(pa.string(), "why values are null"),
+)
+
+
+def shares_of_output(activation: np.ndarray, on_output: np.ndarray, output_norm: np.ndarray) -> np.ndarray:
+    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (PAPER.md S1).
+
+    Args:
+        activation: (N, f) a_n; on_output: (N, f) w_n · o; output_norm: (N,) ||o||.
+
+    Returns:
+        (N, f), signed, rows add to 1; the biases of the FFN, if any, are no neuron's.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return activation * on_output / np.square(output_norm)[:, None]
+
+
+def norm_without(
+    residual_norm: np.ndarray, activation: np.ndarray, on_residual: np.ndarray, down_norm: np.ndarray
+) -> np.ndarray:
+    """||r − a_n w_n|| of each neuron: the residual stream had that neuron not written.
+
+    Args:
+        residual_norm: (N,) ||r||; activation: (N, f) a_n; on_residual: (N, f) w_n · r; down_norm: (f,) ||w_n||.
+
+    Returns:
+        (N, f), from ||r||² − 2 a_n (w_n · r) + a_n² ||w_n||².
+    """
+    squared = np.square(residual_norm)[:, None] - 2 * activation * on_residual + np.square(activation * down_norm)
+    return np.sqrt(np.maximum(squared, 0))
+
+
+def is_super_neuron(share_low: np.ndarray, activation_ratio: np.ndarray, *, share: float, ratio: float) -> np.ndarray:
+    """The stated rule: it carries at least ``share`` of the first token's FFN output, with its whole interval, and its
+    mean magnitude at position 0 is at least ``ratio`` times that elsewhere.
+
+    Args:
+        share_low: (f,) lower end of the share's interval; activation_ratio: (f,).
+    """
+    return (np.nan_to_num(share_low) >= share) & (np.nan_to_num(activation_ratio) >= ratio)
+
+
+def _first_token_norms(magnitudes: str | Path) -> dict[int, tuple[np.ndarray, int]]:
+    """Layer → norm of each sequence's first token (N,), and the dim that is largest in most of them."""
+    frame = (
+        pl.scan_parquet(magnitudes, hive_partitioning=False, glob=False)
+        .filter((pl.col("site") == "residual") & (pl.col("position") == 0))
+        .select("layer", "sequence", "norm", "max_dim")
+        .collect()
+        .sort("layer", "sequence")
+    )
+    found = {}
+    for (layer,), rows in frame.group_by("layer", maintain_order=True):
+        dims, counts = np.unique(rows["max_dim"].to_numpy(), return_counts=True)
+        found[layer] = rows["norm"].cast(pl.Float64).to_numpy(), int(dims[counts.argmax()])
+    return found
+
+
+def _matrix(column: pl.Series) -> np.ndarray | None:
+    """A column of equally long lists as (rows, width) float64; None where it is null."""
+    if column.null_count():
+        return None
+    return column.explode().cast(pl.Float64).to_numpy().reshape(len(column), -1)
+
+
+def super_neuron_tables(
+    *,
+    first_token_neurons: str | Path,
+    neuron_moments: str | Path,
+    gate_cosines: str | Path,
+    magnitudes: str | Path,
+    neurons: str | Path,
+    model: str,
+    prompts: str,
+    share: float,
+    ratio: float,
+    replicates: int,
+    seed: int,
+) -> tuple[pa.Table, pa.Table]:
+    """S1 of every FFN neuron, ranked, and what the super neurons account for by layer.
+
+    Args:
+        first_token_neurons, neuron_moments, gate_cosines, magnitudes: tables of the extraction.
+        neurons: the weight table of the model (``weights.NEURONS_SCHEMA``).
+        model, prompts: names, for the first columns.
+        share, ratio: of the rule, see :func:`is_super_neuron`.
+        replicates, seed: of the bootstrap over sequences.
+
+    Returns:
+        Tables of ``SUPER_NEURONS_SCHEMA`` and ``SURGE_SCHEMA``. One layer is in memory at a time.
+    """
+    names = {"model": model, "prompts": prompts}
+    try:
+        norms = _first_token_norms(magnitudes)
+        sources = {
+            name: pl.scan_parquet(path, hive_partitioning=False, glob=False)
+            for name, path in (
+                ("own", first_token_neurons),
+                ("moments", neuron_moments),
+                ("cosines", gate_cosines),
+                ("weights", neurons),
+            )
+        }
+        parts, surges = [], []
+        for layer in sorted(norms):
+            if layer < 0:
+                continue
+            rows = {name: frame.filter(pl.col("layer") == layer).collect() for name, frame in sources.items()}
+            before, after = norms[layer - 1][0], norms[layer][0]
+            neuron, surge = _layer(rows, before, after, norms[layer][1], share, ratio, replicates, seed)
+            parts.append(to_table(_UNRANKED, **names, layer=layer, **neuron))
+            surges.append(
+                to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge)
+            )
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SinkoriginError(
+            f"a table of model {model} on {prompts} cannot be read as Parquet ({str(error).splitlines()[0]}); delete "
+            f"{Path(first_token_neurons).parent} and run the same command again"
+        ) from error
+    table = pl.from_arrow(pa.concat_tables(parts))
+    assert isinstance(table, pl.DataFrame)
+    order = pl.coalesce(pl.col("norm_change").abs(), pl.col("share").abs())
+    table = table.sort(order, "layer", "neuron", descending=[True, False, False], nulls_last=True)
+    rank = pl.when(pl.col("neuron").is_not_null()).then(pl.int_range(1, pl.len() + 1)).cast(pl.Int32).alias("rank")
+    ranked = table.with_columns(rank).select(SUPER_NEURONS_SCHEMA.names).to_arrow()
+    return ranked.cast(SUPER_NEURONS_SCHEMA), pa.concat_tables(surges)
+
+
+_UNRANKED = pa.schema([field for field in SUPER_NEURONS_SCHEMA if field.name != "rank"])
+_WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
+
+
+def _layer(
+    rows: Mapping[str, pl.DataFrame],
+    before,
+    after,
+    dominant: int,
+    share: float,
+    ratio: float,
+    replicates: int,
+    seed: int,
+) -> tuple[dict, dict]:
+    """Columns of one layer's neurons, and of its row in the surge table."""
+    weights = rows["weights"].sort("neuron")
+    if weights["neuron"].null_count() or rows["own"].is_empty():
+        reason = weights["not_applicable"][0]
+        empty: dict = dict.fromkeys(_UNRANKED.names[3:])
+        blank = {name: [value] for name, value in empty.items()} | {"not_applicable": reason}
+        nothing = dict.fromkeys(
+            ("super_neurons", "without_largest", "largest", "accounted", "accounted_low", "accounted_high")
+        )
+        return blank, {**nothing, "not_applicable": reason}
+    own = rows["own"].sort("sequence")
+    activation, on_output = _matrix(own["activation"]), _matrix(own["on_output"])  # (N, f)
+    on_residual = _matrix(own["on_residual"])
+    draws = resamples(len(own), replicates, seed)  # (R, N)
+    shares = shares_of_output(activation, on_output, own["output_norm"].cast(pl.Float64).to_numpy())
+    share_low, share_high = interval(draws @ shares)
+    moments = rows["moments"].pivot("tokens", index="neuron", values=["mean_abs", "max_abs"]).sort("neuron")
+    first = moments["mean_abs_first"].to_numpy()
+    rest = moments["mean_abs_rest"].to_numpy() if "mean_abs_rest" in moments.columns else np.full_like(first, np.nan)
+    rest_max = moments["max_abs_rest"].to_numpy() if "max_abs_rest" in moments.columns else np.full_like(first, np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        activation_ratio = first / rest
+    chosen = is_super_neuron(share_low, activation_ratio, share=share, ratio=ratio)
+    weight = {name: weights[name].to_numpy() for name in _WEIGHTS}
+    reasons = [weights["not_applicable"][0]]
+    cosines = {"gate_cosine_first": np.nan, "gate_cosine_rest": np.nan}
+    if not rows["cosines"].is_empty():
+        by_position = _matrix(rows["cosines"].sort("position")["cosine"])  # (T, f)
+        cosines["gate_cosine_first"] = by_position[0]
+        cosines["gate_cosine_rest"] = by_position[1:].mean(axis=0) if len(by_position) > 1 else np.nan
+    surge: dict = {"super_neurons": int(chosen.sum())}
+    change = surge_share = surge_low = surge_high = np.full(len(first), np.nan)
+    if on_residual is None:
+        reasons.append("a norm after the FFN rescales what its neurons write, so their part of the norm is not defined")
+        surge |= dict.fromkeys(("without_largest", "largest", "accounted", "accounted_low", "accounted_high"))
+    else:
+        without = norm_without(after, activation, on_residual, weight["down_norm"])
+        lost = after[:, None] - without  # (N, f)
+        change = lost.mean(axis=0)
+        added, added_draws = (after - before).mean(), draws @ (after - before)
+        largest = int(np.abs(change).argmax())
+        accounted = accounted_low = accounted_high = None
+        if added > after.mean() / 2:
+            surge_share = change / added
+            surge_low, surge_high = interval((draws @ lost) / added_draws[:, None])
+            accounted, accounted_low, accounted_high = (part[largest] for part in (surge_share, surge_low, surge_high))
+        surge |= {
+            "without_largest": without[:, largest].mean(),
+            "largest": largest,
+            "accounted": accounted,
+            "accounted_low": accounted_low,
+            "accounted_high": accounted_high,
+        }
+    reason = "; ".join(part for part in reasons if part) or None
+    neuron = {
+        "neuron": np.arange(len(first)),
+        "super_neuron": chosen,
+        "share": shares.mean(axis=0),
+        "share_low": share_low,
+        "share_high": share_high,
+        "norm_change": change,
+        "surge_share": surge_share,
+        "surge_share_low": surge_low,
+        "surge_share_high": surge_high,
+        "first": first,
+        "rest": rest,
+        "rest_max": rest_max,
+        "activation_ratio": activation_ratio,
+        **cosines,
+        **weight,
+        "gate_norm_ratio": weight["gate_norm"].astype(float) / np.median(weight["gate_norm"].astype(float)),
+        "up_norm_ratio": weight["up_norm"].astype(float) / np.median(weight["up_norm"].astype(float)),
+        "dominant_dim": dominant,
+        "hits_dominant_dim": (weight["dim_1"] == dominant) | (weight["dim_2"] == dominant),
+        "not_applicable": reason,
+    }
+    return neuron, {**surge, "not_applicable": reason}
