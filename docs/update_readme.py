@@ -39,7 +39,8 @@ def main() -> None:
     before, _, rest = readme.read_text().partition(START)
     readme.write_text(before + START + "\n".join(rows) + "\n" + END + rest.partition(END)[2])
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
-    shutil.copy(STUDY / "figures" / "sink_by_intervention.svg", ROOT / "docs" / "figures")
+    for name in ("sink_by_intervention", "super_neurons"):
+        shutil.copy(STUDY / "figures" / f"{name}.svg", ROOT / "docs" / "figures")
 
 
 if __name__ == "__main__":

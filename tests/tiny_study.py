@@ -59,6 +59,22 @@ TINY = {
 }  # fmt: skip
 
 
+# figures that show every model
+FIGURES = [
+    "variance_by_position",
+    "variance_through_output",
+    "norm_and_sink_by_layer",
+    "super_neurons",
+    "channel_sparsity",
+    "dominance_ratio_by_layer",
+    "massive_activations",
+    "key_collapse",
+    "query_alignment",
+    "sinks_by_position",
+    "effective_rank_by_layer",
+]
+
+
 @dataclass
 class Project:
     """A checkout in ``folder`` and the tiny study's config in it."""

@@ -7,26 +7,12 @@ import re
 import polars as pl
 import pyarrow.parquet as pq
 
-from tiny_study import ROOT, digests
+from tiny_study import FIGURES, ROOT, digests
 
 
 def test_every_figure_and_the_claims_are_there(finished):
     figures = {path.name for path in (finished.results / "figures").iterdir()}
-    names = [
-        "variance_by_position",
-        "variance_through_output",
-        "norm_and_sink_by_layer",
-        "super_neurons",
-        "channel_sparsity",
-        "dominance_ratio_by_layer",
-        "massive_activations",
-        "key_collapse",
-        "query_alignment",
-        "sinks_by_position",
-        "effective_rank_by_layer",
-        "sink_by_intervention",
-        "loss_curves",
-    ]
+    names = [*FIGURES, "sink_by_intervention", "loss_curves"]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     claims = pl.read_parquet(finished.results / "claims.parquet")
     verdicts = {"seen", "not seen at this scale", "undecided", "not applicable"}

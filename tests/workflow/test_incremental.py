@@ -5,7 +5,7 @@ import os
 
 import yaml
 
-from tiny_study import TINY
+from tiny_study import FIGURES, TINY
 
 
 def edit(path, old, new):
@@ -22,19 +22,6 @@ def outputs(pending, rule):
     return sorted(path.removeprefix("results/tiny/") for path, own in pending.items() if own == rule)
 
 
-OF_ALL_MODELS = [
-    "variance_by_position",
-    "variance_through_output",
-    "norm_and_sink_by_layer",
-    "super_neurons",
-    "channel_sparsity",
-    "dominance_ratio_by_layer",
-    "massive_activations",
-    "key_collapse",
-    "query_alignment",
-    "sinks_by_position",
-    "effective_rank_by_layer",
-]
 AFTER_SINKS = {"compute_sinks", "plot_norm_and_sink_by_layer", "plot_sinks_by_position", "judge_claims"}
 
 
@@ -140,7 +127,7 @@ def test_one_more_model_runs_its_chain_only(study):
     config["models"].append({"name": "other", "source": "random:tiny", "seed": 1})
     study.write_config(config)
     pending = study.pending()
-    whole = {"judge_claims"} | {f"plot_{name}" for name in OF_ALL_MODELS}
+    whole = {"judge_claims"} | {f"plot_{name}" for name in FIGURES}
     assert "results/models/other/manifest.json" in pending
     assert {path for path, rule in pending.items() if "/other/" not in path and rule not in whole} == set()
 

@@ -72,10 +72,7 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        if not isinstance(error, FileNotFoundError) and error.errno in {28, 122}:  # ENOSPC, EDQUOT
-            raise SinkoriginError(
-                f"{path}: the disk is full; free some space and run the same command again"
-            ) from error
+        _raise_if_full(path, error)
         raise
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -133,10 +130,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if error.errno in {28, 122}:
-            raise SinkoriginError(
-                f"{path}: the disk is full; free some space and run the same command again"
-            ) from error
+        _raise_if_full(path, error)
         raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

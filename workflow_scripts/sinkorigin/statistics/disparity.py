@@ -7,27 +7,25 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import read_layers, to_table
 
 SITES = ("residual", "attention_input")
 
 _KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-    "site": (pa.string(), "site, as in docs/science.md"),
-    "layer": (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
+    **shared_columns.KEYS,
+    "site": shared_columns.SITE,
+    "layer": shared_columns.LAYER_OR_EMBEDDING,
 }
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
 
 DISPARITY_SCHEMA = tables.schema(
     **_KEYS,
-    position=(pa.int32(), "position in the sequence, from 0"),
+    position=shared_columns.POSITION,
     width=(pa.int32(), "number of dims, the largest possible dominance ratio"),
     dominance_ratio=(pa.float64(), "mean over sequences of max |h| / mean |h| over dims"),
-    dominance_ratio_low=_LOW,
-    dominance_ratio_high=_HIGH,
+    dominance_ratio_low=shared_columns.LOW,
+    dominance_ratio_high=shared_columns.HIGH,
     relative=(pa.float64(), "dominance_ratio / width, to compare models of different width"),
     dominant_dim=(pa.int32(), "dim that has the largest |h| in most sequences; the smallest of equals"),
     dominant_share=(pa.float64(), "share of the sequences in which it has"),
@@ -37,23 +35,23 @@ DISPARITY_BY_LAYER_SCHEMA = tables.schema(
     **_KEYS,
     width=(pa.int32(), "number of dims, the largest possible dominance ratio"),
     first=(pa.float64(), "mean over sequences of the dominance ratio at position 0"),
-    first_low=_LOW,
-    first_high=_HIGH,
+    first_low=shared_columns.LOW,
+    first_high=shared_columns.HIGH,
     rest=(pa.float64(), "mean over sequences and positions >= 1 of the dominance ratio; null where there are none"),
-    rest_low=_LOW,
-    rest_high=_HIGH,
+    rest_low=shared_columns.LOW,
+    rest_high=shared_columns.HIGH,
 )
 
 
 MASSIVE_SCHEMA = tables.schema(
     **_KEYS,
-    position=(pa.int32(), "position in the sequence, from 0"),
+    position=shared_columns.POSITION,
     share=(
         pa.float64(),
         "share of the sequences whose largest |x| here is massive: > 100 and >= 1000 times the median",
     ),
-    share_low=_LOW,
-    share_high=_HIGH,
+    share_low=shared_columns.LOW,
+    share_high=shared_columns.HIGH,
     max_abs=(pa.float64(), "mean over sequences of the largest |x|"),
     max_over_median=(
         pa.float64(),

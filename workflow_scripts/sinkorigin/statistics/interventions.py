@@ -9,16 +9,13 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import from_rows, read_layers
 from sinkorigin.statistics.uniform import uniform_score
 
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
-
 SCHEMA = tables.schema(
-    model=(pa.string(), "name of the model"),
-    prompts=(pa.string(), "name of the prompt set"),
+    **shared_columns.KEYS,
     intervention=(pa.string(), "name of the intervention; baseline for the unedited model"),
     kind=(pa.string(), "mask, variance_amplification, norm_control or baseline"),
     strength=(pa.float64(), "lambda; 1 for the mask, which has none; null for the baseline"),
@@ -26,18 +23,18 @@ SCHEMA = tables.schema(
     target=(pa.int32(), "edited position k"),
     sequences=(pa.int32(), "number of sequences"),
     score=(pa.float64(), "attention weight on the target over q > k, mean over layers, heads and sequences"),
-    score_low=_LOW,
-    score_high=_HIGH,
+    score_low=shared_columns.LOW,
+    score_high=shared_columns.HIGH,
     baseline=(pa.float64(), "the same in the unedited model"),
-    baseline_low=_LOW,
-    baseline_high=_HIGH,
+    baseline_low=shared_columns.LOW,
+    baseline_high=shared_columns.HIGH,
     effect=(pa.float64(), "mean over sequences of score - baseline, paired by sequence"),
-    effect_low=_LOW,
-    effect_high=_HIGH,
+    effect_low=shared_columns.LOW,
+    effect_high=shared_columns.HIGH,
     uniform=(pa.float64(), "score that uniform attention would give at the target"),
     first_score=(pa.float64(), "attention weight on position 0 over q > 0, mean over layers, heads and sequences"),
-    first_score_low=_LOW,
-    first_score_high=_HIGH,
+    first_score_low=shared_columns.LOW,
+    first_score_high=shared_columns.HIGH,
     norm=(pa.float64(), "norm of the residual at the target: mean over sequences, in the layer where that is largest"),
     dominance_ratio=(pa.float64(), "its dominance ratio: mean over sequences, in the layer where that is largest"),
     peak_layer=(pa.int32(), "layer where the mean score at the target is highest"),

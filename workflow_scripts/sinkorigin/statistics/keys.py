@@ -9,43 +9,36 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import read_layers, to_table
 
-_KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
-_LAYER = (pa.int32(), "layer, counted from 0")
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
-
 KEY_COLLAPSE_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=_LAYER,
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     head=(pa.int32(), "query head; heads of one group share their key; null: mean over heads"),
     between_sequences=(pa.float64(), "mean cosine of the keys of position 0 of two different sequences"),
-    between_sequences_low=_LOW,
-    between_sequences_high=_HIGH,
+    between_sequences_low=shared_columns.LOW,
+    between_sequences_high=shared_columns.HIGH,
     one_hot=(
         pa.float64(),
         "mean cosine between the normalised residual (before the norm's weights) and its largest dim",
     ),
-    one_hot_low=_LOW,
-    one_hot_high=_HIGH,
+    one_hot_low=shared_columns.LOW,
+    one_hot_high=shared_columns.HIGH,
     one_dim=(pa.float64(), "mean cosine between the key and its prediction from the largest dim alone"),
-    one_dim_low=_LOW,
-    one_dim_high=_HIGH,
+    one_dim_low=shared_columns.LOW,
+    one_dim_high=shared_columns.HIGH,
     two_dims=(pa.float64(), "the same from the two largest dims"),
-    two_dims_low=_LOW,
-    two_dims_high=_HIGH,
+    two_dims_low=shared_columns.LOW,
+    two_dims_high=shared_columns.HIGH,
     top_dim=(pa.int32(), "largest dim of the residual at position 0, in most sequences"),
-    not_applicable=(pa.string(), "why values are null"),
+    not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 QUERY_ALIGNMENT_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=_LAYER,
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     head=(pa.int32(), "query head"),
     alignment=(
         pa.float64(),
@@ -54,21 +47,21 @@ QUERY_ALIGNMENT_SCHEMA = tables.schema(
     alignment_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
     alignment_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
     positive_ratio=(pa.float64(), "share of the queries at positions >= 1 with q · (key of position 0) > 0"),
-    positive_ratio_low=_LOW,
-    positive_ratio_high=_HIGH,
+    positive_ratio_low=shared_columns.LOW,
+    positive_ratio_high=shared_columns.HIGH,
     mass=(pa.float64(), "the head's sink mass: mean score of position 0 over q > 0"),
-    mass_low=_LOW,
-    mass_high=_HIGH,
+    mass_low=shared_columns.LOW,
+    mass_high=shared_columns.HIGH,
 )
 
 ALIGNMENT_CORRELATION_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     quantity=(pa.string(), "alignment or positive_ratio"),
     over=(pa.string(), "heads: of all layers; layers: means over their heads"),
     count=(pa.int32(), "number of heads or layers"),
     correlation=(pa.float64(), "Spearman's rank correlation with the sink mass, over these"),
-    correlation_low=_LOW,
-    correlation_high=_HIGH,
+    correlation_low=shared_columns.LOW,
+    correlation_high=shared_columns.HIGH,
 )
 
 

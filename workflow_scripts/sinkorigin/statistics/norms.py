@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.change_points import change_table
 from sinkorigin.statistics.grids import read_layers, to_table
@@ -13,35 +14,31 @@ from sinkorigin.statistics.grids import read_layers, to_table
 SITE = "residual"
 
 _KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-    "site": (pa.string(), "site, as in docs/science.md"),
+    **shared_columns.KEYS,
+    "site": shared_columns.SITE,
 }
-_LAYER = (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding")
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
 
 NORMS_SCHEMA = tables.schema(
     **_KEYS,
-    layer=_LAYER,
-    position=(pa.int32(), "position in the sequence, from 0"),
+    layer=shared_columns.LAYER_OR_EMBEDDING,
+    position=shared_columns.POSITION,
     norm=(pa.float64(), "mean over sequences of the vector's Euclidean norm"),
-    norm_low=_LOW,
-    norm_high=_HIGH,
+    norm_low=shared_columns.LOW,
+    norm_high=shared_columns.HIGH,
 )
 
 NORM_RATIO_SCHEMA = tables.schema(
     **_KEYS,
-    layer=_LAYER,
+    layer=shared_columns.LAYER_OR_EMBEDDING,
     first=(pa.float64(), "mean over sequences of the norm at position 0"),
-    first_low=_LOW,
-    first_high=_HIGH,
+    first_low=shared_columns.LOW,
+    first_high=shared_columns.HIGH,
     rest=(pa.float64(), "mean over sequences and positions >= 1 of the norm; null where there are none"),
-    rest_low=_LOW,
-    rest_high=_HIGH,
+    rest_low=shared_columns.LOW,
+    rest_high=shared_columns.HIGH,
     ratio=(pa.float64(), "first / rest"),
-    ratio_low=_LOW,
-    ratio_high=_HIGH,
+    ratio_low=shared_columns.LOW,
+    ratio_high=shared_columns.HIGH,
 )
 
 NORM_SURGE_SCHEMA = tables.schema(

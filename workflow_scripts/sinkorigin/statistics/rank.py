@@ -8,19 +8,16 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
 
-_KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
 _WHICH = {
     "positions": (pa.string(), "all, or later: without position 0"),
     "centred": (pa.bool_(), "whether the mean over tokens is subtracted first"),
 }
 
 EFFECTIVE_RANK_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     layer=(pa.int32(), "layer, counted from 0; -1 is the embedding"),
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of the matrix"),
@@ -29,7 +26,7 @@ EFFECTIVE_RANK_SCHEMA = tables.schema(
 )
 
 EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of each layer's matrix"),
     layers=(pa.int32(), "number of layers, without the embedding"),

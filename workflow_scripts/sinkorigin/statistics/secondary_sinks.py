@@ -6,22 +6,16 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
 from sinkorigin.statistics.uniform import uniform_score
 
-_KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
-
 SECONDARY_FACTOR = 3.0  # as many times what uniform attention would give: the criterion of a sink at position 0, too
 
 SECONDARY_SINKS_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     token=(pa.string(), "the token at that position, as the tokenizer writes it"),
     candidates=(pa.int32(), "positions in 1 … T/2 of all sequences that hold it"),
     sinks=(pa.int32(), "how many of these are a sink in at least one layer"),
@@ -34,13 +28,13 @@ SECONDARY_SINKS_SCHEMA = tables.schema(
 )
 
 SECONDARY_BY_LAYER_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=(pa.int32(), "layer, counted from 0"),
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     candidates=(pa.int32(), "positions in 1 … T/2 of all sequences"),
     sinks=(pa.int32(), "how many of these are a sink in this layer"),
     share=(pa.float64(), "sinks / candidates"),
-    share_low=_LOW,
-    share_high=_HIGH,
+    share_low=shared_columns.LOW,
+    share_high=shared_columns.HIGH,
 )
 
 

@@ -7,50 +7,43 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.change_points import change_table
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.uniform import uniform_score
 
-_KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
-_LAYER = (pa.int32(), "layer, counted from 0")
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
-
 SINKS_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=_LAYER,
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     head=(pa.int32(), "query head"),
     position=(pa.int32(), "key position k"),
     score=(pa.float64(), "mean over sequences of the mean attention weight A[q, k] over q >= k"),
     score_excluding_self=(pa.float64(), "the same over q > k; null at the last position"),
-    score_excluding_self_low=_LOW,
-    score_excluding_self_high=_HIGH,
+    score_excluding_self_low=shared_columns.LOW,
+    score_excluding_self_high=shared_columns.HIGH,
 )
 
 SINK_MASS_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=_LAYER,
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     mass=(pa.float64(), "mean over sequences and heads of the score at position 0 over q > 0"),
-    mass_low=_LOW,
-    mass_high=_HIGH,
+    mass_low=shared_columns.LOW,
+    mass_high=shared_columns.HIGH,
     uniform=(pa.float64(), "what uniform attention would give"),
 )
 
 SINK_RATE_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     epsilon=(pa.float64(), "threshold of the score"),
     position=(pa.int32(), "key position k"),
     rate=(pa.float64(), "share of (sequence, layer, head) whose score over q >= k is above epsilon"),
-    rate_low=_LOW,
-    rate_high=_HIGH,
+    rate_low=shared_columns.LOW,
+    rate_high=shared_columns.HIGH,
 )
 
 SINK_ONSET_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     threshold=(pa.float64(), "mass that a layer must pass"),
     layer=(pa.int32(), "first layer whose sink mass is above the threshold; null if none"),
     layer_low=(pa.int32(), "2.5th percentile over bootstrap replicates; none counts as the number of layers"),

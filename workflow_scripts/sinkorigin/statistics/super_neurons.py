@@ -9,25 +9,19 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import to_table
 
-_KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
-_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
-
 SUPER_NEURONS_SCHEMA = tables.schema(
-    **_KEYS,
+    **shared_columns.KEYS,
     rank=(pa.int32(), "place by |norm_change|, largest first; null where the layer has no neurons to show"),
-    layer=(pa.int32(), "layer, counted from 0"),
+    layer=shared_columns.LAYER,
     neuron=(pa.int32(), "FFN neuron"),
     super_neuron=(pa.bool_(), "whether it passes the rule of docs/science.md"),
     share=(pa.float64(), "share of the first token's FFN output that it carries (signed; all neurons add to 1)"),
-    share_low=_LOW,
-    share_high=_HIGH,
+    share_low=shared_columns.LOW,
+    share_high=shared_columns.HIGH,
     norm_change=(
         pa.float64(),
         "norm of the first token's residual minus its norm without this neuron, mean over sequences",
@@ -36,8 +30,8 @@ SUPER_NEURONS_SCHEMA = tables.schema(
         pa.float64(),
         "norm_change / what the layer adds to the norm; null where it adds less than half of it",
     ),
-    surge_share_low=_LOW,
-    surge_share_high=_HIGH,
+    surge_share_low=shared_columns.LOW,
+    surge_share_high=shared_columns.HIGH,
     first=(pa.float64(), "mean |activation| at position 0"),
     rest=(pa.float64(), "mean |activation| at positions >= 1"),
     rest_max=(pa.float64(), "largest |activation| at positions >= 1"),
@@ -55,12 +49,12 @@ SUPER_NEURONS_SCHEMA = tables.schema(
     dim_2=(pa.int32(), "residual dim with the second"),
     dominant_dim=(pa.int32(), "dim of the largest magnitude in most first tokens' residual leaving the layer"),
     hits_dominant_dim=(pa.bool_(), "whether dim_1 or dim_2 is that dim"),
-    not_applicable=(pa.string(), "why values are null"),
+    not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 SURGE_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=(pa.int32(), "layer, counted from 0"),
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     before=(pa.float64(), "mean norm of the first token's residual entering the layer"),
     after=(pa.float64(), "mean norm leaving it"),
     super_neurons=(pa.int32(), "number of the layer's super neurons; null where the layer has no neurons to show"),
@@ -70,9 +64,9 @@ SURGE_SCHEMA = tables.schema(
         pa.float64(),
         "(after − without_largest) / (after − before); null where the layer adds less than half of the norm",
     ),
-    accounted_low=_LOW,
-    accounted_high=_HIGH,
-    not_applicable=(pa.string(), "why values are null"),
+    accounted_low=shared_columns.LOW,
+    accounted_high=shared_columns.HIGH,
+    not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.variance import (
@@ -21,27 +22,26 @@ from sinkorigin.statistics.variance import (
 )
 
 SCHEMA = tables.schema(
-    model=(pa.string(), "name of the model"),
-    prompts=(pa.string(), "name of the prompt set"),
-    layer=(pa.int32(), "layer, counted from 0"),
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
     dim_tau=(
         pa.float64(),
         "(a) Kendall's τ over dims c between the std over sequences of the value aggregation's dim c and the norm of "
         "W_O's column c; the variance is the mean over the shared positions",
     ),
-    dim_tau_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
-    dim_tau_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
+    dim_tau_low=shared_columns.LOW,
+    dim_tau_high=shared_columns.HIGH,
     position_tau=(
         pa.float64(),
         "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
         "attention output",
     ),
-    position_tau_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
-    position_tau_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
+    position_tau_low=shared_columns.LOW,
+    position_tau_high=shared_columns.HIGH,
     positions=(pa.int32(), "number of positions of which both sites were kept"),
     ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
     ratio_after=(pa.float64(), "the same of the attention output"),
-    not_applicable=(pa.string(), "why values are null"),
+    not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 

@@ -13,36 +13,35 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import to_table
 
 VARIANCE_SCHEMA = tables.schema(
-    model=(pa.string(), "name of the model"),
-    prompts=(pa.string(), "name of the prompt set"),
-    site=(pa.string(), "site, as in docs/science.md"),
-    layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
-    position=(pa.int32(), "position in the sequence, from 0"),
+    **shared_columns.KEYS,
+    site=shared_columns.SITE,
+    layer=shared_columns.LAYER_OR_EMBEDDING,
+    position=shared_columns.POSITION,
     sequences=(pa.int32(), "number of sequences N"),
     width=(pa.int32(), "number of dims d"),
     variance=(pa.float64(), "mean over dims of the unbiased variance over sequences; null where all have one vector"),
-    variance_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
-    variance_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
+    variance_low=shared_columns.LOW,
+    variance_high=shared_columns.HIGH,
     relative_dispersion=(pa.float64(), "variance summed over dims / squared norm of the mean vector; null as variance"),
 )
 
 TREND_SCHEMA = tables.schema(
-    model=(pa.string(), "name of the model"),
-    prompts=(pa.string(), "name of the prompt set"),
-    site=(pa.string(), "site, as in docs/science.md"),
-    layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding"),
+    **shared_columns.KEYS,
+    site=shared_columns.SITE,
+    layer=shared_columns.LAYER_OR_EMBEDDING,
     sequences=(pa.int32(), "number of sequences N"),
     ratio=(pa.float64(), "variance at position 0 / mean of the variance at later positions; null where undefined"),
-    ratio_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
-    ratio_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
+    ratio_low=shared_columns.LOW,
+    ratio_high=shared_columns.HIGH,
     kendall_tau=(pa.float64(), "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
-    kendall_tau_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences"),
-    kendall_tau_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences"),
-    not_applicable=(pa.string(), "why values are null"),
+    kendall_tau_low=shared_columns.LOW,
+    kendall_tau_high=shared_columns.HIGH,
+    not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 # Vectors of different tokens differ by far more than this share (squared) of their mean; the same tokens computed in
