@@ -60,6 +60,12 @@ def test_no_neuron_by_the_rule_is_not_seen_and_no_neurons_is_not_applicable(tmp_
     assert found["verdict"] == NOT_APPLICABLE and found["reason"] == "experts"
 
 
+def test_a_neuron_that_takes_the_norm_away_makes_no_surge(tmp_path):
+    write(tmp_path, "super_neurons", layer_of(neuron(7, True, (-0.7, -0.8, -0.6), norm_change=-10.0)))
+    found = claims(tmp_path)
+    assert found["super neuron"]["verdict"] == NOT_SEEN and "channel sparsity" not in found
+
+
 def test_what_the_super_neurons_write_and_weigh_can_fail_to_be_so(tmp_path):
     one = neuron(7, True, (0.7, 0.6, 0.8), hits_dominant_dim=False, participation_ratio=50.0, gate_norm=0.5)
     write(tmp_path, "super_neurons", layer_of(one))

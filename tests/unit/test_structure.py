@@ -168,7 +168,7 @@ def test_super_neurons_equal_numpy(llama_measured):
         assert row["dim_1"] == np.abs(down[:, n]).argmax()
         added = (np.linalg.norm(residual, axis=1) - np.linalg.norm(before, axis=1)).mean()
         if added > np.linalg.norm(residual, axis=1).mean() / 2:
-            np.testing.assert_allclose(row["surge_share"], lost.mean() / added, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(row["surge_share"], lost.mean() / added, rtol=1e-5, atol=2e-6)
         else:
             assert row["surge_share"] is None
     for layer in range(3):

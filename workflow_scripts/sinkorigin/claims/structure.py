@@ -74,12 +74,15 @@ def _super_neurons(own: StudyTables, model: Judged, prompts: str) -> Iterator[di
             **_certain(float(len(chosen)) if len(known) else None, lambda x: x == 0, missing),
         )  # fmt: skip
         return
-    surging = chosen.drop_nulls("surge_share").sort("norm_change", descending=True)
+    raising = chosen.drop_nulls("surge_share").filter(pl.col("norm_change") > 0)
+    surging = raising.sort("norm_change", descending=True)
     statement = "one neuron that fires for the first token alone carries most of a surge of its norm"
     quantity = "what the norm loses without it / what its layer adds"
     paper = "a few neurons, such as 7890"
     if missing or surging.is_empty():
-        reason = missing or f"{len(chosen)} neurons pass the rule, none of them in a layer that doubles the norm"
+        reason = (
+            missing or f"{len(chosen)} neurons pass the rule, none of them raises the norm in a layer that doubles it"
+        )
         found = decided(None, None, None, bool, reason) | ({} if missing else {"verdict": NOT_SEEN})
         yield row_of(
             "super neuron", statement, quantity, model.label, prompts, paper, f"> {MOST:g}", path, **found
@@ -98,17 +101,16 @@ def _super_neurons(own: StudyTables, model: Judged, prompts: str) -> Iterator[di
         ),
     )  # fmt: skip
     name = f"layer {top['layer']}, neuron {top['neuron']}"
-    hits = surging.filter(pl.col("norm_change") > 0)
     yield row_of(
         "super neurons write the dominating dim",
         "the super neurons that make a surge write the dim that dominates the first token",
         "share of these neurons with that dim among their two largest", model.label, prompts, "dims 2533 and 1415",
         "= 1", path,
         **_certain(
-            float(hits["hits_dominant_dim"].to_numpy().mean()), lambda x: x == 1,
+            float(surging["hits_dominant_dim"].to_numpy().mean()), lambda x: x == 1,
             "; ".join(
                 f"{r['layer']}.{r['neuron']}: dims {r['dim_1']}, {r['dim_2']}, dominating {r['dominant_dim']}"
-                for r in hits.head(6).to_dicts()
+                for r in surging.head(6).to_dicts()
             ),
         ),
     )  # fmt: skip
