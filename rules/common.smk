@@ -46,10 +46,9 @@ GPUS = int(DEVICE == "cuda")
 wildcard_constraints:
     model="[^/]+",
     prompts="[^/]+",
-    intervention="[^/]+",
+    intervention="(?!baseline/)[^/]+",
     run="[^/]+",
     seed=r"\d+",
-    strength=r"[0-9.e+-]+",
 
 
 def code(script):
@@ -73,11 +72,6 @@ def model_of(wildcards):
 def trusts_remote_code(wildcards):
     """Whether the config lets code that comes with this model run."""
     return wildcards.model in MODELS and MODELS[wildcards.model].trust_remote_code
-
-
-def strength_text(strength):
-    """A strength as it stands in paths: 4, 0.5."""
-    return f"{strength:g}"
 
 
 def per_model(name, studied=None):
@@ -145,23 +139,48 @@ def corpus_for_text(wildcards):
     )
 
 
-def strengths_run(wildcards):
-    """Tables of every intervention on this model and prompt set."""
+def interventions_run(wildcards):
+    """Manifests of every intervention on this model and prompt set."""
     return [
-        f"{STUDY}/interventions/{wildcards.model}/{wildcards.prompts}/{edit.name}/strength={strength_text(s)}.parquet"
+        f"{STUDY}/interventions/{wildcards.model}/{wildcards.prompts}/{edit.name}/manifest.json"
         for edit in EDITED[wildcards.model, wildcards.prompts]
-        for s in edit.strengths
     ]
 
 
 def edited_positions(wildcards):
     """Every target position of the interventions on this model and prompt set."""
-    return sorted({edit.position for edit in EDITED[wildcards.model, wildcards.prompts]})
+    return sorted({k for edit in EDITED[wildcards.model, wildcards.prompts] for k in edit.targets})
+
+
+def edited_sequences(wildcards):
+    """Number of sequences that the baseline needs: as many as any intervention on this model and prompt set runs."""
+    return max(sequences_run(edit, wildcards.prompts) for edit in EDITED[wildcards.model, wildcards.prompts])
+
+
+def sequences_run(edit, prompts):
+    """Number of sequences that an intervention runs."""
+    return edit.sequences or PROMPTS[prompts].sequences - edit.calibration
 
 
 def edit_of(wildcards):
-    """What the edit is, without its other strengths, models and prompt sets."""
-    return INTERVENTIONS[wildcards.intervention].model_dump(include={"kind", "layers", "position"})
+    """What the edit is, without its models and prompt sets."""
+    apart = {"name", "models", "prompts", "sequences"}
+    return INTERVENTIONS[wildcards.intervention].model_dump(exclude=apart)
+
+
+def facts_for_edit(wildcards):
+    """Tables that tell a necessity edit what to take away."""
+    folder = f"{STUDY}/statistics/{wildcards.model}/{wildcards.prompts}"
+    return {
+        "variance_matching": {"variance": f"{folder}/variance.parquet"},
+        "super_neuron_ablation": {"super_neurons": f"{folder}/super_neurons.parquet"},
+        "dominating_dims": {"disparity": f"{folder}/disparity.parquet"},
+    }.get(INTERVENTIONS[wildcards.intervention].kind, {})
+
+
+def reads_losses(wildcards):
+    """Whether the loss means something: it does on text."""
+    return PROMPTS[wildcards.prompts].kind == "natural_text"
 
 
 def training_parameters(wildcards):

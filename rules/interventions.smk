@@ -1,4 +1,4 @@
-# Interventions: the unedited baseline once, and one job for every strength of every edit.
+# Interventions: the unedited baseline once, and one job an intervention, which makes only the strengths that are missing.
 
 
 rule measure_baseline:
@@ -6,14 +6,14 @@ rule measure_baseline:
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline.parquet",
+        f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
     log:
         f"{STUDY}/logs/measure_baseline/{{model}}/{{prompts}}.log",
     benchmark:
         f"{STUDY}/benchmarks/measure_baseline/{{model}}/{{prompts}}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=model_memory,
         runtime=lambda wildcards, attempt: 60 * attempt,
@@ -21,6 +21,8 @@ rule measure_baseline:
         device=DEVICE,
     params:
         positions=edited_positions,
+        sequences=edited_sequences,
+        losses=reads_losses,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
@@ -33,29 +35,32 @@ rule measure_baseline:
 
 rule intervene:
     input:
+        unpack(facts_for_edit),
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/{{intervention}}/strength={{strength}}.parquet",
+        f"{STUDY}/interventions/{{model}}/{{prompts}}/{{intervention}}/manifest.json",
     log:
-        f"{STUDY}/logs/intervene/{{model}}/{{prompts}}/{{intervention}}/strength={{strength}}.log",
+        f"{STUDY}/logs/intervene/{{model}}/{{prompts}}/{{intervention}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/intervene/{{model}}/{{prompts}}/{{intervention}}/strength={{strength}}.tsv"
+        f"{STUDY}/benchmarks/intervene/{{model}}/{{prompts}}/{{intervention}}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: 1
     resources:
         mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
         gpu=GPUS,
         device=DEVICE,
     params:
         edit=edit_of,
+        sequences=lambda wildcards: sequences_run(INTERVENTIONS[wildcards.intervention], wildcards.prompts),
+        losses=reads_losses,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         code=code("intervene.py"),
     message:
-        "Running {wildcards.intervention} at strength {wildcards.strength} in {wildcards.model} on {wildcards.prompts}"
+        "Running {wildcards.intervention} in {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/intervene.py"

@@ -298,10 +298,14 @@ rule compute_effective_rank:
 
 rule compute_intervention_effects:
     input:
-        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline.parquet",
-        edited=strengths_run,
+        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
+        edited=interventions_run,
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
+        intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
+        intervention_contrasts=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_contrasts.parquet",
+        dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
+        dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
     log:
         f"{STUDY}/logs/compute_intervention_effects/{{model}}/{{prompts}}.log",
     benchmark:
@@ -316,6 +320,7 @@ rule compute_intervention_effects:
     params:
         length=lambda wildcards: PROMPTS[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
+        comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code("compute_intervention_effects.py"),
     message:

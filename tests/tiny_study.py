@@ -34,15 +34,18 @@ TINY = {
     },
     "statistics": {"replicates": 40},
     "interventions": [
-        {"name": "mask", "kind": "mask", "models": ["tiny"], "prompts": ["random_tokens"], "layers": [0, 1], "position": 5},
-        {
-            "name": "variance_amplification", "kind": "variance_amplification", "models": ["tiny"],
-            "prompts": ["random_tokens"], "layers": [0, 1], "position": 5, "strengths": [4],
-        },
-        {
-            "name": "norm_control", "kind": "norm_control", "models": ["tiny"], "prompts": ["random_tokens"],
-            "layers": [0, 1], "position": 5, "strengths": [4],
-        },
+        {"kind": kind, "models": ["tiny"], "prompts": ["random_tokens"], "layers": [0, 1], "positions": [5], **other, "name": name}
+        for name, kind, other in [
+            ("mask", "mask", {"positions": [5, [3, 6]]}),
+            ("variance_amplification", "variance_amplification", {"strengths": [2, 4]}),
+            ("norm_control", "norm_control", {"strengths": [2, 4]}),
+            ("random_directions", "random_directions", {"strengths": [4], "calibration": 4}),
+            ("mask_late", "mask", {"layers": [2]}),
+            ("grid", "mean_and_deviation", {"strengths": [1, 2], "mean_factors": [1, 2]}),
+            ("matched", "variance_matching", {"positions": [0], "prompts": ["random_tokens", "natural_text"]}),
+            ("averaged", "value_averaging", {"positions": [0], "strengths": [2]}),
+            ("zeroed", "dominating_dims", {"positions": [0], "to": "zero", "layers": [1]}),
+        ]
     ],
     "pretraining": {
         "vocabulary": 300,
@@ -73,6 +76,8 @@ FIGURES = [
     "sinks_by_position",
     "effective_rank_by_layer",
 ]
+
+INTERVENTION_FIGURES = ["sink_by_intervention"]
 
 
 @dataclass

@@ -1,17 +1,21 @@
-"""Effects of every intervention on one model and prompt set, paired with the unedited baseline."""
+"""Effects of every intervention on one model and prompt set, against the unedited baseline and against its controls."""
+
+from pathlib import Path
 
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.statistics.interventions import SCHEMA, effects
+    from sinkorigin.statistics.interventions import intervention_tables
     from sinkorigin.tables import write_table
 
-    table = effects(
-        [snakemake.input.baseline, *snakemake.input.edited],
+    found = intervention_tables(
+        [Path(manifest).parent for manifest in (snakemake.input.baseline, *snakemake.input.edited)],
         snakemake.params.length,
         model=snakemake.wildcards.model,
         prompts=snakemake.wildcards.prompts,
         replicates=snakemake.params.replicates,
+        comparison_replicates=snakemake.params.comparison_replicates,
         seed=snakemake.params.seed,
     )
-    write_table(snakemake.output.interventions, table, SCHEMA)
+    for name, table in found.items():
+        write_table(snakemake.output[name], table, table.schema)

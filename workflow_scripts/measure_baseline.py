@@ -6,9 +6,10 @@ from sinkorigin.job import job
 
 with job(snakemake):
     from sinkorigin.architecture import read_architecture
-    from sinkorigin.interventions import measure
+    from sinkorigin.interventions.sweep import BASELINE, sweep
     from sinkorigin.models import load_model
     from sinkorigin.prompts import read_token_ids
+    from sinkorigin.tables import atomic_directory
 
     model = load_model(
         Path(snakemake.input.model).parent,
@@ -17,15 +18,14 @@ with job(snakemake):
         threads=snakemake.threads,
         trust_remote_code=snakemake.params.trust_remote_code,
     )
-    measure(
-        read_architecture(model, snakemake.wildcards.model),
-        read_token_ids(snakemake.input.prompts),
-        snakemake.output[0],
-        model=snakemake.wildcards.model,
-        intervention="baseline",
-        kind="baseline",
-        strength=None,
-        layers=[],
-        targets=snakemake.params.positions,
-        batch=snakemake.params.batch,
-    )
+    with atomic_directory(Path(snakemake.output[0]).parent) as folder:
+        sweep(
+            read_architecture(model, snakemake.wildcards.model),
+            read_token_ids(snakemake.input.prompts)[: snakemake.params.sequences],
+            {folder: []},
+            model=snakemake.wildcards.model,
+            intervention=BASELINE,
+            batch=snakemake.params.batch,
+            losses=snakemake.params.losses,
+            targets=snakemake.params.positions,
+        )

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from intervention_tables import write_study
 from sinkorigin.claims import (
     NOT_APPLICABLE,
     NOT_SEEN,
@@ -15,15 +16,17 @@ from sinkorigin.claims import (
     render_html,
     verdict,
 )
+from sinkorigin.statistics.interventions import intervention_tables
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
-EDIT = {"models": ["m", "r"], "prompts": ["p"], "layers": [0, 1], "position": 5}
 EDITS = [
-    {"name": "mask", "kind": "mask", "strengths": [1.0], **EDIT},
-    {"name": "amplify", "kind": "variance_amplification", "strengths": [2.0, 4.0], **EDIT},
-    {"name": "scale", "kind": "norm_control", "strengths": [2.0, 4.0], **EDIT},
-]
+    {"models": ["m", "r"], "prompts": ["p"], "to": to, "name": name}
+    for name, to in [
+        ("mask", None), ("amplify", None), ("scale", None), ("late", None), ("shuffle", None), ("grid", None),
+        ("silent", None), ("zeroed", "zero"), ("meaned", "mean"),
+    ]
+]  # fmt: skip
 
 
 def write(root, model, name, rows):
@@ -96,39 +99,72 @@ def test_sink_with_surge_turns_with_the_layers(tmp_path, onset, surge, expected)
     assert verdicts(tmp_path)["sink with surge"] == expected
 
 
-def edits_table(amplified, scaled, masked):
-    rows = []
-    for name, strength, score in (
-        ("mask", 1.0, masked), ("amplify", 2.0, amplified / 2), ("amplify", 4.0, amplified), ("scale", 2.0, scaled), ("scale", 4.0, scaled),
-    ):  # fmt: skip
-        effect = score - 0.01
-        low, high = score * 0.9, score * 1.1
-        rows.append({
-            "intervention": name, "strength": strength, "layers": "0-1", "score": score, "score_low": low, "score_high": high,
-            "baseline": 0.01, "effect": effect, "effect_low": low - 0.01, "effect_high": high - 0.01, "uniform": 0.03,
-            "sink": low > 0.03 and low > 0.01,
-        })  # fmt: skip
-    return rows
+def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.2, first=0.1, target=5):
+    """The tables of interventions whose scores at the target, or at position 0, have these means."""
+    rng = np.random.default_rng(0)
+
+    def point(kind, mean, **other):
+        return {"kind": kind, "target": target, "score": mean * (1 + 0.05 * rng.standard_normal((12, 2, 2))), **other}
+
+    edits = {
+        "mask": {1.0: [point("mask", masked)]},
+        "late": {1.0: [point("mask", late, layers="5")]},
+        "amplify": {s: [point("variance_amplification", amplified * s / 4)] for s in (2.0, 4.0)},
+        "scale": {s: [point("norm_control", scaled)] for s in (2.0, 4.0)},
+        "shuffle": {s: [point("shuffled_deviations", swapped)] for s in (2.0, 4.0)},
+        "grid": {
+            s: [point("mean_and_deviation", amplified * s / 4 / f, mean_factor=f) for f in (1.0, 2.0)]
+            for s in (2.0, 4.0)
+        },
+    }
+    zero = {}
+    for name, kind in (
+        ("silent", "super_neuron_ablation"),
+        ("zeroed", "dominating_dims"),
+        ("meaned", "dominating_dims"),
+    ):
+        zero[name] = {1.0: [point(kind, first if name != "meaned" else 0.5, target=0)]}
+        zero[name][1.0][0]["first"] = zero[name][1.0][0]["score"]
+    baseline = [point("baseline", 0.01), point("baseline", 0.5, target=0)]
+    for own in baseline:
+        own["first"] = baseline[1]["score"]
+    directories = write_study(root / "made" / model, baseline, edits | zero, length=16)
+    found = intervention_tables(
+        directories, 16, model=model, prompts="p", replicates=50, comparison_replicates=1000, seed=0
+    )
+    for name, table in found.items():
+        write(root, model, name, pl.from_arrow(table))
 
 
 def test_interventions_turn_with_their_scores(tmp_path):
-    write(tmp_path, "m", "interventions", edits_table(amplified=0.2, scaled=0.012, masked=0.1))
-    assert set(verdicts(tmp_path, interventions=EDITS).values()) == {SEEN}
-    write(tmp_path, "m", "interventions", edits_table(amplified=0.012, scaled=0.2, masked=0.02))
-    assert verdicts(tmp_path, interventions=EDITS) == {
-        "mask makes a sink": NOT_SEEN,
-        "amplified variance makes a sink": NOT_SEEN,
-        "score rises with λ": NOT_SEEN,
-        "norm control makes no sink": NOT_SEEN,
-        "variance, not norm": NOT_SEEN,
-    }
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    found = verdicts(tmp_path, interventions=EDITS)
+    assert set(found.values()) == {SEEN}
+    assert len(found) == 11
+    write_edits(tmp_path, "m", amplified=0.04, scaled=0.2, masked=0.02, late=0.2, swapped=0.08, first=0.45)
+    turned = verdicts(tmp_path, interventions=EDITS)
+    stay = {"score rises with λ", "dispersion, not variance", "sink without it"}
+    assert {claim for claim, own in turned.items() if own == SEEN} == stay
+    assert turned.keys() == found.keys()
+
+
+def test_a_fall_with_the_strength_and_a_grid_that_follows_the_variance_are_told(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    for name, columns in {
+        "dose_response": ("kendall_tau", "kendall_tau_low", "kendall_tau_high"),
+        "dispersion_grid": ("difference", "difference_low", "difference_high"),
+    }.items():
+        path = tmp_path / "statistics" / "m" / "p" / f"{name}.parquet"
+        table = pl.read_parquet(path)
+        table.with_columns(pl.lit(-0.5).alias(column) for column in columns).write_parquet(path)
+    found = verdicts(tmp_path, interventions=EDITS)
+    assert found["score rises with λ"] == found["dispersion, not variance"] == NOT_SEEN
 
 
 def test_a_control_that_answers_to_an_edit_is_told(tmp_path):
-    write(tmp_path, "r", "interventions", edits_table(amplified=0.0101, scaled=0.0101, masked=0.2))
-    found = verdicts(tmp_path, [CONTROL], EDITS)
-    assert found["no sink by mask"] == NOT_SEEN
-    assert found["no sink by scale"] == SEEN
+    write_edits(tmp_path, "r", amplified=0.01, scaled=0.01, masked=0.2)
+    found = verdicts(tmp_path, [CONTROL], EDITS[:3])
+    assert found == {"no sink by mask": NOT_SEEN, "no sink by amplify": SEEN, "no sink by scale": SEEN}
 
 
 def trained_tables(root, differences):
@@ -179,7 +215,7 @@ def test_the_paired_interval_is_students():
 
 
 def test_the_page_shows_each_claim_with_label_and_verdict_in_words(tmp_path):
-    write(tmp_path, "m", "interventions", edits_table(amplified=0.2, scaled=0.012, masked=0.1))
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
     page = render_html(judge(tmp_path, models=[MODEL], prompts=["p"], interventions=EDITS), "study")
     assert "M, dequantised from Q4_1" in page
     assert page.count("✓ seen") > 5

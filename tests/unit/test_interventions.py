@@ -1,21 +1,25 @@
 """The edits do what their formulas say, exactly, and leave nothing behind."""
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
 
 from sinkorigin.architecture import read_architecture
 from sinkorigin.attention import Tap
+from sinkorigin.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions import (
+    DimReplacement,
     Mask,
+    MeanShift,
+    NeuronAblation,
     NormControl,
+    RandomDirections,
+    Recombination,
+    ShuffledDeviations,
+    ValueAveraging,
     VarianceAmplification,
     intervene,
     layer_text,
-    measure,
-    running_means,
 )
 
 
@@ -55,13 +59,39 @@ def test_mask_makes_the_aggregation_the_value_vector(any_model, token_ids):
     assert not torch.equal(watch.aggregation[0][:, :, 5], untouched.aggregation[0][:, :, 5])
 
 
-@pytest.mark.parametrize("edit", [VarianceAmplification, NormControl])
+class Insistent:
+    """The edit, set although it changes nothing, so that its formula is what is tested."""
+
+    changes_nothing = False
+
+
+@pytest.mark.parametrize("edit", [VarianceAmplification, NormControl, RandomDirections, MeanShift])
 def test_strength_one_changes_no_bit(any_model, token_ids, edit):
     ids = torch.from_numpy(token_ids)
     with torch.no_grad():
         plain = any_model(ids).logits
-    _, logits = run(any_model, ids, edit(layers=[0, 1], positions=[5], strength=1.0))
+    insistent = type("Edit", (Insistent, edit), {})
+    _, logits = run(any_model, ids, insistent(layers=[0, 1], positions=[5], strength=1.0))
     assert torch.equal(logits, plain)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_an_edit_of_nothing_changes_no_bit_in_any_implementation(llama, token_ids, implementation):
+    ids = torch.from_numpy(token_ids)
+    before = llama.config._attn_implementation
+    llama.set_attn_implementation(implementation)
+    try:
+        with torch.no_grad():
+            plain = llama(ids).logits
+            for edit in (
+                VarianceAmplification(layers=[0, 1], positions=[5], strength=1.0),
+                Mask(layers=[], positions=[5]),
+                NormControl(layers=[0], positions=[5], strength=1),
+            ):
+                with intervene(llama, edit):
+                    assert torch.equal(llama(ids).logits, plain)
+    finally:
+        llama.set_attn_implementation(before)
 
 
 def test_leaving_the_context_restores_the_model_also_after_an_exception(any_model, token_ids):
@@ -96,24 +126,114 @@ def test_norm_control_multiplies_the_aggregation(llama, token_ids):
     assert torch.equal(after.aggregation[0][:, :, 5], 3 * before.aggregation[0][:, :, 5])
 
 
+def rows(model, ids, *edits, layer=0, position=5):
+    return run(model, ids, *edits)[0].aggregation[layer][:, :, position]
+
+
+def test_the_grid_contains_amplification_and_norm_control(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    place = {"layers": [0], "positions": [5]}
+    plain = rows(llama, ids)
+    mean = plain.mean(0)
+    torch.testing.assert_close(
+        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=0.5)), 0.5 * mean + 3 * (plain - mean)
+    )
+    amplified = VarianceAmplification(**place, strength=3.0)
+    scaled = NormControl(**place, strength=3.0)
+    assert torch.equal(
+        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=1.0)), rows(llama, ids, amplified)
+    )
+    assert torch.equal(
+        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=3.0)), rows(llama, ids, scaled)
+    )
+
+
+def test_random_directions_add_as_much_as_amplification_elsewhere(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    edit = RandomDirections(layers=[0], positions=[5], strength=4.0)
+    plain = rows(llama, ids)
+    added = rows(llama, ids, edit) - plain
+    torch.testing.assert_close(added.norm(dim=-1), 3 * (plain - plain.mean(0)).norm(dim=-1))
+    cosines = torch.nn.functional.cosine_similarity(added, plain - plain.mean(0), dim=-1)
+    assert cosines.abs().max() < 0.999  # not the direction of the deviation
+    assert torch.equal(rows(llama, ids, edit) - plain, added)  # the same in every run
+
+
+def test_mean_shift_adds_no_variance(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    plain = rows(llama, ids)
+    shifted = rows(llama, ids, MeanShift(layers=[0], positions=[5], strength=4.0))
+    torch.testing.assert_close(shifted.var(0), plain.var(0), rtol=1e-3, atol=1e-6)
+    spread = (plain - plain.mean(0)).square().sum(-1).mean(0).sqrt()
+    torch.testing.assert_close((shifted - plain).norm(dim=-1), (3 * spread).expand(len(plain), -1))
+
+
+def test_shuffled_deviations_keep_mean_and_variance_and_change_the_content(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    plain = rows(llama, ids)
+    shuffled = rows(llama, ids, ShuffledDeviations(layers=[0], positions=[5], strength=2.0))
+    torch.testing.assert_close(shuffled.mean(0), plain.mean(0))
+    torch.testing.assert_close(shuffled.var(0), 4 * plain.var(0))
+    torch.testing.assert_close(shuffled[0], 2 * plain[1] - plain.mean(0))
+
+
+def test_value_averaging_takes_the_mean_of_first_values(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    plain = rows(llama, ids, position=0)
+    averaged = rows(llama, ids, ValueAveraging(layers=[0], positions=[0], count=3), position=0)
+    torch.testing.assert_close(averaged[1], plain[1:4].mean(0))
+
+
+def test_edits_of_module_sites_change_what_they_name(any_model, token_ids):
+    architecture = read_architecture(any_model)
+    ids = torch.from_numpy(token_ids)
+
+    def seen(site, *edits):
+        values = {}
+        with (
+            intervene(any_model, *edits),
+            watch_sites(architecture, [site], lambda layer, _, x: values.__setitem__(layer, x.clone())),
+            torch.no_grad(),
+        ):
+            any_model(ids)
+        return {layer: value.reshape(*ids.shape, -1) for layer, value in values.items()}
+
+    edits = {
+        "attention_output": VarianceAmplification(layers=[1], positions=[4], strength=3.0, site="attention_output"),
+        "residual": DimReplacement(dims={1: [7]}, positions=[4], to="zero"),
+    }
+    if "ffn_activation" in architecture.places[1]:
+        edits["ffn_activation"] = NeuronAblation(neurons={1: [3, 5]}, positions=[4])
+    for site, edit in edits.items():
+        plain, edited = seen(site), seen(site, edit)
+        others = [k for k in range(ids.shape[1]) if k != 4]
+        assert torch.equal(edited[1][:, others[:4]], plain[1][:, others[:4]])
+        own, new = plain[1][:, 4], edited[1][:, 4]
+        if site == "attention_output":
+            torch.testing.assert_close(new, own.mean(0) + 3 * (own - own.mean(0)), rtol=1e-4, atol=1e-5)
+        else:
+            numbers = [7] if site == "residual" else [3, 5]
+            expected = own.clone()
+            expected[:, numbers] = 0
+            assert torch.equal(new, expected)
+
+
+def test_a_site_that_is_not_there_is_told_in_one_sentence(token_ids):
+    from architectures import build
+
+    with (
+        pytest.raises(SinkoriginError, match="ffn_activation of layer 0 cannot be edited, because .*; choose another"),
+        intervene(build("mixtral"), NeuronAblation(neurons={0: [1]}, positions=[0])),
+    ):
+        pass
+
+
 def test_contexts_nest_and_apply_outer_first(llama, token_ids):
     ids = torch.from_numpy(token_ids)
     before, _ = run(llama, ids)
     with intervene(llama, NormControl(layers=[0], positions=[5], strength=2.0)):
         inner, _ = run(llama, ids, NormControl(layers=[0], positions=[5], strength=3.0))
     torch.testing.assert_close(inner.aggregation[0][:, :, 5], 6 * before.aggregation[0][:, :, 5])
-
-
-def test_means_of_the_edited_model_do_not_depend_on_the_batch(llama, token_ids):
-    architecture = read_architecture(llama)
-    edit = VarianceAmplification(layers=[0, 1, 2], positions=[3, 5], strength=4.0)
-    whole = running_means(architecture, token_ids, edit, batch=6)
-    parts = running_means(architecture, token_ids, edit, batch=2)
-    watch, _ = run(llama, torch.from_numpy(token_ids), edit)  # takes the mean of the one batch that holds all
-    for layer in (0, 1, 2):
-        torch.testing.assert_close(parts[layer], whole[layer], rtol=1e-5, atol=1e-7)
-        running = watch.aggregation[layer][:, :, [3, 5]].mean(0).transpose(0, 1)
-        torch.testing.assert_close(running.double(), whole[layer], rtol=1e-4, atol=1e-5)
 
 
 def test_edits_work_while_generating_with_a_cache(llama, token_ids):
@@ -125,35 +245,14 @@ def test_edits_work_while_generating_with_a_cache(llama, token_ids):
     assert torch.equal(cached, uncached)
 
 
-def test_baseline_equals_strength_one_and_the_attention_matrix(llama, token_ids, tmp_path):
-    architecture = read_architecture(llama)
-    common = {"model": "m", "targets": [5], "batch": 4}
-    measure(
-        architecture, token_ids, tmp_path / "a.parquet", intervention="baseline", kind="baseline", strength=None,
-        layers=[], **common,
-    )  # fmt: skip
-    measure(
-        architecture, token_ids, tmp_path / "b.parquet", intervention="n", kind="norm_control", strength=1.0,
-        layers=[0, 1], **common,
-    )  # fmt: skip
-    columns = ["sequence", "layer", "head", "score", "first_score", "norm", "dominance_ratio"]
-    baseline, one = (pl.read_parquet(tmp_path / f"{n}.parquet").sort("sequence", "layer", "head") for n in "ab")
-    assert baseline.select(columns).equals(one.select(columns))
-    watch, _ = run(llama, torch.from_numpy(token_ids))
-    weights = torch.stack([watch.weights[layer] for layer in range(3)], dim=1).numpy()  # (N, L, H, T, T)
-    np.testing.assert_allclose(baseline["score"], weights[..., 6:, 5].mean(-1).reshape(-1), rtol=1e-5)
-    np.testing.assert_allclose(baseline["first_score"], weights[..., 1:, 0].mean(-1).reshape(-1), rtol=1e-5)
-
-
-def test_wrong_layers_and_targets_are_told_in_one_sentence(llama, token_ids, tmp_path):
-    architecture = read_architecture(llama)
-    common = {"model": "m", "intervention": "i", "kind": "mask", "strength": 1.0, "batch": 4}
-    with pytest.raises(SinkoriginError, match="layer 7, but model m has 3 layers, 0 to 2; choose"):
-        measure(architecture, token_ids, tmp_path / "x.parquet", layers=[7], targets=[5], **common)
-    with pytest.raises(SinkoriginError, match="target position 11 has no later query .* choose"):
-        measure(architecture, token_ids, tmp_path / "x.parquet", layers=[0], targets=[11], **common)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_layers_are_written_as_runs():
     assert layer_text([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+
+
+def test_module_edits_work_while_generating_with_a_cache(llama, token_ids):
+    ids = torch.from_numpy(token_ids[:1])
+    edit = DimReplacement(dims={0: list(range(16))}, positions=[3, 13], to="zero")
+    with intervene(llama, edit):
+        cached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=True)
+        uncached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=False)
+    assert torch.equal(cached, uncached)

@@ -7,10 +7,8 @@ import pytest
 
 from sinkorigin.capture import SCORES_SCHEMA, activation_schema
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions import SCHEMA as EDITS_SCHEMA
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.disparity import disparity_tables
-from sinkorigin.statistics.interventions import effects
 from sinkorigin.statistics.norms import norm_tables
 from sinkorigin.statistics.sinks import sink_tables
 from sinkorigin.statistics.uniform import uniform_score
@@ -240,48 +238,6 @@ def test_uniform_attention_gives_the_uniform_score():
         np.testing.assert_allclose(uniform_score(k, 64), weights[k + 1 :, k].mean())
         np.testing.assert_allclose(uniform_score(k, 64, include_self=True), weights[k:, k].mean())
     assert round(uniform_score(0, 64, include_self=True), 3) == 0.074
-
-
-def edits(path, kind, strength, score, target=2, sequences=N):
-    """score: (N, L, H)."""
-    rows = []
-    for n in range(sequences):
-        for layer in range(L):
-            for head in range(H):
-                value = score[n, layer, head]
-                rows.append((kind, kind, strength, "0", target, n, layer, head, value, 0.5, 1.0 + layer, 2.0 + layer))
-    columns = dict(zip(EDITS_SCHEMA.names, map(list, zip(*rows, strict=True)), strict=True))
-    write_table(path, pa.table(columns, schema=EDITS_SCHEMA), EDITS_SCHEMA)
-    return path
-
-
-def test_effects_are_paired_by_sequence(tmp_path, rng):
-    unedited = rng.random((N, L, H)).astype(np.float32) * 0.1
-    edited = unedited + np.float32(0.3)
-    paths = [
-        edits(tmp_path / "b.parquet", "baseline", None, unedited),
-        edits(tmp_path / "a.parquet", "variance_amplification", 4.0, edited),
-    ]
-    table = pl.from_arrow(effects(paths, T, **NAMES, **BOOTSTRAP))
-    baseline, amplified = table.to_dicts()
-    assert baseline["kind"] == "baseline" and baseline["effect"] == 0 and not baseline["sink"]
-    np.testing.assert_allclose(amplified["score"], edited.mean(), rtol=1e-6)
-    np.testing.assert_allclose([amplified[f"effect{end}"] for end in ("", "_low", "_high")], 0.3, rtol=1e-5)
-    assert (
-        amplified["score_high"] - amplified["score_low"] > 1e-3
-    )  # the pairing, not the spread, makes the effect exact
-    assert amplified["norm"] == L and amplified["dominance_ratio"] == L + 1
-    assert amplified["sink"] == (amplified["score_low"] > uniform_score(2, T))
-
-
-def test_effects_without_their_baseline_are_refused(tmp_path, rng):
-    score = rng.random((N, L, H)).astype(np.float32)
-    path = edits(tmp_path / "a.parquet", "mask", 1.0, score)
-    with pytest.raises(SinkoriginError, match="have no baseline table to compare with"):
-        effects([path], T, **NAMES, **BOOTSTRAP)
-    other = edits(tmp_path / "b.parquet", "baseline", None, score, target=3)
-    with pytest.raises(SinkoriginError, match="lacks target 2"):
-        effects([other, path], T, **NAMES, **BOOTSTRAP)
 
 
 def test_the_bootstrap_is_the_same_for_a_seed_and_resamples_sequences():

@@ -7,12 +7,12 @@ import re
 import polars as pl
 import pyarrow.parquet as pq
 
-from tiny_study import FIGURES, ROOT, digests
+from tiny_study import FIGURES, INTERVENTION_FIGURES, ROOT, digests
 
 
 def test_every_figure_and_the_claims_are_there(finished):
     figures = {path.name for path in (finished.results / "figures").iterdir()}
-    names = [*FIGURES, "sink_by_intervention", "loss_curves"]
+    names = [*FIGURES, *INTERVENTION_FIGURES, "loss_curves"]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     claims = pl.read_parquet(finished.results / "claims.parquet")
     verdicts = {"seen", "not seen at this scale", "undecided", "not applicable"}

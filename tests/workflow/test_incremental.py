@@ -5,7 +5,7 @@ import os
 
 import yaml
 
-from tiny_study import FIGURES, TINY
+from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY
 
 
 def edit(path, old, new):
@@ -61,15 +61,23 @@ def test_editing_a_figure_reruns_that_figure_only(study):
     assert rules(study.pending()) == {"plot_variance_by_position"}
 
 
-def test_one_more_strength_runs_its_job_and_what_follows(study):
+def test_one_more_strength_runs_that_strength_and_what_follows(study):
     config = copy.deepcopy(TINY)
-    config["interventions"][1]["strengths"] = [4, 8]
+    config["interventions"][1]["strengths"] = [2, 4, 8]
     study.write_config(config)
     pending = study.pending()
-    assert outputs(pending, "intervene") == [
-        "interventions/tiny/random_tokens/variance_amplification/strength=8.parquet"
-    ]
-    assert rules(pending) == {"intervene", "compute_intervention_effects", "plot_sink_by_intervention", "judge_claims"}
+    folder = "interventions/tiny/random_tokens/variance_amplification"
+    assert outputs(pending, "intervene") == [f"{folder}/manifest.json"]
+    assert rules(pending) == {
+        "intervene", "compute_intervention_effects", "judge_claims", *(f"plot_{name}" for name in INTERVENTION_FIGURES)
+    }  # fmt: skip
+    before = (study.results / folder / "strength=4" / "scores.parquet").stat()
+    study.run(f"results/tiny/{folder}/manifest.json")
+    log = (study.results / "logs/intervene/tiny/random_tokens/variance_amplification.log").read_text()
+    assert "made strength=8 of strength=2, strength=4, strength=8" in log
+    after = (study.results / folder / "strength=4" / "scores.parquet").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (study.results / folder / "strength=8" / "scores.parquet").is_file()
 
 
 def test_one_more_seed_runs_its_training_and_what_follows(study):

@@ -15,8 +15,15 @@ _HOME = {
     "watch_sites": "sinkorigin.capture",
     "intervene": "sinkorigin.interventions",
     "Mask": "sinkorigin.interventions",
+    "Recombination": "sinkorigin.interventions",
     "VarianceAmplification": "sinkorigin.interventions",
     "NormControl": "sinkorigin.interventions",
+    "RandomDirections": "sinkorigin.interventions",
+    "MeanShift": "sinkorigin.interventions",
+    "ShuffledDeviations": "sinkorigin.interventions",
+    "ValueAveraging": "sinkorigin.interventions",
+    "NeuronAblation": "sinkorigin.interventions",
+    "DimReplacement": "sinkorigin.interventions",
 }
 
 

@@ -6,12 +6,13 @@ contributions of a block are the two module outputs that add up to what the bloc
 pre-norm and post-norm, parallel blocks, fused projections and biases need no special case.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -98,6 +99,34 @@ def output_tensor(output) -> Tensor | None:
     if isinstance(output, tuple | list):
         output = output[0] if output else None
     return output if isinstance(output, Tensor) and output.is_floating_point() else None
+
+
+def replace_first_tensor(args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
+    """Arguments of a module with other hidden states: the counterpart of :func:`first_tensor`."""
+    for i, own in enumerate(args):
+        if isinstance(own, Tensor) and own.is_floating_point():
+            return (*args[:i], value, *args[i + 1 :]), kwargs
+    name = next(name for name, own in kwargs.items() if isinstance(own, Tensor) and own.is_floating_point())
+    return args, {**kwargs, name: value}
+
+
+def edit_place(place: Place, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Pass the hidden states at ``place`` through ``change`` in every forward pass, until the handle is removed."""
+    if place.end == "input":
+
+        def before(module, args, kwargs):
+            value = first_tensor(args, kwargs)
+            return None if value is None else replace_first_tensor(args, kwargs, change(value))
+
+        return place.module.register_forward_pre_hook(before, with_kwargs=True)
+
+    def after(module, args, output):
+        value = output_tensor(output)
+        if value is None:
+            return output
+        return (change(value), *output[1:]) if isinstance(output, tuple | list) else change(value)
+
+    return place.module.register_forward_hook(after)
 
 
 def _has_matrix(module: nn.Module) -> bool:

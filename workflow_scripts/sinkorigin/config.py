@@ -179,6 +179,11 @@ class Statistics(_Strict):
     """Settings of the statistics."""
 
     replicates: int = Field(200, ge=20, description="Bootstrap replicates; each resamples the sequences.")
+    comparison_replicates: int = Field(
+        2000,
+        ge=1000,
+        description="Bootstrap replicates of the intervals that hold for all comparisons of interventions together.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
     surge_ratio: float = Field(
         3.0,
@@ -212,27 +217,117 @@ class Statistics(_Strict):
 
 
 class Intervention(_Strict):
-    """One kind of edit at one position, at one or more strengths."""
+    """One kind of edit at some layers, at one or more positions and strengths."""
 
     name: Name = Field(description="How paths, tables and figures call the intervention.")
-    kind: Literal["mask", "variance_amplification", "norm_control"] = Field(
-        description="The edit, see docs/science.md."
-    )
+    kind: Literal[
+        "mask",
+        "variance_amplification",
+        "norm_control",
+        "mean_and_deviation",
+        "random_directions",
+        "mean_shift",
+        "shuffled_deviations",
+        "variance_matching",
+        "value_averaging",
+        "super_neuron_ablation",
+        "dominating_dims",
+    ] = Field(description="The edit, see docs/science.md.")
     models: list[str] = Field(min_length=1, description="Models to edit, by name.")
     prompts: list[str] = Field(min_length=1, description="Prompt sets to run, by name.")
-    layers: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="Layers to edit, counted from 0.")
-    position: int = Field(ge=1, description="Target position k, counted from 0.")
-    strengths: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
-        [1.0], min_length=1, description="The λ of variance amplification and norm control; a mask has none."
+    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=1,
+        description="Layers to edit, counted from 0; super_neuron_ablation: null takes all that have super neurons.",
     )
+    positions: list[Annotated[int, Field(ge=0)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = (
+        Field(
+            min_length=1,
+            description="Target positions, counted from 0, each edited by itself; a list among them is edited at once.",
+        )
+    )
+    strengths: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [1.0],
+        min_length=1,
+        description="The λ of the edit; value_averaging: the number of value vectors; other kinds have none.",
+    )
+    mean_factors: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = Field(
+        None,
+        min_length=1,
+        description="mean_and_deviation: the α that the mean is multiplied with, for every strength.",
+    )
+    site: Literal["value_aggregation", "attention_output"] = Field(
+        "value_aggregation", description="Where vectors are edited: before or after W_O."
+    )
+    to: Literal["mean", "zero"] | None = Field(
+        None, description="dominating_dims: what the dims are set to, their mean over sequences (the default) or zero."
+    )
+    sequences: int | None = Field(
+        None, ge=2, description="Run the first so many sequences of the prompt set; null runs all but those set apart."
+    )
+    calibration: int = Field(
+        0,
+        ge=0,
+        description="Set so many sequences apart, the last ones, and take means over them only; 0 takes means over those run.",
+    )
+
+    @property
+    def targets(self) -> list[int]:
+        """Every position that it edits, rising."""
+        return sorted({k for own in self.positions for k in (own if isinstance(own, list) else [own])})
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.kind == "mask" and self.strengths != [1.0]:
-            raise ValueError("a mask has no strength; leave strengths out")
+        if self.kind not in STRENGTH_KINDS and self.strengths != [1.0]:
+            raise ValueError(f"{self.kind} has no strength; leave strengths out")
         if len(set(self.strengths)) < len(self.strengths):
             raise ValueError(f"strengths has {_first_repeated(self.strengths)} twice; keep one")
+        for own in self.positions:
+            if isinstance(own, list) and own != sorted(set(own)):
+                raise ValueError(f"positions edited at once must rise and not repeat; write {sorted(set(own))}")
+        if len({str(own) for own in self.positions}) < len(self.positions):
+            raise ValueError(f"positions has {_first_repeated(self.positions)} twice; keep one")
+        if (self.kind == "mean_and_deviation") != (self.mean_factors is not None):
+            raise ValueError("mean_factors is for mean_and_deviation, which needs it; add or delete it")
+        if self.to is not None and self.kind != "dominating_dims":
+            raise ValueError(f"to is for dominating_dims, not for {self.kind}; delete it")
+        if self.site != "value_aggregation" and self.kind not in VECTOR_KINDS:
+            raise ValueError(f"{self.kind} has no other site; leave site out")
+        if self.layers is None and self.kind != "super_neuron_ablation":
+            raise ValueError("layers is missing; add the layers to edit")
+        if self.calibration == 1:
+            raise ValueError("calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0")
+        if self.calibration and self.kind not in MEAN_KINDS:
+            raise ValueError(f"{self.kind} takes no mean over sequences; leave calibration out")
+        if self.kind == "mask" and 0 in self.targets:
+            raise ValueError(
+                "position 0 attends to itself only anyway, a mask changes nothing; choose positions above 0"
+            )
+        if self.kind == "value_averaging":
+            for count in self.strengths:
+                if count != int(count) or count < 2:
+                    raise ValueError(
+                        f"strengths of value_averaging are numbers of vectors, not {count:g}; write whole numbers from 2"
+                    )
+        if self.kind in ("variance_matching", "dominating_dims") and len(self.targets) > 1:
+            raise ValueError(f"{self.kind} edits one position; write one, and an intervention for each other")
         return self
+
+
+# kinds of intervention: with a strength; that edit vectors at a site of choice; that take a mean over sequences
+STRENGTH_KINDS = frozenset(
+    (
+        "variance_amplification",
+        "norm_control",
+        "mean_and_deviation",
+        "random_directions",
+        "mean_shift",
+        "shuffled_deviations",
+        "value_averaging",
+    )
+)
+VECTOR_KINDS = STRENGTH_KINDS | {"variance_matching"}
+MEAN_KINDS = VECTOR_KINDS - {"norm_control", "value_averaging"} | {"dominating_dims"}
 
 
 class HeadwiseNorm(_Strict):
@@ -358,7 +453,7 @@ class Config(_Strict):
                         f"known ones are {_listed([*models, *trained])}"
                     )
                 run = trained.get(name)
-                if run is not None and max(edit.layers) >= run[0].layers:
+                if run is not None and edit.layers and max(edit.layers) >= run[0].layers:
                     raise ValueError(
                         f"interventions.{edit.name}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
                         f"layers of run {run[0].name}; choose layers below {run[0].layers}"
@@ -374,12 +469,30 @@ class Config(_Strict):
                             f"interventions.{edit.name}.prompts: {model} is not studied on {name}; "
                             "add the set to pretraining.prompts"
                         )
-                if edit.position >= prompts[name].length - 1:
-                    raise ValueError(
-                        f"interventions.{edit.name}.position: {edit.position} needs a later query, but prompt set {name} "
-                        f"has {prompts[name].length} tokens; choose a position below {prompts[name].length - 1}"
-                    )
+                self._check_size(edit, prompts[name])
         return self
+
+    def _check_size(self, edit: Intervention, prompts: Prompts) -> None:
+        """What an intervention demands of a prompt set."""
+        key = f"interventions.{edit.name}"
+        if edit.targets[-1] >= prompts.length - 1:
+            raise ValueError(
+                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {prompts.name} has "
+                f"{prompts.length} tokens; choose positions below {prompts.length - 1}"
+            )
+        run = prompts.sequences - edit.calibration if edit.sequences is None else edit.sequences
+        if run < 2 or run + edit.calibration > prompts.sequences:
+            raise ValueError(
+                f"{key}: {max(run, 2)} sequences to run and {edit.calibration} set apart are more than the "
+                f"{prompts.sequences} of prompt set {prompts.name}; lower sequences or calibration"
+            )
+        least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
+        most = {"value_averaging": max(edit.strengths), "shuffled_deviations": 2}.get(edit.kind, 1)
+        if most > least:
+            raise ValueError(
+                f"{key}: {edit.kind} mixes {most:g} sequences of a batch, but batches have {least}; raise activations.batch "
+                "or sequences, or lower the strength"
+            )
 
     @property
     def trained(self) -> dict[str, tuple[Run, int]]:

@@ -106,6 +106,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_manifest(directory: Path) -> None:
+    """List every file under a directory with its size and sha256; the list itself takes its name when it is complete."""
+    files = {
+        file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        for file in sorted(directory.rglob("*"))
+        if file.is_file() and file != directory / MANIFEST
+    }
+    write_text(directory / MANIFEST, json.dumps(files, indent=1) + "\n")
+
+
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """A directory that appears under its final name whole, with a manifest of its files, or not at all.
@@ -120,12 +130,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        files = {
-            file.relative_to(partial).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-            for file in sorted(partial.rglob("*"))
-            if file.is_file()
-        }
-        (partial / MANIFEST).write_text(json.dumps(files, indent=1) + "\n")
+        write_manifest(partial)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
     except OSError as error:

@@ -1,8 +1,11 @@
-"""Claims about the causal interventions."""
+"""Claims about the causal interventions.
+
+Every interval here is the one that holds for all comparisons of the model and prompts together, so that trying many
+positions and strengths makes no claim more likely.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from operator import gt, itemgetter
+from operator import itemgetter
 
 from sinkorigin.claims.verdicts import (
     NEGLIGIBLE,
@@ -15,111 +18,280 @@ from sinkorigin.claims.verdicts import (
     row_of,
 )
 
+HALF = 0.5  # a necessity edit removes the sink when more than half of the attention to position 0 goes
+UNCHANGED = 0.1  # and leaves it when less than a tenth goes
+
+_SCORE = "score at the target, edited − unedited"
+_SINK = "score above uniform and above unedited"
+_DIFFERENCE = "score − score of the control"
+_ABOVE_UNIFORM = "score at the target − what uniform attention gives"
+
+# kind → what amplified variance is held against
+_CONTROLS = {
+    "norm_control": "than multiplying the whole aggregation",
+    "random_directions": "than as much in random directions",
+    "mean_shift": "than the same shift of every sequence",
+    "shuffled_deviations": "than amplified deviations of other sequences",
+}
+
 
 def of_interventions(own: StudyTables, model: Judged, prompts: str, edits: Sequence[Mapping]) -> Iterator[dict]:
     """Claims about the edits of one model."""
     table = own.read("interventions")
     if table is None:
         return
-    path = own.path("interventions")
-    rows = {(row["intervention"], row["strength"]): row for row in table.to_dicts()}
+    claims = _Claims(own, model, prompts, table.to_dicts(), edits)
+    for edit in edits:
+        rows = [row for row in claims.rows if row["intervention"] == edit["name"]]
+        places = sorted({(row["positions"], row["target"]) for row in rows}, key=lambda place: place[::-1])
+        for place in places:
+            here = [row for row in rows if (row["positions"], row["target"]) == place]
+            if model.role == "random":
+                yield claims.of_random(here)
+            elif place[1] == 0:
+                yield from map(claims.of_necessity, here)
+            else:
+                yield from claims.of_sufficiency(here)
+    if model.role != "random":
+        yield from claims.of_contrasts()
+        yield from claims.of_grids()
 
-    def of(edit: Mapping, strength: float) -> dict:
-        return rows[edit["name"], strength]
 
-    def numbers(row: Mapping) -> str:
-        return f"score {row['score']:.4f}, unedited {row['baseline']:.4f}, uniform {row['uniform']:.4f}"
+def _where(row: Mapping) -> str:
+    several = "," in row["positions"]
+    word = "layers" if "," in row["layers"] or "-" in row["layers"] else "layer"
+    return f"at position{'s' if several else ''} {row['positions'].replace(',', ', ')}, {word} {row['layers']}"
 
-    def makes_a_sink(row: Mapping) -> dict:
+
+def _numbers(row: Mapping) -> str:
+    return (
+        f"score {row['score']:.4f} [{row['score_low_all']:.4f}, {row['score_high_all']:.4f}], unedited "
+        f"{row['baseline']:.4f}, uniform {row['uniform']:.4f}; effect size {_number(row['effect_size'])}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+class _Claims:
+    """The rows of one model on one prompt set, and what they say."""
+
+    def __init__(self, own: StudyTables, model: Judged, prompts: str, rows: list[dict], edits: Sequence[Mapping]):
+        self._own, self._model, self._prompts = own, model, prompts
+        self._calibrated = {edit["name"] for edit in edits if edit.get("calibration")}
+        self._replaced_by = {edit["name"]: edit.get("to") or "mean" for edit in edits}
+        self.rows = [row for row in rows if row["kind"] != "baseline"]
+        masks = [row["layers"] for row in self.rows if row["kind"] == "mask"]
+        self._earliest = min(map(_first_layer, masks), default=0)
+
+    def _row(self, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
+        return row_of(
+            claim,
+            statement,
+            quantity,
+            self._model.label,
+            self._prompts,
+            paper,
+            predicate,
+            self._own.path(table),
+            **found,
+        )
+
+    def _makes_a_sink(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
         point = row["score"] > row["uniform"] and row["effect"] > 0
         judged = SEEN if row["sink"] else UNDECIDED if point else NOT_SEEN
-        return {
-            "value": row["effect"], "low": row["effect_low"], "high": row["effect_high"], "verdict": judged,
-            "reason": f"{numbers(row)} [{row['score_low']:.4f}, {row['score_high']:.4f}]",
-        }  # fmt: skip
+        return self._row(
+            claim, statement, _SCORE, paper, _SINK, value=row["effect"], low=row["effect_low_all"],
+            high=row["effect_high_all"], verdict=judged, reason=_numbers(row),
+        )  # fmt: skip
 
-    quantity = "score at the target, edited − unedited"
-    criterion = "score above uniform and above unedited"
-    for edit in edits:
-        where = f"at position {edit['position']}, layers {_layers_of(rows, edit)}"
-        strongest = max(edit["strengths"])
-        raised = sorted(s for s in edit["strengths"] if s > 1)
-        if model.role == "random":
-            row = max((of(edit, strength) for strength in edit["strengths"]), key=itemgetter("score"))
-            negligible = NEGLIGIBLE * row["uniform"]
-            yield row_of(
-                f"no sink by {edit['name']}",
-                f"control: in random weights {edit['kind'].replace('_', ' ')} makes no sink {where}", quantity,
-                model.label, prompts, None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)", path,
-                **decided(
-                    row["effect"], row["effect_low"], row["effect_high"], partial(gt, negligible), numbers(row)
-                ),
-            )  # fmt: skip
-        elif edit["kind"] == "mask":
-            yield row_of(
-                "mask makes a sink", f"a position that attends to itself only becomes a sink, {where}", quantity,
-                model.label, prompts, "a new sink at the masked position", criterion, path,
-                **makes_a_sink(of(edit, strongest)),
-            )  # fmt: skip
-        elif edit["kind"] == "variance_amplification" and raised:
-            yield row_of(
-                "amplified variance makes a sink",
-                f"amplifying the variance {where}, makes a sink (λ = {strongest:g}, the largest)", quantity,
-                model.label, prompts, "a sink at the target", criterion, path, **makes_a_sink(of(edit, strongest)),
-            )  # fmt: skip
-            row = of(edit, raised[0])
-            scores = {strength: of(edit, strength)["score"] for strength in sorted(edit["strengths"])}
-            best = max(scores, key=scores.__getitem__)
-            course = ", ".join(f"{strength:g}: {score:.4f}" for strength, score in scores.items())
-            yield row_of(
-                "score rises with λ", f"the score at the target rises with λ at first (λ = {raised[0]:g})", quantity,
-                model.label, prompts, "rises with λ > 1", "> 0", path,
-                **decided(
-                    row["effect"], row["effect_low"], row["effect_high"], lambda x: x > 0,
-                    f"score by λ: {course}; highest at {best:g}",
-                ),
-            )  # fmt: skip
-        elif edit["kind"] == "norm_control" and raised:
-            row = max((of(edit, strength) for strength in raised), key=itemgetter("score"))
-            yield row_of(
-                "norm control makes no sink",
-                f"multiplying the aggregation {where}, makes no sink (λ = {row['strength']:g}, where the score is highest)",
-                "score at the target − what uniform attention gives", model.label, prompts, "no sink", "< 0", path,
-                **decided(
-                    row["score"] - row["uniform"], row["score_low"] - row["uniform"], row["score_high"] - row["uniform"],
-                    lambda x: x < 0, numbers(row),
-                ),
-            )  # fmt: skip
-    if model.role != "random":
-        yield from _against_control(edits, of, model, prompts, path)
+    def _makes_none(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
+        away = row["uniform"]
+        return self._row(
+            claim, statement, _ABOVE_UNIFORM, paper, "< 0",
+            **decided(
+                row["score"] - away, row["score_low_all"] - away, row["score_high_all"] - away, lambda x: x < 0,
+                _numbers(row),
+            ),
+        )  # fmt: skip
 
+    def of_random(self, rows: Sequence[Mapping]) -> dict:
+        """No edit makes a sink in random weights, at the strength where the score is highest."""
+        row = max(rows, key=itemgetter("score"))
+        negligible = NEGLIGIBLE * row["uniform"]
+        kind = row["kind"].replace("_", " ")
+        return self._row(
+            f"no sink by {row['intervention']}", f"control: in random weights {kind} makes no sink {_where(row)}", _SCORE,
+            None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)",
+            **decided(
+                row["effect"], row["effect_low_all"], row["effect_high_all"], lambda x: x < negligible, _numbers(row)
+            ),
+        )  # fmt: skip
 
-def _layers_of(rows: Mapping, edit: Mapping) -> str:
-    """The edited layers as the table writes them."""
-    return next(row["layers"] for (name, _), row in rows.items() if name == edit["name"])
+    def of_sufficiency(self, rows: Sequence[Mapping]) -> Iterator[dict]:
+        """What an edit of a later position does there."""
+        kind, site = rows[0]["kind"], rows[0]["site"]
+        raised = [row for row in rows if row["strength"] > 1]
+        if kind == "mask":
+            row = rows[0]
+            if _first_layer(row["layers"]) == self._earliest:
+                whole = "," in row["layers"] or "-" in row["layers"]
+                yield self._makes_a_sink(
+                    "mask makes a sink" if whole else "mask of one layer makes a sink",
+                    f"a position that attends to itself only becomes a sink, {_where(row)}", row,
+                    "a new sink at the masked position" if whole else None,
+                )  # fmt: skip
+            else:
+                yield self._makes_none(
+                    "late mask makes no sink", f"the same mask makes no sink {_where(row)}", row, None
+                )
+            return
+        if not raised:
+            return
+        highest = max(raised, key=itemgetter("score"))
+        best = f"(λ = {highest['strength']:g}, where the score is highest)"
+        if kind == "variance_amplification":
+            after = " after W_O" if site != "value_aggregation" else ""
+            after += " by means of other sequences" if highest["intervention"] in self._calibrated else ""
+            name = "amplified variance makes a sink" + after
+            yield self._makes_a_sink(
+                name, f"amplifying the variance{after} {_where(highest)}, makes a sink {best}", highest,
+                None if after else "a sink at the target",
+            )  # fmt: skip
+            yield from self._of_doses(highest, after)
+        elif kind in ("norm_control", "mean_shift"):
+            done = {"norm_control": "multiplying the aggregation", "mean_shift": "shifting every sequence alike"}[kind]
+            yield self._makes_none(
+                f"{kind.replace('_', ' ')} makes no sink",
+                f"{done} {_where(highest)}, makes no sink {best}", highest,
+                "no sink" if kind == "norm_control" else None,
+            )  # fmt: skip
+        elif kind in ("random_directions", "shuffled_deviations"):
+            done = {
+                "random_directions": "as much in random directions",
+                "shuffled_deviations": "amplified deviations of other sequences",
+            }[kind]
+            yield self._makes_a_sink(
+                f"{kind.replace('_', ' ')} make a sink", f"{done} {_where(highest)}, make a sink too {best}", highest,
+                None,
+            )  # fmt: skip
 
-
-def _against_control(edits, of, model: Judged, prompts: str, path: str) -> Iterator[dict]:
-    """Each variance amplification against the norm control of the same place and strength."""
-    for edit in (e for e in edits if e["kind"] == "variance_amplification"):
-        for control in (e for e in edits if e["kind"] == "norm_control"):
-            same_place = edit["position"] == control["position"] and edit["layers"] == control["layers"]
-            common = [s for s in edit["strengths"] if s > 1 and s in control["strengths"]]
-            if not same_place or not common:
+    def _of_doses(self, row: Mapping, after: str) -> Iterator[dict]:
+        table = self._own.read("dose_response")
+        assert table is not None
+        for dose in table.to_dicts():
+            if any(dose[name] != row[name] for name in ("intervention", "positions", "target")):
                 continue
-            strength = max(common)
-            amplified, scaled = of(edit, strength), of(control, strength)
-            yield row_of(
-                "variance, not norm",
-                f"at the same λ ({strength:g}) amplified variance gives a higher score than the norm control",
-                "effect of amplification − effect of the norm control", model.label, prompts,
-                "a sink against none", "> 0", path,
+            course = ", ".join(
+                f"{strength}: {float(score):.4f}"
+                for strength, score in zip(dose["strengths"].split(), dose["scores"].split(), strict=True)
+            )
+            yield self._row(
+                "score rises with λ", f"the score at the target rises with λ when the variance is amplified{after} {_where(row)}",
+                "Kendall's τ of the mean score against λ", "rises with λ > 1" if not after else None, "> 0", "dose_response",
                 **decided(
-                    amplified["effect"] - scaled["effect"],
-                    amplified["effect_low"] - scaled["effect_high"],
-                    amplified["effect_high"] - scaled["effect_low"],
-                    lambda x: x > 0,
-                    f"score {amplified['score']:.4f} against {scaled['score']:.4f}; the two have the same absolute "
-                    "variance and differ in their dispersion relative to the mean",
+                    dose["kendall_tau"], dose["kendall_tau_low"], dose["kendall_tau_high"], lambda x: x > 0,
+                    f"score by λ: {course}; highest at {dose['best_strength']:g} "
+                    f"[{dose['best_strength_low']:g}, {dose['best_strength_high']:g}]; last step {dose['last_step']:.4f} "
+                    f"[{dose['last_step_low']:.4f}, {dose['last_step_high']:.4f}]",
                 ),
             )  # fmt: skip
+
+    def of_necessity(self, row: Mapping) -> dict:
+        """What position 0 loses when an edit takes away what the chain needs."""
+        before = row["first_baseline"]
+        gone, low, high = (
+            -row[name] / before for name in ("first_effect", "first_effect_high_all", "first_effect_low_all")
+        )
+        statement, keeps = {
+            "variance_matching": ("with no more variance than later positions have, position 0 is no sink", False),
+            "value_averaging": (f"averaging {row['strength']:g} value vectors, position 0 is no sink", False),
+            "super_neuron_ablation": ("without its super neurons, position 0 is no sink", False),
+        }.get(row["kind"], ("position 0 stays a sink", True))
+        if row["kind"] == "variance_amplification":
+            statement = f"with its deviations times {row['strength']:g}, position 0 is no sink"
+            keeps = row["strength"] >= 1
+        elif row["kind"] == "dominating_dims":
+            to_mean = self._replaced_by[row["intervention"]] == "mean"
+            what = "their mean over sequences" if to_mean else "zero"
+            statement = f"with its dominating dims set to {what}, position 0 is {'still a' if to_mean else 'no'} sink"
+            keeps = to_mean
+        share = (
+            f"attention on position 0: {row['first_score']:.4f}, unedited {before:.4f}, uniform {row['uniform']:.4f}"
+        )
+        moved = f"most beside it: position {row['other_position']} with {row['other_position_score']:.4f}"
+        cost = "" if row["loss_change"] is None else (
+            f"; loss {row['loss_change']:+.3f} [{row['loss_change_low']:+.3f}, {row['loss_change_high']:+.3f}] nats, "
+            f"KL {row['divergence']:.3f}"
+        )  # fmt: skip
+        return self._row(
+            "sink without it" if keeps else "no sink without it", f"{statement} (layers {row['layers']})",
+            "share of the attention on position 0 that goes", None, f"< {UNCHANGED}" if keeps else f"> {HALF}",
+            **decided(
+                gone, low, high, (lambda x: x < UNCHANGED) if keeps else (lambda x: x > HALF), f"{share}; {moved}{cost}"
+            ),
+        )  # fmt: skip
+
+    def of_contrasts(self) -> Iterator[dict]:
+        """Amplified variance against each control of the same place, at the strength where the amplified score is highest."""
+        table = self._own.read("intervention_contrasts")
+        assert table is not None
+        best: dict[tuple, dict] = {}
+        for row in table.filter(table["treatment_kind"] == "variance_amplification").to_dicts():
+            if row["treatment"] in self._calibrated or row["control"] in self._calibrated:
+                continue
+            key = (row["target"], row["positions"], row["control"], row["control_site"])
+            if key not in best or row["score"] > best[key]["score"]:
+                best[key] = row
+        for _, row in sorted(best.items()):
+            same = (
+                row["control_kind"] == row["treatment_kind"]
+            )  # W_O is linear, so it cannot matter on which side of it
+            numbers = (
+                f"score {row['score']:.4f} against {row['control_score']:.4f}; effect size "
+                f"{_number(row['effect_size'])} [{_number(row['effect_size_low'])}, {_number(row['effect_size_high'])}]; "
+                f"the two intervals {'overlap' if row['overlap'] else 'do not overlap'}"
+            )
+            where = f"{_where(row)} (λ = {row['strength']:g}, where the score is highest)"
+            if same:
+                limit = NEGLIGIBLE * next(r["uniform"] for r in self.rows if r["target"] == row["target"])
+                yield self._row(
+                    f"same as {row['control']}", f"amplified variance gives the same score after W_O as before it, {where}",
+                    _DIFFERENCE, None, f"within ±{limit:.4f} ({NEGLIGIBLE:g} of uniform)", "intervention_contrasts",
+                    **decided(
+                        row["difference"], row["difference_low_all"], row["difference_high_all"],
+                        lambda x, limit=limit: abs(x) < limit, numbers,
+                    ),
+                )  # fmt: skip
+                continue
+            yield self._row(
+                f"variance against {row['control']}",
+                f"amplified variance gives a higher score {_CONTROLS[row['control_kind']]}, {where}", _DIFFERENCE,
+                "a sink against none" if row["control_kind"] == "norm_control" else None, "> 0", "intervention_contrasts",
+                **decided(
+                    row["difference"], row["difference_low_all"], row["difference_high_all"], lambda x: x > 0, numbers
+                ),
+            )  # fmt: skip
+
+    def of_grids(self) -> Iterator[dict]:
+        """Does the score follow the dispersion relative to the mean, or the variance?"""
+        table = self._own.read("dispersion_grid")
+        assert table is not None
+        for row in table.to_dicts():
+            yield self._row(
+                "dispersion, not variance",
+                f"over {row['points']} factors of mean and deviation the score follows their ratio more than the variance, "
+                f"{_where(row)}",
+                "τ of the score with λ/α − τ with λ", None, "> 0", "dispersion_grid",
+                **decided(
+                    row["difference"], row["difference_low"], row["difference_high"], lambda x: x > 0,
+                    f"τ with λ/α {row['dispersion_tau']:.2f} [{row['dispersion_tau_low']:.2f}, "
+                    f"{row['dispersion_tau_high']:.2f}], with λ {row['variance_tau']:.2f} "
+                    f"[{row['variance_tau_low']:.2f}, {row['variance_tau_high']:.2f}]",
+                ),
+            )  # fmt: skip
+
+
+def _first_layer(layers: str) -> int:
+    return int(layers.replace("-", ",").split(",")[0])

@@ -1,0 +1,274 @@
+"""A sweep gives what separate full passes give, in every architecture, and runs no more than it must."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from sinkorigin.architecture import read_architecture
+from sinkorigin.attention import Tap
+from sinkorigin.capture import watch_sites
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.context import applied
+from sinkorigin.interventions.folders import fill, key_of
+from sinkorigin.interventions.moments import estimate_moments, even_batches
+from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.replay import Replay
+from sinkorigin.interventions.sweep import sweep
+
+LENGTH = 12
+
+
+class Weights(Tap):
+    def __init__(self):
+        self.weights, self.keys = {}, {}
+
+    def observe(self, layer, query, key, weights, aggregation):
+        self.weights[layer], self.keys[layer] = weights.clone(), key.clone()
+
+
+def full_pass(architecture, ids, *edits):
+    """Weights (N, L, H, T, T), residuals (N, L, T, d) and logits of one pass of everything."""
+    watch, residuals = Weights(), {}
+    with (
+        applied(architecture, *edits),
+        watch_sites(architecture, ["residual"], lambda layer, _, x: residuals.__setitem__(layer, x.clone())),
+        architecture.tapped(watch),
+        torch.no_grad(),
+    ):
+        logits = architecture.model(ids).logits
+    depth = range(architecture.layers)
+    weights = torch.stack([watch.weights[i] for i in depth], dim=1)
+    return weights, torch.stack([residuals[i] for i in depth], dim=1), logits, [watch.keys[i] for i in depth]
+
+
+POINTS = [
+    Point("mask", (0, 1), (5,)),
+    Point("mask", (1, 2), (3, 7)),
+    Point("variance_amplification", (0, 1), (5,), 4.0),
+    Point("norm_control", (2,), (4,), 3.0),
+    Point("mean_and_deviation", (1, 2), (5,), 4.0, mean_factor=2.0),
+    Point("random_directions", (0, 1), (5,), 4.0),
+    Point("mean_shift", (1,), (5,), 4.0),
+    Point("shuffled_deviations", (0, 1), (5,), 2.0),
+    Point("variance_amplification", (0, 1), (5,), 4.0, site="attention_output"),
+    Point("variance_matching", (0, 1), (0,), by_layer={0: 0.5, 1: 0.3}),
+    Point("value_averaging", (0, 1), (0,), 3.0),
+    Point("dominating_dims", (1,), (0,), by_layer={1: [3]}, to="mean"),
+]
+
+
+def close(left, right, tolerance=1e-5):
+    left, right = np.asarray(left, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    assert np.abs(left - right).max() <= tolerance * np.abs(right).max()
+
+
+def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path):
+    architecture = read_architecture(any_model)
+    ids = torch.from_numpy(token_ids)
+    points = list(POINTS)
+    if "ffn_activation" in architecture.places[1]:
+        points.append(Point("super_neuron_ablation", (1, 2), (0,), by_layer={1: [3, 4], 2: [0]}))
+    folders = {tmp_path / str(i): [point] for i, point in enumerate(points)} | {tmp_path / "none": []}
+    sweep(
+        architecture, token_ids, folders, model="m", intervention="i", batch=len(token_ids), losses=True,
+        targets=[0, 3, 4, 5, 7],
+    )  # fmt: skip
+    plain = full_pass(architecture, ids)[2].log_softmax(-1)
+    for folder, own in folders.items():
+        point = own[0] if own else None
+        weights, residuals, logits, keys = full_pass(architecture, ids, *([point.edit()] if point else []))
+        scores = pl.read_parquet(folder / "scores.parquet")
+        others = pl.read_parquet(folder / "residuals.parquet")
+        losses = pl.read_parquet(folder / "losses.parquet")
+        shape = weights.shape[:3]
+        after = torch.from_numpy(np.tril(np.ones((LENGTH, LENGTH)), -1)).to(weights)
+        columns = (weights * after).sum(-2) / torch.arange(LENGTH - 1, -1, -1)  # (N, L, H, T), NaN at the last
+        for target in point.positions if point else (0, 3, 5):
+            here = scores.filter(pl.col("target") == target).sort("sequence", "layer", "head")
+            close(here["score"].to_numpy().reshape(shape), columns[..., target])
+            close(here["first_score"].to_numpy().reshape(shape), columns[..., 0])
+            there = others.filter(pl.col("target") == target).sort("sequence", "layer")
+            norms = residuals[:, :, target].norm(dim=-1)
+            close(there["norm"].to_numpy().reshape(norms.shape), norms)
+            ratio = residuals[:, :, target].abs().amax(-1) / residuals[:, :, target].abs().mean(-1)
+            close(there["dominance_ratio"].to_numpy().reshape(norms.shape), ratio)
+            cosines = torch.stack(
+                [torch.cosine_similarity(k[:, :, target], k[:, :, target].roll(-1, 0), dim=-1).mean(1) for k in keys], 1
+            )
+            close(there["key_cosine"].to_numpy().reshape(norms.shape), cosines, 1e-4)
+        positions = pl.read_parquet(folder / "positions.parquet").sort("layer", "position")
+        grid = positions["score"].to_numpy().reshape(-1, LENGTH)
+        close(grid[:, :-1], columns.double().mean((0, 2))[:, :-1])
+        assert np.isnan(grid[:, -1]).all()
+        first = min(point.positions) if point else 3
+        loss = losses.filter(pl.col("target") == first).sort("sequence")
+        now = logits.log_softmax(-1)
+        picked = -now[:, first:-1].gather(-1, ids[:, first + 1 :, None]).mean((1, 2))
+        close(loss["loss"], picked)
+        divergence = (plain.exp() * (plain - now)).sum(-1)[:, first:-1].mean(1)
+        np.testing.assert_allclose(loss["divergence"], divergence, rtol=1e-3, atol=1e-5)
+
+
+def test_partial_passes_are_exact_in_every_architecture_and_leave_the_model_as_it_was(any_model, token_ids):
+    ids = torch.from_numpy(token_ids)
+    with torch.no_grad():
+        plain = any_model(ids).logits
+    replay = Replay(read_architecture(any_model))
+    with replay.active():
+        assert replay.check(ids, layer=1, position=5)
+        assert replay.check(ids, layer=0, position=3)
+        assert replay.check(ids, layer=2, position=0)
+    with torch.no_grad():
+        assert torch.equal(any_model(ids).logits, plain)
+    assert not any("forward" in vars(block) for block in replay.architecture.blocks)
+
+
+def test_a_model_with_other_state_is_run_in_full_and_still_right(llama, token_ids, tmp_path, monkeypatch):
+    monkeypatch.setattr(Replay, "check", lambda self, ids, *, layer, position: setattr(self, "exact", False))
+    point = Point("variance_amplification", (1, 2), (5,), 4.0)
+    architecture = read_architecture(llama)
+    sweep(architecture, token_ids, {tmp_path: [point]}, model="m", intervention="i", batch=6)
+    weights = full_pass(architecture, torch.from_numpy(token_ids), point.edit())[0]
+    scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
+    close(scores, weights[..., 6:, 5].mean(-1))
+
+
+def test_an_edited_pass_runs_only_later_layers_and_positions(llama, token_ids):
+    architecture = read_architecture(llama)
+    replay = Replay(architecture)
+    seen = []
+    handles = [
+        block.self_attn.register_forward_hook(
+            lambda module, args, kwargs, output, layer=layer: seen.append((layer, output[0].shape[1])), with_kwargs=True
+        )
+        for layer, block in enumerate(architecture.blocks)
+    ]
+    with replay.active():
+        unedited = replay.unedited(torch.from_numpy(token_ids), entries={1})
+        seen.clear()
+        replay.edited(unedited, layer=1, position=5)
+    for handle in handles:
+        handle.remove()
+    assert seen == [(1, LENGTH - 5), (2, LENGTH - 5)]
+
+
+@pytest.mark.parametrize("site", ["value_aggregation", "attention_output"])
+def test_means_are_those_of_the_edited_model_whatever_the_batch(llama, token_ids, site):
+    architecture = read_architecture(llama)
+    replay = Replay(architecture)
+    whole, parts = (Point("variance_amplification", (0, 1, 2), (3, 5), 4.0, site=site).edit() for _ in range(2))
+    with replay.active():
+        estimate_moments(replay, token_ids, [whole], batch=6)
+        estimate_moments(replay, token_ids, [parts], batch=2)
+    seen = {}
+    with (
+        watch_sites(architecture, [site], lambda layer, _, x: seen.__setitem__(layer, x.clone())),
+        torch.no_grad(),
+    ):
+        with applied(architecture, Point("variance_amplification", (0, 1), (3, 5), 4.0, site=site).edit()):
+            # taken after the edit, so of the last layer, which is not edited here
+            architecture.model(torch.from_numpy(token_ids))
+    expected = seen[2][:, [3, 5]].double()
+    torch.testing.assert_close(whole.moments.mean[2].flatten(1), expected.mean(0), rtol=1e-4, atol=1e-5)
+    spread = (expected - expected.mean(0)).reshape(len(expected), 2, whole.moments.mean[2].shape[1], -1)
+    torch.testing.assert_close(whole.moments.spread[2], spread.square().sum(-1).mean(0).sqrt(), rtol=1e-4, atol=1e-5)
+    for layer in (0, 1, 2):
+        torch.testing.assert_close(parts.moments.mean[layer], whole.moments.mean[layer], rtol=1e-5, atol=1e-6)
+
+
+def test_no_sequence_counts_in_the_mean_of_a_calibration(llama, token_ids, tmp_path):
+    point = Point("variance_amplification", (0,), (5,), 4.0)
+    architecture = read_architecture(llama)
+
+    def norms(run, calibration, folder):
+        sweep(
+            architecture,
+            run,
+            {tmp_path / folder: [point]},
+            model="m",
+            intervention="i",
+            batch=6,
+            calibration=calibration,
+        )
+        return pl.read_parquet(tmp_path / folder / "residuals.parquet")["norm"].to_numpy().reshape(len(run), -1)
+
+    alone = norms(token_ids[:1], token_ids[3:], "alone")
+    np.testing.assert_allclose(norms(token_ids[:3], token_ids[3:], "more")[0], alone[0], rtol=1e-5)
+    assert np.abs(norms(token_ids[:3], None, "own")[0] / alone[0] - 1).max() > 1e-3
+
+
+def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
+    architecture = read_architecture(llama)
+    points = [
+        Point("random_directions", (0, 1), (5,), 4.0), Point("mask", (0,), (5,)), Point("mean_shift", (0,), (5,), 4.0),
+    ]  # fmt: skip
+    for batch in (6, 2):
+        sweep(
+            architecture,
+            token_ids,
+            {tmp_path / f"{batch}": points},
+            model="m",
+            intervention="i",
+            batch=batch,
+            losses=True,
+        )
+    keys = ["kind", "sequence", "layer", "head"]
+    six, two = (pl.read_parquet(tmp_path / n / "scores.parquet").sort(keys) for n in ("6", "2"))
+    close(two["score"], six["score"])
+    six, two = (
+        pl.read_parquet(tmp_path / n / "positions.parquet").sort("kind", "layer", "position") for n in ("6", "2")
+    )
+    close(two["score"].drop_nulls(), six["score"].drop_nulls())
+
+
+def test_batches_are_of_one_size_give_or_take_one():
+    sizes = [part.stop - part.start for part in even_batches(17, 8)]
+    assert sorted(sizes) == [5, 6, 6]
+    assert [part.start for part in even_batches(17, 8)] == [0, *np.cumsum(sizes)[:-1]]
+
+
+def test_one_more_strength_makes_only_that_strength(tmp_path):
+    made = []
+
+    def run(folders):
+        for folder in folders:
+            (folder / "scores.parquet").write_text("x")
+            made.append(folder.name)
+
+    def go(strengths, fact="a"):
+        made.clear()
+        groups = {f"strength={s:g}": [Point("norm_control", (0,), (5,), s)] for s in strengths}
+        return fill(tmp_path / "i", groups, {name: key_of(own, fact) for name, own in groups.items()}, run)
+
+    assert go([2.0, 4.0]) == ["strength=2", "strength=4"]
+    assert go([2.0, 4.0, 8.0]) == ["strength=8"]
+    assert go([2.0, 8.0]) == [] and not (tmp_path / "i" / "strength=4").exists()
+    (tmp_path / "i" / "strength=8" / "scores.parquet").unlink()
+    assert go([2.0, 8.0]) == ["strength=8"]
+    assert go([2.0, 8.0], fact="b") == ["strength=2", "strength=8"]
+    assert (tmp_path / "i" / "manifest.json").is_file()
+
+
+def test_wrong_layers_and_targets_are_told_in_one_sentence(llama, token_ids, tmp_path):
+    architecture = read_architecture(llama)
+
+    def go(point, **other):
+        sweep(
+            architecture, other.pop("ids", token_ids), {tmp_path / "x": [point]}, model="m", intervention="i",
+            **{"batch": 4, **other},
+        )  # fmt: skip
+
+    with pytest.raises(SinkoriginError, match="layer 7, but model m has 3 layers, 0 to 2; choose"):
+        go(Point("mask", (7,), (5,)))
+    with pytest.raises(SinkoriginError, match="target position 11 has no later query .* choose"):
+        go(Point("mask", (0,), (11,)))
+    with pytest.raises(
+        SinkoriginError, match="value_averaging mixes 5 sequences of a batch, but batches have 3; raise"
+    ):
+        go(Point("value_averaging", (0,), (0,), 5.0))
+    with pytest.raises(SinkoriginError, match="a mean over sequences needs at least 2, it has 1; raise"):
+        go(Point("variance_amplification", (0,), (5,), 5.0), ids=token_ids[:1])
+    with pytest.raises(SinkoriginError, match="strength 1e[+]38: the residual is not finite; lower the strength"):
+        go(Point("norm_control", (0,), (5,), 1e38))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

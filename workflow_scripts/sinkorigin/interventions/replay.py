@@ -1,0 +1,185 @@
+"""Edited passes that compute only what an edit can change.
+
+In a causal model an edit at layer l and position p changes nothing in the layers below l, and nothing at positions before
+p. One unedited pass of a batch keeps the keys and values of every layer and the residual stream at the layers where edits
+begin; an edited pass then starts at layer l with the tokens from p on, and reads the rest from what was kept.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, DynamicLayer
+
+from sinkorigin.architecture import Architecture, first_tensor, output_tensor, replace_first_tensor
+
+
+class Reached(Exception):
+    """Ends a forward pass whose rest is not needed."""
+
+
+@dataclass(frozen=True)
+class Unedited:
+    """What the unedited pass of one batch leaves for edited ones.
+
+    Attributes:
+        token_ids: (N, T).
+        keys, values: for each layer that was run, (N, H_kv, T, d_k).
+        residuals: layer → (N, T, d) residual stream that enters it.
+        logits: (N, T, V), where they were asked for.
+    """
+
+    token_ids: Tensor
+    keys: list[Tensor]
+    values: list[Tensor]
+    residuals: dict[int, Tensor]
+    logits: Tensor | None
+
+
+class Replay:
+    """Runs a model from the first edited layer and position on; see this module's text.
+
+    Use inside ``with replay.active():``, which passes the blocks' forward methods through this object.
+
+    Attributes:
+        exact: whether :meth:`check` found that partial passes give what full ones give; if not, full ones are run.
+    """
+
+    def __init__(self, architecture: Architecture):
+        self.architecture = architecture
+        self.exact = True
+        self._entries: Collection[int] = ()
+        self._residuals: dict[int, Tensor] = {}
+        self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states
+        self._start = 0
+        self._stop: int | None = None
+        self._enter: Tensor | None = None
+        self._last: Tensor | None = None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Pass the blocks through this object inside the block."""
+        blocks = self.architecture.blocks
+        for layer, block in enumerate(blocks):
+            block.forward = self._forward(layer, block)
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.__dict__["forward"]
+
+    def _forward(self, layer: int, block: nn.Module):
+        original = block.forward
+
+        def forward(*args, **kwargs):
+            if (
+                self._stop is not None and layer > self._stop
+            ):  # not sooner: hooks on the last block are to see its output
+                raise Reached
+            if layer < self._start:
+                value = first_tensor(args, kwargs)
+                return (value, *self._rest[layer]) if layer in self._rest else value
+            if layer == self._start and self._enter is not None:
+                args, kwargs = replace_first_tensor(args, kwargs, self._enter)
+            if layer in self._entries:
+                value = first_tensor(args, kwargs)
+                assert value is not None
+                self._residuals[layer] = value
+            output = original(*args, **kwargs)
+            if isinstance(output, tuple | list):
+                self._rest[layer] = tuple(output[1:])
+            if layer == len(self.architecture.blocks) - 1:
+                self._last = output_tensor(output)
+            return output
+
+        return forward
+
+    def _run(self, token_ids: Tensor, cache: DynamicCache, logits: bool) -> Tensor | None:
+        model = self.architecture.model
+        with torch.no_grad():
+            try:
+                if logits:
+                    return model(input_ids=token_ids, past_key_values=cache, use_cache=True).logits
+                model.base_model(input_ids=token_ids, past_key_values=cache, use_cache=True)
+            except Reached:
+                pass
+        return None
+
+    def unedited(
+        self, token_ids: Tensor, *, entries: Collection[int] = (), stop: int | None = None, logits: bool = False
+    ) -> Unedited:
+        """Run (N, T) ids and keep what edited passes need.
+
+        Args:
+            entries: layers at which edited passes will begin.
+            stop: last layer to run, or None for all.
+            logits: whether the language-model head runs too.
+        """
+        self._entries, self._residuals, self._rest = entries, {}, {}
+        self._start, self._stop, self._enter = 0, stop, None
+        cache = DynamicCache()  # without a config its layers keep every position, also those beyond a sliding window
+        out = self._run(token_ids, cache, logits)
+        self._entries = ()
+        kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+        return Unedited(
+            token_ids, [layer.keys for layer in kept], [layer.values for layer in kept], self._residuals, out
+        )
+
+    def starts(self, layer: int, position: int) -> tuple[int, int]:
+        """Layer and position from which an edit that begins there is really run."""
+        return (layer, position) if self.exact else (0, 0)
+
+    def edited(
+        self,
+        unedited: Unedited,
+        *,
+        layer: int,
+        position: int,
+        upto: int | None = None,
+        stop: int | None = None,
+        logits: bool = False,
+    ) -> Tensor | None:
+        """Run again what an edit that begins at ``layer`` and ``position`` can change; the edit is set by the caller.
+
+        Args:
+            layer: one of ``entries`` of the unedited pass, or 0.
+            position: first position; both as :meth:`starts` gives them.
+            upto: end of the positions that are run, by default T.
+            stop: last layer to run, or None for all.
+
+        Returns:
+            Logits (N, T − position, V) where they are asked for.
+        """
+        cache = DynamicCache()
+        if position:
+            for number, (keys, values) in enumerate(zip(unedited.keys, unedited.values, strict=True)):
+                # the mask and the positions are derived from the length of the first layer, so it is filled even if skipped
+                if number == 0 or number >= layer:
+                    cache.update(keys[:, :, :position], values[:, :, :position], number)
+                else:
+                    cache.update(keys[:, :, :0], values[:, :, :0], number)
+        self._start, self._stop = layer, stop
+        self._enter = unedited.residuals[layer][:, position:upto] if layer else None
+        try:
+            return self._run(unedited.token_ids[:, position:upto], cache, logits)
+        finally:
+            self._start, self._stop, self._enter = 0, None, None
+
+    def check(self, token_ids: Tensor, *, layer: int, position: int) -> bool:
+        """Try on (N, T) ids whether a partial pass without an edit ends where the full one does.
+
+        Every decoder that keeps its keys and values in transformers' cache passes; one that carries other state from
+        position to position does not, and is then run in full.
+        """
+        unedited = self.unedited(token_ids, entries={layer})
+        whole = self._last
+        self.edited(unedited, layer=layer, position=position)
+        part = self._last
+        assert whole is not None and part is not None
+        whole = whole[:, position:].float()
+        tolerance = 1e-4 if part.dtype in (torch.float32, torch.float64) else 5e-2
+        off = torch.linalg.vector_norm(part.float() - whole) / torch.linalg.vector_norm(whole).clamp_min(1e-30)
+        self.exact = bool(off < tolerance)
+        return self.exact

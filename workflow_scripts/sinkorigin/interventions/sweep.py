@@ -1,0 +1,428 @@
+"""Running many edits over one prompt set, each no further than it can change anything, and reading out what they do."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from sinkorigin import tables
+from sinkorigin.architecture import Architecture, output_tensor
+from sinkorigin.attention import Tap
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.context import applied
+from sinkorigin.interventions.edits import Edit, VectorEdit, check_layers, layer_text
+from sinkorigin.interventions.moments import estimate_moments, even_batches
+from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.replay import Replay, Unedited
+
+POINT = {
+    "intervention": (pa.string(), "name of the intervention in the config; baseline for the unedited model"),
+    "kind": (pa.string(), "kind of the edit, see docs/science.md; baseline for the unedited model"),
+    "strength": (pa.float64(), "lambda; 1 for kinds that have none; null for the baseline"),
+    "mean_factor": (pa.float64(), "alpha, what the mean is multiplied with; null unless mean_and_deviation"),
+    "site": (pa.string(), "edited site; null for the baseline"),
+    "layers": (pa.string(), "edited layers, counted from 0"),
+    "positions": (pa.string(), "positions that are edited at once; for the baseline the target alone"),
+}
+_TARGET = (pa.int32(), "position of the readout, one of positions")
+_SEQUENCE = (pa.int32(), "number of the sequence in the prompt table")
+_LAYER = (pa.int32(), "layer of the readout, counted from 0")
+
+SCORES_SCHEMA = tables.schema(
+    **POINT,
+    target=_TARGET,
+    sequence=_SEQUENCE,
+    layer=_LAYER,
+    head=(pa.int32(), "query head"),
+    score=(pa.float32(), "mean attention weight on the target over queries q > target"),
+    first_score=(pa.float32(), "mean attention weight on position 0 over queries q > 0"),
+)
+
+RESIDUALS_SCHEMA = tables.schema(
+    **POINT,
+    target=_TARGET,
+    sequence=_SEQUENCE,
+    layer=_LAYER,
+    norm=(pa.float32(), "norm of the residual leaving the layer at the target"),
+    dominance_ratio=(pa.float32(), "max / mean of its absolute values over dims"),
+    key_cosine=(
+        pa.float32(),
+        "cosine of the target's key and that of the batch's next sequence, mean over key heads; null in a batch of one",
+    ),
+)
+
+POSITIONS_SCHEMA = tables.schema(
+    **POINT,
+    layer=_LAYER,
+    position=(pa.int32(), "key position j"),
+    score=(
+        pa.float64(),
+        "mean attention weight on j over queries q > j, heads and sequences; null at the last position",
+    ),
+)
+
+LOSSES_SCHEMA = tables.schema(
+    **POINT,
+    target=(pa.int32(), "first of the edited positions: losses are read from here on"),
+    sequence=_SEQUENCE,
+    loss=(pa.float32(), "mean over q >= target of -log p(token q + 1), in nats"),
+    baseline_loss=(pa.float32(), "the same of the unedited model"),
+    divergence=(pa.float32(), "mean over q >= target of KL(unedited || edited) of the next token, in nats"),
+)
+
+SCHEMAS = {
+    "scores": SCORES_SCHEMA,
+    "residuals": RESIDUALS_SCHEMA,
+    "positions": POSITIONS_SCHEMA,
+    "losses": LOSSES_SCHEMA,
+}
+
+BASELINE = "baseline"
+
+
+@dataclass
+class _Readout(Tap):
+    """What one pass of one batch shows, layer by layer; layers that an edited pass leaves out keep the unedited values.
+
+    Attributes:
+        targets: positions at which scores, norms and keys are read.
+        length: T.
+        scores: layer → (N, H, targets) mean weight on each target over later queries.
+        firsts: layer → (N, H) the same for position 0.
+        columns: layer → (T,) weight on each position, summed over later queries, heads and sequences.
+        norms, ratios: layer → (N, targets); cosines: layer → (N, targets).
+        prefixes: of an unedited pass, what queries before a start add: (layer, start) → first (N, H), columns (T,).
+    """
+
+    targets: list[int]
+    length: int
+    starts: Sequence[int] = ()
+    scores: dict[int, Tensor] = field(default_factory=dict)
+    firsts: dict[int, Tensor] = field(default_factory=dict)
+    columns: dict[int, Tensor] = field(default_factory=dict)
+    norms: dict[int, Tensor] = field(default_factory=dict)
+    ratios: dict[int, Tensor] = field(default_factory=dict)
+    cosines: dict[int, Tensor] = field(default_factory=dict)
+    prefixes: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    before: "_Readout | None" = None  # the unedited pass, for an edited one
+
+    def of_targets(self, targets: Sequence[int]) -> "_Readout":
+        """A readout of an edited pass that starts from this unedited one."""
+        chosen = [self.targets.index(target) for target in targets]
+
+        def part(values: dict[int, Tensor]) -> dict[int, Tensor]:
+            return {layer: value[..., chosen] for layer, value in values.items()}
+
+        return _Readout(
+            list(targets), self.length, (), part(self.scores), dict(self.firsts), dict(self.columns), part(self.norms),
+            part(self.ratios), part(self.cosines), before=self,
+        )  # fmt: skip
+
+    def observe(self, layer, query, key, weights, aggregation):
+        weights = weights.float()  # (N, H, Q, S): the last Q of S = T positions
+        start = self.length - weights.shape[2]
+        strictly = weights.tril(start - 1)  # queries after the key
+        first = weights[..., max(0, 1 - start) :, 0].sum(dim=-1)
+        columns = strictly.sum(dim=(0, 1, 2), dtype=torch.float64)
+        if start and self.before is not None:
+            more, others = self.before.prefixes[layer, start]
+            first, columns = first + more, columns + others
+        for position in self.starts:
+            if position:
+                ahead = strictly[:, :, :position]
+                self.prefixes[layer, position] = (
+                    ahead[..., 0].sum(dim=-1), ahead.sum(dim=(0, 1, 2), dtype=torch.float64),
+                )  # fmt: skip
+        self.firsts[layer] = first / (self.length - 1)
+        self.columns[layer] = columns
+        self.scores[layer] = torch.stack(
+            [strictly[..., k].sum(dim=-1) / (self.length - 1 - k) if k else self.firsts[layer] for k in self.targets],
+            dim=-1,
+        )
+        keys = torch.nn.functional.normalize(key[:, :, self.targets].float(), dim=-1)  # (N, H, targets, d_k)
+        other = keys.roll(-1, dims=0)
+        missing = torch.nan if len(keys) == 1 else 1.0
+        self.cosines[layer] = (keys * other).sum(dim=-1).mean(dim=1) * missing
+
+    def see_residual(self, layer: int, values: Tensor) -> None:
+        """Take the (N, Q, d) residual stream that leaves a layer."""
+        start = self.length - values.shape[1]
+        own = values[:, [k - start for k in self.targets]].float()  # (N, targets, d)
+        absolute = own.abs()
+        self.norms[layer] = torch.linalg.vector_norm(own, dim=-1)
+        self.ratios[layer] = absolute.amax(dim=-1) / absolute.mean(dim=-1)
+
+
+@dataclass
+class _Losses:
+    """What the logits of one pass of one batch say, from a position on."""
+
+    loss: Tensor  # (N,)
+    baseline_loss: Tensor  # (N,)
+    divergence: Tensor  # (N,)
+
+
+def _losses(token_ids: Tensor, unedited: Tensor, edited: Tensor | None, first: int) -> _Losses:
+    """Mean loss and divergence over q >= first of (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
+    after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
+
+    def log_probabilities(logits: Tensor) -> Tensor:
+        return torch.log_softmax(logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1].float(), dim=-1)
+
+    before = log_probabilities(unedited)
+    baseline = -before.gather(-1, after).mean(dim=(1, 2))
+    if edited is None:
+        return _Losses(baseline, baseline, torch.zeros_like(baseline))
+    now = log_probabilities(edited)
+    divergence = torch.nn.functional.kl_div(now, before, reduction="none", log_target=True).sum(dim=-1)
+    return _Losses(-now.gather(-1, after).mean(dim=(1, 2)), baseline, divergence.mean(dim=1))
+
+
+class _Output:
+    """The tables of one folder, written as batches come."""
+
+    def __init__(self, folder: Path, stack: ExitStack, intervention: str, losses: bool):
+        names = ["scores", "residuals", *(["losses"] if losses else [])]
+        self._writers: dict[str, pq.ParquetWriter] = {
+            name: stack.enter_context(tables.table_writer(folder / f"{name}.parquet", SCHEMAS[name])) for name in names
+        }
+        self._intervention = intervention
+        self._folder = folder
+        self._columns: dict[int, tuple[Tensor, int, Point | None]] = {}
+
+    def _point(self, point: Point | None, positions: Sequence[int]) -> dict[str, object]:
+        return {
+            "intervention": self._intervention,
+            "kind": BASELINE if point is None else point.kind,
+            "strength": None if point is None else point.strength,
+            "mean_factor": None if point is None else point.mean_factor,
+            "site": None if point is None else edited_site(point),
+            "layers": "" if point is None else layer_text(point.layers),
+            "positions": ",".join(map(str, positions)),
+        }
+
+    def _write(self, name: str, point: Mapping[str, object], columns: Mapping[str, np.ndarray]) -> None:
+        schema = SCHEMAS[name]
+        arrays = {key: np.asarray(value) for key, value in columns.items()}
+        shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+        rows = math.prod(shape)
+        first = pa.array(np.zeros(rows, dtype=np.int32))
+        out = [
+            pa.array([point[column.name]], type=column.type).take(first)
+            if column.name in point
+            else pa.array(np.broadcast_to(arrays[column.name], shape).reshape(-1), type=column.type, from_pandas=True)
+            for column in schema
+        ]
+        self._writers[name].write_batch(pa.record_batch(out, schema=schema))
+
+    def add(
+        self, point: Point | None, first: int, readout: _Readout, losses: Mapping[int, _Losses], sequences: int
+    ) -> None:
+        """Rows of one batch that begins with sequence ``first``."""
+        depth = len(readout.scores)
+        score = torch.stack([readout.scores[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, H, targets)
+        firsts = torch.stack([readout.firsts[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, H)
+        of_target = {
+            name: torch.stack([values[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, targets)
+            for name, values in (
+                ("norm", readout.norms), ("dominance_ratio", readout.ratios), ("key_cosine", readout.cosines),
+            )
+        }  # fmt: skip
+        numbers = np.arange(first, first + len(score), dtype=np.int32)
+        layers = np.arange(depth, dtype=np.int32)
+        heads = np.arange(score.shape[2], dtype=np.int32)
+        for i, target in enumerate(readout.targets):
+            own = self._point(point, [target] if point is None else point.positions)
+            targeted = np.array(target, dtype=np.int32)
+            self._write(
+                "scores", own,
+                {
+                    "target": targeted, "sequence": numbers[:, None, None], "layer": layers[:, None], "head": heads,
+                    "score": score[..., i], "first_score": firsts,
+                },
+            )  # fmt: skip
+            values = {name: value[..., i] for name, value in of_target.items()}
+            self._write("residuals", own, {"target": targeted, "sequence": numbers[:, None], "layer": layers, **values})
+        for target, lost in losses.items():
+            own = self._point(point, [target] if point is None else point.positions)
+            values = {name: value.cpu().numpy() for name, value in vars(lost).items()}
+            self._write("losses", own, {"target": np.array(target, dtype=np.int32), "sequence": numbers, **values})
+        columns = torch.stack([readout.columns[i] for i in range(depth)]).cpu()  # (L, T)
+        key = 0 if point is None else id(point)
+        total, count, _ = self._columns.get(key, (torch.zeros_like(columns), 0, None))
+        self._columns[key] = total + columns, count + score.shape[2] * sequences, point
+
+    def close(self) -> None:
+        """Write what was summed over all batches."""
+        parts = []
+        for total, count, point in self._columns.values():
+            depth, length = total.shape
+            later = np.arange(length - 1, -1, -1)  # queries after the key
+            with np.errstate(divide="ignore", invalid="ignore"):
+                score = np.where(later > 0, total.numpy() / (count * later), np.nan)
+            own = self._point(point, () if point is None else point.positions)
+            rows = depth * length
+            first = pa.array(np.zeros(rows, dtype=np.int32))
+            columns = {
+                "layer": np.repeat(np.arange(depth, dtype=np.int32), length),
+                "position": np.tile(np.arange(length, dtype=np.int32), depth),
+                "score": score.reshape(-1),
+            }
+            parts.append(
+                pa.table(
+                    [
+                        pa.array([own[column.name]], type=column.type).take(first)
+                        if column.name in own
+                        else pa.array(columns[column.name], type=column.type, from_pandas=True)
+                        for column in POSITIONS_SCHEMA
+                    ],
+                    schema=POSITIONS_SCHEMA,
+                )
+            )
+        tables.write_table(self._folder / "positions.parquet", pa.concat_tables(parts), POSITIONS_SCHEMA)
+
+
+def edited_site(point: Point) -> str:
+    """The site that a point edits, as the tables call it."""
+    return {"mask": "attention", "super_neuron_ablation": "ffn_activation", "dominating_dims": "residual"}.get(
+        point.kind, point.site
+    )
+
+
+@contextmanager
+def _reading(architecture: Architecture, readout: _Readout, start: int = 0) -> Iterator[None]:
+    """Hand everything that a pass shows from layer ``start`` on to ``readout``; edits set earlier are seen."""
+    handles = [
+        block.register_forward_hook(
+            lambda module, args, output, layer=layer: readout.see_residual(layer, output_tensor(output))
+        )
+        for layer, block in enumerate(architecture.blocks)
+        if layer >= start
+    ]
+    try:
+        with architecture.tapped(readout):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def sweep(
+    architecture: Architecture,
+    token_ids: np.ndarray,
+    folders: Mapping[Path, Sequence[Point]],
+    *,
+    model: str,
+    intervention: str,
+    batch: int,
+    losses: bool = False,
+    calibration: np.ndarray | None = None,
+    seed: int = 0,
+    targets: Sequence[int] = (),
+) -> None:
+    """Run the prompts under every point and write what happens at its targets, one folder of tables a group of points.
+
+    Args:
+        token_ids: (N, T) ids.
+        folders: folder → the points whose tables it gets: ``scores``, ``residuals``, ``positions`` and, with
+            ``losses``, ``losses``; see ``SCHEMAS``. A folder without points gets the unedited model at ``targets``.
+        model, intervention: names, for the tables and messages.
+        batch: sequences in one forward pass; it bounds memory.
+        losses: whether the language-model head runs, and loss and divergence are read.
+        calibration: (M, T) other ids, over which means are taken; by default ``token_ids`` themselves.
+        seed: of random directions.
+
+    Raises:
+        SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, or a residual that is
+            not finite.
+    """
+    sequences, length = token_ids.shape
+    points = [point for own in folders.values() for point in own]
+    named = f"intervention {intervention}"
+    for point in points:
+        check_layers(point.layers, architecture.layers, model, f"{named}: layers")
+    everywhere = sorted({k for point in points for k in point.positions} | set(targets))
+    if everywhere and everywhere[-1] >= length - 1:
+        raise SinkoriginError(
+            f"{named}: target position {everywhere[-1]} has no later query in prompts of {length} tokens; choose a "
+            "smaller position or longer prompts"
+        )
+    edits: dict[int, Edit] = {id(point): point.edit(seed) for point in points}
+    batches = even_batches(sequences, batch)
+    smallest = min(part.stop - part.start for part in batches)
+    for point in points:
+        if edits[id(point)].across > smallest:
+            raise SinkoriginError(
+                f"{named}: {point.kind} mixes {edits[id(point)].across} sequences of a batch, but batches have {smallest}; "
+                "raise activations.batch or the number of sequences, or lower the strength"
+            )
+    over = token_ids if calibration is None else calibration
+    moving = [e for e in edits.values() if isinstance(e, VectorEdit) and e.needs_moments]
+    if moving and len(over) < 2:
+        raise SinkoriginError(
+            f"{named}: a mean over sequences needs at least 2, it has {len(over)}; raise sequences or calibration"
+        )
+    device = next(architecture.model.parameters()).device
+    replay = Replay(architecture)
+    with ExitStack() as stack:
+        stack.enter_context(replay.active())
+        stack.enter_context(architecture.tapped())  # set and reset once, not for every pass
+        if points:
+            start = min(min(point.layers) for point in points), min(point.positions[0] for point in points)
+            probe = torch.from_numpy(token_ids[:2]).to(device)
+            if not replay.check(probe, layer=start[0], position=start[1]):
+                print(f"{model}: partial passes do not reproduce full ones, so every edit runs in full")
+        if moving:
+            estimate_moments(replay, over, moving, batch)
+        outputs = {folder: _Output(folder, stack, intervention, losses) for folder in folders}
+        begin = {id(point): replay.starts(min(point.layers), min(point.positions)) for point in points}
+        entries = {layer for layer, _ in begin.values()} - {0}
+        for part in batches:
+            ids = torch.from_numpy(token_ids[part]).to(device)
+            before = _Readout(everywhere, length, starts=sorted({position for _, position in begin.values()}))
+            with _reading(architecture, before):
+                unedited = replay.unedited(ids, entries=entries, logits=losses)
+            _check_finite(before, model, intervention, None)
+            for folder, own in folders.items():
+                if not own:
+                    lost = {k: _losses(ids, unedited.logits, None, k) for k in everywhere} if losses else {}
+                    outputs[folder].add(None, part.start, before, lost, len(ids))
+                for point in own:
+                    edit = edits[id(point)]
+                    if hasattr(edit, "first_sequence"):
+                        edit.first_sequence = part.start
+                    readout, lost = _edited(replay, unedited, before, point, edit, begin[id(point)], losses)
+                    _check_finite(readout, model, intervention, point.strength)
+                    outputs[folder].add(point, part.start, readout, lost, len(ids))
+        for output in outputs.values():
+            output.close()
+
+
+def _edited(
+    replay: Replay, unedited: Unedited, before: _Readout, point: Point, edit: Edit, begin: tuple[int, int], losses: bool
+) -> tuple[_Readout, dict[int, _Losses]]:
+    """Run one batch under one edit."""
+    readout = before.of_targets(point.positions)
+    layer, position = begin
+    with applied(replay.architecture, edit), _reading(replay.architecture, readout, layer):
+        logits = replay.edited(unedited, layer=layer, position=position, logits=losses)
+    if not losses:
+        return readout, {}
+    first = min(point.positions)
+    assert unedited.logits is not None
+    return readout, {first: _losses(unedited.token_ids, unedited.logits, logits, first)}
+
+
+def _check_finite(readout: _Readout, model: str, intervention: str, strength: float | None) -> None:
+    if not all(torch.isfinite(norm).all() for norm in readout.norms.values()):
+        remedy = "use dtype: float32" if strength is None else "lower the strength, or use dtype: float32"
+        raise SinkoriginError(
+            f"model {model}, intervention {intervention}, strength {strength}: the residual is not finite; {remedy}"
+        )
