@@ -63,7 +63,8 @@ def close(left, right, tolerance=1e-5):
     assert np.abs(left - right).max() <= tolerance * np.abs(right).max()
 
 
-def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path):
+@pytest.mark.parametrize("with_losses", [True, False])
+def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path, with_losses):
     architecture = read_architecture(any_model)
     ids = torch.from_numpy(token_ids)
     points = list(POINTS)
@@ -71,7 +72,7 @@ def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path):
         points.append(Point("super_neuron_ablation", (1, 2), (0,), by_layer={1: [3, 4], 2: [0]}))
     folders = {tmp_path / str(i): [point] for i, point in enumerate(points)} | {tmp_path / "none": []}
     sweep(
-        architecture, token_ids, folders, model="m", intervention="i", batch=len(token_ids), losses=True,
+        architecture, token_ids, folders, model="m", intervention="i", batch=len(token_ids), losses=with_losses,
         targets=[0, 3, 4, 5, 7],
     )  # fmt: skip
     plain = full_pass(architecture, ids)[2].log_softmax(-1)
@@ -80,7 +81,6 @@ def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path):
         weights, residuals, logits, keys = full_pass(architecture, ids, *([point.edit()] if point else []))
         scores = pl.read_parquet(folder / "scores.parquet")
         others = pl.read_parquet(folder / "residuals.parquet")
-        losses = pl.read_parquet(folder / "losses.parquet")
         shape = weights.shape[:3]
         after = torch.from_numpy(np.tril(np.ones((LENGTH, LENGTH)), -1)).to(weights)
         columns = (weights * after).sum(-2) / torch.arange(LENGTH - 1, -1, -1)  # (N, L, H, T), NaN at the last
@@ -101,6 +101,9 @@ def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path):
         grid = positions["score"].to_numpy().reshape(-1, LENGTH)
         close(grid[:, :-1], columns.double().mean((0, 2))[:, :-1])
         assert np.isnan(grid[:, -1]).all()
+        if not with_losses:
+            continue
+        losses = pl.read_parquet(folder / "losses.parquet")
         first = min(point.positions) if point else 3
         loss = losses.filter(pl.col("target") == first).sort("sequence")
         now = logits.log_softmax(-1)

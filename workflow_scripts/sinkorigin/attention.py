@@ -100,6 +100,9 @@ AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
 def through_taps(model: PreTrainedModel) -> Iterator[None]:
     """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
     before = model.config._attn_implementation
+    if before == IMPLEMENTATION:  # an outer block has set it; setting it again walks through all modules
+        yield
+        return
     model.set_attn_implementation(IMPLEMENTATION)
     try:
         yield

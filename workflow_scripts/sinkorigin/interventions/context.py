@@ -1,6 +1,6 @@
 """Setting edits on a model for the length of a block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
@@ -43,8 +43,14 @@ class _Clock(Tap):
 
 
 @contextmanager
-def applied(architecture: Architecture, *edits: Tap) -> Iterator[None]:
-    """Set ``edits`` on a model whose sites are known, for the block; see :func:`intervene`."""
+def applied(
+    architecture: Architecture, *edits: Tap, computes: Callable[[int], bool] = lambda layer: True
+) -> Iterator[None]:
+    """Set ``edits`` on a model whose sites are known, for the block; see :func:`intervene`.
+
+    Args:
+        computes: whether the running pass computes a layer; one that it leaves out is not edited.
+    """
     name = type(architecture.model).__name__
     edits = tuple(edit for edit in edits if not (isinstance(edit, Edit) and edit.changes_nothing))
     for edit in edits:
@@ -58,7 +64,8 @@ def applied(architecture: Architecture, *edits: Tap) -> Iterator[None]:
         for edit in edits:
             if isinstance(edit, VectorEdit) and edit.site != "value_aggregation":
                 for layer in edit.layers:
-                    stack.enter_context(_hooked(place_of(architecture, layer, edit.site), edit, layer, clock))
+                    place = place_of(architecture, layer, edit.site)
+                    stack.enter_context(_hooked(place, edit, layer, clock, computes))
         yield
 
 
@@ -79,8 +86,10 @@ def place_of(architecture: Architecture, layer: int, site: str) -> Place:
 
 
 @contextmanager
-def _hooked(place: Place, edit: VectorEdit, layer: int, clock: _Clock) -> Iterator[None]:
+def _hooked(place: Place, edit: VectorEdit, layer: int, clock: _Clock, computes) -> Iterator[None]:
     def change(values: Tensor) -> Tensor:
+        if not computes(layer):
+            return values
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
         return edit.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 

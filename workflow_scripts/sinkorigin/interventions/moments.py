@@ -109,7 +109,10 @@ def estimate_moments(replay: Replay, token_ids: np.ndarray, edits: Sequence[Vect
                 for other in (edit, below):
                     if hasattr(other, "first_sequence"):
                         other.first_sequence = part.start
-                with applied(replay.architecture, below), _reading(replay, reader, edit, layer):
+                with (
+                    applied(replay.architecture, below, computes=replay.computes),
+                    _reading(replay, reader, edit, layer),
+                ):
                     replay.edited(
                         unedited, layer=first, position=position, upto=edit.positions[-1] + 1, stop=layer
                     )  # fmt: skip

@@ -2,7 +2,9 @@
 
 In a causal model an edit at layer l and position p changes nothing in the layers below l, and nothing at positions before
 p. One unedited pass of a batch keeps the keys and values of every layer and the residual stream at the layers where edits
-begin; an edited pass then starts at layer l with the tokens from p on, and reads the rest from what was kept.
+begin; an edited pass then starts at layer l with the tokens from p on, and reads the rest from what was kept. In layer l
+itself only the edited positions change, because the keys and values there do not; and of the last layer, where no logits are
+asked for, only the attention and the edited positions are of interest.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, DynamicLayer
 
 from sinkorigin.architecture import Architecture, first_tensor, output_tensor, replace_first_tensor
+from sinkorigin.attention import Tap
 
 
 class Reached(Exception):
@@ -38,6 +41,17 @@ class Unedited:
     logits: Tensor | None
 
 
+class _Stop(Tap):
+    """Ends the pass when the attention of a layer has been seen."""
+
+    def __init__(self, layer: int):
+        self._layer = layer
+
+    def observe(self, layer, query, key, weights, aggregation):
+        if layer == self._layer:
+            raise Reached
+
+
 class Replay:
     """Runs a model from the first edited layer and position on; see this module's text.
 
@@ -58,6 +72,10 @@ class Replay:
         self._enter: Tensor | None = None
         self._last: Tensor | None = None
 
+    def computes(self, layer: int) -> bool:
+        """Whether the running pass computes a layer, or leaves it out because it begins above."""
+        return layer >= self._start
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Pass the blocks through this object inside the block."""
@@ -74,10 +92,6 @@ class Replay:
         original = block.forward
 
         def forward(*args, **kwargs):
-            if (
-                self._stop is not None and layer > self._stop
-            ):  # not sooner: hooks on the last block are to see its output
-                raise Reached
             if layer < self._start:
                 value = first_tensor(args, kwargs)
                 return (value, *self._rest[layer]) if layer in self._rest else value
@@ -87,6 +101,10 @@ class Replay:
                 value = first_tensor(args, kwargs)
                 assert value is not None
                 self._residuals[layer] = value
+            if (
+                self._stop is not None and layer > self._stop
+            ):  # only now: hooks of the block before have seen its output
+                raise Reached
             output = original(*args, **kwargs)
             if isinstance(output, tuple | list):
                 self._rest[layer] = tuple(output[1:])
@@ -140,6 +158,7 @@ class Replay:
         upto: int | None = None,
         stop: int | None = None,
         logits: bool = False,
+        enter: Tensor | None = None,
     ) -> Tensor | None:
         """Run again what an edit that begins at ``layer`` and ``position`` can change; the edit is set by the caller.
 
@@ -148,6 +167,7 @@ class Replay:
             position: first position; both as :meth:`starts` gives them.
             upto: end of the positions that are run, by default T.
             stop: last layer to run, or None for all.
+            enter: residual that enters the layer from the first position on, if not the unedited one.
 
         Returns:
             Logits (N, T − position, V) where they are asked for.
@@ -161,11 +181,49 @@ class Replay:
                 else:
                     cache.update(keys[:, :, :0], values[:, :, :0], number)
         self._start, self._stop = layer, stop
-        self._enter = unedited.residuals[layer][:, position:upto] if layer else None
+        self._enter = enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto]
         try:
             return self._run(unedited.token_ids[:, position:upto], cache, logits)
         finally:
             self._start, self._stop, self._enter = 0, None, None
+
+    def edited_rows(
+        self, unedited: Unedited, *, layer: int, first: int, last: int, enter: Tensor | None = None
+    ) -> Tensor | None:
+        """Run one layer for the positions first … last.
+
+        Args:
+            enter: the (N, T − first, d) residual that enters the layer from ``first`` on, if not the unedited one.
+
+        Returns:
+            The (N, last − first + 1, d) residual that leaves it; None of the last layer.
+        """
+        self._entries, self._residuals = {layer + 1}, {}
+        enter = None if enter is None else enter[:, : last + 1 - first]
+        self.edited(unedited, layer=layer, position=first, upto=last + 1, stop=layer, enter=enter)
+        self._entries = ()
+        return self._residuals.get(layer + 1)
+
+    def edited_attention(self, unedited: Unedited, *, layer: int, first: int, rows: Tensor) -> Tensor:
+        """Run from ``layer`` on until the attention of the last layer has been seen.
+
+        Args:
+            layer: its entering residual, which the unedited pass kept, has other ``rows`` (N, R, d) from ``first`` on.
+
+        Returns:
+            The (N, T − first, d) residual that enters the last layer.
+        """
+        last = len(self.architecture.blocks) - 1
+        self._entries, self._residuals = {last}, {}
+        with self.architecture.tapped(_Stop(last)):
+            self.edited(unedited, layer=layer, position=first, enter=_with_rows(unedited, layer, first, rows))
+        self._entries = ()
+        return self._residuals[last]
+
+    def edited_logits(self, unedited: Unedited, *, layer: int, first: int, rows: Tensor) -> Tensor | None:
+        """The same to the end: (N, T − first, V) logits."""
+        enter = _with_rows(unedited, layer, first, rows)
+        return self.edited(unedited, layer=layer, position=first, enter=enter, logits=True)
 
     def check(self, token_ids: Tensor, *, layer: int, position: int) -> bool:
         """Try on (N, T) ids whether a partial pass without an edit ends where the full one does.
@@ -183,3 +241,8 @@ class Replay:
         off = torch.linalg.vector_norm(part.float() - whole) / torch.linalg.vector_norm(whole).clamp_min(1e-30)
         self.exact = bool(off < tolerance)
         return self.exact
+
+
+def _with_rows(unedited: Unedited, layer: int, first: int, rows: Tensor) -> Tensor:
+    """The residual that enters ``layer`` from ``first`` on, (N, T − first, d), with other first rows (N, R, d)."""
+    return torch.cat([rows, unedited.residuals[layer][:, first + rows.shape[1] :]], dim=1)

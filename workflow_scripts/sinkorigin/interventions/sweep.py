@@ -99,11 +99,16 @@ class _Readout(Tap):
         columns: layer → (T,) weight on each position, summed over later queries, heads and sequences.
         norms, ratios: layer → (N, targets); cosines: layer → (N, targets).
         prefixes: of an unedited pass, what queries before a start add: (layer, start) → first (N, H), columns (T,).
+        spans: of an unedited pass, what the queries of edited positions add at the first edited layer, of which an edited
+            pass runs these queries only: (layer, first, last) → (N, H, T).
+        laters: layer → (N, H, T) weight on each position over later queries, at these layers.
+        deaf: while set, attention is not read.
     """
 
     targets: list[int]
     length: int
     starts: Sequence[int] = ()
+    whole_spans: Sequence[tuple[int, int, int]] = ()
     scores: dict[int, Tensor] = field(default_factory=dict)
     firsts: dict[int, Tensor] = field(default_factory=dict)
     columns: dict[int, Tensor] = field(default_factory=dict)
@@ -111,6 +116,9 @@ class _Readout(Tap):
     ratios: dict[int, Tensor] = field(default_factory=dict)
     cosines: dict[int, Tensor] = field(default_factory=dict)
     prefixes: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+    spans: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    laters: dict[int, Tensor] = field(default_factory=dict)
+    deaf: bool = False
     before: "_Readout | None" = None  # the unedited pass, for an edited one
 
     def of_targets(self, targets: Sequence[int]) -> "_Readout":
@@ -121,43 +129,73 @@ class _Readout(Tap):
             return {layer: value[..., chosen] for layer, value in values.items()}
 
         return _Readout(
-            list(targets), self.length, (), part(self.scores), dict(self.firsts), dict(self.columns), part(self.norms),
+            list(targets), self.length, (), (), part(self.scores), dict(self.firsts), dict(self.columns), part(self.norms),
             part(self.ratios), part(self.cosines), before=self,
         )  # fmt: skip
 
     def observe(self, layer, query, key, weights, aggregation):
-        weights = weights.float()  # (N, H, Q, S): the last Q of S = T positions
-        start = self.length - weights.shape[2]
-        strictly = weights.tril(start - 1)  # queries after the key
-        first = weights[..., max(0, 1 - start) :, 0].sum(dim=-1)
-        columns = strictly.sum(dim=(0, 1, 2), dtype=torch.float64)
+        if self.deaf:
+            return
+        weights = weights.float()  # (N, H, Q, S): the last Q of S positions
+        start = weights.shape[3] - weights.shape[2]
+        if weights.shape[3] < self.length:
+            self._see_rows(layer, start, weights)
+            return
+        later = _later_queries(weights, start)  # (N, H, T)
+        more = None
         if start and self.before is not None:
-            more, others = self.before.prefixes[layer, start]
-            first, columns = first + more, columns + others
+            more = self.before.prefixes[layer, start]
         for position in self.starts:
             if position:
-                ahead = strictly[:, :, :position]
-                self.prefixes[layer, position] = (
-                    ahead[..., 0].sum(dim=-1), ahead.sum(dim=(0, 1, 2), dtype=torch.float64),
-                )  # fmt: skip
-        self.firsts[layer] = first / (self.length - 1)
-        self.columns[layer] = columns
-        self.scores[layer] = torch.stack(
-            [strictly[..., k].sum(dim=-1) / (self.length - 1 - k) if k else self.firsts[layer] for k in self.targets],
-            dim=-1,
-        )
+                ahead = _later_queries(weights[:, :, :position], 0)
+                self.prefixes[layer, position] = ahead[..., 0], ahead.sum(dim=(0, 1), dtype=torch.float64)
+        for span in self.whole_spans:
+            if span[0] == layer:
+                self.spans[span] = _later_queries(weights[:, :, span[1] : span[2] + 1], span[1])
+                self.laters[layer] = later
+        self._keep(layer, later, more)
         keys = torch.nn.functional.normalize(key[:, :, self.targets].float(), dim=-1)  # (N, H, targets, d_k)
         other = keys.roll(-1, dims=0)
         missing = torch.nan if len(keys) == 1 else 1.0
         self.cosines[layer] = (keys * other).sum(dim=-1).mean(dim=1) * missing
 
-    def see_residual(self, layer: int, values: Tensor) -> None:
-        """Take the (N, Q, d) residual stream that leaves a layer."""
-        start = self.length - values.shape[1]
+    def _see_rows(self, layer: int, start: int, weights: Tensor) -> None:
+        """Take the queries of the edited positions, (N, H, Q, last + 1); all other queries, and the keys, are as before."""
+        assert self.before is not None
+        rows = _later_queries(weights, start)  # (N, H, last + 1)
+        later = self.before.laters[layer] - self.before.spans[layer, start, weights.shape[3] - 1]
+        later[..., : rows.shape[-1]] += rows
+        self._keep(layer, later)
+
+    def _keep(self, layer: int, later: Tensor, more: tuple[Tensor, Tensor] | None = None) -> None:
+        """Scores from (N, H, T) weights summed over later queries, and what the queries before these add."""
+        first, columns = later[..., 0], later.sum(dim=(0, 1), dtype=torch.float64)
+        if more is not None:
+            first, columns = first + more[0], columns + more[1]
+        self.firsts[layer] = first / (self.length - 1)
+        self.columns[layer] = columns
+        scores = later[..., self.targets] / (self.length - 1 - torch.tensor(self.targets, device=later.device))
+        if 0 in self.targets:
+            scores[..., self.targets.index(0)] = self.firsts[layer]
+        self.scores[layer] = scores
+
+    def see_residual(self, layer: int, values: Tensor, start: int) -> None:
+        """Take the (N, Q, d) residual stream that leaves a layer, of positions from ``start`` on."""
         own = values[:, [k - start for k in self.targets]].float()  # (N, targets, d)
         absolute = own.abs()
         self.norms[layer] = torch.linalg.vector_norm(own, dim=-1)
         self.ratios[layer] = absolute.amax(dim=-1) / absolute.mean(dim=-1)
+
+
+def _later_queries(weights: Tensor, start: int) -> Tensor:
+    """Weight on each key position summed over later queries, of (N, H, Q, S) causal weights of queries from ``start`` on.
+
+    What a causal column holds beside these is the position's attention to itself.
+    """
+    total = weights.sum(dim=2)  # (N, H, S)
+    itself = weights.diagonal(offset=start, dim1=2, dim2=3)  # (N, H, Q)
+    total[..., start : start + itself.shape[-1]] -= itself
+    return total
 
 
 @dataclass
@@ -297,17 +335,22 @@ def edited_site(point: Point) -> str:
 
 
 @contextmanager
-def _reading(architecture: Architecture, readout: _Readout, start: int = 0) -> Iterator[None]:
-    """Hand everything that a pass shows from layer ``start`` on to ``readout``; edits set earlier are seen."""
-    handles = [
-        block.register_forward_hook(
-            lambda module, args, output, layer=layer: readout.see_residual(layer, output_tensor(output))
-        )
-        for layer, block in enumerate(architecture.blocks)
-        if layer >= start
-    ]
+def _reading(replay: Replay, readout: _Readout, position: int = 0) -> Iterator[None]:
+    """Hand all that passes from ``position`` on show to ``readout``; edits set earlier are seen."""
+
+    def hook(layer: int):
+        def after(module, args, output):
+            values = output_tensor(output)
+            if replay.computes(layer):  # a block that is left out shows nothing
+                assert values is not None
+                readout.see_residual(layer, values, position)
+
+        return after
+
+    blocks = replay.architecture.blocks
+    handles = [block.register_forward_hook(hook(layer)) for layer, block in enumerate(blocks)]
     try:
-        with architecture.tapped(readout):
+        with replay.architecture.tapped(readout):
             yield
     finally:
         for handle in handles:
@@ -383,11 +426,15 @@ def sweep(
             estimate_moments(replay, over, moving, batch)
         outputs = {folder: _Output(folder, stack, intervention, losses) for folder in folders}
         begin = {id(point): replay.starts(min(point.layers), min(point.positions)) for point in points}
-        entries = {layer for layer, _ in begin.values()} - {0}
+        depth = architecture.layers
+        entries = ({layer for layer, _ in begin.values()} | {layer + 1 for layer, _ in begin.values()}) - {0, depth}
+        spans = {(begin[id(point)][0], point.positions[0], point.positions[-1]) for point in points}
         for part in batches:
             ids = torch.from_numpy(token_ids[part]).to(device)
-            before = _Readout(everywhere, length, starts=sorted({position for _, position in begin.values()}))
-            with _reading(architecture, before):
+            before = _Readout(
+                everywhere, length, starts=sorted({first for _, first in begin.values()}), whole_spans=sorted(spans)
+            )
+            with _reading(replay, before):
                 unedited = replay.unedited(ids, entries=entries, logits=losses)
             _check_finite(before, model, intervention, None)
             for folder, own in folders.items():
@@ -411,8 +458,19 @@ def _edited(
     """Run one batch under one edit."""
     readout = before.of_targets(point.positions)
     layer, position = begin
-    with applied(replay.architecture, edit), _reading(replay.architecture, readout, layer):
-        logits = replay.edited(unedited, layer=layer, position=position, logits=losses)
+    last, final = point.positions[-1], replay.architecture.layers - 1
+    logits = None
+    with applied(replay.architecture, edit, computes=replay.computes), _reading(replay, readout, position):
+        if not replay.exact or (losses and layer == final):
+            logits = replay.edited(unedited, layer=layer, position=position, logits=losses)
+        else:
+            rows = replay.edited_rows(unedited, layer=layer, first=position, last=last)
+            if rows is not None and losses:
+                logits = replay.edited_logits(unedited, layer=layer + 1, first=position, rows=rows)
+            elif rows is not None:
+                entering = replay.edited_attention(unedited, layer=layer + 1, first=position, rows=rows)
+                readout.deaf = True  # it has seen the last layer's attention
+                replay.edited_rows(unedited, layer=final, first=position, last=last, enter=entering)
     if not losses:
         return readout, {}
     first = min(point.positions)
