@@ -48,11 +48,20 @@ def _numbers(array: pa.Array) -> np.ndarray:
     return np.where(known, np.from_dlpack(filled).astype(np.float64), np.nan)
 
 
+def list_values(lists: pa.ListArray | pa.FixedSizeListArray) -> np.ndarray:
+    """The numbers of all lists, one after the other; no list is null."""
+    if pa.types.is_fixed_size_list(lists.type):
+        size = lists.type.list_size
+        return _numbers(lists.values.slice(lists.offset * size, len(lists) * size))
+    ends = to_numpy(lists.offsets)
+    return _numbers(lists.values.slice(ends[0], ends[-1] - ends[0]))
+
+
 def lists_to_numpy(column: pa.ChunkedArray) -> np.ndarray | None:
     """(rows, width) numbers of a column of equally long lists; None where any is null."""
     if column.null_count:
         return None
-    values = [_numbers(chunk.flatten()) for chunk in column.chunks]
+    values = [list_values(chunk) for chunk in column.chunks]
     joined = values[0] if len(values) == 1 else np.concatenate(values)
     return joined.reshape(len(column), -1)
 

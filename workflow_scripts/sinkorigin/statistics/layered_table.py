@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.arrow_arrays import equal_to, lists_to_numpy, to_numpy
 
-_AT_ONCE = 2**23  # bytes that are read in one pass
+_AT_ONCE = 2**22  # bytes that are read in one pass
 
 
 class LayeredTable:
@@ -35,7 +35,7 @@ class LayeredTable:
         self._columns, self._where = list(columns), where
         texts = [name for name, value in where.items() if isinstance(value, str)]
         with self._told():
-            self._file = pq.ParquetFile(path, read_dictionary=texts)
+            self._file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)  # else it is read whole
             metadata = self._file.metadata
             names = [metadata.schema.column(i).path.partition(".")[0] for i in range(metadata.num_columns)]
             self._place = {name: names.index(name) for name in ("layer", *where, *columns)}

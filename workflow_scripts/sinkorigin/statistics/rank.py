@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.arrow_arrays import to_numpy
+from sinkorigin.statistics.arrow_arrays import list_values, to_numpy
 from sinkorigin.statistics.grids import from_rows
 
 _WHICH = {
@@ -57,7 +57,7 @@ def effective_rank(gram: np.ndarray) -> float:
 def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
     """Layer, tokens, and (count, sum (d,), Gram matrix (d, d), of which the upper triangle is filled)."""
     layers, dims = to_numpy(table.column("layer")), to_numpy(table.column("dim"))
-    upper = to_numpy(table.column("products").combine_chunks().flatten())
+    upper = list_values(table.column("products").combine_chunks())
     layer, width = int(layers[0]), len(dims)
     whole = (layers == layer).all() and (dims == np.arange(width)).all()
     if not whole or len(upper) != width * (width + 1) // 2:

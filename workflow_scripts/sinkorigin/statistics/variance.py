@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.arrow_arrays import to_numpy
+from sinkorigin.statistics.arrow_arrays import list_values, to_numpy
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import to_table
 
@@ -237,7 +237,7 @@ class SiteLayer:
         """
         self._path = path
         with self._told():
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, pre_buffer=False)  # else all that follows is read at once
             self.width = self._file.schema_arrow.field("activation").type.list_size
             self.positions = self._first_positions()
         rows = self._file.metadata.num_rows
@@ -286,7 +286,7 @@ class SiteLayer:
             if sum(part.num_rows for part in waiting) % length:
                 continue
             place = np.concatenate([to_numpy(part.column("position")) for part in waiting])
-            values = [to_numpy(part.column("activation").flatten()) for part in waiting]
+            values = [list_values(part.column("activation")) for part in waiting]
             waiting = []
             if (place.reshape(-1, length) != self.positions).any():
                 raise SinkoriginError(
@@ -367,4 +367,5 @@ def variance_tables(
     if not variances:
         nothing: dict = dict.fromkeys(TREND_SCHEMA.names[3:])
         trends.append(to_table(TREND_SCHEMA, **names, **(nothing | {"layer": [None], "not_applicable": _NO_SITE})))
-    return pa.concat_tables([VARIANCE_SCHEMA.empty_table(), *variances]), pa.concat_tables(trends)
+    variance = pa.concat_tables(variances) if variances else VARIANCE_SCHEMA.empty_table()
+    return variance, pa.concat_tables(trends)
