@@ -80,8 +80,8 @@ def to_arrow(values: np.ndarray, type_: pa.DataType) -> pa.Array:
         missing = np.zeros(len(values), dtype=bool)
     validity = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
     if pa.types.is_string(type_):
-        texts = ["" if absent else value.encode() for value, absent in zip(values.tolist(), missing, strict=True)]
-        return _strings([text or b"" for text in texts], validity)
+        texts = [b"" if absent else value.encode() for value, absent in zip(values.tolist(), missing, strict=True)]
+        return _strings(texts, validity)
     if pa.types.is_boolean(type_):
         bits = np.packbits(np.where(missing, False, values).astype(bool), bitorder="little")
         return pa.Array.from_buffers(type_, len(values), [validity, pa.py_buffer(bits)])

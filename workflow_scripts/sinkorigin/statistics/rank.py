@@ -1,6 +1,7 @@
 """E1, effective rank of the residual stream."""
 
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -101,15 +102,16 @@ def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple
     Returns:
         Tables of ``EFFECTIVE_RANK_SCHEMA`` and ``EFFECTIVE_RANK_MEAN_SCHEMA``.
     """
-    found = []
+    found: list[dict] = []
     for layer, parts in _read_layers(Path(residual_gram)):
         for positions, which in (("all", ("first", "rest")), ("later", ("rest",))):
-            own = [parts[tokens] for tokens in which if tokens in parts]
-            if not own:
+            chosen = [parts[tokens] for tokens in which if tokens in parts]
+            if not chosen:
                 continue
-            n, sums, products = (sum(values) for values in zip(*own, strict=True))
+            counts, totals, grams = zip(*chosen, strict=True)
+            n, total, products = sum(counts), reduce(np.add, totals), reduce(np.add, grams)
             for centred in (False, True):
-                matrix = products - np.outer(sums, sums / n) if centred else products
+                matrix = products - np.outer(total, total / n) if centred else products
                 found.append(
                     {
                         "model": model,

@@ -162,14 +162,12 @@ def super_neuron_tables(
         shape = np.shape(neuron["neuron"])
         columns = {**neuron, "layer": layer}
         parts.append({name: np.broadcast_to(np.asarray(value), shape) for name, value in columns.items()})
-        surges.append(
-            to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge)
-        )
+        surges.append(to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge))
     every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    change, own_share, neuron = (every[name].astype(np.float64) for name in ("norm_change", "share", "neuron"))
+    change, own_share, number = (every[name].astype(np.float64) for name in ("norm_change", "share", "neuron"))
     largest = np.abs(np.where(np.isnan(change), own_share, change))
-    order = np.lexsort((neuron, every["layer"], -largest))  # NaN last
-    rank = np.where(np.isnan(neuron[order]), np.nan, np.arange(1, len(order) + 1))
+    order = np.lexsort((number, every["layer"], -largest))  # NaN last
+    rank = np.where(np.isnan(number[order]), np.nan, np.arange(1, len(order) + 1))
     ranked = {name: values[order] for name, values in every.items()}
     return to_table(SUPER_NEURONS_SCHEMA, **names, rank=rank, **ranked), pa.concat_tables(surges)
 
@@ -207,10 +205,11 @@ def _layer(
     draws = resamples(len(activation), replicates, seed)  # (R, N)
     shares = shares_of_output(activation, own["on_output"], own["output_norm"])
     share_low, share_high = interval(draws @ shares)
-    first, rest = (
-        read_layer(sources[tokens], layer, axes=("neuron",), columns=_MOMENTS)[1] for tokens in ("first", "rest")
-    )
-    first, rest, rest_max = first["mean_abs"], rest["mean_abs"], rest["max_abs"]
+    moments = {
+        tokens: read_layer(sources[tokens], layer, axes=("neuron",), columns=_MOMENTS)[1]
+        for tokens in ("first", "rest")
+    }
+    first, rest, rest_max = moments["first"]["mean_abs"], moments["rest"]["mean_abs"], moments["rest"]["max_abs"]
     if not len(rest):  # sequences of one token
         rest = rest_max = np.full_like(first, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
