@@ -4,9 +4,11 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from polars.testing import assert_frame_equal
 
 from sinkorigin.capture import SCORES_SCHEMA, activation_schema
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import variance
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.disparity import disparity_tables
 from sinkorigin.statistics.norms import norm_tables
@@ -81,6 +83,16 @@ def test_variance_intervals_equal_a_bootstrap_done_sequence_by_sequence(tmp_path
     np.testing.assert_allclose(trend["ratio_low"], np.percentile(ratios, 2.5), rtol=1e-6)
 
 
+def test_sequences_in_many_blocks_give_the_variance_of_one_block(tmp_path, rng, monkeypatch):
+    values = rng.normal(size=(L, N, T, D)) + 5
+    values[:, :, 3] = values[:, :1, 3]  # no variance, however the sequences come
+    whole = variance_of(tmp_path / "whole", values)
+    monkeypatch.setattr(variance, "_WHOLE", 0)
+    monkeypatch.setattr(variance, "_BLOCK", 2 * T * D)
+    for one, many in zip(whole, variance_of(tmp_path / "blocks", values), strict=True):
+        assert_frame_equal(one, many, rel_tol=1e-6)
+
+
 def test_the_same_first_vector_everywhere_is_null_not_zero(tmp_path, rng):
     values = rng.normal(size=(1, N, T, D))
     values[:, :, 0] = values[:, :1, 0]
@@ -118,6 +130,27 @@ def test_kendall_tau_of_known_orders(rng):
     values = rng.normal(size=9)
     pairs = [np.sign(values[j] - values[i]) for i in range(9) for j in range(i + 1, 9)]
     np.testing.assert_allclose(kendall_tau(values), np.mean(pairs))
+
+
+def test_kendall_tau_counts_ties_as_neither(rng):
+    for values in (rng.integers(0, 4, size=(3, 300)).astype(float), np.zeros((1, 5))):  # more pairs than an int8 holds
+        signs = np.sign(values[:, None, :] - values[:, :, None])
+        count = values.shape[1]
+        expected = np.triu(signs).sum(axis=(1, 2)) / (count * (count - 1) / 2)
+        np.testing.assert_allclose(kendall_tau(values), expected)
+    assert np.isnan(kendall_tau(np.array([1.0, np.nan, 2.0])))
+
+
+@pytest.mark.parametrize("method", ["linear", "inverted_cdf"])
+def test_interval_equals_the_percentiles_of_the_replicates_that_there_are(rng, method):
+    samples = rng.normal(size=(40, 6))
+    samples[rng.random(samples.shape) < 0.2] = np.nan
+    samples[:, 2] = np.nan
+    low, high = interval(samples, method=method)
+    present = [0, 1, 3, 4, 5]
+    expected = np.nanpercentile(samples[:, present], [2.5, 97.5], axis=0, method=method)
+    np.testing.assert_allclose([low[present], high[present]], expected)
+    assert np.isnan(low[2]) and np.isnan(high[2])
 
 
 def magnitudes(path, values, site="residual", first_layer=-1):

@@ -28,4 +28,9 @@ def participation_ratio(vectors: np.ndarray) -> np.ndarray:
 
 def top_dims(vectors: np.ndarray, count: int = 2) -> np.ndarray:
     """(..., count) dims of the largest magnitude, largest first; the smaller dim first of equals."""
-    return np.argsort(-np.abs(vectors), axis=-1, kind="stable")[..., :count]
+    magnitude = np.abs(vectors)
+    dims = np.empty((*magnitude.shape[:-1], count), dtype=np.intp)
+    for place in range(count):  # a few passes are a fraction of a sort
+        dims[..., place] = magnitude.argmax(axis=-1)  # the first of equals
+        np.put_along_axis(magnitude, dims[..., place, None], -1, axis=-1)
+    return dims

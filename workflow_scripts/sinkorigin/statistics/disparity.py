@@ -90,10 +90,7 @@ def massive_table(magnitudes: str | Path, *, model: str, prompts: str, replicate
         largest, median = columns["max_abs"], columns["hidden_median"]  # (N, T)
         massive = is_massive(largest, median)
         low, high = interval(resamples(len(massive), replicates, seed) @ massive.astype(np.float64))
-        dims = [
-            _most_frequent(column[chosen][:, None])[0][0] if chosen.any() else None
-            for column, chosen in zip(columns["max_dim"].T, massive.T, strict=True)
-        ]
+        dim, count = _most_frequent(columns["max_dim"], massive)
         known = ~np.isnan(median)
         with np.errstate(invalid="ignore"):
             over = np.where(known, largest / median, 0).sum(axis=0) / known.sum(axis=0)
@@ -110,7 +107,7 @@ def massive_table(magnitudes: str | Path, *, model: str, prompts: str, replicate
                 share_high=high,
                 max_abs=largest.mean(axis=0),
                 max_over_median=over,
-                dim=np.array(dims, dtype=object),
+                dim=np.where(count > 0, dim, np.nan),
             )
         )
     return pa.concat_tables(parts)
@@ -129,14 +126,16 @@ def dominance_ratio(max_abs: np.ndarray, mean_abs: np.ndarray) -> np.ndarray:
         return np.asarray(max_abs) / np.asarray(mean_abs)
 
 
-def _most_frequent(dims: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mode over sequences of (N, T) dims, and the share of the sequences that has it, each (T,)."""
-    modes, shares = [], []
-    for column in dims.T:
-        found, counts = np.unique(column, return_counts=True)  # sorted, so argmax takes the smallest of equals
-        modes.append(found[counts.argmax()])
-        shares.append(counts.max() / len(column))
-    return np.array(modes), np.array(shares)
+def _most_frequent(dims: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mode over sequences of (N, T) dims, the smallest of equals, and how many of the sequences have it, each (T,).
+
+    With ``chosen``, (N, T), only of the sequences that it marks; the mode is 0, of 0 sequences, where it marks none.
+    """
+    length, width = dims.shape[1], int(dims.max()) + 1
+    places = np.arange(length) * width + dims  # (N, T): the counter of each dim at each position
+    places = places.reshape(-1) if chosen is None else places[chosen]
+    counts = np.bincount(places, minlength=length * width).reshape(length, width)
+    return counts.argmax(axis=1), counts.max(axis=1)
 
 
 def disparity_tables(
@@ -169,7 +168,7 @@ def disparity_tables(
             weights = resamples(len(ratio), replicates, seed)
             means = np.concatenate([ratio.mean(axis=0, keepdims=True), weights @ ratio])  # (1 + R, T)
             low, high = interval(means[1:])
-            dim, share = _most_frequent(columns["max_dim"])
+            dim, count = _most_frequent(columns["max_dim"])
             by_position.append(
                 to_table(
                     DISPARITY_SCHEMA,
@@ -181,7 +180,7 @@ def disparity_tables(
                     dominance_ratio_high=high,
                     relative=means[0] / width,
                     dominant_dim=dim,
-                    dominant_share=share,
+                    dominant_share=count / len(ratio),
                 )
             )
             first = means[:, 0]

@@ -1,17 +1,16 @@
 """K1 and K2: does the key of position 0 collapse to one direction, and do the queries point along it?"""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
-from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.grids import read_layer, read_layers, to_table
+from sinkorigin.statistics.layered_table import LayeredTable
 
 KEY_COLLAPSE_SCHEMA = tables.schema(
     **shared_columns.KEYS,
@@ -65,6 +64,9 @@ ALIGNMENT_CORRELATION_SCHEMA = tables.schema(
 )
 
 
+_KEYS = ("key", "one_dim", "two_dims", "top_dim", "one_hot", "positive")
+
+
 def cosine_between(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean cosine of pairs of different sequences (PAPER.md K1: "a fixed direction").
 
@@ -94,11 +96,22 @@ def first_right_singular_vector(gram: np.ndarray) -> np.ndarray:
     return np.linalg.eigh(gram)[1][..., -1]
 
 
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each of (..., n) values over the last axis, from 1; ties share their mean rank.
+
+    NumPy because SciPy's ``rankdata`` takes longer to import than all ranks take.
+    """
+    rows = values.reshape(-1, values.shape[-1])
+    ranks = [
+        (np.searchsorted(ordered, row, "left") + np.searchsorted(ordered, row, "right") + 1) / 2
+        for row, ordered in zip(rows, np.sort(rows, axis=-1), strict=True)
+    ]
+    return np.where(np.isnan(values).any(axis=-1, keepdims=True), np.nan, np.reshape(ranks, values.shape))
+
+
 def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation over the last axis, for (..., n) values; ties share their mean rank."""
-    from scipy.stats import rankdata
-
-    left, right = (rankdata(part, axis=-1) for part in (left, right))
+    left, right = (mean_ranks(part) for part in (left, right))
     left = left - left.mean(axis=-1, keepdims=True)
     right = right - right.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -109,21 +122,6 @@ def _with_interval(values: np.ndarray, draws: np.ndarray, name: str) -> dict[str
     """Mean over sequences of (N, H) values, with its interval."""
     low, high = interval(draws @ values)
     return {name: values.mean(axis=0), f"{name}_low": low, f"{name}_high": high}
-
-
-def _lists(column: pl.Series, shape: tuple[int, int]) -> np.ndarray | None:
-    """A column of lists as (N, H, d_k) float64; None where it is null."""
-    if column.null_count():
-        return None
-    return column.explode().cast(pl.Float64).to_numpy().reshape(*shape, -1)
-
-
-def _layers(path: str | Path) -> Iterator[tuple[int, pl.DataFrame, tuple[int, int]]]:
-    rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
-    for layer in rows.select(pl.col("layer").unique().sort()).collect()["layer"].to_list():
-        frame = rows.filter(pl.col("layer") == layer).collect().sort("sequence", "head")
-        heads = frame["head"].n_unique()
-        yield layer, frame, (len(frame) // heads, heads)
 
 
 def key_tables(
@@ -149,33 +147,24 @@ def key_tables(
     names = {"model": model, "prompts": prompts}
     collapses, alignments = [], []
     replicated: dict[str, list[np.ndarray]] = {"alignment": [], "positive_ratio": [], "mass": []}
-    try:
-        masses = _sink_masses(scores)
-        grams = pl.scan_parquet(query_gram, hive_partitioning=False, glob=False)
-        for layer, frame, shape in _layers(first_token_keys):
-            keys = _lists(frame["key"], shape)
-            draws = resamples(shape[0], replicates, seed)
-            collapses.append(_collapse(frame, keys, shape, draws, names, layer))
-            products = grams.filter(pl.col("layer") == layer).collect().sort("head", "dim")["products"]
-            gram = products.explode().to_numpy().reshape(shape[1], keys.shape[-1], keys.shape[-1])
-            first = first_right_singular_vector(gram)  # (H, d_k)
-            values = {
-                "alignment": np.abs(cosine(keys, first)),  # (N, H)
-                "positive_ratio": frame["positive"].cast(pl.Float64).to_numpy().reshape(shape),
-                "mass": masses[layer],
-            }
-            columns: dict[str, np.ndarray] = {}
-            for name, value in values.items():
-                columns |= _with_interval(value, draws, name)
-                replicated[name].append(np.concatenate([value.mean(axis=0, keepdims=True), draws @ value]))
-            alignments.append(
-                to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=np.arange(shape[1]), **columns)
-            )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SinkoriginError(
-            f"a table of model {model} on {prompts} cannot be read as Parquet ({str(error).splitlines()[0]}); delete "
-            f"{Path(first_token_keys).parent} and run the same command again"
-        ) from error
+    masses = _sink_masses(scores)
+    grams = LayeredTable(query_gram, ("head", "dim", "products"))
+    for layer, points, columns in read_layers(first_token_keys, axes=("sequence", "head"), columns=_KEYS):
+        keys = columns["key"]  # (N, H, d_k)
+        draws = resamples(len(keys), replicates, seed)
+        collapses.append(_collapse(columns, draws, names, layer))
+        gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
+        first = first_right_singular_vector(gram)  # (H, d_k)
+        values = {
+            "alignment": np.abs(cosine(keys, first)),  # (N, H)
+            "positive_ratio": columns["positive"],
+            "mass": masses[layer],
+        }
+        intervals: dict[str, np.ndarray] = {}
+        for name, value in values.items():
+            intervals |= _with_interval(value, draws, name)
+            replicated[name].append(np.concatenate([value.mean(axis=0, keepdims=True), draws @ value]))
+        alignments.append(to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=points["head"], **intervals))
     correlations = []
     for over in ("heads", "layers"):
         every = {  # (1 + R, heads or layers)
@@ -212,33 +201,38 @@ def _sink_masses(scores: str | Path) -> dict[int, np.ndarray]:
     }
 
 
-def _collapse(frame: pl.DataFrame, keys: np.ndarray, shape, draws: np.ndarray, names: dict, layer: int) -> pa.Table:
-    """K1 of one layer: a row a head, and one of their mean."""
-    everything = np.concatenate([np.full((1, shape[0]), 1 / shape[0]), draws])
-    between = np.stack([cosine_between(keys[:, head], everything) for head in range(shape[1])], axis=1)  # (1 + R, H)
+def _collapse(values: Mapping[str, np.ndarray | None], draws: np.ndarray, names: dict, layer: int) -> pa.Table:
+    """K1 of one layer: a row a head, and one of their mean.
+
+    Args:
+        values: columns of the first tokens' keys on a grid of (N, H).
+        draws: (R, N) weights.
+    """
+    keys = values["key"]
+    sequences, heads = keys.shape[:2]
+    everything = np.concatenate([np.full((1, sequences), 1 / sequences), draws])
+    between = np.stack([cosine_between(keys[:, head], everything) for head in range(heads)], axis=1)  # (1 + R, H)
     found = {"between_sequences": between}
     reason = None
     for name in ("one_dim", "two_dims"):
-        predicted = _lists(frame[name], shape)
+        predicted = values[name]
         if predicted is None:
             reason = "nothing normalises the residual stream before the attention reads it"
             found[name] = np.full_like(between, np.nan)
         else:
             found[name] = everything @ cosine(keys, predicted)
-    one_hot = frame["one_hot"].cast(pl.Float64).to_numpy().reshape(shape)
-    found["one_hot"] = everything @ one_hot
+    found["one_hot"] = everything @ values["one_hot"]
     columns = {}
-    for name, values in found.items():
-        values = np.concatenate([values, values.mean(axis=1, keepdims=True)], axis=1)  # the mean over heads is last
-        columns[name] = values[0]
-        columns[f"{name}_low"], columns[f"{name}_high"] = interval(values[1:])
-    dims, counts = np.unique(frame["top_dim"].to_numpy(), return_counts=True)
+    for name, samples in found.items():
+        samples = np.concatenate([samples, samples.mean(axis=1, keepdims=True)], axis=1)  # the mean over heads is last
+        columns[name] = samples[0]
+        columns[f"{name}_low"], columns[f"{name}_high"] = interval(samples[1:])
     return to_table(
         KEY_COLLAPSE_SCHEMA,
         **names,
         layer=layer,
-        head=np.array([*range(shape[1]), None], dtype=object),
-        top_dim=int(dims[counts.argmax()]),
+        head=np.append(np.arange(heads, dtype=np.float64), np.nan),
+        top_dim=int(np.bincount(values["top_dim"].reshape(-1)).argmax()),
         not_applicable=reason,
         **columns,
     )

@@ -1,14 +1,17 @@
 """E1, effective rank of the residual stream."""
 
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
+from sinkorigin.statistics.arrow_arrays import list_values, to_numpy
 from sinkorigin.statistics.grids import from_rows
 
 _WHICH = {
@@ -38,12 +41,13 @@ def effective_rank(gram: np.ndarray) -> float:
     """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; PAPER.md E1).
 
     Args:
-        gram: (d, d) float64, X^T X of the (tokens, d) matrix X; its eigenvalues are σ².
+        gram: (d, d) float64, X^T X of the (tokens, d) matrix X, of which the upper triangle is read; its eigenvalues
+            are σ².
 
     Returns:
         1 (one direction) … d (all directions alike); NaN for a zero matrix.
     """
-    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram), 0, None))
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram, UPLO="U"), 0, None))
     total = values.sum()
     if total == 0:
         return float("nan")
@@ -51,19 +55,41 @@ def effective_rank(gram: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _read_layer(rows: pl.LazyFrame, layer: int, tokens: str, path: Path) -> tuple[int, np.ndarray, np.ndarray]:
-    """Count, sum (d,) and Gram matrix (d, d) of one layer."""
-    frame = rows.filter((pl.col("layer") == layer) & (pl.col("tokens") == tokens)).sort("dim").collect()
-    width = len(frame)
-    if not width:
-        return 0, np.zeros(1), np.zeros((1, 1))
-    upper = frame["products"].explode().to_numpy()
-    if len(upper) != width * (width + 1) // 2:
+def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
+    """Layer, tokens, and (count, sum (d,), Gram matrix (d, d), of which the upper triangle is filled)."""
+    layers, dims = to_numpy(table.column("layer")), to_numpy(table.column("dim"))
+    upper = list_values(table.column("products").combine_chunks())
+    layer, width = int(layers[0]), len(dims)
+    whole = (layers == layer).all() and (dims == np.arange(width)).all()
+    if not whole or len(upper) != width * (width + 1) // 2:
         raise SinkoriginError(f"{path}: layer {layer} is incomplete; delete it and run the same command again")
-    gram = np.zeros((width, width))
-    gram[np.triu_indices(width)] = upper
-    gram = gram + np.triu(gram, 1).T
-    return int(frame["count"][0]), frame["sum"].to_numpy(), gram
+    gram, start = np.zeros((width, width)), 0
+    for i in range(width):
+        gram[i, i:] = upper[start : start + width - i]
+        start += width - i
+    return layer, table.column("tokens")[0].as_py(), (table.column("count")[0].as_py(), to_numpy(table["sum"]), gram)
+
+
+def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndarray, np.ndarray]]]]:
+    """Layer → tokens → count, sum and Gram matrix.
+
+    As the extraction writes them, layers rise and the rows of each (layer, tokens) are one row group.
+    """
+    parts: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    before = None
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                layer, tokens, part = _read_part(file.read_row_group(group, use_threads=False), path)
+                if layer != before and parts:
+                    yield before, parts
+                    parts = {}
+                parts[tokens] = part
+                before = layer
+    except (OSError, ValueError, KeyError) as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+    if parts:
+        yield before, parts
 
 
 def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple[pa.Table, pa.Table]:
@@ -76,35 +102,28 @@ def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple
     Returns:
         Tables of ``EFFECTIVE_RANK_SCHEMA`` and ``EFFECTIVE_RANK_MEAN_SCHEMA``.
     """
-    path = Path(residual_gram)
-    found = []
-    try:
-        rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
-        for layer in rows.select(pl.col("layer").unique().sort()).collect()["layer"].to_list():
-            count, total, gram = _read_layer(rows, layer, "rest", path)
-            first_count, first_total, first_gram = _read_layer(rows, layer, "first", path)
-            for positions, n, sums, products in (
-                ("all", count + first_count, total + first_total, gram + first_gram),
-                ("later", count, total, gram),
-            ):
-                for centred in (False, True):
-                    if not n:
-                        continue
-                    matrix = products - np.outer(sums, sums) / n if centred else products
-                    found.append(
-                        {
-                            "model": model,
-                            "prompts": prompts,
-                            "layer": layer,
-                            "positions": positions,
-                            "centred": centred,
-                            "tokens": n,
-                            "width": len(matrix),
-                            "effective_rank": effective_rank(matrix),
-                        }
-                    )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+    found: list[dict] = []
+    for layer, parts in _read_layers(Path(residual_gram)):
+        for positions, which in (("all", ("first", "rest")), ("later", ("rest",))):
+            chosen = [parts[tokens] for tokens in which if tokens in parts]
+            if not chosen:
+                continue
+            counts, totals, grams = zip(*chosen, strict=True)
+            n, total, products = sum(counts), reduce(np.add, totals), reduce(np.add, grams)
+            for centred in (False, True):
+                matrix = products - np.outer(total, total / n) if centred else products
+                found.append(
+                    {
+                        "model": model,
+                        "prompts": prompts,
+                        "layer": layer,
+                        "positions": positions,
+                        "centred": centred,
+                        "tokens": n,
+                        "width": len(matrix),
+                        "effective_rank": effective_rank(matrix),
+                    }
+                )
     means = []
     for positions in ("all", "later"):
         for centred in (False, True):

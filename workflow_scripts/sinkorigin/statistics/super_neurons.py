@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
-from sinkorigin.statistics.grids import to_table
+from sinkorigin.statistics.grids import read_layer, read_layers, to_table
+from sinkorigin.statistics.layered_table import LayeredTable
 
 SUPER_NEURONS_SCHEMA = tables.schema(
     **shared_columns.KEYS,
@@ -110,25 +109,12 @@ def is_super_neuron(share_low: np.ndarray, activation_ratio: np.ndarray, *, shar
 
 def _first_token_norms(magnitudes: str | Path) -> dict[int, tuple[np.ndarray, int]]:
     """Layer → norm of each sequence's first token (N,), and the dim that is largest in most of them."""
-    frame = (
-        pl.scan_parquet(magnitudes, hive_partitioning=False, glob=False)
-        .filter((pl.col("site") == "residual") & (pl.col("position") == 0))
-        .select("layer", "sequence", "norm", "max_dim")
-        .collect()
-        .sort("layer", "sequence")
-    )
-    found = {}
-    for (layer,), rows in frame.group_by("layer", maintain_order=True):
-        dims, counts = np.unique(rows["max_dim"].to_numpy(), return_counts=True)
-        found[layer] = rows["norm"].cast(pl.Float64).to_numpy(), int(dims[counts.argmax()])
-    return found
-
-
-def _matrix(column: pl.Series) -> np.ndarray | None:
-    """A column of equally long lists as (rows, width) float64; None where it is null."""
-    if column.null_count():
-        return None
-    return column.explode().cast(pl.Float64).to_numpy().reshape(len(column), -1)
+    return {
+        layer: (columns["norm"], int(np.bincount(columns["max_dim"]).argmax()))
+        for layer, _, columns in read_layers(
+            magnitudes, axes=("sequence",), columns=("norm", "max_dim"), site="residual", position=0
+        )
+    }
 
 
 def super_neuron_tables(
@@ -155,51 +141,45 @@ def super_neuron_tables(
         replicates, seed: of the bootstrap over sequences.
 
     Returns:
-        Tables of ``SUPER_NEURONS_SCHEMA`` and ``SURGE_SCHEMA``. One layer is in memory at a time.
+        Tables of ``SUPER_NEURONS_SCHEMA`` and ``SURGE_SCHEMA``.
     """
     names = {"model": model, "prompts": prompts}
-    try:
-        norms = _first_token_norms(magnitudes)
-        sources = {
-            name: pl.scan_parquet(path, hive_partitioning=False, glob=False)
-            for name, path in (
-                ("own", first_token_neurons),
-                ("moments", neuron_moments),
-                ("cosines", gate_cosines),
-                ("weights", neurons),
-            )
-        }
-        parts, surges = [], []
-        for layer in sorted(norms):
-            if layer < 0:
-                continue
-            rows = {name: frame.filter(pl.col("layer") == layer).collect() for name, frame in sources.items()}
-            before, after = norms[layer - 1][0], norms[layer][0]
-            neuron, surge = _layer(rows, before, after, norms[layer][1], share, ratio, replicates, seed)
-            parts.append(to_table(_UNRANKED, **names, layer=layer, **neuron))
-            surges.append(
-                to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge)
-            )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise SinkoriginError(
-            f"a table of model {model} on {prompts} cannot be read as Parquet ({str(error).splitlines()[0]}); delete "
-            f"{Path(first_token_neurons).parent} and run the same command again"
-        ) from error
-    table = pl.from_arrow(pa.concat_tables(parts))
-    assert isinstance(table, pl.DataFrame)
-    order = pl.coalesce(pl.col("norm_change").abs(), pl.col("share").abs())
-    table = table.sort(order, "layer", "neuron", descending=[True, False, False], nulls_last=True)
-    rank = pl.when(pl.col("neuron").is_not_null()).then(pl.int_range(1, pl.len() + 1)).cast(pl.Int32).alias("rank")
-    ranked = table.with_columns(rank).select(SUPER_NEURONS_SCHEMA.names).to_arrow()
-    return ranked.cast(SUPER_NEURONS_SCHEMA), pa.concat_tables(surges)
+    norms = _first_token_norms(magnitudes)
+    sources = {
+        "own": LayeredTable(first_token_neurons, ("sequence", *_OWN)),
+        "first": LayeredTable(neuron_moments, ("neuron", *_MOMENTS), tokens="first"),
+        "rest": LayeredTable(neuron_moments, ("neuron", *_MOMENTS), tokens="rest"),
+        "cosines": LayeredTable(gate_cosines, ("position", "cosine")),
+        "weights": LayeredTable(neurons, ("neuron", *_WEIGHTS, "not_applicable")),
+    }
+    parts: list[dict[str, np.ndarray]] = []
+    surges = []
+    for layer in sorted(norms):
+        if layer < 0:
+            continue
+        before, after = norms[layer - 1][0], norms[layer][0]
+        neuron, surge = _layer(sources, layer, before, after, norms[layer][1], share, ratio, replicates, seed)
+        shape = np.shape(neuron["neuron"])
+        columns = {**neuron, "layer": layer}
+        parts.append({name: np.broadcast_to(np.asarray(value), shape) for name, value in columns.items()})
+        surges.append(to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge))
+    every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    change, own_share, number = (every[name].astype(np.float64) for name in ("norm_change", "share", "neuron"))
+    largest = np.abs(np.where(np.isnan(change), own_share, change))
+    order = np.lexsort((number, every["layer"], -largest))  # NaN last
+    rank = np.where(np.isnan(number[order]), np.nan, np.arange(1, len(order) + 1))
+    ranked = {name: values[order] for name, values in every.items()}
+    return to_table(SUPER_NEURONS_SCHEMA, **names, rank=rank, **ranked), pa.concat_tables(surges)
 
 
-_UNRANKED = pa.schema([field for field in SUPER_NEURONS_SCHEMA if field.name != "rank"])
+_OWN = ("activation", "on_output", "on_residual", "output_norm")
+_MOMENTS = ("mean_abs", "max_abs")
 _WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
 
 
 def _layer(
-    rows: Mapping[str, pl.DataFrame],
+    sources: Mapping[str, LayeredTable],
+    layer: int,
     before,
     after,
     dominant: int,
@@ -209,33 +189,35 @@ def _layer(
     seed: int,
 ) -> tuple[dict, dict]:
     """Columns of one layer's neurons, and of its row in the surge table."""
-    weights = rows["weights"].sort("neuron")
-    if weights["neuron"].null_count() or rows["own"].is_empty():
-        reason = weights["not_applicable"][0]
-        empty: dict = dict.fromkeys(_UNRANKED.names[3:])
-        blank = {name: [value] for name, value in empty.items()} | {"not_applicable": reason}
+    weights = sources["weights"].rows(layer)
+    own = read_layer(sources["own"], layer, axes=("sequence",), columns=_OWN)[1]
+    reasons = [weights["not_applicable"][0]]
+    if np.isnan(weights["neuron"].astype(np.float64)).any() or not len(own["output_norm"]):
+        blank = {name: np.array([None]) for name in SUPER_NEURONS_SCHEMA.names[4:]} | {
+            "not_applicable": np.array(reasons, dtype=object)
+        }
         nothing = dict.fromkeys(
             ("super_neurons", "without_largest", "largest", "accounted", "accounted_low", "accounted_high")
         )
-        return blank, {**nothing, "not_applicable": reason}
-    own = rows["own"].sort("sequence")
-    activation, on_output = _matrix(own["activation"]), _matrix(own["on_output"])  # (N, f)
-    on_residual = _matrix(own["on_residual"])
-    draws = resamples(len(own), replicates, seed)  # (R, N)
-    shares = shares_of_output(activation, on_output, own["output_norm"].cast(pl.Float64).to_numpy())
+        return blank, {**nothing, "not_applicable": reasons[0]}
+    weight = {name: weights[name][np.argsort(weights["neuron"], kind="stable")] for name in _WEIGHTS}
+    activation, on_residual = own["activation"], own["on_residual"]  # (N, f)
+    draws = resamples(len(activation), replicates, seed)  # (R, N)
+    shares = shares_of_output(activation, own["on_output"], own["output_norm"])
     share_low, share_high = interval(draws @ shares)
-    moments = rows["moments"].pivot("tokens", index="neuron", values=["mean_abs", "max_abs"]).sort("neuron")
-    first = moments["mean_abs_first"].to_numpy()
-    rest = moments["mean_abs_rest"].to_numpy() if "mean_abs_rest" in moments.columns else np.full_like(first, np.nan)
-    rest_max = moments["max_abs_rest"].to_numpy() if "max_abs_rest" in moments.columns else np.full_like(first, np.nan)
+    moments = {
+        tokens: read_layer(sources[tokens], layer, axes=("neuron",), columns=_MOMENTS)[1]
+        for tokens in ("first", "rest")
+    }
+    first, rest, rest_max = moments["first"]["mean_abs"], moments["rest"]["mean_abs"], moments["rest"]["max_abs"]
+    if not len(rest):  # sequences of one token
+        rest = rest_max = np.full_like(first, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         activation_ratio = first / rest
     chosen = is_super_neuron(share_low, activation_ratio, share=share, ratio=ratio)
-    weight = {name: weights[name].to_numpy() for name in _WEIGHTS}
-    reasons = [weights["not_applicable"][0]]
     cosines = {"gate_cosine_first": np.nan, "gate_cosine_rest": np.nan}
-    if not rows["cosines"].is_empty():
-        by_position = _matrix(rows["cosines"].sort("position")["cosine"])  # (T, f)
+    by_position = read_layer(sources["cosines"], layer, axes=("position",), columns=("cosine",))[1]["cosine"]  # (T, f)
+    if len(by_position):
         cosines["gate_cosine_first"] = by_position[0]
         cosines["gate_cosine_rest"] = by_position[1:].mean(axis=0) if len(by_position) > 1 else np.nan
     surge: dict = {"super_neurons": int(chosen.sum())}
@@ -278,8 +260,8 @@ def _layer(
         "activation_ratio": activation_ratio,
         **cosines,
         **weight,
-        "gate_norm_ratio": weight["gate_norm"].astype(float) / np.median(weight["gate_norm"].astype(float)),
-        "up_norm_ratio": weight["up_norm"].astype(float) / np.median(weight["up_norm"].astype(float)),
+        "gate_norm_ratio": weight["gate_norm"] / np.median(weight["gate_norm"]),
+        "up_norm_ratio": weight["up_norm"] / np.median(weight["up_norm"]),
         "dominant_dim": dominant,
         "hits_dominant_dim": (weight["dim_1"] == dominant) | (weight["dim_2"] == dominant),
         "not_applicable": reason,

@@ -3,23 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import from_rows
-from sinkorigin.statistics.variance import (
-    Moments,
-    kendall_tau,
-    layer_files,
-    read_sequences,
-    same_vectors,
-    sequence_positions,
-)
+from sinkorigin.statistics.layered_table import LayeredTable
+from sinkorigin.statistics.variance import Moments, SiteLayer, kendall_tau, layer_files, same_vectors
 
 SCHEMA = tables.schema(
     **shared_columns.KEYS,
@@ -57,20 +48,17 @@ def kendall_between(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return agreement / pairs if pairs else np.full(len(left), np.nan)
 
 
-def _moments(path: Path, wanted: np.ndarray, draws: np.ndarray, *, by_dim: bool) -> tuple[Moments, int]:
-    """Moments at the wanted positions of one layer's file, for every set of weights."""
-    with pq.ParquetFile(path) as file:
-        positions = sequence_positions(file, path)
-        width = file.schema_arrow.field("activation").type.list_size
-        chosen = np.isin(positions, wanted)
-        moments = Moments(draws, by_dim=by_dim)
-        missing = draws.shape[1]  # the other site may keep fewer sequences
-        for block in read_sequences(file, positions, width, path):
-            moments.add(block[:missing, chosen])
-            missing -= min(missing, len(block))
-            if not missing:
-                break
-    return moments, width
+def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: bool) -> Moments:
+    """Moments at the wanted positions of one layer, for every set of weights."""
+    chosen = np.isin(site.positions, wanted)
+    moments = Moments(draws, by_dim=by_dim)
+    missing = draws.shape[1]  # the other site may keep fewer sequences
+    for block in site.blocks():
+        moments.add(block[:missing, chosen])
+        missing -= min(missing, len(block))
+        if not missing:
+            break
+    return moments
 
 
 def through_output_table(
@@ -97,33 +85,25 @@ def through_output_table(
     before, after = (
         dict(layer_files(tables.checked_directory(path))) for path in (value_aggregation, attention_output)
     )
-    norms = pl.DataFrame(tables.read_table(output_projection, ["layer", "dim", "norm", "not_applicable"]))
+    weights = LayeredTable(output_projection, ("dim", "norm", "not_applicable"))
     rows = []
     for layer, path in before.items():
         row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
         rows.append(row)
-        own = norms.filter(pl.col("layer") == layer).sort("dim")
-        reasons = [own["not_applicable"][0]] if len(own) else []
+        own = weights.rows(layer)
+        column = own["norm"][np.argsort(own["dim"], kind="stable")]  # (d,); one NaN where there is no W_O
+        reasons = list(own["not_applicable"][:1])
         if layer not in after:
             row["not_applicable"] = "what the attention adds to the residual stream cannot be seen in this layer"
             continue
-        try:
-            with pq.ParquetFile(path) as file, pq.ParquetFile(after[layer]) as other:
-                positions = sequence_positions(file, path)
-                shared = np.intersect1d(positions, sequence_positions(other, after[layer]))
-                sequences = min(
-                    file.metadata.num_rows // len(positions),
-                    other.metadata.num_rows // len(sequence_positions(other, after[layer])),
-                )
-            draws = np.concatenate([np.full((1, sequences), 1 / sequences), resamples(sequences, replicates, seed)])
-            inside, width = _moments(path, shared, draws, by_dim=True)
-            outside, _ = _moments(after[layer], shared, draws, by_dim=False)
-        except (OSError, pa.ArrowInvalid, KeyError) as error:  # KeyError: a foreign table
-            raise SinkoriginError(
-                f"{path} cannot be read as Parquet; delete it and run the same command again"
-            ) from error
+        inner, outer = SiteLayer(path), SiteLayer(after[layer])
+        shared = np.intersect1d(inner.positions, outer.positions)
+        sequences = min(inner.sequences, outer.sequences)
+        draws = np.concatenate([np.full((1, sequences), 1 / sequences), resamples(sequences, replicates, seed)])
+        inside = _moments(inner, shared, draws, by_dim=True)
+        outside = _moments(outer, shared, draws, by_dim=False)
         variances = inside.variance(), outside.variance()  # (1 + R, T')
-        fixed = same_vectors(variances[0], inside, width)
+        fixed = same_vectors(variances[0], inside, inner.width)
         taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
         row["positions"] = int((~fixed).sum())
         row["position_tau"] = float(taus[0])
@@ -132,9 +112,8 @@ def through_output_table(
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
         else:
             reasons.append("position 0 has the same vector in every sequence, so it is left out")
-        if own["norm"].null_count() == 0 and len(own) == width:
-            spread = inside.variance_by_dim()[:, ~fixed].mean(axis=1)  # (1 + R, d); its root has the same order
-            column = own["norm"].to_numpy()
+        if len(column) == inner.width and not np.isnan(column).any():
+            spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
             taus = kendall_tau(spread[:, np.argsort(column)])  # over dims in the order of their column's norm
             row["dim_tau"] = float(taus[0])
             row["dim_tau_low"], row["dim_tau_high"] = map(float, interval(taus[1:]))
