@@ -102,6 +102,27 @@ def model_memory(wildcards, input, attempt):
     return int(attempt * (2500 + 3 * weights))
 
 
+def of_edited(name):
+    """A table of the interventions for every (model, prompts) that has some."""
+    return per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
+
+
+def intervention_figures():
+    """Figures of the interventions, each only where the study runs an edit that it shows."""
+    edits = [edit for own in EDITED.values() for edit in own]
+    later = {edit.kind for edit in edits if any(edit.targets)}
+    controls = {"norm_control", "random_directions", "mean_shift", "shuffled_deviations"}
+    shown = {
+        "sink_by_intervention": later & {"mask", "variance_amplification", *controls},
+        "intervention_contrasts": "variance_amplification" in later and later & controls,
+        "mask_by_layers_and_position": "mask" in later,
+        "edited_layers": later & {"mask", "variance_amplification", "norm_control"},
+        "dispersion_grid": any(edit.kind == "mean_and_deviation" for edit in edits),
+        "necessity": any(0 in edit.targets for edit in edits),
+    }
+    return [name for name, found in shown.items() if found]
+
+
 def figure_files(name=None):
     """The files of one figure, or of all figures of this study."""
     names = [
@@ -117,7 +138,7 @@ def figure_files(name=None):
         "sinks_by_position",
         "effective_rank_by_layer",
     ]
-    names += ["sink_by_intervention"] if any(EDITED.values()) else []
+    names += intervention_figures()
     names += ["loss_curves"] if RUNS else []
     return [
         f"{STUDY}/figures/{figure}.{suffix}"

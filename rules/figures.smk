@@ -341,7 +341,7 @@ rule plot_sinks_by_position:
 
 rule plot_sink_by_intervention:
     input:
-        interventions=per_model("interventions", [pair for pair in STUDIED if EDITED[pair]]),
+        interventions=of_edited("interventions"),
         provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
     output:
         report(
@@ -367,6 +367,157 @@ rule plot_sink_by_intervention:
         "Drawing sink_by_intervention"
     script:
         "../workflow_scripts/plot_sink_by_intervention.py"
+
+
+rule plot_intervention_contrasts:
+    input:
+        intervention_contrasts=of_edited("intervention_contrasts"),
+        provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
+    output:
+        report(
+            figure_files("intervention_contrasts"),
+            caption="../captions/intervention_contrasts.rst",
+            category="Figures",
+            labels={"figure": "intervention contrasts"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_intervention_contrasts.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_intervention_contrasts.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_intervention_contrasts.py"),
+    message:
+        "Drawing intervention_contrasts"
+    script:
+        "../workflow_scripts/plot_intervention_contrasts.py"
+
+
+rule plot_mask_by_layers_and_position:
+    input:
+        interventions=of_edited("interventions"),
+        provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
+    output:
+        report(
+            figure_files("mask_by_layers_and_position"),
+            caption="../captions/mask_by_layers_and_position.rst",
+            category="Figures",
+            labels={"figure": "mask by layers and position"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_mask_by_layers_and_position.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_mask_by_layers_and_position.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_mask_by_layers_and_position.py"),
+    message:
+        "Drawing mask_by_layers_and_position"
+    script:
+        "../workflow_scripts/plot_mask_by_layers_and_position.py"
+
+
+rule plot_edited_layers:
+    input:
+        intervention_layers=of_edited("intervention_layers"),
+        provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
+    output:
+        report(
+            figure_files("edited_layers"),
+            caption="../captions/edited_layers.rst",
+            category="Figures",
+            labels={"figure": "edited layers"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_edited_layers.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_edited_layers.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_edited_layers.py"),
+    message:
+        "Drawing edited_layers"
+    script:
+        "../workflow_scripts/plot_edited_layers.py"
+
+
+rule plot_dispersion_grid:
+    input:
+        interventions=of_edited("interventions"),
+        dispersion_grid=of_edited("dispersion_grid"),
+        provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
+    output:
+        report(
+            figure_files("dispersion_grid"),
+            caption="../captions/dispersion_grid.rst",
+            category="Figures",
+            labels={"figure": "dispersion grid"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_dispersion_grid.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_dispersion_grid.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_dispersion_grid.py"),
+    message:
+        "Drawing dispersion_grid"
+    script:
+        "../workflow_scripts/plot_dispersion_grid.py"
+
+
+rule plot_necessity:
+    input:
+        interventions=of_edited("interventions"),
+        provenance=provenance_of(model for model, prompts in STUDIED if EDITED[model, prompts]),
+    output:
+        report(
+            figure_files("necessity"),
+            caption="../captions/necessity.rst",
+            category="Figures",
+            labels={"figure": "necessity"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_necessity.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_necessity.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code("plot_necessity.py"),
+    message:
+        "Drawing necessity"
+    script:
+        "../workflow_scripts/plot_necessity.py"
 
 
 rule plot_loss_curves:

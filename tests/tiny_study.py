@@ -77,7 +77,14 @@ FIGURES = [
     "effective_rank_by_layer",
 ]
 
-INTERVENTION_FIGURES = ["sink_by_intervention"]
+INTERVENTION_FIGURES = [
+    "sink_by_intervention",
+    "intervention_contrasts",
+    "mask_by_layers_and_position",
+    "edited_layers",
+    "dispersion_grid",
+    "necessity",
+]
 
 
 @dataclass

@@ -17,7 +17,6 @@ from sinkorigin.figures import (
     dominance_ratio_by_layer,
     loss_curves,
     norm_and_sink_by_layer,
-    sink_by_intervention,
     style,
     variance_by_position,
 )
@@ -92,23 +91,6 @@ def disparity_table() -> pl.DataFrame:
     )
 
 
-def intervention_table(models=tuple(LABELS), targets=(10,)) -> pl.DataFrame:
-    edits = [("baseline", None, 0.01), ("mask", 1.0, 0.2)]
-    edits += [("variance_amplification", 2.0**k, 0.01 + 0.05 * k) for k in range(4)]
-    edits += [("norm_control", 2.0**k, 0.01) for k in range(4)]
-    return frame(
-        [
-            row
-            | {"intervention": kind, "kind": kind, "strength": strength, "layers": "0-3", "target": target}
-            | {"baseline": 0.01, "uniform": 0.04}
-            | interval("score", score)
-            for row in rows(models)
-            for target in targets
-            for kind, strength, score in edits
-        ]
-    )
-
-
 def history_table() -> pl.DataFrame:
     return frame(
         [
@@ -126,7 +108,6 @@ def all_figures() -> dict:
         "variance_by_position": variance_by_position.draw(variance_table(), trend_table(), LABELS, [0, 1]),
         "norm_and_sink_by_layer": norm_and_sink_by_layer.draw(**norm_tables(), labels=LABELS),
         "dominance_ratio_by_layer": dominance_ratio_by_layer.draw(disparity_table(), LABELS),
-        "sink_by_intervention": sink_by_intervention.draw(intervention_table(), LABELS),
         "loss_curves": loss_curves.draw(history_table()),
     }
 
@@ -157,7 +138,6 @@ def bands(ax) -> list[PolyCollection]:
         ("variance_by_position", 2, ["position (token)", "mean over dims"]),
         ("norm_and_sink_by_layer", 4, ["layer", "ℓ2", "share of attention"]),
         ("dominance_ratio_by_layer", 4, ["layer", "max |h| / mean |h|"]),
-        ("sink_by_intervention", 2, ["strength λ", "share of attention"]),
         ("loss_curves", 3, ["tokens", "nats per token"]),
     ],
 )
@@ -235,15 +215,6 @@ def test_the_surge_is_marked_at_its_layer_and_only_where_there_is_one():
     assert marks(norm_and_sink_by_layer.draw(**norm_tables(surge=None), labels=LABELS)) == []
 
 
-def test_each_target_has_a_panel_with_the_mask_the_unedited_and_the_uniform_level():
-    figure = sink_by_intervention.draw(intervention_table(models=["small"], targets=(10, 40)), LABELS)
-    assert len(figure.axes) == 2
-    assert "target position 40" in words(figure)
-    levels = {line.get_ydata()[0] for line in figure.axes[0].lines if list(line.get_xdata()) == [0, 1]}
-    assert levels == {0.2, 0.01, 0.04}
-    assert figure.axes[0].get_xscale() == "log"
-
-
 def test_the_band_of_a_loss_curve_reaches_from_the_lowest_to_the_highest_seed(figures):
     validation = figures["loss_curves"].axes[1]
     corners = bands(validation)[0].get_paths()[0].vertices
@@ -282,14 +253,14 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
         check=True,
     )
     names = sorted(file.name for file in (tmp_path / "here").iterdir())
-    assert len(names) == 5
+    assert len(names) == 4
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
 
 
 def test_drawing_leaves_the_callers_matplotlib_settings_alone():
     before = dict(matplotlib.rcParams)
-    sink_by_intervention.draw(intervention_table(), LABELS)
+    dominance_ratio_by_layer.draw(disparity_table(), LABELS)
     assert dict(matplotlib.rcParams) == before
 
 

@@ -18,6 +18,8 @@ import polars as pl
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -181,6 +183,20 @@ def _filled(text: str, inches: float, size: float) -> list[str]:
     return lines
 
 
+def laid_out(width: float, height: float) -> Figure:
+    """An empty figure of this many inches, or of the smallest width, whose panels, titles and legend make room."""
+    return Figure(
+        figsize=(max(width, SMALLEST_WIDTH), height),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.02),
+    )
+
+
+def blocks_of(count: int, most: int) -> tuple[int, int]:
+    """Rows and columns for so many panels, with at most ``most`` columns, as even as possible: 8 as 4 + 4, 5 as 3 + 2."""
+    rows = -(-max(count, 1) // most)
+    return rows, -(-max(count, 1) // rows)
+
+
 def panels(keys: Sequence[Any], rows: int = 1, *, share_x: bool = False) -> tuple[Figure, dict[Any, list[Axes]]]:
     """A figure with one column of ``rows`` panels for each key; more than four columns go on below.
 
@@ -192,14 +208,8 @@ def panels(keys: Sequence[Any], rows: int = 1, *, share_x: bool = False) -> tupl
     Returns:
         The figure, and key → its panels from top to bottom.
     """
-    count = max(len(keys), 1)
-    blocks = -(-count // MOST_COLUMNS)
-    columns = -(-count // blocks)  # as even as possible: 8 as 4 + 4, 5 as 3 + 2
-    width = max(columns * PANEL_WIDTH + MARGIN, SMALLEST_WIDTH)
-    figure = Figure(
-        figsize=(width, blocks * rows * (PANEL_HEIGHT + 0.45) + 0.6),
-        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.02),
-    )
+    blocks, columns = blocks_of(len(keys), MOST_COLUMNS)
+    figure = laid_out(columns * PANEL_WIDTH + MARGIN, blocks * rows * (PANEL_HEIGHT + 0.45) + 0.6)
     grid = figure.add_gridspec(blocks * rows, columns)
     axes: dict[Any, list[Axes]] = {}
     for i, key in enumerate(keys):
@@ -219,11 +229,16 @@ def is_leftmost(ax: Axes) -> bool:
     return spec is not None and spec.is_first_col()
 
 
-def title(ax: Axes, main: str = "", below: str = "") -> None:
-    """A left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``; both whole, on several lines."""
+def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> None:
+    """A left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``; both whole, on several lines.
+
+    Args:
+        beside: inches of the figure's width that a colour bar takes beside the panels.
+    """
     figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
     assert figure is not None and spec is not None  # panels() made both
-    inches = figure.get_figwidth() * 0.93 / spec.get_gridspec().ncols - MARGIN
+    share = len(spec.colspan) / spec.get_gridspec().ncols
+    inches = (figure.get_figwidth() - beside) * 0.93 * share - MARGIN
     line_height = 1.25
     pad = 5.0
     if below:
@@ -325,6 +340,48 @@ def log_y(ax: Axes) -> None:
 def whole_x(ax: Axes) -> None:
     """Ticks at whole numbers only: layers and positions."""
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 4, 5, 8, 10]))
+
+
+COLOUR_BAR = 1.2  # inches that a colour bar with its label takes
+
+
+def heat_map(
+    ax: Axes,
+    values: np.ndarray,
+    written: Sequence[Sequence[str]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    colours: Colormap,
+    limits: tuple[float, float],
+) -> QuadMesh:
+    """Cells of colour with their values in them, the first row at the top; NaN is an empty cell.
+
+    Args:
+        values: (rows, columns).
+        written: the text in each cell.
+        rows, columns: labels of the ticks.
+        limits: values of the two ends of the colour map.
+
+    Returns:
+        The cells, for a colour bar.
+    """
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(values), cmap=colours, vmin=limits[0], vmax=limits[1], edgecolors="white", linewidth=1.2
+    )
+    for row, texts in enumerate(written):
+        for column, text in enumerate(texts):
+            shown = mesh.to_rgba(values[row, column])[:3] if np.isfinite(values[row, column]) else (1.0, 1.0, 1.0)
+            dark = np.dot(shown, (0.299, 0.587, 0.114)) < 0.55
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=8, color="white" if dark else "0.1")
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.set_ylim(len(rows), 0)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    return mesh
 
 
 def no_data(ax: Axes, reason: str) -> None:

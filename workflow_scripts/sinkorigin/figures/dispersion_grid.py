@@ -1,0 +1,116 @@
+"""What the score at the target follows: a grid of factors of the mean and of the deviation from it (I2, I3)."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from sinkorigin.figures import style
+from sinkorigin.figures.intervention_looks import AMPLIFICATION, LOOKS, NORM, SINK, layers_text, place_text, sink_handle
+
+GRID = "mean_and_deviation"
+
+
+@style.styled
+def draw(interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One panel a grid: a (model, prompts, intervention, target).
+
+    Args:
+        interventions: interventions.parquet of every model and prompts, one below the other.
+        dispersion_grid: dispersion_grid.parquet of the same.
+        labels: model → label, in the order of the panels.
+    """
+    edits = interventions.filter(pl.col("kind") == GRID)
+    names = ("model", "prompts", "intervention", "positions", "target")
+    keys = [
+        key
+        for model in style.models_of(edits, labels)
+        for key in edits.filter(pl.col("model") == model).select(names).unique(maintain_order=True).rows()
+    ]
+    figure, axes = style.panels(keys)
+    figure.set_figheight(figure.get_figheight() * 1.35)  # cells about square, and titles of several lines
+    highest = edits.select(pl.col("score").max()).item()
+    mesh = None
+    for key, (ax,) in axes.items():
+        here = pl.all_horizontal(pl.col(name) == value for name, value in zip(names, key, strict=True))
+        own = edits.filter(here)
+        means, deviations = own["mean_factor"].unique().sort().to_list(), own["strength"].unique().sort().to_list()
+        values, written = _cells(own, means, deviations)
+        mesh = style.heat_map(
+            ax,
+            values,
+            written,
+            rows=[f"{deviation:g}" for deviation in reversed(deviations)],
+            columns=[f"{mean:g}" for mean in means],
+            colours=sns.color_palette("mako_r", as_cmap=True),
+            limits=(0, highest),
+        )
+        _mark(ax, means, deviations)
+        ax.set_xlabel("factor α of the mean over sequences")
+        if style.is_leftmost(ax):
+            ax.set_ylabel("factor λ of the deviation from it")
+        facts = own.row(0, named=True)
+        where = f"{style.spoken(facts['prompts'])}, {place_text(facts['positions'], facts['target'])}, {layers_text(facts['layers'])}"
+        levels = f"unedited {facts['baseline']:.3f}, uniform {facts['uniform']:.3f}"
+        style.title(
+            ax, labels[key[0]], f"{where}; {levels}; {_taus(dispersion_grid.filter(here))}", beside=style.COLOUR_BAR
+        )
+    if mesh is not None:
+        panels = [ax for (ax,) in axes.values()]
+        figure.colorbar(
+            mesh, ax=panels, label="sink score at the target (share of\nattention, mean over layers, heads)", aspect=14
+        )
+    style.legend(
+        figure,
+        [
+            Patch(label="variance amplification: α = 1", **_frame(AMPLIFICATION)),
+            Patch(label="norm control: α = λ", **_frame(NORM)),
+            sink_handle(),
+        ],
+    )
+    return figure
+
+
+def _taus(found: pl.DataFrame) -> str:
+    """What the score follows, in numbers."""
+    if found.is_empty():
+        return "rank correlations not measured"
+    row = found.row(0, named=True)
+
+    def written(name: str) -> str:
+        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+        return "not defined" if value is None else f"{value:.2f} [{low:.2f}…{high:.2f}]".replace("-", "−")
+
+    return (
+        f"Kendall’s τ-b of the score with λ/α {written('dispersion_tau')}, with λ {written('variance_tau')}, "
+        f"difference {written('difference')}"
+    )
+
+
+def _cells(edits: pl.DataFrame, means: list[float], deviations: list[float]) -> tuple[np.ndarray, list[list[str]]]:
+    """(deviations, means) scores, the largest deviation first, and what is written in each cell."""
+    values = np.full((len(deviations), len(means)), np.nan)
+    written = [[""] * len(means) for _ in deviations]
+    for row in edits.to_dicts():
+        i, j = len(deviations) - 1 - deviations.index(row["strength"]), means.index(row["mean_factor"])
+        values[i, j] = row["score"]
+        written[i][j] = f"{row['score']:.3f}" + (f" {SINK}" if row["sink"] else "")
+    return values, written
+
+
+def _frame(kind: str) -> dict[str, Any]:
+    return {"facecolor": "none", "edgecolor": LOOKS[kind]["color"], "linewidth": 2.4}
+
+
+def _mark(ax: Axes, means: list[float], deviations: list[float]) -> None:
+    """Frames around the two lines of the grid that are kinds of their own; that of the norm control lies inside."""
+    for j, mean in enumerate(means):
+        if mean == 1:
+            ax.add_patch(Rectangle((j + 0.03, 0.03), 0.94, len(deviations) - 0.06, zorder=3, **_frame(AMPLIFICATION)))
+        if mean in deviations:
+            i = len(deviations) - 1 - deviations.index(mean)
+            ax.add_patch(Rectangle((j + 0.09, i + 0.09), 0.82, 0.82, zorder=4, **_frame(NORM)))

@@ -1,0 +1,129 @@
+"""Amplified variance against each of its controls, paired by sequence: differences and effect sizes (I2, I3)."""
+
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+from sinkorigin.figures.intervention_looks import AMPLIFICATION, LOOKS, layers_text, place_text
+
+ROW_HEIGHT, WIDTH = 0.19, 8.6  # inches
+OWN: dict[str, Any] = {"linewidth": 3.4}
+AMONG_ALL: dict[str, Any] = {"linewidth": 1.0}
+POINT: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": 6}
+ZERO: dict[str, Any] = {"color": style.REFERENCE, "linewidth": 1.0, "zorder": 1}
+
+
+@style.styled
+def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One block a (model, prompts): differences on the left, effect sizes on the right, a row a control and target.
+
+    Args:
+        intervention_contrasts: intervention_contrasts.parquet of every model and prompts, one below the other.
+        labels: model → label, in the order of the blocks.
+    """
+    contrasts = _shown(intervention_contrasts)
+    blocks = [
+        (model, prompts)
+        for model in style.models_of(contrasts, labels)
+        for prompts in style.in_order(contrasts.filter(pl.col("model") == model)["prompts"])
+    ]
+    if not blocks:
+        figure, axes = style.panels([""])
+        style.no_data(axes[""][0], "no edit at the same layers, positions and strength as an amplification")
+        return figure
+    tables = [
+        contrasts.filter((pl.col("model") == model) & (pl.col("prompts") == prompts)) for model, prompts in blocks
+    ]
+    lengths = [len(_rows(table)) + 0.6 for table in tables]
+    figure = style.laid_out(WIDTH, sum(lengths) * ROW_HEIGHT + len(blocks) * 0.75 + 0.9)
+    grid = figure.add_gridspec(len(blocks), 3, height_ratios=lengths)  # the differences take two of three columns
+    first: list[Axes] = []
+    for i, ((model, prompts), table) in enumerate(zip(blocks, tables, strict=True)):
+        difference = figure.add_subplot(grid[i, :2], sharex=first[0] if first else None)
+        size = figure.add_subplot(grid[i, 2], sharex=first[1] if first else None, sharey=difference)
+        first = first or [difference, size]
+        _block(difference, size, _rows(table))
+        style.title(difference, labels[model], style.spoken(prompts))
+        if i == len(blocks) - 1:
+            difference.set_xlabel(
+                "score of amplified variance − score of the control\n(share of attention, paired by sequence)"
+            )
+            size.set_xlabel("effect size $d_z$ (mean / standard\ndeviation of the difference)")
+    style.legend(
+        figure,
+        [
+            style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, **OWN),
+            style.line_handle(
+                "the same among all comparisons of the model and prompts", color=style.REFERENCE, **AMONG_ALL
+            ),
+        ],
+    )
+    return figure
+
+
+def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
+    """Of each place the amplification with the most strengths, against each control where its score is highest."""
+    place = ["model", "prompts", "layers", "positions"]
+    contrasts = contrasts.filter(
+        (pl.col("treatment_kind") == AMPLIFICATION) & (pl.col("control_kind") != AMPLIFICATION)
+    )
+    chosen = (
+        contrasts.group_by([*place, "treatment"], maintain_order=True)
+        .agg(pl.col("strength").n_unique().alias("strengths"))
+        .sort("strengths", descending=True, maintain_order=True)
+        .unique(place, keep="first", maintain_order=True)
+    )
+    return (
+        contrasts.join(chosen, on=[*place, "treatment"], how="semi", maintain_order="left")
+        .sort("score", descending=True, maintain_order=True)
+        .unique([*place, "target", "control"], keep="first", maintain_order=True)
+    )
+
+
+def _rows(contrasts: pl.DataFrame) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
+    """From top to bottom: label, row of the table (none in a heading), and look."""
+    controls = contrasts.select("control", "control_kind", "control_site", "site").unique(maintain_order=True).rows()
+    order = list(LOOKS)
+    found: list[tuple[str, dict[str, Any] | None, dict[str, Any]]] = []
+    several = contrasts["layers"].n_unique() > 1
+    for control, kind, own_site, site in sorted(
+        controls, key=lambda row: (order.index(row[1]), row[3] != row[2], row[0])
+    ):
+        alike = sum(row[1:] == (kind, own_site, site) for row in controls) > 1
+        heading = style.spoken(kind) + (" after W_O" if own_site != site else "")
+        look = {name: LOOKS[kind][name] for name in ("color", "marker")}
+        found.append((f"− {heading}" + (f" ({style.spoken(control)})" if alike else ""), None, look))
+        for row in contrasts.filter(pl.col("control") == control).sort("target", "positions", "layers").to_dicts():
+            where = [place_text(row["positions"], row["target"])]
+            where += [layers_text(row["layers"])] if several else []
+            found.append((f"{', '.join(where)}, λ = {row['strength']:g}", row, look))
+    return found
+
+
+def _block(difference: Axes, size: Axes, rows: list[tuple[str, dict[str, Any] | None, dict[str, Any]]]) -> None:
+    for y, (_, row, look) in enumerate(rows):
+        if row is None:
+            continue
+        for ax, name, ends in (
+            (difference, "difference", ("_all", "")),
+            (size, "effect_size", ("",)),
+        ):
+            ax.plot([row[name]], [y], zorder=4, **POINT | look)
+            for end in ends:
+                thickness = AMONG_ALL if end else OWN
+                ax.hlines(
+                    y, row[f"{name}_low{end}"], row[f"{name}_high{end}"], color=look["color"], zorder=3, **thickness
+                )
+    for ax in (difference, size):
+        ax.axvline(0, **ZERO)
+        ax.grid(axis="y", visible=False)
+        ax.tick_params(axis="y", length=0)
+    difference.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+    for tick, (_, row, _) in zip(difference.get_yticklabels(), rows, strict=True):
+        if row is None:
+            tick.set_fontweight("bold")
+    difference.set_ylim(len(rows) - 0.4, -0.8)
+    size.tick_params(labelleft=False)

@@ -1,0 +1,73 @@
+"""What the mask does to the score at the masked position, by the layers in which it stands and by position (I1)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from sinkorigin.figures import style
+from sinkorigin.figures.intervention_looks import MASK, SINK, first_layer, layers_text, sink_handle
+
+CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
+
+
+@style.styled
+def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One panel a (model, prompts) whose masks stand at several sets of layers; of every one where none has several.
+
+    Args:
+        interventions: interventions.parquet of every model and prompts, one below the other.
+        labels: model → label, in the order of the panels.
+    """
+    masks = interventions.filter(pl.col("kind") == MASK)
+    several = pl.col("layers").n_unique().over("model", "prompts") > 1
+    shown = masks.filter(several)
+    shown = masks if shown.is_empty() else shown
+    panels = []
+    for model in style.models_of(shown, labels):
+        own = shown.filter(pl.col("model") == model)
+        panels += [
+            (model, prompts, own.filter(pl.col("prompts") == prompts)) for prompts in style.in_order(own["prompts"])
+        ]
+    shapes = [(table["layers"].n_unique(), table.select("positions", "target").n_unique()) for *_, table in panels]
+    width = max(columns for _, columns in shapes) * CELL_WIDTH + LABELS_WIDTH
+    figure = style.laid_out(width, sum(rows * CELL_HEIGHT + 1.1 for rows, _ in shapes) + 0.5)
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=[rows for rows, _ in shapes])
+    largest = shown.select(pl.col("effect").abs().max()).item()
+    axes = []
+    for i, (model, prompts, table) in enumerate(panels):
+        ax = figure.add_subplot(grid[i, 0])
+        layers = sorted(style.in_order(table["layers"]), key=lambda own: (first_layer(own), own))
+        places = sorted(table.select("positions", "target").unique().rows(), key=lambda place: (place[1], place[0]))
+        values, written = _cells(table, layers, places)
+        mesh = style.heat_map(
+            ax,
+            values,
+            written,
+            rows=[layers_text(own) for own in layers],
+            columns=[str(target) if own == str(target) else f"{target}\n(of {own})" for own, target in places],
+            colours=sns.color_palette("vlag", as_cmap=True),
+            limits=(-largest, largest),
+        )
+        ax.set_xlabel("masked position (token)")
+        ax.set_ylabel("layers with the mask")
+        style.title(ax, labels[model], style.spoken(prompts), beside=style.COLOUR_BAR + 0.6)
+        axes.append(ax)
+    figure.colorbar(mesh, ax=axes, label="score at the position,\nmasked − unedited", aspect=12, pad=0.02)
+    style.legend(figure, [sink_handle()])
+    return figure
+
+
+def _cells(
+    masks: pl.DataFrame, layers: Sequence[str], places: Sequence[tuple[str, int]]
+) -> tuple[np.ndarray, list[list[str]]]:
+    """(layers, places) effects, and what is written in each cell."""
+    values = np.full((len(layers), len(places)), np.nan)
+    written = [[""] * len(places) for _ in layers]
+    for row in masks.to_dicts():
+        i, j = layers.index(row["layers"]), places.index((row["positions"], row["target"]))
+        values[i, j] = row["effect"]
+        written[i][j] = f"{row['effect']:+.3f}".replace("-", "−") + (f" {SINK}" if row["sink"] else "")
+    return values, written

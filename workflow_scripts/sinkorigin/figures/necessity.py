@@ -1,0 +1,170 @@
+"""What is left of the sink at position 0 when an edit takes away what it needs, where it goes, and what that costs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from sinkorigin.figures import style
+from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, layers_text
+
+ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
+FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
+OTHER: dict[str, Any] = {
+    "color": style.PALETTE[3],
+    "marker": "D",
+    "markersize": 5,
+    "markerfacecolor": "white",
+    "markeredgewidth": 1.3,
+    "linestyle": "",
+}
+LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
+SCALED = (
+    "variance_amplification",
+    "norm_control",
+    "random_directions",
+    "mean_shift",
+    "shuffled_deviations",
+    "mean_and_deviation",
+)
+LINEAR = 0.1  # nats up to which the axis of the loss is linear
+
+_ROW = ("intervention", "kind", "layers", "positions", "strength", "mean_factor")
+_Row = tuple[str, str, str, str, float, float | None]
+
+
+@style.styled
+def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
+    """One row of panels a model: the attention for each prompts, and the loss where it is known; a line an edit.
+
+    Args:
+        interventions: interventions.parquet of every model and prompts, one below the other; edits of position 0 count.
+        labels: model → label, in the order of the rows of panels.
+    """
+    at_first = interventions.filter(pl.col("target") == 0)
+    edited = at_first.filter(pl.col("kind") != "baseline")
+    models = style.models_of(edited, labels)
+    rows = {model: _rows(edited.filter(pl.col("model") == model)) for model in models}
+    panels = {model: _panels(edited.filter(pl.col("model") == model)) for model in models}
+    columns = max(map(len, panels.values()))
+    heights = [len(rows[model]) + 1 for model in models]
+    figure = style.laid_out(LABELS_WIDTH + columns * PANEL_WIDTH, sum(heights) * ROW_HEIGHT + len(models) * 1.0 + 0.8)
+    grid = figure.add_gridspec(len(models), columns, height_ratios=heights)
+    first: dict[str, Axes] = {}  # of each quantity, whose x axis the others share
+    for i, model in enumerate(models):
+        for j, (prompts, quantity) in enumerate(panels[model]):
+            ax = figure.add_subplot(grid[i, j], sharex=first.get(quantity))
+            first.setdefault(quantity, ax)
+            here = (pl.col("model") == model) & (pl.col("prompts") == prompts)
+            own = edited.filter(here)
+            if quantity == "loss":
+                _losses(ax, own, rows[model])
+                ax.set_xlabel(f"change of the loss (nats per token;\nlogarithmic beyond {LINEAR:g})")
+            else:
+                _attention(ax, own, at_first.filter(here & (pl.col("kind") == "baseline")), rows[model])
+                ax.set_xlabel("sink score (share of attention,\nmean over layers, heads)")
+            _lines(ax, rows[model], labelled=j == 0)
+            what = "loss" if quantity == "loss" else "attention"
+            style.title(ax, labels[model] if j == 0 else "", f"{style.spoken(prompts)}: {what}", beside=LABELS_WIDTH)
+    highest = at_first.select(pl.max_horizontal(pl.col("first_score_high", "other_position_score").max())).item()
+    first["attention"].set_xlim(0, 1.08 * highest)
+    if "loss" in first:
+        low, high = edited.select(pl.col("loss_change_low").min(), pl.col("loss_change_high").max()).row(0)
+        first["loss"].set_xlim(min(1.5 * low, -0.05), max(12 * high, 0.3))  # room for the number beside the largest
+    style.legend(
+        figure,
+        [
+            style.line_handle("position 0", **FIRST),
+            style.line_handle("the highest other position, by its number", **OTHER),
+            style.line_handle("position 0, unedited", **UNEDITED),
+            style.line_handle("position 0 under uniform attention", **UNIFORM),
+            *([style.line_handle("change of the loss", **LOSS)] if "loss" in first else []),
+            style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, linewidth=2.0),
+        ],
+    )
+    return figure
+
+
+def _rows(edits: pl.DataFrame) -> list[_Row]:
+    """The edits of a model on any prompts, in the order of the table."""
+    return edits.select(_ROW).unique(maintain_order=True).rows()
+
+
+def _panels(edits: pl.DataFrame) -> list[tuple[str, str]]:
+    """(prompts, attention or loss) of a model."""
+    found = []
+    for prompts in style.in_order(edits["prompts"]):
+        known = edits.filter(pl.col("prompts") == prompts)["loss_change"].is_not_null().any()
+        found += [(prompts, "attention"), *([(prompts, "loss")] if known else [])]
+    return found
+
+
+def _of(edits: pl.DataFrame, row: _Row) -> dict[str, Any] | None:
+    same = (pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(_ROW, row, strict=True))
+    found = edits.filter(pl.all_horizontal(same))
+    return found.row(0, named=True) if len(found) else None
+
+
+def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequence[_Row]) -> None:
+    unedited = baseline.row(0, named=True) if len(baseline) else None
+    for y, facts in enumerate([unedited, *(_of(edits, row) for row in rows)]):
+        if facts is None:
+            continue
+        ax.hlines(y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"], linewidth=2.0, zorder=3)
+        ax.plot([facts["first_score"]], [y], zorder=4, **FIRST)
+        ax.plot([facts["other_position_score"]], [y], zorder=4, **OTHER)
+        ax.annotate(
+            str(facts["other_position"]),
+            (facts["other_position_score"], y),
+            (5.5, 0),
+            textcoords="offset points",
+            va="center",
+            size=7.5,
+            color=OTHER["color"],
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.6},
+            zorder=3,
+        )
+    for name, look in (("first_baseline", UNEDITED), ("uniform", UNIFORM)):
+        for value in edits[name].unique():
+            ax.axvline(value, zorder=1, **look)
+
+
+def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
+    for y, row in enumerate(rows, start=1):
+        facts = _of(edits, row)
+        if facts is None or facts["loss_change"] is None:
+            continue
+        ax.hlines(y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"], linewidth=2.0, zorder=3)
+        ax.plot([facts["loss_change"]], [y], zorder=4, **LOSS)
+        ax.annotate(
+            f"{facts['loss_change']:+.2f}".replace("-", "−"),
+            (max(facts["loss_change_high"], facts["loss_change"]), y),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            size=7.5,
+            zorder=3,
+        )
+    ax.axvline(0, **UNEDITED)
+    ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def _lines(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
+    """One line an edit, the unedited model at the top."""
+    names = ["unedited"]
+    for intervention, kind, layers, positions, strength, mean_factor in rows:
+        name = style.spoken(intervention)
+        if kind == "value_averaging":
+            name += f", {strength:g} vectors"
+        elif kind in SCALED:
+            name += f", λ = {strength:g}" + ("" if mean_factor is None else f", α = {mean_factor:g}")
+        name += f", positions {positions.replace(',', ', ')}" if "," in positions else ""
+        names.append(f"{name}\n({layers_text(layers)})")
+    ax.set_yticks(range(len(names)), names if labelled else [""] * len(names), linespacing=1.05)
+    ax.set_ylim(len(names) - 0.45, -0.55)
+    ax.tick_params(axis="y", length=0)
