@@ -1,5 +1,6 @@
-"""Put the claims table and the figure of the default study's results into the README: ``make readme``."""
+"""Put the claims table and the figures of the default study's results into the README: ``make readme``."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from sinkorigin.claims import value_text
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"
+PAPER_POSITION = "10"
+FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
 START, END = "<!-- claims -->\n", "<!-- /claims -->"
 
 
@@ -24,6 +27,10 @@ def main() -> None:
         if row["prompts"] == "natural_text" and not row["claim"].startswith("less"):
             continue
         if "seed " in row["model"]:  # a single checkpoint
+            continue
+        # and of the positions at which interventions were made, the paper's
+        position = re.search(r"at position (\d+)", row["statement"])
+        if position and position[1] != PAPER_POSITION:
             continue
         cells = [
             row["statement"],
@@ -39,7 +46,7 @@ def main() -> None:
     before, _, rest = readme.read_text().partition(START)
     readme.write_text(before + START + "\n".join(rows) + "\n" + END + rest.partition(END)[2])
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
-    for name in ("sink_by_intervention", "super_neurons"):
+    for name in FIGURES:
         shutil.copy(STUDY / "figures" / f"{name}.svg", ROOT / "docs" / "figures")
 
 

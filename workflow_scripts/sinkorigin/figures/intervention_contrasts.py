@@ -111,6 +111,8 @@ def _block(difference: Axes, size: Axes, rows: list[tuple[str, dict[str, Any] | 
             (difference, "difference", ("_all", "")),
             (size, "effect_size", ("",)),
         ):
+            if row[name] is None:  # an effect size of differences that do not vary
+                continue
             ax.plot([row[name]], [y], zorder=4, **POINT | look)
             for end in ends:
                 thickness = AMONG_ALL if end else OWN

@@ -95,7 +95,10 @@ def _block(
     looks: dict[tuple[str, str], tuple[str, dict[str, Any]]],
 ) -> list[Axes]:
     """The panels of one model, under its label; a place that it was not edited at stays empty."""
-    block.suptitle(label, x=0.01, ha="left", size=style.TITLE_SIZE + 1, weight="bold")
+    size = style.TITLE_SIZE + 1
+    # a bold letter is wider than the one that the wrapping counts with
+    label = style.wrapped(label, 0.85 * block.get_figure(root=True).get_figwidth(), size)
+    block.suptitle(label, x=0.01, ha="left", size=size, weight="bold")
     grid = block.add_gridspec(*shape)
     axes: list[Axes] = []
     labelled = set()
