@@ -1,5 +1,9 @@
 """A sweep gives what separate full passes give, in every architecture, and runs no more than it must."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -275,3 +279,42 @@ def test_wrong_layers_and_targets_are_told_in_one_sentence(llama, token_ids, tmp
     with pytest.raises(SinkoriginError, match="strength 1e[+]38: the residual is not finite; lower the strength"):
         go(Point("norm_control", (0,), (5,), 1e38))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+_SWEEP = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+import numpy as np
+from architectures import build
+from sinkorigin.architecture import read_architecture
+from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.sweep import sweep
+from sinkorigin.statistics.interventions import intervention_tables
+from sinkorigin.tables import write_manifest
+count, root = int(sys.argv[3]), Path(sys.argv[4])
+ids = np.random.default_rng(0).integers(3, 96, size=(count, 32))
+points = [Point("variance_amplification", (0, 1), (k,), s) for k in (5, 9) for s in (2.0, 4.0)]
+common = {"model": "m", "batch": 8, "losses": True}
+architecture = read_architecture(build("llama"))
+sweep(architecture, ids, {root / "baseline": []}, intervention="baseline", targets=[5, 9], **common)
+sweep(architecture, ids, {root / "i" / "strength=4": points}, intervention="i", **common)
+for folder in ("baseline", "i"):
+    write_manifest(root / folder)
+intervention_tables(
+    [root / "baseline", root / "i"], 32, model="m", prompts="p", replicates=50, comparison_replicates=1000, seed=0
+)
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(status["VmHWM"].split()[0])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_eight_times_the_sequences_take_no_more_memory_to_edit_and_to_compare(tmp_path):
+    here = Path(__file__).parents[1]
+    peaks = {}
+    for count in (64, 512):
+        command = [sys.executable, "-c", _SWEEP, here.parent / "workflow_scripts", here, count, tmp_path / str(count)]
+        answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+        peaks[count] = int(answer.stdout.split()[-1])
+    assert peaks[512] < 1.15 * peaks[64], peaks

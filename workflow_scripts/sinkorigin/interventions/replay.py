@@ -80,13 +80,16 @@ class Replay:
     def active(self) -> Iterator[None]:
         """Pass the blocks through this object inside the block."""
         blocks = self.architecture.blocks
+        own = [vars(block).get("forward") for block in blocks]  # set by who places a model on several devices
         for layer, block in enumerate(blocks):
             block.forward = self._forward(layer, block)
         try:
             yield
         finally:
-            for block in blocks:
-                del block.__dict__["forward"]
+            for block, before in zip(blocks, own, strict=True):
+                del block.forward
+                if before is not None:
+                    block.forward = before
 
     def _forward(self, layer: int, block: nn.Module):
         original = block.forward
@@ -101,9 +104,8 @@ class Replay:
                 value = first_tensor(args, kwargs)
                 assert value is not None
                 self._residuals[layer] = value
-            if (
-                self._stop is not None and layer > self._stop
-            ):  # only now: hooks of the block before have seen its output
+            # only now, because the hooks of the block before are to see its output
+            if self._stop is not None and layer > self._stop:
                 raise Reached
             output = original(*args, **kwargs)
             if isinstance(output, tuple | list):

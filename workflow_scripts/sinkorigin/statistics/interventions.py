@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
@@ -204,9 +205,25 @@ def _read(path: Path) -> pl.DataFrame:
     return frame
 
 
+def _mean_over_heads(path: Path) -> pl.DataFrame:
+    """Scores of every point, layer and sequence, read a row group at a time: each holds all heads of its sequences."""
+    keys = [*_IDENTITY, "layer", "sequence"]
+    parts = []
+    try:
+        with pq.ParquetFile(path) as file:
+            for i in range(file.num_row_groups):
+                frame = pl.from_arrow(file.read_row_group(i))
+                assert isinstance(frame, pl.DataFrame)
+                means = pl.col("score", "first_score").cast(pl.Float64).mean()
+                parts.append(frame.group_by(keys, maintain_order=True).agg(means))
+    except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+    return pl.concat(parts)
+
+
 def _measured(folder: Path) -> Iterator[_Measured]:
     """Every point and target of a folder of tables, in order."""
-    scores = _read(folder / "scores.parquet")
+    scores = _mean_over_heads(folder / "scores.parquet")
     residuals = _read(folder / "residuals.parquet")
     positions = _read(folder / "positions.parquet")
     losses = _read(folder / "losses.parquet") if (folder / "losses.parquet").is_file() else None
@@ -218,8 +235,7 @@ def _measured(folder: Path) -> Iterator[_Measured]:
                 here &= pl.col(name).eq_missing(pl.lit(identity[name]))
             return frame.filter(here)
 
-        own = of(scores).group_by("layer", "sequence").agg(pl.col("score", "first_score").cast(pl.Float64).mean())
-        own = own.sort("layer", "sequence")
+        own = of(scores).sort("layer", "sequence")
         depth, sequences = own["layer"].n_unique(), own["sequence"].unique().sort().to_numpy()
         if len(own) != depth * len(sequences):
             raise SinkoriginError(
