@@ -227,12 +227,11 @@ class _Output:
     """The tables of one folder, written as batches come."""
 
     def __init__(self, folder: Path, stack: ExitStack, intervention: str, losses: bool):
-        names = ["scores", "residuals", *(["losses"] if losses else [])]
+        names = ["scores", "residuals", "positions", *(["losses"] if losses else [])]
         self._writers: dict[str, pq.ParquetWriter] = {
             name: stack.enter_context(tables.table_writer(folder / f"{name}.parquet", SCHEMAS[name])) for name in names
         }
         self._intervention = intervention
-        self._folder = folder
         self._columns: dict[int, tuple[Tensor, int, Point | None]] = {}
 
     def _point(self, point: Point | None, positions: Sequence[int]) -> dict[str, object]:
@@ -247,6 +246,7 @@ class _Output:
         }
 
     def _write(self, name: str, point: Mapping[str, object], columns: Mapping[str, np.ndarray]) -> None:
+        """Rows of one table, a point of the columns' common shape each, in C order; NaN becomes null."""
         schema = SCHEMAS[name]
         arrays = {key: np.asarray(value) for key, value in columns.items()}
         shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
@@ -299,32 +299,18 @@ class _Output:
 
     def close(self) -> None:
         """Write what was summed over all batches."""
-        parts = []
         for total, count, point in self._columns.values():
             depth, length = total.shape
             later = np.arange(length - 1, -1, -1)  # queries after the key
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = np.where(later > 0, total.numpy() / (count * later), np.nan)
-            own = self._point(point, () if point is None else point.positions)
-            rows = depth * length
-            first = pa.array(np.zeros(rows, dtype=np.int32))
-            columns = {
-                "layer": np.repeat(np.arange(depth, dtype=np.int32), length),
-                "position": np.tile(np.arange(length, dtype=np.int32), depth),
-                "score": score.reshape(-1),
-            }
-            parts.append(
-                pa.table(
-                    [
-                        pa.array([own[column.name]], type=column.type).take(first)
-                        if column.name in own
-                        else pa.array(columns[column.name], type=column.type, from_pandas=True)
-                        for column in POSITIONS_SCHEMA
-                    ],
-                    schema=POSITIONS_SCHEMA,
-                )
-            )
-        tables.write_table(self._folder / "positions.parquet", pa.concat_tables(parts), POSITIONS_SCHEMA)
+            self._write(
+                "positions", self._point(point, () if point is None else point.positions),
+                {
+                    "layer": np.arange(depth, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
+                    "score": score,
+                },
+            )  # fmt: skip
 
 
 def edited_site(point: Point) -> str:
