@@ -296,7 +296,23 @@ def test_the_key_of_one_dim_is_layer_norms_own_limit(name, tmp_path):
     finally:
         hook.remove()
     torch.testing.assert_close(seen["output"].reshape(2, 32), expected, rtol=1e-4, atol=1e-4)
-    assert keys[1].shape == (2, 4, 8)
+    with torch.no_grad():
+        key = _key_projection(
+            name, architecture.attention[1], expected
+        )  # (2, H_kv, 8); at position 0 RoPE does nothing
+    torch.testing.assert_close(keys[1], key.repeat_interleave(4 // key.shape[1], dim=1), rtol=1e-4, atol=1e-4)
+
+
+def _key_projection(name, attention, normed):
+    """The keys that an attention module makes of (n, 32) normalised vectors, with its bias, from its own weights."""
+    if name == "gpt2":
+        return (normed @ attention.c_attn.weight + attention.c_attn.bias)[:, 32:64].reshape(-1, 4, 8)
+    if name.startswith("gpt_neox"):
+        fused = attention.query_key_value
+        return (normed @ fused.weight.T + fused.bias).reshape(-1, 4, 3, 8)[:, :, 1]
+    keys = normed @ attention.k_proj.weight.T
+    keys = keys if attention.k_proj.bias is None else keys + attention.k_proj.bias
+    return keys.reshape(len(normed), -1, 8)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "qwen3", "qwen2", "phi3"])
