@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from sinkorigin.claims.verdicts import NOT_SEEN, Judged, StudyTables, decided, row_of
+from sinkorigin.claims.verdicts import NOT_SEEN, PAPER_EPSILON, Judged, StudyTables, decided, row_of
 
 # Criteria of ours, where the paper gives none.
 MOST = 0.5  # "most of" a quantity
@@ -197,11 +197,11 @@ def _keys(own: StudyTables, model: Judged, prompts: str) -> Iterator[dict]:
         course = table.filter(pl.col("head").is_null()).drop_nulls(column)
         reason = row["not_applicable"] if row[column] is None else where
         if row[column] is not None:
-            near = course.filter(pl.col("layer").is_in([m["layer"] for m in masses if m["mass"] > 0.3]))[
+            near = course.filter(pl.col("layer").is_in([m["layer"] for m in masses if m["mass"] > PAPER_EPSILON]))[
                 column
             ].to_numpy()
             if len(near):
-                reason += f"; over the {len(near)} layers with sink mass > 0.3: {near.min():.2f} to {near.max():.2f}"
+                reason += f"; over the {len(near)} layers with sink mass > {PAPER_EPSILON:g}: {near.min():.2f} to {near.max():.2f}"
         yield row_of(
             claim, statement, "cosine, mean over heads", model.label, prompts, paper, f"> {SAME_DIRECTION:g}", path,
             **decided(

@@ -33,7 +33,7 @@ SINK_FACTOR = 3.0  # a sink gets at least so many times the attention that unifo
 NO_SINK_FACTOR = 1.5  # and a model without one at most so many times
 DOMINANCE_FACTOR = 2.0  # the first token's dominance ratio against the others'
 ONSET_DISTANCE = 1  # layers between norm surge and sink onset: a layer's sink reads the residual before it
-PAPER_EPSILON = 0.3  # of the sink rate
+PAPER_EPSILON = 0.3  # of the sink rate; a layer with more sink mass has a sink
 NEGLIGIBLE = 0.1  # an effect below this share of the uniform score counts as none
 
 
