@@ -151,8 +151,8 @@ class _Claims:
             return
         highest = max(raised, key=itemgetter("score"))
         best = f"(λ = {highest['strength']:g}, where the score is highest)"
+        after = " after W_O" if site != "value_aggregation" else ""
         if kind == "variance_amplification":
-            after = " after W_O" if site != "value_aggregation" else ""
             after += " by means of other sequences" if highest["intervention"] in self._calibrated else ""
             name = "amplified variance makes a sink" + after
             yield self._makes_a_sink(
@@ -164,8 +164,8 @@ class _Claims:
             done = {"norm_control": "multiplying the aggregation", "mean_shift": "shifting every sequence alike"}[kind]
             yield self._makes_none(
                 f"{kind.replace('_', ' ')} makes no sink",
-                f"{done} {_where(highest)}, makes no sink {best}", highest,
-                "no sink" if kind == "norm_control" else None,
+                f"{done}{after} {_where(highest)}, makes no sink {best}", highest,
+                "no sink" if kind == "norm_control" and not after else None,
             )  # fmt: skip
         elif kind in ("random_directions", "shuffled_deviations"):
             done = {
@@ -173,8 +173,8 @@ class _Claims:
                 "shuffled_deviations": "amplified deviations of other sequences",
             }[kind]
             yield self._makes_a_sink(
-                f"{kind.replace('_', ' ')} make a sink", f"{done} {_where(highest)}, make a sink too {best}", highest,
-                None,
+                f"{kind.replace('_', ' ')} make a sink{after}",
+                f"{done}{after} {_where(highest)}, make a sink too {best}", highest, None,
             )  # fmt: skip
 
     def _of_doses(self, row: Mapping, after: str) -> Iterator[dict]:
@@ -254,6 +254,7 @@ class _Claims:
                 f"the two intervals {'overlap' if row['overlap'] else 'do not overlap'}"
             )
             where = f"{_where(row)} (λ = {row['strength']:g}, where the score is highest)"
+            after = " after W_O" if row["control_site"] != row["site"] else ""
             if same:
                 limit = NEGLIGIBLE * next(r["uniform"] for r in self.rows if r["target"] == row["target"])
                 yield self._row(
@@ -267,7 +268,7 @@ class _Claims:
                 continue
             yield self._row(
                 f"variance against {row['control']}",
-                f"amplified variance gives a higher score {_CONTROLS[row['control_kind']]}, {where}", _DIFFERENCE,
+                f"amplified variance gives a higher score {_CONTROLS[row['control_kind']]}{after}, {where}", _DIFFERENCE,
                 "a sink against none" if row["control_kind"] == "norm_control" else None, "> 0", "intervention_contrasts",
                 **decided(
                     row["difference"], row["difference_low_all"], row["difference_high_all"], lambda x: x > 0, numbers
