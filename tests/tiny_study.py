@@ -21,7 +21,7 @@ TINY = {
     ],
     "corpus": {"source": "path:text", "members": ["*.txt"], "sha256": None, "validation_share": 0.4, "seed": 0},
     "prompts": [
-        {"name": "random_tokens", "kind": "random_tokens", "sequences": 8, "length": 16, "seed": 0},
+        {"name": "random_tokens", "kind": "random_tokens", "sequences": 12, "length": 16, "seed": 0},
         {"name": "natural_text", "kind": "natural_text", "sequences": 8, "length": 16, "seed": 0},
     ],
     "activations": {
@@ -34,7 +34,7 @@ TINY = {
     },
     "statistics": {"replicates": 40},
     "interventions": [
-        {"kind": kind, "models": ["tiny"], "prompts": ["random_tokens"], "layers": [0, 1], "positions": [5], **other, "name": name}
+        {"kind": kind, "models": ["tiny"], "prompts": ["random_tokens"], "layers": [0, 1], "positions": [5], "sequences": 8, **other, "name": name}
         for name, kind, other in [
             ("mask", "mask", {"positions": [5, [3, 6]]}),
             ("variance_amplification", "variance_amplification", {"strengths": [2, 4]}),

@@ -104,11 +104,11 @@ def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.
     rng = np.random.default_rng(0)
 
     def point(kind, mean, **other):
-        return {"kind": kind, "target": target, "score": mean * (1 + 0.05 * rng.standard_normal((12, 2, 2))), **other}
+        return {"kind": kind, "target": target, "score": mean * (1 + 0.05 * rng.standard_normal((12, 4, 2))), **other}
 
     edits = {
         "mask": {1.0: [point("mask", masked)]},
-        "late": {1.0: [point("mask", late, layers="5")]},
+        "late": {1.0: [point("mask", late, layers="2")]},
         "amplify": {s: [point("variance_amplification", amplified * s / 4)] for s in (2.0, 4.0)},
         "scale": {s: [point("norm_control", scaled)] for s in (2.0, 4.0)},
         "shuffle": {s: [point("shuffled_deviations", swapped)] for s in (2.0, 4.0)},
@@ -143,7 +143,7 @@ def test_interventions_turn_with_their_scores(tmp_path):
     assert len(found) == 11
     write_edits(tmp_path, "m", amplified=0.04, scaled=0.2, masked=0.02, late=0.2, swapped=0.08, first=0.45)
     turned = verdicts(tmp_path, interventions=EDITS)
-    stay = {"score rises with λ", "dispersion, not variance", "sink without it"}
+    stay = {"score rises with λ", "dispersion, not variance", "attention kept without it"}
     assert {claim for claim, own in turned.items() if own == SEEN} == stay
     assert turned.keys() == found.keys()
 
@@ -151,14 +151,42 @@ def test_interventions_turn_with_their_scores(tmp_path):
 def test_a_fall_with_the_strength_and_a_grid_that_follows_the_variance_are_told(tmp_path):
     write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
     for name, columns in {
-        "dose_response": ("kendall_tau", "kendall_tau_low", "kendall_tau_high"),
-        "dispersion_grid": ("difference", "difference_low", "difference_high"),
+        "dose_response": ("kendall_tau", "kendall_tau_low_all", "kendall_tau_high_all"),
+        "dispersion_grid": ("difference", "difference_low_all", "difference_high_all"),
     }.items():
         path = tmp_path / "statistics" / "m" / "p" / f"{name}.parquet"
         table = pl.read_parquet(path)
         table.with_columns(pl.lit(-0.5).alias(column) for column in columns).write_parquet(path)
     found = verdicts(tmp_path, interventions=EDITS)
     assert found["score rises with λ"] == found["dispersion, not variance"] == NOT_SEEN
+
+
+def test_what_cannot_be_told_is_not_applicable(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    path = tmp_path / "statistics" / "m" / "p" / "interventions.parquet"
+    table = pl.read_parquet(path)
+    no_sink = pl.when((pl.col("kind") == "baseline") & (pl.col("target") == 0)).then(0.1).otherwise("score_low_all")
+    nowhere = pl.when(pl.col("intervention") == "late").then(None).otherwise("reached_score")
+    table.with_columns(no_sink.alias("score_low_all"), nowhere.alias("reached_score")).write_parquet(path)
+    grid = tmp_path / "statistics" / "m" / "p" / "dispersion_grid.parquet"
+    one_strength = [pl.lit(None, pl.Float64).alias(name) for name in ("variance_tau", "difference")]
+    pl.read_parquet(grid).with_columns(one_strength).write_parquet(grid)
+    found = verdicts(tmp_path, interventions=EDITS)
+    assert {claim for claim, own in found.items() if own == NOT_APPLICABLE} == {
+        "attention lost without it", "attention kept without it", "late mask makes no sink", "dispersion, not variance",
+    }  # fmt: skip
+
+
+def test_an_amplification_of_position_0_is_said_to_keep_its_attention(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    path = tmp_path / "statistics" / "m" / "p" / "interventions.parquet"
+    table = pl.read_parquet(path)
+    amplified = pl.when(pl.col("intervention") == "meaned").then(pl.lit("variance_amplification")).otherwise("kind")
+    strength = pl.when(pl.col("intervention") == "meaned").then(8.0).otherwise("strength")
+    table.with_columns(amplified.alias("kind"), strength.alias("strength")).write_parquet(path)
+    rows = judge(tmp_path, models=[MODEL], prompts=["p"], interventions=EDITS).to_pylist()
+    [row] = [row for row in rows if row["claim"] == "attention kept without it"]
+    assert "with its deviations times 8, position 0 keeps its attention" in row["statement"] and row["verdict"] == SEEN
 
 
 def test_a_control_that_answers_to_an_edit_is_told(tmp_path):

@@ -70,8 +70,29 @@ def test_intervals_of_all_comparisons_are_wider_than_those_of_one(study):
     assert all(
         row["effect_low_all"] < row["effect_low"] and row["effect_high_all"] > row["effect_high"] for row in rows
     )
-    # the baseline's score, three quantities of each edit, four contrasts
-    assert {row["comparisons"] for row in rows} == {1 + 3 * len(rows) + 4}
+    # two scores of the baseline; of each edit three quantities, and two over the layers that it reaches; four contrasts.
+    # the late mask is in the last layer and reaches none
+    assert {row["comparisons"] for row in rows} == {2 + 5 * len(rows) - 2 + 4}
+    late = next(row for row in rows if row["intervention"] == "late")
+    assert late["reached_score"] is None
+
+
+def test_masks_are_compared_where_each_can_act(tmp_path, rng):
+    early, late = noisy(rng, 0.1), noisy(rng, 0.02)
+    unedited = noisy(rng, 0.02)
+    edits = {
+        "mask": {1.0: [{"kind": "mask", "target": TARGET, "layers": "0", "score": early}]},
+        "late": {1.0: [{"kind": "mask", "target": TARGET, "layers": "1", "score": late}]},
+    }
+    found = compute(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
+    rows = {row["intervention"]: row for row in found["interventions"].to_dicts()}
+    np.testing.assert_allclose(rows["mask"]["reached_score"], early[:, 1:].mean(), rtol=1e-5)
+    np.testing.assert_allclose(rows["late"]["reached_effect"], (late - unedited)[:, 2:].mean(), rtol=1e-4, atol=1e-7)
+    assert (
+        rows["late"]["reached_score_low_all"] < rows["late"]["reached_score"] < rows["late"]["reached_score_high_all"]
+    )
+    [contrast] = found["intervention_contrasts"].to_dicts()
+    np.testing.assert_allclose(contrast["difference"], early[:, 1:].mean() - late[:, 2:].mean(), rtol=1e-5)
 
 
 def test_contrasts_are_paired_by_sequence_and_matched_by_strength(study):
@@ -97,6 +118,7 @@ def test_dose_and_response_tells_rise_maximum_and_fall(study):
     np.testing.assert_allclose(row["kendall_tau"], (5 - 1) / 6)
     assert row["best_strength"] == row["best_strength_low"] == row["best_strength_high"] == 4
     assert row["last_step_high"] < 0 < row["below_best_low"]
+    assert row["curves"] == 2 and row["kendall_tau_low_all"] <= row["kendall_tau_low"]
     assert "mask" not in doses
 
 
@@ -115,7 +137,7 @@ def test_grid_tells_dispersion_from_variance(tmp_path, rng):
     [row] = found["dispersion_grid"].to_dicts()
     assert row["points"] == 9
     assert row["dispersion_tau"] > row["variance_tau"] > 0 and row["difference_low"] > 0
-    assert len(found["dose_response"]) == 3  # one curve a factor of the mean
+    assert found["dose_response"]["strengths"].to_list() == ["1 2 4"] * 3  # one curve a factor of the mean
 
 
 def test_losses_and_where_the_sink_moves(tmp_path, rng):

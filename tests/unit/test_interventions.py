@@ -256,3 +256,35 @@ def test_module_edits_work_while_generating_with_a_cache(llama, token_ids):
         cached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=True)
         uncached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=False)
     assert torch.equal(cached, uncached)
+
+
+def test_edits_that_mix_sequences_say_when_there_is_only_one(llama, token_ids):
+    place = {"layers": [0], "positions": [5]}
+    for edit, sentence in (
+        (
+            VarianceAmplification(**place, strength=2.0),
+            "VarianceAmplification needs a mean over sequences, but the batch has",
+        ),
+        (MeanShift(**place, strength=2.0), "MeanShift needs a mean over sequences, but the batch has one; run several"),
+        (
+            DimReplacement(dims={0: [1]}, positions=[5]),
+            "DimReplacement needs a mean over sequences, but the batch has one",
+        ),
+        (ValueAveraging(**place, count=3), "ValueAveraging mixes 3 sequences of a batch, but this one has 1; run more"),
+    ):
+        with pytest.raises(SinkoriginError, match=sentence):
+            run(llama, torch.from_numpy(token_ids[:1]), edit)
+    with pytest.raises(SinkoriginError, match="a strength is inf; choose a finite number"):
+        NormControl(**place, strength=float("inf"))
+
+
+def test_a_mask_leaves_learned_sinks_their_share(token_ids):
+    from architectures import build
+
+    ids = torch.from_numpy(token_ids)
+    plain, _ = run(build("gpt_oss"), ids)
+    masked, _ = run(build("gpt_oss"), ids, Mask(layers=[0], positions=[5]))
+    own, before = masked.weights[0][:, :, 5], plain.weights[0][:, :, 5]
+    assert torch.count_nonzero(own) == own[..., 5].numel()  # no other key
+    left, was = 1 - own.sum(-1), 1 - before.sum(-1)
+    torch.testing.assert_close(own[..., 5] / left, before[..., 5] / was, rtol=1e-3, atol=1e-5)  # as the logits have it

@@ -216,6 +216,9 @@ class Statistics(_Strict):
     )
 
 
+FEWEST_SEQUENCES = 8  # sequences of an intervention: with fewer, its intervals among many comparisons mean nothing
+
+
 class Intervention(_Strict):
     """One kind of edit at some layers, at one or more positions and strengths."""
 
@@ -263,7 +266,10 @@ class Intervention(_Strict):
         None, description="dominating_dims: what the dims are set to, their mean over sequences (the default) or zero."
     )
     sequences: int | None = Field(
-        None, ge=2, description="Run the first so many sequences of the prompt set; null runs all but those set apart."
+        None,
+        ge=FEWEST_SEQUENCES,
+        description="Run the first so many sequences of the prompt set, the same number in all interventions of a model; "
+        "null runs all but those set apart.",
     )
     calibration: int = Field(
         0,
@@ -280,13 +286,17 @@ class Intervention(_Strict):
     def _consistent(self):
         if self.kind not in STRENGTH_KINDS and self.strengths != [1.0]:
             raise ValueError(f"{self.kind} has no strength; leave strengths out")
-        if len(set(self.strengths)) < len(self.strengths):
-            raise ValueError(f"strengths has {_first_repeated(self.strengths)} twice; keep one")
+        if len({f"{strength:g}" for strength in self.strengths}) < len(self.strengths):  # as folders are called
+            repeated = _first_repeated(f"{strength:g}" for strength in self.strengths)
+            raise ValueError(f"strengths has {repeated} twice; keep one")
+        if self.mean_factors is not None and len(set(self.mean_factors)) < len(self.mean_factors):
+            raise ValueError(f"mean_factors has {_first_repeated(self.mean_factors):g} twice; keep one")
         for own in self.positions:
             if isinstance(own, list) and own != sorted(set(own)):
                 raise ValueError(f"positions edited at once must rise and not repeat; write {sorted(set(own))}")
-        if len({str(own) for own in self.positions}) < len(self.positions):
-            raise ValueError(f"positions has {_first_repeated(self.positions)} twice; keep one")
+        together = [own if isinstance(own, list) else [own] for own in self.positions]
+        if any(own in together[:i] for i, own in enumerate(together)):
+            raise ValueError(f"positions has {', '.join(map(str, _first_repeated(together)))} twice; keep one")
         if (self.kind == "mean_and_deviation") != (self.mean_factors is not None):
             raise ValueError("mean_factors is for mean_and_deviation, which needs it; add or delete it")
         if self.to is not None and self.kind != "dominating_dims":
@@ -481,10 +491,23 @@ class Config(_Strict):
                 f"{prompts.length} tokens; choose positions below {prompts.length - 1}"
             )
         run = prompts.sequences - edit.calibration if edit.sequences is None else edit.sequences
-        if run < 2 or run + edit.calibration > prompts.sequences:
+        if run < FEWEST_SEQUENCES or run + edit.calibration > prompts.sequences:
             raise ValueError(
-                f"{key}: {max(run, 2)} sequences to run and {edit.calibration} set apart are more than the "
+                f"{key}: {max(run, FEWEST_SEQUENCES)} sequences to run and {edit.calibration} set apart are more than the "
                 f"{prompts.sequences} of prompt set {prompts.name}; lower sequences or calibration"
+            )
+        other = next(e for e in self.interventions if prompts.name in e.prompts and set(e.models) & set(edit.models))
+        first = prompts.sequences - other.calibration if other.sequences is None else other.sequences
+        if run != first:
+            raise ValueError(
+                f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
+                "compared sequence by sequence; give both the same number by sequences"
+            )
+        mixes = edit.kind in MEAN_KINDS | {"value_averaging"}
+        if prompts.bos and 0 in edit.targets and mixes:
+            raise ValueError(
+                f"{key}.positions: every sequence of {prompts.name} begins with BOS, so {edit.kind} changes nothing at "
+                "position 0; choose prompts without BOS"
             )
         least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
         most = {"value_averaging": max(edit.strengths), "shuffled_deviations": 2}.get(edit.kind, 1)

@@ -1,7 +1,7 @@
 """Claims about the causal interventions.
 
-Every interval here is the one that holds for all comparisons of the model and prompts together, so that trying many
-positions and strengths makes no claim more likely.
+Every interval here is one that holds for all comparisons of its kind on the model and prompts together, so that trying
+many positions and strengths makes no claim more likely.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from sinkorigin.claims.verdicts import (
     NEGLIGIBLE,
     NOT_SEEN,
     SEEN,
+    SINK_FACTOR,
     UNDECIDED,
     Judged,
     StudyTables,
@@ -18,11 +19,12 @@ from sinkorigin.claims.verdicts import (
     row_of,
 )
 
-HALF = 0.5  # a necessity edit removes the sink when more than half of the attention to position 0 goes
-UNCHANGED = 0.1  # and leaves it when less than a tenth goes
+HALF = 0.5  # position 0 loses most of its attention when more than half goes
+UNCHANGED = 0.1  # and keeps it when less than a tenth goes
 
 _SCORE = "score at the target, edited − unedited"
 _SINK = "score above uniform and above unedited"
+_NO_SINK = "< 0, or score below unedited"
 _DIFFERENCE = "score − score of the control"
 _ABOVE_UNIFORM = "score at the target − what uniform attention gives"
 
@@ -74,6 +76,10 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
+def _with_ends(row: Mapping, name: str) -> str:
+    return f"{_number(row[name])} [{_number(row[f'{name}_low'])}, {_number(row[f'{name}_high'])}]"
+
+
 class _Claims:
     """The rows of one model on one prompt set, and what they say."""
 
@@ -82,8 +88,13 @@ class _Claims:
         self._calibrated = {edit["name"] for edit in edits if edit.get("calibration")}
         self._replaced_by = {edit["name"]: edit.get("to") or "mean" for edit in edits}
         self.rows = [row for row in rows if row["kind"] != "baseline"]
-        masks = [row["layers"] for row in self.rows if row["kind"] == "mask"]
-        self._earliest = min(map(_first_layer, masks), default=0)
+        self._unedited = {row["target"]: row for row in rows if row["kind"] == "baseline"}
+        # of the masks that begin in the earliest layer the one of most layers; those above all of it are late
+        masks = sorted({row["layers"] for row in self.rows if row["kind"] == "mask"})
+        earliest = min(map(_first_layer, masks), default=0)
+        first = [layers for layers in masks if _first_layer(layers) == earliest]
+        self._early = max(first, key=_last_layer, default="")
+        self._early_until = _last_layer(self._early) if self._early else -1
 
     def _row(self, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
         return row_of(
@@ -106,14 +117,21 @@ class _Claims:
             high=row["effect_high_all"], verdict=judged, reason=_numbers(row),
         )  # fmt: skip
 
-    def _makes_none(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
+    def _makes_none(self, claim: str, statement: str, row: Mapping, paper: str | None, score: str = "score") -> dict:
+        """The other side of :meth:`_makes_a_sink`; ``score`` may be that over the layers that the edit can reach."""
+        effect = {"score": "effect", "reached_score": "reached_effect"}[score]
+        if row[score] is None:
+            reason = "no layer lies above the edited ones, so the edit cannot reach any attention"
+            return self._row(claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
         away = row["uniform"]
+        value, low, high = (row[f"{score}{end}"] - away for end in ("", "_low_all", "_high_all"))
+        if value > 0 and row[effect] > 0:
+            judged = NOT_SEEN
+        else:
+            judged = SEEN if high < 0 or row[f"{effect}_high_all"] < 0 else UNDECIDED
         return self._row(
-            claim, statement, _ABOVE_UNIFORM, paper, "< 0",
-            **decided(
-                row["score"] - away, row["score_low_all"] - away, row["score_high_all"] - away, lambda x: x < 0,
-                _numbers(row),
-            ),
+            claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, value=value, low=low, high=high, verdict=judged,
+            reason=_numbers(row),
         )  # fmt: skip
 
     def of_random(self, rows: Sequence[Mapping]) -> dict:
@@ -122,7 +140,8 @@ class _Claims:
         negligible = NEGLIGIBLE * row["uniform"]
         kind = row["kind"].replace("_", " ")
         return self._row(
-            f"no sink by {row['intervention']}", f"control: in random weights {kind} makes no sink {_where(row)}", _SCORE,
+            f"no sink by {row['intervention']}",
+            f"control: in random weights {kind} {'makes no sink' if row['target'] else 'adds no attention'} {_where(row)}", _SCORE,
             None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)",
             **decided(
                 row["effect"], row["effect_low_all"], row["effect_high_all"], lambda x: x < negligible, _numbers(row)
@@ -135,17 +154,18 @@ class _Claims:
         raised = [row for row in rows if row["strength"] > 1]
         if kind == "mask":
             row = rows[0]
-            if _first_layer(row["layers"]) == self._earliest:
-                whole = "," in row["layers"] or "-" in row["layers"]
-                yield self._makes_a_sink(
-                    "mask makes a sink" if whole else "mask of one layer makes a sink",
-                    f"a position that attends to itself only becomes a sink, {_where(row)}", row,
-                    "a new sink at the masked position" if whole else None,
-                )  # fmt: skip
-            else:
+            if _first_layer(row["layers"]) > self._early_until:
                 yield self._makes_none(
-                    "late mask makes no sink", f"the same mask makes no sink {_where(row)}", row, None
-                )
+                    "late mask makes no sink", f"the same mask makes no sink {_where(row)}, in the layers above these", row,
+                    None, "reached_score",
+                )  # fmt: skip
+                return
+            main = row["layers"] == self._early
+            yield self._makes_a_sink(
+                "mask makes a sink" if main else "mask of fewer layers makes a sink",
+                f"a position that attends to itself only becomes a sink, {_where(row)}", row,
+                "a new sink at the masked position" if main and _first_layer(row["layers"]) == 0 else None,
+            )  # fmt: skip
             return
         if not raised:
             return
@@ -191,7 +211,7 @@ class _Claims:
                 "score rises with λ", f"the score at the target rises with λ when the variance is amplified{after} {_where(row)}",
                 "Kendall's τ of the mean score against λ", "rises with λ > 1" if not after else None, "> 0", "dose_response",
                 **decided(
-                    dose["kendall_tau"], dose["kendall_tau_low"], dose["kendall_tau_high"], lambda x: x > 0,
+                    dose["kendall_tau"], dose["kendall_tau_low_all"], dose["kendall_tau_high_all"], lambda x: x > 0,
                     f"score by λ: {course}; highest at {dose['best_strength']:g} "
                     f"[{dose['best_strength_low']:g}, {dose['best_strength_high']:g}]; last step {dose['last_step']:.4f} "
                     f"[{dose['last_step_low']:.4f}, {dose['last_step_high']:.4f}]",
@@ -201,22 +221,18 @@ class _Claims:
     def of_necessity(self, row: Mapping) -> dict:
         """What position 0 loses when an edit takes away what the chain needs."""
         before = row["first_baseline"]
+        statement, keeps = self._necessity(row)
+        statement = f"{statement}, position 0 {'keeps its' if keeps else 'loses most of its'} attention (layers {row['layers']})"
+        claim = "attention kept without it" if keeps else "attention lost without it"
+        quantity = "share of the attention on position 0 that goes"
+        predicate = f"< {UNCHANGED}" if keeps else f"> {HALF}"
+        unedited = self._unedited[row["target"]]
+        if unedited["score_low_all"] <= SINK_FACTOR * row["uniform"]:
+            reason = f"position 0 is no sink unedited: {before:.4f}, uniform {row['uniform']:.4f}"
+            return self._row(claim, statement, quantity, None, predicate, reason=reason)
         gone, low, high = (
             -row[name] / before for name in ("first_effect", "first_effect_high_all", "first_effect_low_all")
         )
-        statement, keeps = {
-            "variance_matching": ("with no more variance than later positions have, position 0 is no sink", False),
-            "value_averaging": (f"averaging {row['strength']:g} value vectors, position 0 is no sink", False),
-            "super_neuron_ablation": ("without its super neurons, position 0 is no sink", False),
-        }.get(row["kind"], ("position 0 stays a sink", True))
-        if row["kind"] == "variance_amplification":
-            statement = f"with its deviations times {row['strength']:g}, position 0 is no sink"
-            keeps = row["strength"] >= 1
-        elif row["kind"] == "dominating_dims":
-            to_mean = self._replaced_by[row["intervention"]] == "mean"
-            what = "their mean over sequences" if to_mean else "zero"
-            statement = f"with its dominating dims set to {what}, position 0 is {'still a' if to_mean else 'no'} sink"
-            keeps = to_mean
         share = (
             f"attention on position 0: {row['first_score']:.4f}, unedited {before:.4f}, uniform {row['uniform']:.4f}"
         )
@@ -226,12 +242,29 @@ class _Claims:
             f"KL {row['divergence']:.3f}"
         )  # fmt: skip
         return self._row(
-            "sink without it" if keeps else "no sink without it", f"{statement} (layers {row['layers']})",
-            "share of the attention on position 0 that goes", None, f"< {UNCHANGED}" if keeps else f"> {HALF}",
+            claim, statement, quantity, None, predicate,
             **decided(
                 gone, low, high, (lambda x: x < UNCHANGED) if keeps else (lambda x: x > HALF), f"{share}; {moved}{cost}"
             ),
         )  # fmt: skip
+
+    def _necessity(self, row: Mapping) -> tuple[str, bool]:
+        """What was done to position 0, and whether its attention should then stay."""
+        strength = f"{row['strength']:g}"
+        match row["kind"]:
+            case "variance_matching":
+                return "with deviations scaled to the variance that later positions have unedited", False
+            case "value_averaging":
+                return f"averaging {strength} value vectors", False
+            case "super_neuron_ablation":
+                return "without its super neurons", False
+            case "dominating_dims":
+                to_mean = self._replaced_by[row["intervention"]] == "mean"
+                return f"with its dominating dims set to {'their mean over sequences' if to_mean else 'zero'}", to_mean
+            case "variance_amplification":
+                return f"with its deviations times {strength}", row["strength"] >= 1
+        factor = "" if row["mean_factor"] is None else f", α = {row['mean_factor']:g}"
+        return f"under {row['kind'].replace('_', ' ')} (λ = {strength}{factor})", True
 
     def of_contrasts(self) -> Iterator[dict]:
         """Amplified variance against each control of the same place, at the strength where the amplified score is highest."""
@@ -286,13 +319,15 @@ class _Claims:
                 f"{_where(row)}",
                 "τ of the score with λ/α − τ with λ", None, "> 0", "dispersion_grid",
                 **decided(
-                    row["difference"], row["difference_low"], row["difference_high"], lambda x: x > 0,
-                    f"τ with λ/α {row['dispersion_tau']:.2f} [{row['dispersion_tau_low']:.2f}, "
-                    f"{row['dispersion_tau_high']:.2f}], with λ {row['variance_tau']:.2f} "
-                    f"[{row['variance_tau_low']:.2f}, {row['variance_tau_high']:.2f}]",
+                    row["difference"], row["difference_low_all"], row["difference_high_all"], lambda x: x > 0,
+                    f"τ with λ/α {_with_ends(row, 'dispersion_tau')}, with λ {_with_ends(row, 'variance_tau')}",
                 ),
             )  # fmt: skip
 
 
 def _first_layer(layers: str) -> int:
     return int(layers.replace("-", ",").split(",")[0])
+
+
+def _last_layer(layers: str) -> int:
+    return int(layers.replace("-", ",").split(",")[-1])

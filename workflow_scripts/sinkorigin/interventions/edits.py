@@ -65,12 +65,15 @@ class Edit(Tap):
 
 
 class Mask(Edit):
-    """I1: at ``layers`` the positions attend to themselves only, so o_k = v_k exactly."""
+    """I1: at ``layers`` the positions attend to themselves only, so o_k = v_k exactly.
+
+    Where a model has learned sink logits (gpt-oss), these keep their share of the attention.
+    """
 
     def edit_logits(self, layer, logits, offset):
         for i, row in self._rows(layer, offset, logits.shape[2]):
             alone = torch.full_like(logits[:, :, row], torch.finfo(logits.dtype).min)
-            alone[..., self.positions[i]] = 0
+            alone[..., self.positions[i]] = logits[:, :, row, self.positions[i]]
             logits = logits.index_copy(2, torch.tensor([row], device=logits.device), alone.unsqueeze(2))
         return logits
 
@@ -106,6 +109,11 @@ class VectorEdit(Edit):
     def edit_vectors(self, layer: int, vectors: Tensor, offset: int) -> Tensor:
         """Edit the rows of (N, T, G, w) vectors that are targets; the others are handed on as they are."""
         for i, row in self._rows(layer, offset, vectors.shape[1]):
+            if len(vectors) < self.across:
+                raise SinkoriginError(
+                    f"{type(self).__name__} mixes {self.across} sequences of a batch, but this one has {len(vectors)}; "
+                    "run more sequences at once"
+                )
             own = self.edited(layer, i, vectors[:, row])
             place = torch.tensor([row], device=vectors.device)
             vectors = vectors.index_copy(1, place, own.to(vectors.dtype).unsqueeze(1))
@@ -114,6 +122,11 @@ class VectorEdit(Edit):
     def _mean(self, layer: int, index: int, own: Tensor) -> Tensor:
         """(1 or no N, G, w): the estimated mean, or that of the running batch."""
         if self.moments is None:
+            if len(own) < 2:
+                raise SinkoriginError(
+                    f"{type(self).__name__} needs a mean over sequences, but the batch has one; run several sequences at "
+                    "once, or give moments"
+                )
             return own.mean(dim=0, keepdim=True)
         return self.moments.mean[layer][index].to(own)
 
@@ -141,6 +154,7 @@ class Recombination(VectorEdit):
         moments: Moments | None = None,
     ):
         super().__init__(layers=layers, positions=positions, site=site)
+        _check_finite(strength, mean_factor)
         self.strength, self.mean_factor, self.moments = strength, mean_factor, moments
 
     @property
@@ -190,6 +204,7 @@ class _Seeded(VectorEdit):
 
     def __init__(self, *, layers, positions, strength: float, site="value_aggregation", moments=None, seed: int = 0):
         super().__init__(layers=layers, positions=positions, site=site)
+        _check_finite(strength)
         self.strength, self.moments, self.seed = strength, moments, seed
         self.first_sequence = 0  # number of the batch's first sequence
 
@@ -227,7 +242,7 @@ class MeanShift(_Seeded):
 
     def edited(self, layer, index, own):
         if self.moments is None:
-            deviation = own - own.mean(dim=0, keepdim=True)
+            deviation = own - self._mean(layer, index, own)
             spread = deviation.square().sum(dim=-1).mean(dim=0).sqrt()
         else:
             spread = self.moments.spread[layer][index].to(own)  # (G,)
@@ -244,6 +259,7 @@ class ShuffledDeviations(VectorEdit):
 
     def __init__(self, *, layers, positions, strength: float = 1.0, site="value_aggregation", moments=None):
         super().__init__(layers=layers, positions=positions, site=site)
+        _check_finite(strength)
         self.strength, self.moments = strength, moments
 
     @property
@@ -317,6 +333,13 @@ class DimReplacement(VectorEdit):
             return own.index_fill(-1, dims, 0)
         mean = self._mean(layer, index, own).expand_as(own)
         return own.index_copy(-1, dims, mean.index_select(-1, dims))
+
+
+def _check_finite(*factors: float | Mapping[int, float]) -> None:
+    for factor in factors:
+        for value in factor.values() if isinstance(factor, Mapping) else [factor]:
+            if not np.isfinite(value):
+                raise SinkoriginError(f"a strength is {value}; choose a finite number")
 
 
 def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:

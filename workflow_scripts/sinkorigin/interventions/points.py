@@ -36,7 +36,7 @@ class Point:
         strength: λ, or the number of vectors of value_averaging; 1 where the kind has none.
         mean_factor: α of mean_and_deviation, which is what the mean is multiplied with; else None.
         site: the edited site.
-        to: dominating_dims: "mean" or "zero".
+        to: dominating_dims: "mean" or "zero"; else None.
         by_layer: layer → its λ (variance_matching), neurons or dims.
     """
 
@@ -100,7 +100,7 @@ def points_of(entry: Mapping, strength: float, facts: Mapping[int, Any] | None =
             strength=strength,
             mean_factor=factor,
             site=entry.get("site") or "value_aggregation",
-            to=entry.get("to"),
+            to=(entry.get("to") or "mean") if entry["kind"] == "dominating_dims" else None,
             by_layer=facts or {},
         )
         for factor in entry.get("mean_factors") or [None]
@@ -128,7 +128,9 @@ def facts_of(entry: Mapping, where: str, **found: str | Path) -> dict[int, Any] 
 
 
 def matching_strengths(variance: str | Path, layers: Sequence[int], position: int, where: str) -> dict[int, Any]:
-    """λ by layer that shrinks the variance at ``position`` to the mean of the later positions': sqrt(later / own).
+    """λ by layer that brings the variance at ``position`` to the mean of the later positions': sqrt(later / own).
+
+    Both are the unedited model's. In the first edited layer the match is exact; the edit there changes what the next hold.
 
     Args:
         variance: the table of V1 (statistics/variance.parquet).

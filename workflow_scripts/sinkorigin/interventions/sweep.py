@@ -258,7 +258,8 @@ class _Output:
             else pa.array(np.broadcast_to(arrays[column.name], shape).reshape(-1), type=column.type, from_pandas=True)
             for column in schema
         ]
-        self._writers[name].write_batch(pa.record_batch(out, schema=schema))
+        # one row group, so that all heads of a sequence stand in it
+        self._writers[name].write_batch(pa.record_batch(out, schema=schema), row_group_size=max(rows, 1))
 
     def add(
         self, point: Point | None, first: int, readout: _Readout, losses: Mapping[int, _Losses], sequences: int
@@ -404,9 +405,11 @@ def sweep(
         stack.enter_context(replay.active())
         stack.enter_context(architecture.tapped())  # set and reset once, not for every pass
         if points:
-            start = min(min(point.layers) for point in points), min(point.positions[0] for point in points)
+            layer = min(min(point.layers) for point in points)
+            # the lowest that leaves something to be read from what was kept
+            position = min({point.positions[0] for point in points} - {0}, default=0)
             probe = torch.from_numpy(token_ids[:2]).to(device)
-            if not replay.check(probe, layer=start[0], position=start[1]):
+            if not replay.check(probe, layer=layer, position=position):
                 print(f"{model}: partial passes do not reproduce full ones, so every edit runs in full")
         if moving:
             estimate_moments(replay, over, moving, batch)

@@ -28,13 +28,17 @@ def resamples(sequences: int, replicates: int, seed: int) -> np.ndarray:
 
 
 def interval(
-    samples: np.ndarray, axis: int = 0, method: Literal["linear", "inverted_cdf"] = "linear"
+    samples: np.ndarray,
+    axis: int = 0,
+    method: Literal["linear", "inverted_cdf"] = "linear",
+    confidence: float = CONFIDENCE,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval (95 %) of bootstrap replicates.
+    """Percentile interval of bootstrap replicates.
 
     Args:
         samples: replicates along ``axis``; a NaN (a quantity that a replicate does not have) is left out.
         method: of ``numpy.percentile``, of which it is a fast case.
+        confidence: share of the replicates inside it.
 
     Returns:
         low and high, each of the shape of ``samples`` without ``axis``; NaN where every replicate is NaN.
@@ -43,7 +47,7 @@ def interval(
     ordered = np.sort(samples.reshape(len(samples), -1), axis=0)  # NaN last; faster here than a selection
     known = len(samples) - np.isnan(ordered).sum(axis=0)
     last = np.maximum(known - 1, 0)
-    tail = (1 - CONFIDENCE) / 2
+    tail = (1 - confidence) / 2
     bounds = np.full((2, ordered.shape[1]), np.nan)
     for bound, share in zip(bounds, (tail, 1 - tail), strict=True):
         place = last * share if method == "linear" else np.ceil(np.maximum(known * share - 1, 0))
@@ -109,5 +113,5 @@ def simultaneous_interval(values: np.ndarray, weights: np.ndarray) -> tuple[np.n
     moved = np.abs(weights @ centred[:, varies]) / error[varies]  # (R, m)
     # replicates spread by 1 − 1/N of the variance, and an estimated error asks for Student's quantile of the same level
     normal = np.quantile(moved.max(axis=1), CONFIDENCE) * np.sqrt(sequences / (sequences - 1))
-    width = np.where(varies, stdtrit(sequences - 1, ndtr(normal)) * error, 0.0)
+    width = np.where(varies, -stdtrit(sequences - 1, ndtr(-normal)) * error, 0.0)
     return mean - width, mean + width

@@ -16,13 +16,12 @@ import pyarrow.parquet as pq
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
+from sinkorigin.statistics.bootstrap import CONFIDENCE, interval, resamples, simultaneous_interval
 from sinkorigin.statistics.grids import from_rows
-from sinkorigin.statistics.uniform import uniform_score
+from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 from sinkorigin.statistics.variance import kendall_tau
 
 BASELINE = "baseline"
-SINK_FACTOR = 3.0  # the onset at the target is the first layer whose score is so many times the uniform one
 
 _LOW_ALL = (pa.float64(), "lower end of its interval among all comparisons of the model and prompts")
 _HIGH_ALL = (pa.float64(), "upper end of it")
@@ -58,6 +57,15 @@ SCHEMA = tables.schema(
     effect_high_all=_HIGH_ALL,
     effect_size=(pa.float64(), "effect / standard deviation over sequences of the paired difference (Cohen's d_z)"),
     uniform=(pa.float64(), "score that uniform attention would give at the target"),
+    reached_score=(
+        pa.float64(),
+        "score over the layers that the edit can reach, those above the first edited one; null where there are none",
+    ),
+    reached_score_low_all=_LOW_ALL,
+    reached_score_high_all=_HIGH_ALL,
+    reached_effect=(pa.float64(), "mean over sequences of reached_score - that of the unedited model"),
+    reached_effect_low_all=_LOW_ALL,
+    reached_effect_high_all=_HIGH_ALL,
     first_score=(pa.float64(), "attention weight on position 0 over q > 0, mean over layers, heads and sequences"),
     first_score_low=shared_columns.LOW,
     first_score_high=shared_columns.HIGH,
@@ -118,7 +126,10 @@ CONTRASTS_SCHEMA = tables.schema(
     positions=(pa.string(), "positions that both edit at once"),
     target=(pa.int32(), "edited position k"),
     sequences=(pa.int32(), "number of sequences that both ran"),
-    score=(pa.float64(), "mean score at the target of the treatment"),
+    score=(
+        pa.float64(),
+        "mean score at the target of the treatment; of masks, over the layers that the edit can reach",
+    ),
     control_score=(pa.float64(), "and of the control"),
     difference=(pa.float64(), "mean over sequences of their difference"),
     difference_low=shared_columns.LOW,
@@ -139,6 +150,9 @@ DOSE_SCHEMA = tables.schema(
     kendall_tau=(pa.float64(), "Kendall's tau-a of the mean score against the strength; 1 is a strictly rising curve"),
     kendall_tau_low=shared_columns.LOW,
     kendall_tau_high=shared_columns.HIGH,
+    kendall_tau_low_all=_LOW_ALL,
+    kendall_tau_high_all=_HIGH_ALL,
+    curves=(pa.int32(), "number of curves that these intervals hold for together (Bonferroni)"),
     best_strength=(pa.float64(), "strength of the highest mean score"),
     best_strength_low=shared_columns.LOW,
     best_strength_high=shared_columns.HIGH,
@@ -163,6 +177,9 @@ GRID_SCHEMA = tables.schema(
     difference=(pa.float64(), "dispersion_tau - variance_tau"),
     difference_low=shared_columns.LOW,
     difference_high=shared_columns.HIGH,
+    difference_low_all=_LOW_ALL,
+    difference_high_all=_HIGH_ALL,
+    grids=(pa.int32(), "number of grids that these intervals hold for together (Bonferroni)"),
 )
 
 _IDENTITY = ("intervention", "kind", "strength", "mean_factor", "site", "layers", "positions", "target")
@@ -189,14 +206,6 @@ class _Measured:
     residuals: dict[str, np.ndarray]
     losses: dict[str, np.ndarray]
     columns: np.ndarray | None
-
-    def of_sequences(self, sequences: np.ndarray) -> "_Measured":
-        """Only some sequences, all of which it must have; means over sequences stay as they are."""
-        chosen = np.searchsorted(self.sequences, sequences)
-        losses = {name: values[chosen] for name, values in self.losses.items()}
-        return _Measured(
-            self.identity, sequences, self.score[:, chosen], self.first[:, chosen], self.residuals, losses, self.columns
-        )
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -310,30 +319,30 @@ def intervention_tables(
             "run the same command again so that it is made"
         )
     keys = {"model": model, "prompts": prompts}
-    rows, by_layer, scores, firsts, unedited = [], [], [], [], []
+    rows, by_layer, seen, unedited = [], [], [], []
     measured: Iterator[_Measured] = (own for folder in folders for own in _measured(folder))
     for own in (*baselines.values(), *measured):
         target = own.identity["target"]
         before = baselines.get(target)
-        if before is None or not np.isin(own.sequences, before.sequences).all():
+        if before is None or not np.array_equal(own.sequences, before.sequences):
             raise SinkoriginError(
                 f"intervention {own.identity['intervention']}: the baseline lacks target {target} for its sequences; "
                 f"delete the folder {directories[0]} and run the same command again"
             )
-        before = before.of_sequences(own.sequences)
         weights = resamples(len(own.sequences), replicates, seed)
         rows.append({**keys, **_row(own, before, weights, length)})
         by_layer += [{**keys, **row} for row in _layer_rows(own, weights)]
-        scores.append(own.score.mean(axis=0))
-        firsts.append(own.first.mean(axis=0))
-        unedited.append((before.score.mean(axis=0), before.first.mean(axis=0)))
+        seen.append(_by_sequence(own, own))
+        unedited.append(_by_sequence(before, own))
     pairs = list(_pairs(rows))
-    comparisons = _compare(rows, scores, firsts, unedited, pairs, comparison_replicates, seed)
+    comparisons = _compare(rows, seen, unedited, pairs, comparison_replicates, seed)
     contrasts = [
-        {**keys, **_contrast(rows[a], rows[b], scores[a], scores[b], replicates, seed), **found}
+        {**keys, **_contrast(rows[a], rows[b], *_compared(rows, seen, a, b), replicates, seed), **found}
         for (a, b), found in zip(pairs, comparisons, strict=True)
     ]
-    doses = [{**keys, **row} for row in _doses(rows, scores, unedited, replicates, seed)]
+    scores = [quantities["score"] for quantities in seen]
+    doses = _doses(rows, scores, [quantities["score"] for quantities in unedited], comparison_replicates, seed)
+    grids = _grids(rows, scores, comparison_replicates, seed)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -345,14 +354,29 @@ def intervention_tables(
         "interventions": from_rows(SCHEMA, sorted(rows, key=order)),
         "intervention_layers": from_rows(LAYERS_SCHEMA, sorted(by_layer, key=order)),
         "intervention_contrasts": from_rows(CONTRASTS_SCHEMA, contrasts),
-        "dose_response": from_rows(DOSE_SCHEMA, doses),
-        "dispersion_grid": from_rows(GRID_SCHEMA, [{**keys, **row} for row in _grids(rows, scores, replicates, seed)]),
+        "dose_response": from_rows(DOSE_SCHEMA, [{**keys, **row} for row in doses]),
+        "dispersion_grid": from_rows(GRID_SCHEMA, [{**keys, **row} for row in grids]),
     }
 
 
 def _ends(name: str, samples: np.ndarray) -> dict[str, float]:
     low, high = interval(samples)
     return {f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _ends_among(count: int, name: str, samples: np.ndarray) -> dict[str, float]:
+    """The interval of one among ``count`` quantities that are to hold together (Bonferroni)."""
+    low, high = interval(samples, confidence=1 - (1 - CONFIDENCE) / count)
+    return {f"{name}_low_all": float(low), f"{name}_high_all": float(high)}
+
+
+def _by_sequence(own: _Measured, edit: _Measured) -> dict[str, np.ndarray]:
+    """(N,) quantities of one point; ``reached`` over the layers above the first one that ``edit`` edits, if there are."""
+    found = {"score": own.score.mean(axis=0), "first_score": own.first.mean(axis=0)}
+    above = _first_layer(edit.identity) + 1 if edit.identity["layers"] else 0
+    if above < len(own.score):
+        found["reached_score"] = own.score[above:].mean(axis=0)
+    return found
 
 
 def effect_size(difference: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -476,41 +500,52 @@ def _last_layer(row: Mapping) -> int:
     return int(row["layers"].replace("-", ",").split(",")[-1])
 
 
-def _compare(rows, scores, firsts, unedited, pairs, replicates: int, seed: int) -> list[dict]:
-    """Add the intervals among all comparisons to ``rows``, and return those of the pairs.
+_EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
 
-    Comparisons are paired by sequence, so all are taken over the sequences that every one of them has.
-    """
-    common = min(map(len, scores))
+
+def _compared(rows, seen, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) scores of a pair: masks at different layers are held against one another where each can act."""
+    name = "reached_score" if rows[a]["kind"] == "mask" and "reached_score" in seen[b] else "score"
+    return seen[a][name], seen[b][name]
+
+
+def _compare(rows, seen, unedited, pairs, replicates: int, seed: int) -> list[dict]:
+    """Add the intervals among all comparisons to ``rows``, and return those of the pairs."""
     quantities, places = [], []
     for i, row in enumerate(rows):
-        own, first = scores[i][:common], firsts[i][:common]
-        quantities.append(own)
-        places.append((i, "score"))
-        if row["kind"] != BASELINE:
-            quantities += [own - unedited[i][0][:common], first - unedited[i][1][:common]]
-            places += [(i, "effect"), (i, "first_effect")]
+        row |= {f"{effect}{end}_all": 0.0 for effect in _EFFECTS.values() for end in ("_low", "_high")}
+        for name in ("reached_score", "reached_effect"):
+            row |= {name: None, f"{name}_low_all": None, f"{name}_high_all": None}
+        for name, own in seen[i].items():
+            if name != "first_score":
+                quantities.append(own)
+                places.append((i, name))
+            if row["kind"] != BASELINE:
+                quantities.append(own - unedited[i][name])
+                places.append((i, _EFFECTS[name]))
+            if name == "reached_score":
+                row |= {name: float(own.mean()), _EFFECTS[name]: float((own - unedited[i][name]).mean())}
     for a, b in pairs:
-        quantities.append(scores[a][:common] - scores[b][:common])
-    low, high = simultaneous_interval(np.stack(quantities, axis=1), resamples(common, replicates, seed))
-    count = len(quantities)
-    for row in rows:
-        row |= {"comparisons": count, "effect_low_all": 0.0, "effect_high_all": 0.0}
-        row |= {"first_effect_low_all": 0.0, "first_effect_high_all": 0.0}
+        treatment, control = _compared(rows, seen, a, b)
+        quantities.append(treatment - control)
+    sequences = len(seen[0]["score"])
+    low, high = simultaneous_interval(np.stack(quantities, axis=1), resamples(sequences, replicates, seed))
     for (i, name), below, above in zip(places, low, high, strict=False):
         rows[i] |= {f"{name}_low_all": float(below), f"{name}_high_all": float(above)}
     for row in rows:
+        row["comparisons"] = len(quantities)
         row["sink"] = row["score_low_all"] > row["uniform"] and row["effect_low_all"] > 0
     found = []
     for (a, b), below, above in zip(pairs, low[len(places) :], high[len(places) :], strict=True):
+        name = "reached_score" if rows[a]["kind"] == "mask" and rows[b]["reached_score"] is not None else "score"
         overlap = (
-            rows[a]["score_low_all"] <= rows[b]["score_high_all"]
-            and rows[b]["score_low_all"] <= rows[a]["score_high_all"]
+            rows[a][f"{name}_low_all"] <= rows[b][f"{name}_high_all"]
+            and rows[b][f"{name}_low_all"] <= rows[a][f"{name}_high_all"]
         )
         found.append(
             {
                 "difference_low_all": float(below), "difference_high_all": float(above), "overlap": overlap,
-                "comparisons": count,
+                "comparisons": len(quantities),
             }
         )  # fmt: skip
     return found
@@ -518,9 +553,7 @@ def _compare(rows, scores, firsts, unedited, pairs, replicates: int, seed: int) 
 
 def _contrast(treatment, control, score, control_score, replicates: int, seed: int) -> dict:
     """A row of ``CONTRASTS_SCHEMA`` without the intervals among all comparisons."""
-    common = min(len(score), len(control_score))
-    score, control_score = score[:common], control_score[:common]
-    weights = resamples(common, replicates, seed)
+    weights = resamples(len(score), replicates, seed)
     difference = score - control_score
     return {
         "treatment": treatment["intervention"],
@@ -530,7 +563,7 @@ def _contrast(treatment, control, score, control_score, replicates: int, seed: i
         "control_layers": control["layers"],
         "control_site": control["site"],
         **{name: treatment[name] for name in ("strength", "layers", "site", "positions", "target")},
-        "sequences": common,
+        "sequences": len(score),
         "score": float(score.mean()),
         "control_score": float(control_score.mean()),
         "difference": float(difference.mean()),
@@ -541,21 +574,22 @@ def _contrast(treatment, control, score, control_score, replicates: int, seed: i
 
 
 def _doses(rows, scores, unedited, replicates: int, seed: int) -> Iterator[dict]:
-    """Rows of ``DOSE_SCHEMA``: score against strength where there are at least two strengths other than 1."""
+    """Rows of ``DOSE_SCHEMA``: score against strength where there are at least two besides the unedited model."""
     groups: dict[tuple, list[int]] = {}
     names = [name for name in _IDENTITY if name != "strength"]
     for i, row in enumerate(rows):
         if row["kind"] != BASELINE:
             groups.setdefault(tuple(row[name] for name in names), []).append(i)
+    curves = []
     for identity, members in sorted(groups.items(), key=lambda item: str(item[0])):
-        members = sorted((i for i in members if rows[i]["strength"] != 1), key=lambda i: rows[i]["strength"])
-        if len(members) < 2 or rows[members[0]]["kind"] == "value_averaging":
-            continue
+        kind = rows[members[0]]["kind"]
         # strength 1 is the unedited model, unless the edit swaps content or scales the mean by another factor
-        starts = rows[members[0]]["kind"] not in ("shuffled_deviations", "mean_and_deviation")
-        curve = [(rows[i]["strength"], scores[i]) for i in members]
-        curve += [(1.0, unedited[members[0]][0])] if starts else []
-        curve.sort(key=lambda point: point[0])
+        starts = kind not in ("shuffled_deviations", "mean_and_deviation")
+        curve = [(rows[i]["strength"], scores[i]) for i in members if not starts or rows[i]["strength"] != 1]
+        if len(curve) > 1 and kind != "value_averaging":
+            curve += [(1.0, unedited[members[0]])] if starts else []
+            curves.append((identity, sorted(curve, key=lambda point: point[0])))
+    for identity, curve in curves:
         strengths = np.array([strength for strength, _ in curve])
         values = np.stack([score for _, score in curve], axis=-1)  # (N, strengths)
         mean = values.mean(axis=0)
@@ -567,6 +601,8 @@ def _doses(rows, scores, unedited, replicates: int, seed: int) -> Iterator[dict]
             "scores": " ".join(f"{score:.6f}" for score in mean),
             "kendall_tau": float(kendall_tau(mean)),
             **_ends("kendall_tau", kendall_tau(samples)),
+            **_ends_among(len(curves), "kendall_tau", kendall_tau(samples)),
+            "curves": len(curves),
             "best_strength": float(strengths[best]),
             "best_score": float(mean[best]),
             "last_step": float(mean[-1] - mean[-2]),
@@ -614,4 +650,4 @@ def _grids(rows, scores, replicates: int, seed: int) -> Iterator[dict]:
         found["difference"] = pairs[0][0] - pairs[1][0], pairs[0][1] - pairs[1][1]
         for name, (value, drawn) in found.items():
             row |= {name: float(value), **_ends(name, drawn)}
-        yield row
+        yield row | _ends_among(len(groups), "difference", found["difference"][1]) | {"grids": len(groups)}

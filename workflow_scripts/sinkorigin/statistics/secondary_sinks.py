@@ -10,9 +10,7 @@ from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
-from sinkorigin.statistics.uniform import uniform_score
-
-SECONDARY_FACTOR = 3.0  # as many times what uniform attention would give: the criterion of a sink at position 0, too
+from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 
 SECONDARY_SINKS_SCHEMA = tables.schema(
     **shared_columns.KEYS,
@@ -51,7 +49,7 @@ def secondary_sink_tables(
     """Sinks at positions other than 0, found by a rule and named by the token that stands there.
 
     Position k >= 1 of a sequence is a sink in a layer when its score over q > k, mean over heads, is more than
-    ``SECONDARY_FACTOR`` times the score that uniform attention would give k. Positions of the second half are left out:
+    ``SINK_FACTOR`` times the score that uniform attention would give k. Positions of the second half are left out:
     few queries see them, and these attend to what is near.
 
     Args:
@@ -74,7 +72,7 @@ def secondary_sink_tables(
         scores, axes=("sequence", "head", "position"), columns=("score_excluding_self",)
     ):
         score = columns["score_excluding_self"].mean(axis=1)[:, np.isin(points["position"], positions)]  # (N, T/2)
-        sink = score > SECONDARY_FACTOR * uniform
+        sink = score > SINK_FACTOR * uniform
         strongest = np.maximum(strongest, score)
         layers.append(layer)
         found.append(sink)

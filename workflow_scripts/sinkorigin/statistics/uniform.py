@@ -2,6 +2,8 @@
 
 import numpy as np
 
+SINK_FACTOR = 3.0  # a sink gets so many times what uniform attention would give: our criterion, at any position
+
 
 def uniform_score(position: int, length: int, *, include_self: bool = False) -> float:
     """Score of key position k when every query q spreads its attention evenly over its q + 1 keys.
