@@ -77,7 +77,7 @@ def test_an_ablation_of_super_neurons_that_are_not_there_ends_before_the_model_i
     config["interventions"].append(
         {
             "name": "silent", "kind": "super_neuron_ablation", "models": ["tiny"], "prompts": ["random_tokens"],
-            "positions": [0],
+            "positions": [0], "sequences": 8,
         }
     )  # fmt: skip
     ends_with(
