@@ -210,6 +210,21 @@ def training_parameters(wildcards):
     return run.model_dump(exclude={"seeds"} | ({"headwise_norm"} if run.variant == "softmax" else set()))
 
 
+def measured_run(run):
+    """What the statistics over its training need to know of a run."""
+    return run.model_dump(include={"name", "variant", "steps", "batch", "length", "keep"})
+
+
+def training_tables():
+    """Statistics over training of every seed of the runs that keep checkpoints."""
+    return [
+        f"{STUDY}/statistics/training/{run.name}/seed={seed}.parquet"
+        for run in RUNS.values()
+        if run.keep
+        for seed in run.seeds
+    ]
+
+
 def judged_models():
     """Name and role of every model, and what a trained one is."""
     fetched = [

@@ -329,6 +329,41 @@ rule compute_intervention_effects:
         "../workflow_scripts/compute_intervention_effects.py"
 
 
+rule measure_training:
+    input:
+        model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
+        prompts=expand(
+            f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
+            prompts=STUDY_CONFIG.pretraining.prompts,
+            allow_missing=True,
+        ),
+    output:
+        f"{STUDY}/statistics/training/{{run}}/seed={{seed}}.parquet",
+    log:
+        f"{STUDY}/logs/measure_training/{{run}}/seed={{seed}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/measure_training/{{run}}/seed={{seed}}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=model_memory,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+        gpu=GPUS,
+        device=DEVICE,
+    params:
+        run=lambda wildcards: measured_run(RUNS[wildcards.run]),
+        batch=STUDY_CONFIG.activations.batch,
+        dtype=STUDY_CONFIG.dtype,
+        epsilons=STUDY_CONFIG.statistics.epsilons,
+        code=code("measure_training.py"),
+    message:
+        "Statistics over the training of {wildcards.run}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/measure_training.py"
+
+
 rule summarize_pretraining:
     input:
         history=[

@@ -4,7 +4,7 @@ number of sequences.
 Every summary takes (n, T, width) float32 tensors of whole sequences, in order, and is used from one thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +236,11 @@ class ResidualGram:
         if gram is not None:
             product += gram
         self._grams[layer, tokens] = [count + len(double), total + double.sum(0), product]
+
+    def matrices(self) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Layer, tokens and (d, d) Gram matrix of each, in order."""
+        for (layer, tokens), (_, _, gram) in sorted(self._grams.items()):
+            yield layer, tokens, gram
 
     def write(self, path: Path) -> None:
         column = RESIDUAL_GRAM_SCHEMA.field("products").type

@@ -1,0 +1,112 @@
+"""Statistics over training: the numbers are those of the ordinary tables, at a fraction of their cost."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from architectures import build
+from sinkorigin.architecture import read_architecture
+from sinkorigin.capture import extract
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.layer_statistics import layer_statistics, row_normalised
+from sinkorigin.pretraining.model import build_model
+from sinkorigin.statistics.disparity import disparity_tables
+from sinkorigin.statistics.norms import norm_tables
+from sinkorigin.statistics.rank import rank_tables
+from sinkorigin.statistics.sinks import sink_tables
+from sinkorigin.statistics.training import QUANTITIES, Measured, training_table
+
+SIZE = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "ffn_width": 48, "length": 16, "tied_embeddings": True}
+EPSILONS = [0.1, 0.3]
+
+
+def models():
+    yield "llama", build("llama")
+    yield "gpt_oss", build("gpt_oss")  # rows of its attention do not sum to one
+    yield "headwise_rmsnorm", build_model(SIZE, vocabulary=96, variant="headwise_rmsnorm", seed=3).eval()
+
+
+def ordinary(architecture, token_ids, folder) -> dict:
+    """(quantity, epsilon, layer) → value, from the tables that every other model gets."""
+    extract(
+        architecture, token_ids, model="m", sites={}, batch=4, activations=folder / "a", scores=folder / "s.parquet"
+    )
+    names = {"model": "m", "prompts": "p", "replicates": 20, "seed": 0}
+    _, mass, rate, _, _ = sink_tables(folder / "s.parquet", epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names)
+    _, disparity = disparity_tables(folder / "a" / "magnitudes.parquet", **names)
+    _, norms, _, _ = norm_tables(folder / "a" / "magnitudes.parquet", surge_ratio=3.0, change_factor=2.0, **names)
+    ranks, mean = rank_tables(folder / "a" / "residual_gram.parquet", model="m", prompts="p")
+    found = {("sink_mass", None, r["layer"]): r["mass"] for r in mass.to_pylist()}
+    found |= {("sink_rate", r["epsilon"], None): r["rate"] for r in rate.to_pylist() if r["position"] == 0}
+    for r in disparity.to_pylist():
+        if r["site"] == "residual":
+            found["dominance_ratio_first", None, r["layer"]] = r["first"]
+            found["dominance_ratio_rest", None, r["layer"]] = r["rest"]
+    for r in norms.to_pylist():
+        found |= {(f"norm_{name}", None, r["layer"]): r[name] for name in ("first", "rest", "ratio")}
+    chosen = [r for r in ranks.to_pylist() if r["positions"] == "all" and not r["centred"]]
+    found |= {("effective_rank", None, r["layer"]): r["effective_rank"] for r in chosen}
+    found["effective_rank", None, None] = next(
+        r["effective_rank"] for r in mean.to_pylist() if r["positions"] == "all" and not r["centred"]
+    )
+    return found
+
+
+@pytest.mark.parametrize(("name", "model"), models(), ids=lambda value: value if isinstance(value, str) else "")
+def test_numbers_are_those_of_the_ordinary_tables(name, model, tmp_path):
+    token_ids = np.random.default_rng(0).integers(3, 96, size=(10, 12))
+    architecture = read_architecture(model, name)
+    expected = ordinary(architecture, token_ids, tmp_path)
+    measured = layer_statistics(architecture, token_ids, model=name, batch=4, epsilons=EPSILONS)
+    rows = training_table([(5, "p", measured)], run="r", variant="v", seed=0, step_tokens=7).to_pylist()
+    ours = {(r["quantity"], r["epsilon"], r["layer"]): r["value"] for r in rows if r["over"] != "largest"}
+    assert {r["quantity"] for r in rows} == set(QUANTITIES)
+    for key, value in expected.items():
+        assert ours[key] == pytest.approx(value, rel=1e-9), key
+    assert {r["tokens"] for r in rows} == {35}
+
+
+def test_largest_value_names_its_layer_and_a_mean_leaves_the_embedding_out():
+    measured = [Measured(-1, "norm_ratio", 9.0), Measured(0, "norm_ratio", 1.0), Measured(1, "norm_ratio", 2.0)]
+    table = pl.from_arrow(training_table([(0, "p", measured)], run="r", variant="v", seed=0, step_tokens=7))
+    summary = table.filter(pl.col("over") != "layer").select("over", "layer", "value").rows()
+    assert summary == [("largest", -1, 9.0), ("mean", None, 1.5)]
+
+
+def test_rows_that_do_not_sum_to_one_are_also_reported_normalised():
+    model = build("gpt_oss")
+    measured = layer_statistics(
+        read_architecture(model),
+        np.random.default_rng(1).integers(3, 96, size=(6, 12)),
+        model="m",
+        batch=3,
+        epsilons=[0.3],
+    )
+    values = {(m.quantity, m.layer): m.value for m in measured}
+    assert all(values["sink_mass_normalised", layer] > 1.05 * values["sink_mass", layer] for layer in range(3))
+    assert row_normalised(torch.tensor([[0.0, 0.0], [0.2, 0.6]])).tolist() == [
+        [0.0, 0.0],
+        [pytest.approx(0.25), pytest.approx(0.75)],
+    ]
+
+
+def test_softmax_rows_are_the_same_when_normalised():
+    measured = layer_statistics(
+        read_architecture(build("llama")),
+        np.random.default_rng(1).integers(3, 96, size=(6, 12)),
+        model="m",
+        batch=6,
+        epsilons=[0.3],
+    )
+    values = {(m.quantity, m.layer): m.value for m in measured}
+    for layer in range(3):
+        assert values["sink_mass_normalised", layer] == pytest.approx(values["sink_mass", layer], rel=1e-6)
+
+
+def test_a_number_that_is_not_finite_is_refused():
+    model = build_model(SIZE, vocabulary=96, variant="softmax", seed=0).eval()
+    architecture = read_architecture(model)
+    torch.nn.init.constant_(model.model.layers[1].mlp.down_proj.weight, torch.inf)
+    with pytest.raises(SinkoriginError, match="residual of layer 1 is not finite"):
+        layer_statistics(architecture, np.full((2, 8), 5), model="m", batch=2, epsilons=[0.3])

@@ -1,0 +1,93 @@
+"""How sink, disparity and rank emerge: the statistics of every kept checkpoint of a training, by layer and over layers."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics.grids import from_rows
+
+QUANTITIES = {
+    "sink_mass": "mean over sequences and heads of the attention to position 0 over q > 0 (A1)",
+    "sink_mass_normalised": "the same with every row of the attention divided by its sum",
+    "sink_rate": "share of (sequence, head) whose score of position 0 over q >= 0 is above epsilon (A2)",
+    "dominance_ratio_first": "mean over sequences of max |h| / mean |h| of the residual at position 0 (D1)",
+    "dominance_ratio_rest": "the same over positions >= 1",
+    "norm_first": "mean over sequences of the residual's Euclidean norm at position 0 (V3)",
+    "norm_rest": "the same over positions >= 1",
+    "norm_ratio": "norm_first / norm_rest",
+    "effective_rank": "effective rank of the residual, uncentred, all positions (E1)",
+}
+
+SCHEMA = tables.schema(
+    run=(pa.string(), "name of the run in the config"),
+    variant=(pa.string(), "attention variant"),
+    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    prompts=(pa.string(), "name of the prompt set"),
+    step=(pa.int32(), "optimizer steps done; 0 is the initialisation"),
+    tokens=(pa.int64(), "training tokens seen"),
+    over=(
+        pa.string(),
+        "layer: the value of this layer; largest: the largest value of a layer, the embedding included; mean: over the "
+        "layers, without the embedding",
+    ),
+    layer=(pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding; null for a mean"),
+    quantity=(pa.string(), "; ".join(f"{name}: {text}" for name, text in QUANTITIES.items())),
+    epsilon=(pa.float64(), "sink_rate: threshold of the score; null for other quantities"),
+    value=(pa.float64(), "its value"),
+    uniform=(pa.float64(), "sink mass: what uniform attention would give; null for other quantities"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One number of one layer.
+
+    Attributes:
+        layer: -1 is the embedding.
+        quantity: a key of ``QUANTITIES``.
+        epsilon: of a sink rate.
+        uniform: of a sink mass, what uniform attention would give.
+    """
+
+    layer: int
+    quantity: str
+    value: float
+    epsilon: float | None = None
+    uniform: float | None = None
+
+
+def with_summaries(found: Sequence[Measured]) -> Iterator[dict]:
+    """Rows of over, layer, quantity, epsilon, value and uniform: each layer, then the largest and the mean."""
+    groups: dict[tuple[str, float | None], list[Measured]] = {}
+    for one in found:
+        groups.setdefault((one.quantity, one.epsilon), []).append(one)
+    for (quantity, epsilon), own in groups.items():
+        shared = {"quantity": quantity, "epsilon": epsilon, "uniform": own[0].uniform}
+        for one in own:
+            yield {**shared, "over": "layer", "layer": one.layer, "value": one.value}
+        known = [one for one in own if not np.isnan(one.value)]
+        if known:
+            largest = max(known, key=lambda one: one.value)
+            yield {**shared, "over": "largest", "layer": largest.layer, "value": largest.value}
+        decoder = [one.value for one in known if one.layer >= 0]
+        yield {**shared, "over": "mean", "layer": None, "value": float(np.mean(decoder)) if decoder else None}
+
+
+def training_table(
+    checkpoints: Iterable[tuple[int, str, Sequence[Measured]]], *, run: str, variant: str, seed: int, step_tokens: int
+) -> pa.Table:
+    """A table of ``SCHEMA``.
+
+    Args:
+        checkpoints: (step, prompts, what was measured), in the order of the table.
+        run, variant, seed: of the training.
+        step_tokens: training tokens in one step.
+    """
+    rows = []
+    for step, prompts, found in checkpoints:
+        facts = {"run": run, "variant": variant, "seed": seed, "prompts": prompts, "step": step}
+        rows += [{**facts, "tokens": step * step_tokens, **row} for row in with_summaries(found)]
+    return from_rows(SCHEMA, rows)
