@@ -1,4 +1,4 @@
-"""Put the claims table and the figures of the default study's results into the README: ``make readme``."""
+"""Put the claims table, the pretraining comparison and the figures of the default study's results into the README: ``make readme``."""
 
 import re
 import shutil
@@ -9,12 +9,23 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
 from sinkorigin.claims import value_text
+from sinkorigin.claims.comparison import markdown_table
+from sinkorigin.claims.pretraining import TABLE as COMPARED
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"
 PAPER_POSITION = "10"
 FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
-START, END = "<!-- claims -->\n", "<!-- /claims -->"
+TEXT = "natural_text"  # the prompts on which trained models are compared here
+
+
+def between(readme: str, name: str, content: str) -> str:
+    """The README with other content between two of its marks."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = readme.partition(start)
+    if not found or end not in rest:
+        sys.exit(f"README.md lacks the marks {start.strip()} and {end}; put them where the table belongs")
+    return before + start + content + "\n" + end + rest.partition(end)[2]
 
 
 def main() -> None:
@@ -23,8 +34,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     for row in read_table(STUDY / "claims.parquet").to_pylist():
-        # the README shows the paper's prompts; claims.html has all of them
-        if row["prompts"] == "natural_text" and not row["claim"].startswith("less"):
+        # the README shows the paper's prompts, and text for the models trained here; claims.html has all of them
+        compared = row["table"] == COMPARED
+        if row["prompts"] is not None and compared != (row["prompts"] == TEXT):
             continue
         if "seed " in row["model"]:  # a single checkpoint
             continue
@@ -43,8 +55,9 @@ def main() -> None:
         ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(START)
-    readme.write_text(before + START + "\n".join(rows) + "\n" + END + rest.partition(END)[2])
+    text = between(readme.read_text(), "claims", "\n".join(rows))
+    comparison = read_table(STUDY / "statistics" / "pretraining_comparison.parquet")
+    readme.write_text(between(text, "pretraining", markdown_table(comparison, TEXT)))
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
     for name in FIGURES:
         shutil.copy(STUDY / "figures" / f"{name}.svg", ROOT / "docs" / "figures")

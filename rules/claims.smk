@@ -32,7 +32,8 @@ rule judge_claims:
             if any(EDITED.values())
             else []
         ),
-        pretraining=rules.summarize_pretraining.output[0] if RUNS else [],
+        by_seed=rules.compare_pretraining.output.by_seed if RUNS else [],
+        comparison=rules.compare_pretraining.output.comparison if RUNS else [],
         provenance=provenance_of([*MODELS, *TRAINED]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",

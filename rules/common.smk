@@ -139,7 +139,7 @@ def figure_files(name=None):
         "effective_rank_by_layer",
     ]
     names += intervention_figures()
-    names += ["loss_curves"] if RUNS else []
+    names += ["loss_curves", "training_dynamics", "pretraining_comparison"] if RUNS else []
     return [
         f"{STUDY}/figures/{figure}.{suffix}"
         for figure in ([name] if name else names)
@@ -215,14 +215,35 @@ def measured_run(run):
     return run.model_dump(include={"name", "variant", "steps", "batch", "length", "keep"})
 
 
+def kept_checkpoints(wildcards):
+    """Manifest of the checkpoints that a run keeps, if it keeps some."""
+    folder = f"{STUDY}/pretraining/{wildcards.run}/seed={wildcards.seed}/checkpoints"
+    return {"checkpoints": f"{folder}/manifest.json"} if RUNS[wildcards.run].keep else {}
+
+
 def training_tables():
-    """Statistics over training of every seed of the runs that keep checkpoints."""
+    """Statistics over training of every run and seed."""
+    return [f"{STUDY}/statistics/training/{run.name}/seed={seed}.parquet" for run, seed in TRAINED.values()]
+
+
+def compared_trainings():
+    """Run, variant, seed and baseline of every training."""
+    baselines = STUDY_CONFIG.pretraining.baselines
     return [
-        f"{STUDY}/statistics/training/{run.name}/seed={seed}.parquet"
-        for run in RUNS.values()
-        if run.keep
-        for seed in run.seeds
+        {"run": run.name, "variant": run.variant, "seed": seed, "baseline": baselines[run.name]}
+        for run, seed in TRAINED.values()
     ]
+
+
+def comparison_groups():
+    """Run → what it shares with the runs that it is drawn with: those of its baseline."""
+    return {run: baseline or run for run, baseline in STUDY_CONFIG.pretraining.baselines.items()}
+
+
+def prompts_of_figures():
+    """The prompt set on which figures show trained models: the first of held-out text, else the first."""
+    own = STUDY_CONFIG.pretraining.prompts
+    return next((name for name in own if PROMPTS[name].kind == "natural_text"), own[0] if own else None)
 
 
 def judged_models():
@@ -248,6 +269,6 @@ def reading_of(run):
     norm = run.headwise_norm
     return (
         f"scale {norm.scale}, {'with' if norm.bias else 'without'} offset"
-        if run.variant != "softmax"
+        if run.variant == "headwise_rmsnorm"
         else None
     )

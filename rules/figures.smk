@@ -547,3 +547,67 @@ rule plot_loss_curves:
         "Drawing loss_curves"
     script:
         "../workflow_scripts/plot_loss_curves.py"
+
+
+rule plot_training_dynamics:
+    input:
+        history=rules.compare_pretraining.input.history,
+        training=rules.compare_pretraining.input.training,
+    output:
+        report(
+            figure_files("training_dynamics"),
+            caption="../captions/training_dynamics.rst",
+            category="Figures",
+            labels={"figure": "training dynamics"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_training_dynamics.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_training_dynamics.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        groups=comparison_groups(),
+        prompts=prompts_of_figures(),
+        code=code("plot_training_dynamics.py"),
+    message:
+        "Drawing training_dynamics"
+    script:
+        "../workflow_scripts/plot_training_dynamics.py"
+
+
+rule plot_pretraining_comparison:
+    input:
+        by_seed=rules.compare_pretraining.output.by_seed,
+        comparison=rules.compare_pretraining.output.comparison,
+    output:
+        report(
+            figure_files("pretraining_comparison"),
+            caption="../captions/pretraining_comparison.rst",
+            category="Figures",
+            labels={"figure": "pretraining comparison"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_pretraining_comparison.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_pretraining_comparison.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        groups=comparison_groups(),
+        prompts=prompts_of_figures(),
+        code=code("plot_pretraining_comparison.py"),
+    message:
+        "Drawing pretraining_comparison"
+    script:
+        "../workflow_scripts/plot_pretraining_comparison.py"

@@ -331,8 +331,8 @@ rule compute_intervention_effects:
 
 rule measure_training:
     input:
+        unpack(kept_checkpoints),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
-        checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
         prompts=expand(
             f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
             prompts=STUDY_CONFIG.pretraining.prompts,
@@ -391,3 +391,31 @@ rule summarize_pretraining:
         "Summarizing the pretraining runs"
     script:
         "../workflow_scripts/compute_pretraining_summary.py"
+
+
+rule compare_pretraining:
+    input:
+        history=rules.summarize_pretraining.input.history,
+        training=training_tables(),
+        model=rules.summarize_pretraining.input.model,
+    output:
+        by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet",
+        comparison=f"{STUDY}/statistics/pretraining_comparison.parquet",
+    log:
+        f"{STUDY}/logs/compare_pretraining.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compare_pretraining.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        trainings=compared_trainings(),
+        code=code("compute_pretraining_comparison.py"),
+    message:
+        "Comparing the pretraining runs"
+    script:
+        "../workflow_scripts/compute_pretraining_comparison.py"

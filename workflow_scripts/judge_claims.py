@@ -8,7 +8,7 @@ with job(snakemake):
     import json
 
     from sinkorigin.claims import SCHEMA, Judged, judge, render_html
-    from sinkorigin.tables import write_table, write_text
+    from sinkorigin.tables import read_table, write_table, write_text
 
     labels = [
         json.loads(Path(manifest).with_name("provenance.json").read_text())["label"]
@@ -21,4 +21,5 @@ with job(snakemake):
         interventions=snakemake.params.interventions,
     )
     write_table(snakemake.output.table, table, SCHEMA)
-    write_text(snakemake.output.page, render_html(table, Path(snakemake.output.table).parent.name))
+    comparison = read_table(snakemake.input.comparison) if snakemake.input.comparison else None
+    write_text(snakemake.output.page, render_html(table, Path(snakemake.output.table).parent.name, comparison))

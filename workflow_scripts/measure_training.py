@@ -13,8 +13,10 @@ with job(snakemake):
     from sinkorigin.tables import checked_directory, write_table
 
     run = snakemake.params.run
-    kept = checked_directory(Path(snakemake.input.checkpoints).parent)
-    directories = {step: kept / f"step={step}" for step in run["keep"]}
+    directories = {}
+    if run["keep"]:
+        kept = checked_directory(Path(snakemake.input.checkpoints).parent)
+        directories = {step: kept / f"step={step}" for step in run["keep"]}
     directories[run["steps"]] = Path(snakemake.input.model).parent
     token_ids = {Path(path).stem: read_token_ids(path) for path in snakemake.input.prompts}
     seed = int(snakemake.wildcards.seed)

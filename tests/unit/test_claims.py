@@ -12,7 +12,6 @@ from sinkorigin.claims import (
     UNDECIDED,
     Judged,
     judge,
-    paired_interval,
     render_html,
     verdict,
 )
@@ -195,18 +194,35 @@ def test_a_control_that_answers_to_an_edit_is_told(tmp_path):
     assert found == {"no sink by mask": NOT_SEEN, "no sink by amplify": SEEN, "no sink by scale": SEEN}
 
 
-def trained_tables(root, differences):
+def trained_tables(root, differences, *, variant="headwise_rmsnorm", base=None, other=None):
+    """What the comparison reads, for two runs with these differences of their losses, and masses, ratios and ranks."""
     rows, models = [], []
-    for run, variant in (("base", "softmax"), ("norm", "headwise_rmsnorm")):
+    common = {"uniform": None, "epsilon": None, "unit": "1"}
+    for run, own in (("base", "softmax"), ("new", variant)):
         for seed, difference in enumerate(differences):
-            loss = 3.0 + 0.1 * seed + (difference if run == "norm" else 0)
-            rows.append({"run": run, "variant": variant, "seed": seed, "train_loss": loss, "validation_loss": loss})
-            models.append(
-                Judged(f"{run}-seed{seed}", run, "trained", run, variant, seed, "scale per_head, with offset")
-            )
+            facts = {"run": run, "variant": own, "baseline": "base", "seed": seed, **common}
+            loss = 3.0 + 0.1 * seed + (difference if run == "new" else 0)
+            for name in ("train_loss", "validation_loss", "validation_loss_over_training"):
+                rows.append({**facts, "prompts": None, "quantity": name, "value": loss})
+            for name, value in ((base if run == "base" else other) or {}).items():
+                uniform = 0.05 if name.startswith("sink") else None
+                value *= 1 + 0.01 * seed * (1 if run == "base" else -1)  # paired differences vary
+                rows.append({**facts, "prompts": "p", "quantity": name, "value": value, "uniform": uniform})
+            models.append(Judged(f"{run}-seed{seed}", run, "trained", run, own, seed, None))
     (root / "statistics").mkdir(exist_ok=True)
-    pl.DataFrame(rows).write_parquet(root / "statistics" / "pretraining.parquet")
+    schema = {"prompts": pl.String, "uniform": pl.Float64, "epsilon": pl.Float64}
+    pl.DataFrame(rows, schema_overrides=schema).write_parquet(root / "statistics" / "pretraining_by_seed.parquet")
     return models
+
+
+def structure(mass, disparity, rank, normalised=None):
+    return {
+        "sink_mass": mass,
+        "sink_mass_normalised": mass if normalised is None else normalised,
+        "dimension_disparity": disparity,
+        "disparity_over_rest": disparity / 5,
+        "effective_rank": rank,
+    }
 
 
 @pytest.mark.parametrize(
@@ -218,28 +234,37 @@ def test_losses_are_compared_seed_by_seed(tmp_path, differences, expected):
     assert found == {"lower train loss": expected, "lower validation loss": expected}
 
 
+@pytest.mark.parametrize(("difference", "expected"), [(0.05, SEEN), (-0.05, NOT_SEEN)])
+def test_of_sigmoid_the_paper_claims_a_higher_loss(tmp_path, difference, expected):
+    differences = [difference, 1.01 * difference, 0.99 * difference]
+    found = verdicts(tmp_path, trained_tables(tmp_path, differences, variant="sigmoid"))
+    assert found == {"trains more slowly": expected, "ends worse": expected}
+
+
 @pytest.mark.parametrize(
-    ("baseline", "other", "expected"), [(0.6, 0.1, SEEN), (0.6, 0.7, NOT_SEEN), (0.07, 0.01, NOT_APPLICABLE)]
+    ("base", "other", "expected"),
+    [
+        ((0.6, 80, 300), (0.06, 30, 400), (SEEN, SEEN, SEEN, SEEN, SEEN, SEEN)),
+        ((0.6, 80, 300), (0.7, 90, 200), (SEEN, SEEN, NOT_SEEN, NOT_SEEN, NOT_SEEN, NOT_SEEN)),
+        # nothing can have less of what the baseline does not have
+        ((0.07, 6, 300), (0.06, 5, 400), (NOT_SEEN, NOT_SEEN, NOT_APPLICABLE, NOT_APPLICABLE, NOT_APPLICABLE, SEEN)),
+    ],
 )
-def test_less_sink_needs_a_baseline_that_has_one(tmp_path, baseline, other, expected):
-    models = trained_tables(tmp_path, [-0.05, -0.051, -0.049])
-    for model in models:
-        mass = (baseline if model.run == "base" else other) + 0.001 * model.seed**2 * (model.run == "base")
-        write(
-            tmp_path,
-            model.name,
-            "sink_mass",
-            [{"layer": 0, "mass": mass, "mass_low": mass, "mass_high": mass, "uniform": 0.059}],
-        )
-    table = judge(tmp_path, models=models, prompts=["p"], interventions=())
-    assert [row["verdict"] for row in table.to_pylist() if row["claim"] == "less sink"] == [expected]
+def test_structure_of_trained_models_turns_with_the_tables(tmp_path, base, other, expected):
+    models = trained_tables(tmp_path, [-0.1] * 3, base=structure(*base), other=structure(*other))
+    names = [
+        "baseline forms a sink", "baseline has a dimension disparity", "less sink", "sink removed",
+        "less dimension disparity", "higher effective rank",
+    ]  # fmt: skip
+    found = verdicts(tmp_path, models)
+    assert tuple(found[name] for name in names) == expected
 
 
-def test_the_paired_interval_is_students():
-    mean, low, high = paired_interval([1.0, 2.0, 3.0])
-    assert mean == 2.0
-    np.testing.assert_allclose([low, high], [2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3)], rtol=1e-6)
-    assert paired_interval([1.0]) == (1.0, None, None)
+def test_a_sink_among_rows_that_do_not_sum_to_one_is_told(tmp_path):
+    hidden = structure(0.04, 30, 400, normalised=0.5)
+    models = trained_tables(tmp_path, [0.1] * 3, variant="sigmoid", base=structure(0.6, 80, 300), other=hidden)
+    found = verdicts(tmp_path, models)
+    assert found["sink removed"] == SEEN and found["sink removed, rows normalised"] == NOT_SEEN
 
 
 def test_the_page_shows_each_claim_with_label_and_verdict_in_words(tmp_path):

@@ -350,6 +350,9 @@ class HeadwiseNorm(_Strict):
     scale_init: float = Field(1.0, gt=0, description="Starting value of the scale.")
 
 
+_COMPARED = ("data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "length", "batch", "steps")
+
+
 class Run(_Strict):
     """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
 
@@ -375,6 +378,11 @@ class Run(_Strict):
     )
     headwise_norm: HeadwiseNorm = Field(HeadwiseNorm(), description="headwise_rmsnorm: its parameters.")
 
+    @property
+    def compared(self) -> tuple:
+        """What two runs must have in common to be compared: the learning rate and the variant's options need not be."""
+        return tuple(getattr(self, name) for name in _COMPARED)
+
     @model_validator(mode="after")
     def _divides(self):
         if self.width % self.heads or (self.width // self.heads) % 2:
@@ -394,6 +402,15 @@ class Pretraining(_Strict):
     vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
     prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
     runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+
+    @property
+    def baselines(self) -> dict[str, str | None]:
+        """Run → the first softmax run of the same data, size and number of tokens, itself for that one; or None."""
+        first: dict[tuple, str] = {}
+        for run in self.runs:
+            if run.variant == "softmax":
+                first.setdefault(run.compared, run.name)
+        return {run.name: first.get(run.compared) for run in self.runs}
 
 
 class Figures(_Strict):

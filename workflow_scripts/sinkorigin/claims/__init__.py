@@ -12,7 +12,7 @@ import pyarrow as pa
 from sinkorigin.claims.interventions import of_interventions
 from sinkorigin.claims.model import of_model
 from sinkorigin.claims.page import number, render_html, value_text
-from sinkorigin.claims.pretraining import of_pretraining, paired_interval
+from sinkorigin.claims.pretraining import of_pretraining
 from sinkorigin.claims.structure import of_structure
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SCHEMA, SEEN, UNDECIDED, Judged, StudyTables, verdict
 
@@ -25,7 +25,6 @@ __all__ = [
     "Judged",
     "judge",
     "number",
-    "paired_interval",
     "render_html",
     "value_text",
     "verdict",

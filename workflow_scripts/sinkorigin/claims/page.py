@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
+from sinkorigin.claims.comparison import html_table
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED
 
 _MARKS = {SEEN: "✓", NOT_SEEN: "✗", UNDECIDED: "?", NOT_APPLICABLE: "–"}
@@ -61,8 +62,14 @@ def value_text(row: Mapping) -> str:
     return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
 
 
-def render_html(table: pa.Table, study: str) -> str:
-    """The claims as one self-contained page, a section for each model and prompt set."""
+def render_html(table: pa.Table, study: str, comparison: pa.Table | None = None) -> str:
+    """The claims as one self-contained page, a section for each model and prompt set.
+
+    Args:
+        table: of the claims.
+        study: its name.
+        comparison: the comparison of the pretraining runs, where there are some; it stands last.
+    """
     sections: dict[tuple[str, str], list[str]] = {}
     for row in table.to_pylist():
         text = {key: html.escape(str(value)) if value is not None else "" for key, value in row.items()}
@@ -79,4 +86,6 @@ def render_html(table: pa.Table, study: str) -> str:
         f"<table>{_HEAD}<tbody>\n{chr(10).join(lines)}\n</tbody></table>"
         for (model, prompts), lines in sections.items()
     ]
+    if comparison is not None:
+        parts.append(html_table(comparison))
     return _PAGE.format(study=html.escape(study), sections="\n".join(parts))

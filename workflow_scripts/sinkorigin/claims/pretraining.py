@@ -1,9 +1,9 @@
-"""Claims about models that were trained here: each other run against softmax, paired by seed."""
+"""Claims about models that were trained here: each run against the softmax run of the same data and size, paired by seed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from sinkorigin.claims.verdicts import (
@@ -11,127 +11,216 @@ from sinkorigin.claims.verdicts import (
     NOT_APPLICABLE,
     SINK_FACTOR,
     Judged,
-    StudyTables,
     decided,
     row_of,
 )
+from sinkorigin.statistics.pretraining_comparison import paired_interval
+
+TABLE = "statistics/pretraining_by_seed.parquet"
+SAME_ROWS = 1e-3  # raw and row-normalised sink mass that differ by less, relatively, are not told apart
+
+# variant → quantity → what the paper reports of it and of softmax
+PAPER = {
+    "headwise_rmsnorm": {
+        "train_loss": "2.7073 ± 0.0095 against 2.7483 ± 0.0118",
+        "validation_loss": "2.7421 ± 0.0066 against 2.7812 ± 0.0109",
+        "effective_rank": "445.96 ± 5.37 against 343.71 ± 15.63",
+        "dimension_disparity": "33.74 ± 2.73 against 82.67 ± 8.09",
+        "sink_mass": "no sink against one from layer 5 on",
+    },
+    "sigmoid": {
+        "validation_loss": "ends worse",
+        "validation_loss_over_training": "trains more slowly",
+        "sink_mass": "no sink",
+    },
+    "softmax": {"dimension_disparity": "82.67 ± 8.09", "sink_mass": "from layer 5 on"},
+}
 
 
-def paired_interval(differences: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean of paired differences over seeds, and its 95 % Student interval (n − 1 degrees of freedom; none for n = 1)."""
-    values = np.asarray(differences, dtype=np.float64)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, None, None
-    from scipy.stats import t
+@dataclass(frozen=True)
+class _Run:
+    """One run's values by seed, of one prompt set and of what has none."""
 
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+    name: str
+    variant: str
+    reading: str | None
+    rows: pl.DataFrame
+
+    def values(self, quantity: str) -> dict[int, float]:
+        """Seed → value, of the seeds that have one."""
+        own = self.rows.filter(pl.col("quantity") == quantity).drop_nulls("value")
+        return dict(own.select("seed", "value").rows())
+
+    def uniform(self, quantity: str) -> float:
+        """What uniform attention would give."""
+        return self.rows.filter(pl.col("quantity") == quantity)["uniform"][0]
+
+    def paper(self, quantity: str) -> str | None:
+        return PAPER.get(self.variant, {}).get(quantity)
+
+    @property
+    def spoken(self) -> str:
+        return f"{self.name} ({self.reading})" if self.reading else self.name
 
 
 def of_pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str]) -> Iterator[dict]:
-    """Each other run against softmax, paired by seed."""
-    trained = [model for model in models if model.role == "trained"]
-    path = "statistics/pretraining.parquet"
-    if not trained or not (root / path).is_file():
+    """What each baseline has, then each other run against its baseline."""
+    if not (root / TABLE).is_file():
         return
-    losses = {(row["run"], row["seed"]): row for row in pl.read_parquet(root / path).to_dicts()}
-    for base in sorted({m.run for m in trained if m.variant == "softmax"}):
-        for other in sorted({m.run for m in trained if m.variant != "softmax"}):
-            ours = {m.seed: m for m in trained if m.run == other}
-            theirs = {m.seed: m for m in trained if m.run == base}
-            seeds = sorted(set(ours) & set(theirs))
-            if not seeds:
-                continue
-            example = ours[seeds[0]]
-            compared = f"{other} ({example.reading}) − {base}, seeds {', '.join(map(str, seeds))}"
-            for name, paper in (
-                ("train_loss", "2.7073 ± 0.0095 against 2.7483 ± 0.0118"),
-                ("validation_loss", "2.7421 ± 0.0066 against 2.7812 ± 0.0109"),
-            ):
-                pairs = [(losses[other, seed][name], losses[base, seed][name]) for seed in seeds]
-                if any(loss is None for pair in pairs for loss in pair):
-                    continue
-                value, low, high = paired_interval([a - b for a, b in pairs])
-                yield row_of(
-                    f"lower {name.replace('_', ' ')}",
-                    f"{other} reaches a lower {name.replace('_', ' ')} than {base}",
-                    "difference of the last losses (nats per token), mean over seeds", compared, None, paper, "< 0", path,
-                    **decided(value, low, high, lambda x: x < 0, _pairs(pairs)),
-                )  # fmt: skip
-            for prompt_set in prompts:
-                yield from _structure_of_pair(root, ours, theirs, seeds, compared, other, base, prompt_set)
+    table = pl.read_parquet(root / TABLE)
+    readings = {model.run: model.reading for model in models if model.role == "trained"}
+
+    def run_of(name: str, prompt_set: str | None) -> _Run:
+        rows = table.filter((pl.col("run") == name) & pl.col("prompts").eq_missing(prompt_set))
+        variant = table.filter(pl.col("run") == name)["variant"][0]
+        return _Run(name, variant, readings.get(name), rows)
+
+    pairs = table.select("run", "baseline").unique(maintain_order=True).drop_nulls().rows()
+    known = [name for name in prompts if name in table["prompts"].unique()]
+    for run, baseline in pairs:
+        if run == baseline:
+            for name in known:
+                yield from _of_baseline(run_of(run, name), name)
+    for run, baseline in pairs:
+        if run != baseline:
+            yield from _losses(run_of(run, None), run_of(baseline, None))
+            for name in known:
+                yield from _structure(run_of(run, name), run_of(baseline, name), name)
 
 
-def _pairs(pairs: Sequence[tuple[float, ...]]) -> str:
-    return "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _structure_of_pair(root, ours, theirs, seeds, compared, other, base, prompts) -> Iterator[dict]:
-    """Disparity and sink of the trained models on one prompt set."""
-
-    def rows_of(model: Judged, name: str) -> pl.DataFrame | None:
-        return StudyTables(root, model.name, prompts).read(name)
-
-    for claim, statement, quantity, name, column, beside, factor, lacks, paper in (
+def _of_baseline(base: _Run, prompts: str) -> Iterator[dict]:
+    """Whether the baseline has at all what a variant may remove."""
+    masses, ratios = base.values("sink_mass"), base.values("disparity_over_rest")
+    disparities = base.values("dimension_disparity")
+    if not masses or not ratios:
+        return
+    uniform = base.uniform("sink_mass")
+    for claim, statement, quantity, values, factor, paper, reason in (
         (
-            "less dimension disparity", f"{other} has a smaller dominance ratio of the first token than {base}",
-            "difference of the largest dominance ratio of a layer, mean over seeds", "disparity_by_layer", "first",
-            "rest", DOMINANCE_FACTOR, "no dimension disparity", "33.74 ± 2.73 against 82.67 ± 8.09",
+            "baseline forms a sink", f"{base.name}, the baseline, forms a sink at position 0",
+            "largest sink mass of a layer / uniform attention, mean over seeds",
+            [mass / uniform for mass in masses.values()], SINK_FACTOR, base.paper("sink_mass"),
+            f"mass {_listed(masses.values())}; uniform attention would give {uniform:.3f}",
         ),
         (
-            "less sink", f"{other} has less attention on position 0 than {base}",
-            "difference of the largest sink mass of a layer, mean over seeds", "sink_mass", "mass", "uniform",
-            SINK_FACTOR, "no sink", "no sink against one from layer 5 on",
+            "baseline has a dimension disparity", f"{base.name}, the baseline, has a dimension disparity",
+            "first token's dominance ratio / the others', in the layer where it is largest, mean over seeds",
+            list(ratios.values()), DOMINANCE_FACTOR, base.paper("dimension_disparity"),
+            f"dominance ratio of the first token {_listed(disparities.values())}",
         ),
     ):  # fmt: skip
-        found = {
-            (side, seed): rows_of(models[seed], name) for side, models in enumerate((ours, theirs)) for seed in seeds
-        }
-        if any(table is None for table in found.values()):
-            continue
-        peaks = {}
-        for key, table in found.items():
-            own = table.filter(pl.col("site") == "residual") if "site" in table.columns else table
-            peaks[key] = own.sort(column, descending=True, nulls_last=True).to_dicts()[0]
-        pairs = [(peaks[0, seed][column], peaks[1, seed][column]) for seed in seeds]
-        value, low, high = paired_interval([a - b for a, b in pairs])
-        judged = decided(value, low, high, lambda x: x < 0, _pairs(pairs))
-        # what the baseline does not have, nothing can have less of
-        if all(peaks[1, seed][column] < factor * peaks[1, seed][beside] for seed in seeds):
-            levels = "; ".join(
-                f"{peaks[1, seed][column]:.3g} ({beside} {peaks[1, seed][beside]:.3g})" for seed in seeds
-            )
-            judged |= {
-                "verdict": NOT_APPLICABLE,
-                "reason": f"{base} has {lacks} to begin with at this scale: {levels}; {_pairs(pairs)}",
-            }
         yield row_of(
-            claim, statement, quantity, compared, prompts, paper, "< 0",
-            ", ".join(f"statistics/{side[seed].name}/{prompts}/{name}.parquet" for side in (ours, theirs) for seed in seeds),
-            **judged,
+            claim, statement, quantity, f"{base.name}, {_seeds(list(masses))}", prompts, paper, f"> {factor:g}", TABLE,
+            **decided(*paired_interval(values), lambda x, factor=factor: x > factor, reason),
         )  # fmt: skip
-    yield from _effective_rank_of_pair(rows_of, ours, theirs, seeds, compared, other, base, prompts)
 
 
-def _effective_rank_of_pair(rows_of, ours, theirs, seeds, compared, other, base, prompts) -> Iterator[dict]:
-    found = {
-        (side, seed): rows_of(models[seed], "effective_rank_mean")
-        for side, models in enumerate((ours, theirs))
-        for seed in seeds
-    }
-    if any(table is None for table in found.values()):
+def _listed(values) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _paired(ours: _Run, base: _Run, quantity: str) -> tuple[list[int], list[tuple[float, float]]]:
+    """Seeds that both have, and their values."""
+    mine, theirs = ours.values(quantity), base.values(quantity)
+    seeds = sorted(mine.keys() & theirs.keys())
+    return seeds, [(mine[seed], theirs[seed]) for seed in seeds]
+
+
+def _difference(ours, base, quantity, claim, statement, words, prompts, *, lower: bool) -> Iterator[dict]:
+    """One claim that a difference to the baseline lies below or above 0."""
+    seeds, pairs = _paired(ours, base, quantity)
+    if not pairs:
         return
-    ranks = {
-        key: table.filter((pl.col("positions") == "all") & ~pl.col("centred")).to_dicts()[0]
-        for key, table in found.items()
-    }
-    pairs = [(ranks[0, seed]["effective_rank"], ranks[1, seed]["effective_rank"]) for seed in seeds]
-    value, low, high = paired_interval([a - b for a, b in pairs])
+    spoken = "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
     yield row_of(
-        "higher effective rank", f"{other} has a residual stream of higher effective rank than {base}",
-        "difference of the effective ranks, mean over layers and seeds", compared, prompts,
-        "445.96 ± 5.37 against 343.71 ± 15.63", "> 0",
-        ", ".join(f"statistics/{side[seed].name}/{prompts}/effective_rank_mean.parquet" for side in (ours, theirs) for seed in seeds),
-        **decided(value, low, high, lambda x: x > 0, f"{_pairs(pairs)}, of {ranks[0, seeds[0]]['tokens']} tokens"),
+        claim, statement, words, f"{ours.spoken} − {base.name}, {_seeds(seeds)}", prompts, ours.paper(quantity),
+        "< 0" if lower else "> 0", TABLE,
+        **decided(
+            *paired_interval([a - b for a, b in pairs]), (lambda x: x < 0) if lower else (lambda x: x > 0), spoken
+        ),
     )  # fmt: skip
+
+
+def _losses(ours: _Run, base: _Run) -> Iterator[dict]:
+    last = "difference of the last losses (nats per token), mean over seeds"
+    if ours.variant == "sigmoid":  # of which the paper says the opposite
+        yield from _difference(
+            ours, base, "validation_loss_over_training", "trains more slowly",
+            f"{ours.name} trains more slowly than {base.name}",
+            "difference of the validation losses (nats per token), mean over the training and over seeds", None,
+            lower=False,
+        )  # fmt: skip
+        yield from _difference(
+            ours, base, "validation_loss", "ends worse", f"{ours.name} ends at a higher validation loss than {base.name}",
+            last, None, lower=False,
+        )  # fmt: skip
+        return
+    for quantity in ("train_loss", "validation_loss"):
+        name = quantity.replace("_", " ")
+        yield from _difference(
+            ours, base, quantity, f"lower {name}", f"{ours.name} reaches a lower {name} than {base.name}", last, None,
+            lower=True,
+        )  # fmt: skip
+
+
+def _structure(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
+    """Disparity, sink and rank on one prompt set; what the baseline does not have, nothing can have less of."""
+    ratios, disparities = base.values("disparity_over_rest"), base.values("dimension_disparity")
+    lacking = ""
+    if ratios and all(ratio < DOMINANCE_FACTOR for ratio in ratios.values()):
+        rests = [disparities[seed] / ratios[seed] for seed in ratios]
+        levels = "; ".join(f"{a:.3g} (rest {b:.3g})" for a, b in zip(disparities.values(), rests, strict=True))
+        lacking = f"{base.name} has no dimension disparity to begin with at this scale: {levels}"
+    for row in _difference(
+        ours, base, "dimension_disparity", "less dimension disparity",
+        f"{ours.name} has a smaller dominance ratio of the first token than {base.name}",
+        "difference of the largest dominance ratio of a layer, mean over seeds", prompts, lower=True,
+    ):  # fmt: skip
+        yield _unless(lacking, row)
+    yield from _sinks(ours, base, prompts)
+    yield from _difference(
+        ours, base, "effective_rank", "higher effective rank",
+        f"{ours.name} has a residual stream of higher effective rank than {base.name}",
+        "difference of the effective ranks, mean over layers and seeds", prompts, lower=False,
+    )  # fmt: skip
+
+
+def _unless(lacking: str, row: dict) -> dict:
+    return row | {"verdict": NOT_APPLICABLE, "reason": f"{lacking}; {row['reason']}"} if lacking else row
+
+
+def _sinks(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
+    """Attention on position 0 as it is and, where the variant's rows do not sum to one, with rows that do."""
+    raw, normalised = ours.values("sink_mass"), ours.values("sink_mass_normalised")
+    if not raw:
+        return
+    differ = any(abs(normalised[seed] - mass) > SAME_ROWS * abs(mass) for seed, mass in raw.items())
+    for quantity, suffix in [("sink_mass", "")] + [("sink_mass_normalised", ", rows normalised")] * differ:
+        uniform = base.uniform(quantity)
+        theirs = base.values(quantity)
+        lacking = ""
+        if all(mass < SINK_FACTOR * uniform for mass in theirs.values()):
+            levels = "; ".join(f"{mass:.3g} (uniform {uniform:.3g})" for mass in theirs.values())
+            lacking = f"{base.name} has no sink to begin with at this scale: {levels}"
+        for row in _difference(
+            ours, base, quantity, f"less sink{suffix}",
+            f"{ours.name} has less attention on position 0 than {base.name}{suffix}",
+            "difference of the largest sink mass of a layer, mean over seeds", prompts, lower=True,
+        ):  # fmt: skip
+            yield _unless(lacking, row | {"paper": ours.paper("sink_mass")})
+        own = ours.values(quantity)
+        ratios = [mass / uniform for mass in own.values()]
+        row = row_of(
+            f"sink removed{suffix}", f"no layer of {ours.name} has a sink at position 0{suffix}",
+            "largest sink mass of a layer / uniform attention, mean over seeds", f"{ours.spoken}, {_seeds(list(own))}",
+            prompts, ours.paper("sink_mass"), f"< {SINK_FACTOR:g}", TABLE,
+            **decided(
+                *paired_interval(ratios), lambda x: x < SINK_FACTOR,
+                f"mass {_listed(own.values())}; {base.name} {_listed(theirs.values())}; uniform {uniform:.3f}",
+            ),
+        )  # fmt: skip
+        yield _unless(lacking, row)

@@ -1,0 +1,123 @@
+"""What each run reached by seed, and its differences to the baseline of the same seed with their interval."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sinkorigin.claims.verdicts import PAPER_EPSILON
+from sinkorigin.figures import style
+
+# quantity → (title, label of the y axis)
+PANELS = {
+    "train_loss": ("train loss", "nats per token"),
+    "validation_loss": ("validation loss", "nats per token"),
+    "effective_rank": ("effective rank, mean over layers", "dims"),
+    "dimension_disparity": ("dimension disparity, largest layer", "max |h| / mean |h|"),
+    "sink_mass_normalised": ("sink mass (rows sum to one), largest layer", "share of attention"),
+    "sink_rate": ("sink rate", "share of heads with score > ε"),
+}
+MARKERS = "os^Dvp"
+UNIFORM = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
+MEAN = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
+
+
+@style.styled
+def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
+    """Six columns of two panels, values above differences, for each group of runs compared with one another.
+
+    Args:
+        by_seed: pretraining_by_seed.parquet, of one prompt set and of what has none.
+        comparison: pretraining_comparison.parquet, the same rows of it.
+        groups: run → name of its group, in the order of the panels.
+    """
+    names = list(dict.fromkeys(groups.values()))
+    epsilons = by_seed["epsilon"].drop_nulls().unique()
+    epsilon = min(epsilons, key=lambda e: abs(e - PAPER_EPSILON), default=None)
+    chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
+    by_seed, comparison = by_seed.filter(chosen), comparison.filter(chosen)
+    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], rows=2, share_x=True)
+    colour = style.colours(list(groups))
+    seeds = sorted(by_seed["seed"].unique())
+    for (group, panel), (above, below) in axes.items():
+        own = by_seed.filter(pl.col("quantity") == panel)
+        means = comparison.filter(pl.col("quantity") == panel)
+        runs = [run for run, other in groups.items() if other == group]
+        baseline = next((b for b in own.filter(pl.col("run").is_in(runs))["baseline"] if b is not None), None)
+        _values(above, own, means, runs, seeds, colour)
+        _differences(below, own, means, runs, baseline, seeds, colour)
+        title, label = PANELS[panel]
+        label = label.replace("ε", f"{epsilon:g}") if epsilon is not None else label
+        style.title(above, title, style.spoken(group) if len(names) > 1 else "")
+        above.set_ylabel(label)
+        below.set_ylabel(f"difference to\n{style.spoken(baseline)}" if baseline else "no baseline")
+        width = (style.PANEL_WIDTH - 0.9) / len(runs)
+        below.set_xticks(range(len(runs)), [style.wrapped(style.spoken(run), width, 8) for run in runs])
+        below.set_xlim(-0.6, len(runs) - 0.4)
+    prompts = ", ".join(map(style.spoken, style.in_order(by_seed["prompts"].drop_nulls())))
+    grey = {"color": style.REFERENCE}
+    handles = [
+        style.line_handle(f"seed {seed}", linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5, **grey)
+        for i, seed in enumerate(seeds)
+    ]
+    handles += [
+        style.line_handle("mean over seeds", **MEAN, **grey),
+        style.line_handle("95 % Student interval over pairs of seeds", linewidth=1.4, **grey),
+        style.line_handle(f"sink mass under uniform attention; structure measured on {prompts}", **UNIFORM),
+    ]
+    style.legend(figure, handles)
+    return figure
+
+
+def _places(run: int, seeds: Sequence[int]) -> dict[int, float]:
+    """Seed → x, side by side around the run's tick."""
+    spread = np.linspace(-0.22, 0.22, len(seeds)) if len(seeds) > 1 else [0.0]
+    return {seed: run + float(x) for seed, x in zip(seeds, spread, strict=True)}
+
+
+def _dots(ax: Axes, number: int, values: Mapping[int, float], seeds: Sequence[int], colour: tuple) -> None:
+    places = _places(number, seeds)
+    for i, seed in enumerate(seeds):
+        if values.get(seed) is not None:
+            ax.plot(
+                [places[seed]], [values[seed]], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5,
+                color=colour, alpha=0.8,
+            )  # fmt: skip
+
+
+def _of(rows: pl.DataFrame, run: str) -> dict[int, float]:
+    return dict(rows.filter(pl.col("run") == run).select("seed", "value").rows())
+
+
+def _values(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, seeds, colour) -> None:
+    for number, run in enumerate(runs):
+        _dots(ax, number, _of(own, run), seeds, colour[run])
+        for mean in means.filter(pl.col("run") == run)["mean"].drop_nulls():
+            ax.plot([number], [mean], color=colour[run], **MEAN)
+    for level in own.filter(pl.col("run").is_in(runs))["uniform"].drop_nulls().unique():
+        ax.axhline(level, **UNIFORM)
+    ax.margins(y=0.15)
+
+
+def _differences(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, baseline, seeds, colour) -> None:
+    ax.axhline(0, color=style.REFERENCE, linewidth=0.9)
+    theirs = _of(own, baseline) if baseline else {}
+    for number, run in enumerate(runs):
+        if run == baseline or baseline is None:
+            continue
+        pairs = {
+            seed: value - theirs[seed]
+            for seed, value in _of(own, run).items()
+            if value is not None and theirs.get(seed) is not None
+        }
+        _dots(ax, number, pairs, seeds, colour[run])
+        for row in means.filter(pl.col("run") == run).drop_nulls("difference").to_dicts():
+            if row["difference_low"] is not None:
+                ax.plot(
+                    [number, number], [row["difference_low"], row["difference_high"]], color=colour[run],
+                    linewidth=1.4, zorder=1,
+                )  # fmt: skip
+            ax.plot([number], [row["difference"]], color=colour[run], **MEAN)
+    ax.margins(y=0.15)

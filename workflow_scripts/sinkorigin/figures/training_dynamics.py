@@ -1,0 +1,121 @@
+"""How loss, sink, disparity, norm and rank develop over the tokens trained on, one line a run with a band over seeds."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from sinkorigin.claims.verdicts import PAPER_EPSILON
+from sinkorigin.figures import style
+
+# panel → (title, label of the y axis); what it shows is told in _rows
+PANELS = {
+    "loss": ("validation loss", "cross-entropy (nats per token)"),
+    "sink_mass": ("sink mass of position 0, largest layer", "share of attention"),
+    "sink_rate": ("sink rate", "share of heads with score > ε"),
+    "dominance_ratio_first": ("first token's dominance ratio, largest layer", "max |h| / mean |h|"),
+    "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
+    "effective_rank": ("effective rank of the residual, mean over layers", "effective rank (dims)"),
+}
+BESIDE = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}  # the same run's other tokens, or its normalised rows
+UNIFORM = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
+SAME = 1e-3  # normalised rows that change the mass by less, relatively, are not drawn
+
+
+@style.styled
+def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
+    """Six panels for each group of runs that are compared with one another.
+
+    Args:
+        history: history.parquet of every run and seed, one below the other.
+        training: statistics over training of the same, of one prompt set.
+        groups: run → name of its group, in the order of the panels.
+    """
+    names = list(dict.fromkeys(groups.values()))
+    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS])
+    runs = list(groups)
+    colour = style.colours(runs)
+    dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(runs)}
+    epsilon = min(training["epsilon"].drop_nulls().unique(), key=lambda e: abs(e - PAPER_EPSILON), default=None)
+    drawn: set[str] = set()
+    for (group, panel), (ax,) in axes.items():
+        for run in (run for run, own in groups.items() if own == group):
+            rows = _rows(panel, history.filter(pl.col("run") == run), training.filter(pl.col("run") == run), epsilon)
+            _band(ax, rows, color=colour[run], linestyle=dashes[run], marker="" if panel == "loss" else "o")
+            beside = _beside(panel, training.filter(pl.col("run") == run), rows)
+            if not beside.is_empty():
+                ax.plot(beside["tokens"].to_numpy(), beside["middle"].to_numpy(), color=colour[run], **BESIDE)
+                drawn.add(panel)
+            if panel == "sink_mass":
+                for level in training.filter(pl.col("run") == run)["uniform"].drop_nulls().unique():
+                    ax.axhline(level, **UNIFORM)
+        _axes(ax, panel, epsilon, group if len(names) > 1 else "")
+    prompts = ", ".join(map(style.spoken, style.in_order(training["prompts"])))
+    handles = [
+        style.line_handle(_label(history, run), color=colour[run], linestyle=dashes[run])
+        for run in runs
+        if run in history["run"]
+    ]
+    handles += [
+        style.band_handle(f"lowest to highest seed; structure measured on {prompts}"),
+        style.line_handle("sink mass under uniform attention", **UNIFORM),
+    ]
+    if "dominance_ratio_first" in drawn:
+        handles.append(
+            style.line_handle("dominance ratio of the other tokens, largest layer", color=style.REFERENCE, **BESIDE)
+        )
+    if "sink_mass" in drawn:
+        handles.append(style.line_handle("sink mass with rows that sum to one", color=style.REFERENCE, **BESIDE))
+    style.legend(figure, handles)
+    return figure
+
+
+def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: float | None) -> pl.DataFrame:
+    """tokens, middle, low and high of one run in one panel."""
+    if panel == "loss":
+        return _over_seeds(history.drop_nulls("validation_loss").rename({"validation_loss": "value"}, strict=False))
+    over = "mean" if panel in ("sink_rate", "effective_rank") else "largest"
+    rows = training.filter((pl.col("quantity") == panel) & (pl.col("over") == over))
+    return _over_seeds(rows.filter(pl.col("epsilon") == epsilon) if panel == "sink_rate" else rows)
+
+
+def _beside(panel: str, training: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The thin line of a panel: the other tokens' dominance ratio; row-normalised mass where that is another."""
+    quantity = {"dominance_ratio_first": "dominance_ratio_rest", "sink_mass": "sink_mass_normalised"}.get(panel)
+    found = _over_seeds(training.filter((pl.col("quantity") == quantity) & (pl.col("over") == "largest")))
+    if panel == "sink_mass" and np.allclose(found["middle"].to_numpy(), rows["middle"].to_numpy(), rtol=SAME):
+        return found.clear()
+    return found
+
+
+def _over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
+    value = pl.col("value")
+    return rows.group_by("tokens").agg(middle=value.mean(), low=value.min(), high=value.max()).sort("tokens")
+
+
+def _band(ax: Axes, rows: pl.DataFrame, **look) -> None:
+    style.line(ax, rows["tokens"], rows["middle"], rows["low"], rows["high"], **look)
+
+
+def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
+    title, label = PANELS[panel]
+    style.title(ax, title, style.spoken(group))
+    ax.set_ylabel(label.replace("ε", f"{epsilon:g}") if epsilon is not None else label)
+    ax.set_xlabel("tokens trained on")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    if panel == "sink_rate":  # a rate of 0 throughout is a line at the bottom, not an axis from −0.05 to 0.05
+        ax.set_ylim(-0.02 * max(ax.get_ylim()[1], 0.05), max(ax.get_ylim()[1], 0.05))
+    elif panel in ("sink_mass", "dominance_ratio_first", "norm_ratio", "effective_rank"):
+        ax.set_ylim(bottom=0)
+
+
+def _label(history: pl.DataFrame, run: str) -> str:
+    own = history.filter(pl.col("run") == run)
+    seeds = own["seed"].n_unique()
+    variant = own["variant"][0]
+    name = style.spoken(run) if run == variant else f"{style.spoken(run)} ({style.spoken(variant)})"
+    return f"{name}, {seeds} seed{'' if seeds == 1 else 's'}"

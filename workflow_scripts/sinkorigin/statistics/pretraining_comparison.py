@@ -1,0 +1,234 @@
+"""The paper's table of pretraining: what each run reached, and its paired difference to the baseline, over seeds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics.grids import from_rows
+
+# quantity → (what it is, unit)
+QUANTITIES = {
+    "train_loss": ("last training loss, the mean since the history's row before", "nats per token"),
+    "validation_loss": ("last validation loss", "nats per token"),
+    "validation_loss_over_training": ("validation loss, mean over the rows of the history", "nats per token"),
+    "tokens_to_baseline_loss": (
+        "training tokens after which the validation loss first reaches the baseline's last one of the same seed, linear "
+        "between two rows of the history",
+        "tokens",
+    ),
+    "effective_rank": ("effective rank of the residual, all positions, uncentred, mean over layers", "dims"),
+    "dimension_disparity": (
+        "dominance ratio of the first token's residual in the layer where it is largest, the embedding included",
+        "1",
+    ),
+    "disparity_over_rest": ("the same / the dominance ratio of the other tokens in that layer", "1"),
+    "sink_mass": ("attention to position 0 over q > 0, in the layer where it is largest", "1"),
+    "sink_mass_mean": ("the same, mean over layers", "1"),
+    "sink_mass_normalised": ("as sink_mass, with every row of the attention divided by its sum", "1"),
+    "sink_mass_normalised_mean": ("the same, mean over layers", "1"),
+    "sink_rate": ("share of (sequence, layer, head) whose score of position 0 over q >= 0 is above epsilon", "1"),
+    "norm_ratio": ("norm of the first token's residual / the others', in the layer where it is largest", "1"),
+}
+
+_ONE = {
+    "prompts": (pa.string(), "prompt set; null for losses"),
+    "quantity": (pa.string(), "; ".join(f"{name}: {text}" for name, (text, _) in QUANTITIES.items())),
+    "epsilon": (pa.float64(), "sink_rate: threshold of the score"),
+    "unit": (pa.string(), "unit of the values"),
+    "uniform": (pa.float64(), "sink mass: what uniform attention would give"),
+}
+
+BY_SEED_SCHEMA = tables.schema(
+    run=(pa.string(), "name of the run in the config"),
+    variant=(pa.string(), "attention variant"),
+    baseline=(
+        pa.string(),
+        "the softmax run that it is compared with; its own name for that run, null where there is none",
+    ),
+    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    **_ONE,
+    value=(pa.float64(), "its value; null: not reached, or the baseline lacks this seed"),
+)
+
+COMPARISON_SCHEMA = tables.schema(
+    run=(pa.string(), "name of the run in the config"),
+    variant=(pa.string(), "attention variant"),
+    baseline=(
+        pa.string(),
+        "the softmax run that it is compared with; its own name for that run, null where there is none",
+    ),
+    parameters=(pa.int64(), "number of stored parameters; tied embeddings count once"),
+    tokens=(pa.int64(), "tokens trained on"),
+    **_ONE,
+    seeds=(pa.int32(), "number of seeds that have a value"),
+    of_seeds=(pa.int32(), "number of seeds trained"),
+    mean=(pa.float64(), "mean over the seeds that have a value"),
+    sd=(pa.float64(), "standard deviation over them (n - 1); null for one"),
+    pairs=(pa.int32(), "number of seeds that run and baseline share"),
+    difference=(
+        pa.float64(),
+        "run - baseline, mean over these pairs; null for the baseline, and where a pair lacks a value",
+    ),
+    difference_low=(pa.float64(), "lower end of its 95 % Student interval over pairs; null for one pair"),
+    difference_high=(pa.float64(), "upper end"),
+)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training and what it left.
+
+    Attributes:
+        run, variant, seed: of the training.
+        baseline: name of the run that it is compared with, its own for a baseline; None where there is none.
+        parameters: of the model.
+        history: rows of step, tokens, train_loss, validation_loss, ...
+        measured: rows of ``training.SCHEMA``; those of the last step are read.
+    """
+
+    run: str
+    variant: str
+    seed: int
+    baseline: str | None
+    parameters: int
+    history: pl.DataFrame
+    measured: pl.DataFrame
+
+
+def paired_interval(differences: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean of paired differences over seeds, and its 95 % Student interval (n − 1 degrees of freedom; none for n = 1)."""
+    values = np.asarray(differences, dtype=np.float64)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, None, None
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float]) -> float | None:
+    """Tokens after which a loss curve is first at or below ``loss``, linear between its points; None if it never is."""
+    for i, value in enumerate(losses):
+        if value <= loss:
+            if i == 0 or value == loss:
+                return float(tokens[i])
+            share = (losses[i - 1] - loss) / (losses[i - 1] - value)
+            return float(tokens[i - 1] + share * (tokens[i] - tokens[i - 1]))
+    return None
+
+
+def _last(column: pl.Series) -> float | None:
+    known = column.drop_nulls()
+    return float(known[-1]) if len(known) else None
+
+
+def _losses(one: Training, baseline: Training | None) -> Iterator[dict]:
+    history = one.history.sort("step")
+    curve = history.drop_nulls("validation_loss")
+    yield {"quantity": "train_loss", "value": _last(history["train_loss"])}
+    yield {"quantity": "validation_loss", "value": _last(history["validation_loss"])}
+    yield {"quantity": "validation_loss_over_training", "value": curve["validation_loss"].mean()}
+    reached = None
+    if baseline is not None and (goal := _last(baseline.history.sort("step")["validation_loss"])) is not None:
+        reached = tokens_to_reach(goal, curve["tokens"].to_list(), curve["validation_loss"].to_list())
+    yield {"quantity": "tokens_to_baseline_loss", "value": reached}
+
+
+def _structure(one: Training) -> Iterator[dict]:
+    """Of the final model, on each prompt set."""
+    final = one.measured.filter(pl.col("step") == pl.col("step").max())
+    for (prompts,), rows in final.group_by("prompts", maintain_order=True):
+        by_layer = {(r["quantity"], r["layer"]): r["value"] for r in rows.filter(pl.col("over") == "layer").to_dicts()}
+        summaries = rows.filter(pl.col("over") != "layer").to_dicts()
+        for row in summaries:
+            name, over, uniform = row["quantity"], row["over"], row["uniform"]
+            shared = {"prompts": prompts, "value": row["value"], "uniform": uniform, "epsilon": row["epsilon"]}
+            if (name, over) == ("dominance_ratio_first", "largest"):
+                yield {**shared, "quantity": "dimension_disparity"}
+                rest = by_layer["dominance_ratio_rest", row["layer"]]
+                yield {**shared, "quantity": "disparity_over_rest", "value": row["value"] / rest}
+            elif name in ("sink_mass", "sink_mass_normalised"):
+                yield {**shared, "quantity": name if over == "largest" else f"{name}_mean"}
+            elif (name, over) in (("effective_rank", "mean"), ("sink_rate", "mean"), ("norm_ratio", "largest")):
+                yield {**shared, "quantity": name}
+
+
+def by_seed_table(trainings: Sequence[Training]) -> pa.Table:
+    """Every quantity of every training: a table of ``BY_SEED_SCHEMA``, in the order of ``trainings``."""
+    known = {(one.run, one.seed): one for one in trainings}
+    rows = []
+    for one in trainings:
+        facts = {name: getattr(one, name) for name in ("run", "variant", "baseline", "seed")}
+        empty = {"prompts": None, "epsilon": None, "uniform": None}
+        for found in (*_losses(one, known.get((one.baseline, one.seed))), *_structure(one)):
+            rows.append({**facts, **empty, "unit": QUANTITIES[found["quantity"]][1], **found})
+    return from_rows(BY_SEED_SCHEMA, rows)
+
+
+def comparison_table(trainings: Sequence[Training], by_seed: pa.Table) -> pa.Table:
+    """Mean, standard deviation and paired difference of every quantity: a table of ``COMPARISON_SCHEMA``.
+
+    Args:
+        trainings: in the order of the table.
+        by_seed: what ``by_seed_table`` made of them.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in by_seed.to_pylist():
+        groups.setdefault((row["run"], row["prompts"], row["quantity"], row["epsilon"]), []).append(row)
+    example = {one.run: one for one in trainings}
+    rows = []
+    for (run, *what), own in groups.items():
+        one = example[run]
+        values = [row["value"] for row in own if row["value"] is not None]
+        baseline = one.baseline if one.baseline != run else None
+        theirs = {row["seed"]: row["value"] for row in groups.get((baseline, *what), [])}
+        pairs = [(row["value"], theirs[row["seed"]]) for row in own if row["seed"] in theirs]
+        rows.append(
+            {
+                **{name: own[0][name] for name in COMPARISON_SCHEMA.names if name in own[0]},
+                "parameters": one.parameters,
+                "tokens": one.history["tokens"].max(),
+                "seeds": len(values),
+                "of_seeds": len(own),
+                "mean": float(np.mean(values)) if values else None,
+                "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+                "pairs": len(pairs),
+                **_difference(pairs),
+            }
+        )
+    return from_rows(COMPARISON_SCHEMA, rows)
+
+
+def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> Mapping[str, float | None]:
+    """Over all pairs or none: the seeds that reached a loss are not a fair sample of the seeds."""
+    names = ("difference", "difference_low", "difference_high")
+    if not pairs or any(value is None for pair in pairs for value in pair):
+        return dict.fromkeys(names)
+    return dict(zip(names, paired_interval([ours - theirs for ours, theirs in pairs]), strict=True))
+
+
+def read_training(
+    history: str | Path,
+    measured: str | Path,
+    *,
+    run: str,
+    variant: str,
+    seed: int,
+    baseline: str | None,
+    parameters: int,
+) -> Training:
+    """A training from its tables on the disk.
+
+    Raises:
+        SinkoriginError: a table cannot be read.
+    """
+    return Training(
+        run, variant, seed, baseline, parameters,
+        *(pl.DataFrame(tables.read_table(path)) for path in (history, measured)),
+    )  # fmt: skip
