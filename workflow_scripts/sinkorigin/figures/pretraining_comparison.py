@@ -21,6 +21,7 @@ PANELS = {
 }
 MARKERS = "os^Dvp"
 UNIFORM = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
+ASIDE = 0.28  # of the mean, from the run's tick
 MEAN = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 
 
@@ -72,8 +73,8 @@ def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str
 
 
 def _places(run: int, seeds: Sequence[int]) -> dict[int, float]:
-    """Seed → x, side by side around the run's tick."""
-    spread = np.linspace(-0.22, 0.22, len(seeds)) if len(seeds) > 1 else [0.0]
+    """Seed → x, side by side to the left of the mean."""
+    spread = np.linspace(-0.3, 0.06, len(seeds)) if len(seeds) > 1 else [-0.12]
     return {seed: run + float(x) for seed, x in zip(seeds, spread, strict=True)}
 
 
@@ -95,7 +96,7 @@ def _values(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, seeds, colou
     for number, run in enumerate(runs):
         _dots(ax, number, _of(own, run), seeds, colour[run])
         for mean in means.filter(pl.col("run") == run)["mean"].drop_nulls():
-            ax.plot([number], [mean], color=colour[run], **MEAN)
+            ax.plot([number + ASIDE], [mean], color=colour[run], **MEAN)
     for level in own.filter(pl.col("run").is_in(runs))["uniform"].drop_nulls().unique():
         ax.axhline(level, **UNIFORM)
     ax.margins(y=0.15)
@@ -116,8 +117,8 @@ def _differences(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, baselin
         for row in means.filter(pl.col("run") == run).drop_nulls("difference").to_dicts():
             if row["difference_low"] is not None:
                 ax.plot(
-                    [number, number], [row["difference_low"], row["difference_high"]], color=colour[run],
+                    [number + ASIDE] * 2, [row["difference_low"], row["difference_high"]], color=colour[run],
                     linewidth=1.4, zorder=1,
                 )  # fmt: skip
-            ax.plot([number], [row["difference"]], color=colour[run], **MEAN)
+            ax.plot([number + ASIDE], [row["difference"]], color=colour[run], **MEAN)
     ax.margins(y=0.15)

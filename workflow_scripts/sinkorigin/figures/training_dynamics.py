@@ -63,12 +63,13 @@ def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, 
         style.band_handle(f"lowest to highest seed; structure measured on {prompts}"),
         style.line_handle("sink mass under uniform attention", **UNIFORM),
     ]
-    if "dominance_ratio_first" in drawn:
-        handles.append(
-            style.line_handle("dominance ratio of the other tokens, largest layer", color=style.REFERENCE, **BESIDE)
-        )
-    if "sink_mass" in drawn:
-        handles.append(style.line_handle("sink mass with rows that sum to one", color=style.REFERENCE, **BESIDE))
+    beside = {
+        "dominance_ratio_first": "dominance ratio of the other tokens",
+        "sink_mass": "sink mass with rows that sum to one",
+    }
+    thin = [text for panel, text in beside.items() if panel in drawn]
+    if thin:
+        handles.append(style.line_handle("thin: " + ", ".join(thin), color=style.REFERENCE, **BESIDE))
     style.legend(figure, handles)
     return figure
 
@@ -84,7 +85,7 @@ def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: fl
 
 def _beside(panel: str, training: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """The thin line of a panel: the other tokens' dominance ratio; row-normalised mass where that is another."""
-    quantity = {"dominance_ratio_first": "dominance_ratio_rest", "sink_mass": "sink_mass_normalised"}.get(panel)
+    quantity = {"dominance_ratio_first": "dominance_ratio_rest", "sink_mass": "sink_mass_normalised"}.get(panel, "")
     found = _over_seeds(training.filter((pl.col("quantity") == quantity) & (pl.col("over") == "largest")))
     if panel == "sink_mass" and np.allclose(found["middle"].to_numpy(), rows["middle"].to_numpy(), rtol=SAME):
         return found.clear()
@@ -110,7 +111,7 @@ def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
     if panel == "sink_rate":  # a rate of 0 throughout is a line at the bottom, not an axis from −0.05 to 0.05
         ax.set_ylim(-0.02 * max(ax.get_ylim()[1], 0.05), max(ax.get_ylim()[1], 0.05))
     elif panel in ("sink_mass", "dominance_ratio_first", "norm_ratio", "effective_rank"):
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, ax.get_ylim()[1] + 0.02 * ax.get_ylim()[1])
 
 
 def _label(history: pl.DataFrame, run: str) -> str:
