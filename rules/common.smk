@@ -25,6 +25,7 @@ TRAINED = STUDY_CONFIG.trained
 PROMPTS = {prompts.name: prompts for prompts in STUDY_CONFIG.prompts}
 INTERVENTIONS = {edit.name: edit for edit in STUDY_CONFIG.interventions}
 RUNS = {run.name: run for run in STUDY_CONFIG.pretraining.runs}
+KEEPING = [run.name for run in RUNS.values() if run.keep]  # their rule declares the kept checkpoints as well
 SITES = [kept.site for kept in STUDY_CONFIG.activations.sites]
 VARIANCE_SITES = STUDY_CONFIG.activations.variance_sites
 
@@ -54,6 +55,11 @@ wildcard_constraints:
 def code(script):
     """Version of a script and of all library code that it imports, see docs/incremental.md."""
     return code_version(SCRIPTS / script)
+
+
+def one_of(names):
+    """Pattern of a wildcard that is one of these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def model_manifest(name):

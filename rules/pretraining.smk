@@ -63,6 +63,8 @@ rule pretrain:
         f"{STUDY}/logs/pretrain/{{run}}/seed={{seed}}.log",
     benchmark:
         f"{STUDY}/benchmarks/pretrain/{{run}}/seed={{seed}}.tsv"
+    wildcard_constraints:
+        run=one_of(run for run in RUNS if run not in KEEPING),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -78,3 +80,13 @@ rule pretrain:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
     script:
         "../workflow_scripts/pretrain.py"
+
+
+use rule pretrain as pretrain_with_checkpoints with:
+    output:
+        model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
+        timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
+        checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
+    wildcard_constraints:
+        run=one_of(KEEPING),

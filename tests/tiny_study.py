@@ -54,7 +54,7 @@ TINY = {
             {
                 "name": variant, "variant": variant, "seeds": [0], "layers": 2, "width": 32, "heads": 2, "kv_heads": 2,
                 "ffn_width": 64, "length": 16, "batch": 4, "steps": 20, "warmup": 2, "learning_rate": 0.004,
-                "evaluate_every": 10, "checkpoint_every": 10,
+                "evaluate_every": 10, "checkpoint_every": 10, "keep": [0, 10, 20] if variant == "softmax" else [],
             }
             for variant in ("softmax", "headwise_rmsnorm")
         ],

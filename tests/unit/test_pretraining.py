@@ -33,6 +33,7 @@ SETTINGS = TrainingSettings(
     evaluate_every=5,
     checkpoint_every=4,
     validation_tokens=128,
+    keep=[0, 3, 8, 12],
 )
 WORDS = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
 HEADWISE_OPTIONS = [
@@ -324,8 +325,60 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(step, 
     monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
     resumed = run(corpus, tmp_path / "stopped")
     assert asked[0] == step // 4 * 4
-    for name in ("model/model.safetensors", "model/manifest.json", "history.parquet"):
+    kept = [f"checkpoints/step={step}/model.safetensors" for step in SETTINGS.keep]
+    for name in (
+        "model/model.safetensors",
+        "model/manifest.json",
+        "history.parquet",
+        "checkpoints/manifest.json",
+        *kept,
+    ):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_kept_checkpoints_are_the_model_at_these_steps(corpus, tmp_path):
+    directory = run(corpus, tmp_path)
+    steps = sorted(int(path.name.split("=")[1]) for path in (directory / "checkpoints").glob("step=*"))
+    assert steps == SETTINGS.keep
+    listed = json.loads((directory / "checkpoints" / "manifest.json").read_text())
+    assert {f"step={step}/model.safetensors" for step in steps} < set(listed)
+    fresh = build_model(SIZE, vocabulary=load_tokens(corpus / "tokens").vocabulary, variant=SETTINGS.variant, seed=0)
+    first = AutoModelForCausalLM.from_pretrained(directory / "checkpoints" / "step=0")
+    for name, weight in fresh.named_parameters():
+        assert torch.equal(weight, first.get_parameter(name))
+    weights = [(directory / "checkpoints" / f"step={step}" / "model.safetensors").read_bytes() for step in steps]
+    assert len(set(weights)) == 4 and weights[-1] == (directory / "model" / "model.safetensors").read_bytes()
+    assert len(AutoTokenizer.from_pretrained(directory / "checkpoints" / "step=3")) == first.config.vocab_size
+    provenance = json.loads((directory / "checkpoints" / "step=3" / "provenance.json").read_text())
+    assert provenance["step"] == 3 and provenance["label"] == "tiny, seed 0, step 3"
+    plain = run(corpus, tmp_path / "none", replace(SETTINGS, keep=[]))
+    assert not (plain / "checkpoints").exists()
+    assert (plain / "model" / "model.safetensors").read_bytes() == weights[-1]
+
+
+@pytest.mark.parametrize("where", ["exported", "saved", "finished"])
+def test_a_run_killed_while_it_writes_loses_no_kept_checkpoint(where, corpus, tmp_path, monkeypatch):
+    whole = run(corpus, tmp_path / "whole")
+    # the third kept model is written and its state not; the state is saved and nothing after; all is written but not cleared
+    name, number = {"exported": ("_export", 3), "saved": ("_save_state", 2), "finished": ("write_table", 2)}[where]
+    original, calls = getattr(loop, name), []
+
+    def killed(*arguments, **named):
+        original(*arguments, **named)
+        calls.append(name)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(corpus, tmp_path / "stopped")
+    resumed = run(corpus, tmp_path / "stopped")
+    assert (resumed / "checkpoints" / "manifest.json").read_bytes() == (
+        whole / "checkpoints" / "manifest.json"
+    ).read_bytes()
+    assert (resumed / "history.parquet").read_bytes() == (whole / "history.parquet").read_bytes()
+    assert [path.name for path in (tmp_path / "stopped").iterdir()] == ["seed=0"]
 
 
 def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch):

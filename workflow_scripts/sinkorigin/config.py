@@ -376,6 +376,10 @@ class Run(_Strict):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="Precision of the matrix products; weights stay float32."
     )
+    keep: list[Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="Steps whose model is kept, in rising order, for the analysis over training; 0 is the initialisation.",
+    )
     headwise_norm: HeadwiseNorm = Field(HeadwiseNorm(), description="headwise_rmsnorm: its parameters.")
 
     @property
@@ -393,6 +397,10 @@ class Run(_Strict):
             raise ValueError(f"warmup {self.warmup} must be below steps {self.steps}; lower it")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds has {_first_repeated(self.seeds)} twice; keep one")
+        if self.keep != sorted(set(self.keep)):
+            raise ValueError(f"keep must rise and not repeat; write {sorted(set(self.keep))}")
+        if self.keep and self.keep[-1] > self.steps:
+            raise ValueError(f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it")
         return self
 
 

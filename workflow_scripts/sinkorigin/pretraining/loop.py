@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.data import batch, load_tokens, tokenizer_sha256, validation_windows
@@ -63,6 +65,7 @@ class TrainingSettings:
         checkpoint_every: steps between saved states.
         validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
         dtype: "float32", or "bfloat16" for autocast.
+        keep: steps whose model is kept; 0 is the initialisation.
         headwise_norm: scale ("per_head", "shared" or "none"), scale_init and bias of head-wise RMSNorm; what is not
             given is per_head, 1.0 and True.
     """
@@ -87,6 +90,7 @@ class TrainingSettings:
     validation_tokens: int = 32_768
     dtype: str = "float32"
     headwise_norm: dict[str, Any] = field(default_factory=dict)
+    keep: Sequence[int] = ()
 
 
 def state_key(settings: TrainingSettings, *data: str | Path) -> str:
@@ -156,6 +160,46 @@ def _load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW
     return progress
 
 
+def _export(
+    destination: Path,
+    model: PreTrainedModel,
+    tokenizer_directory: Path,
+    settings: TrainingSettings,
+    seed: int,
+    step: int,
+) -> None:
+    """Write the model as it is after ``step`` as a Hugging Face directory with tokenizer and provenance, atomically."""
+    name, label = f"{settings.name}-seed{seed}", f"{settings.name.replace('_', ' ')}, seed {seed}"
+    if step < settings.steps:
+        name, label = f"{name}-step{step}", f"{label}, step {step}"
+    provenance = {
+        "model": name,
+        "label": label,
+        "source": "trained from scratch",
+        "revision": None,
+        "sha256": None,
+        "licence": None,
+        "quantisation": None,
+        "weights": "trained here",
+        "seed": seed,
+        "step": step,
+        "training": asdict(settings),
+    }
+    with atomic_directory(destination) as directory:
+        model.save_pretrained(directory)
+        for file in sorted(tokenizer_directory.glob("*token*.json")):
+            shutil.copyfile(file, directory / file.name)
+        (directory / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def _link(source: str, destination: str) -> None:
+    """A second name for a file, or a copy where the file system has no hard links."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
 def train(
     settings: TrainingSettings,
     *,
@@ -169,8 +213,10 @@ def train(
 ) -> None:
     """Train one model, and write ``model/``, ``history.parquet`` and ``timing.parquet`` into ``run_directory``.
 
+    With ``settings.keep``, ``checkpoints/step={step}/`` too, each a Hugging Face directory, under one manifest.
+
     A run that was stopped goes on from the newest state in ``state_directory``, and on a CPU with the same number of
-    threads it ends with the same history and weights to the bit as one that was not. Give each configuration a state
+    threads it ends with the same history, weights and kept models to the bit as one that was not. Give each configuration a state
     directory of its own (``state_key``). It is removed at the end.
 
     Sets PyTorch's number of threads and its deterministic mode for the whole process.
@@ -234,6 +280,9 @@ def train(
             total += loss_of(inputs[part], targets[part]).item() * len(inputs[part])
         return total / len(inputs)
 
+    def keep_model(step: int) -> None:
+        _export(state_directory / "checkpoints" / f"step={step}", model, tokenizer_directory, settings, seed, step)
+
     # progress: everything else that a resumed run needs; losses, norms and seconds are sums since the last row
     progress: dict[str, Any] = {
         "step": 0,
@@ -248,6 +297,8 @@ def train(
     if newest is not None:
         progress = _load_state(newest, model, optimizer)
         print(f"{where}: going on from step {progress['step']}")
+    elif 0 in settings.keep:
+        keep_model(0)
 
     # a line every ten seconds at most, so that logs stay short
     bar = tqdm(total=settings.steps, initial=progress["step"], desc=where, unit="step", mininterval=10)
@@ -298,27 +349,19 @@ def train(
             bar.set_postfix_str(
                 f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}, {rate:,.0f} tokens/s", False
             )
+        if step in settings.keep:  # before the state: a run that goes on from this step does not come here again
+            keep_model(step)
         if step % settings.checkpoint_every == 0 or step == settings.steps:
             _save_state(state_directory, model, optimizer, progress)
     bar.close()
 
-    with atomic_directory(run_directory / "model") as directory:
-        model.save_pretrained(directory)
-        for file in sorted(tokenizer_directory.glob("*token*.json")):
-            shutil.copyfile(file, directory / file.name)
-        provenance = {
-            "model": f"{settings.name}-seed{seed}",
-            "label": f"{settings.name.replace('_', ' ')}, seed {seed}",
-            "source": "trained from scratch",
-            "revision": None,
-            "sha256": None,
-            "licence": None,
-            "quantisation": None,
-            "weights": "trained here",
-            "seed": seed,
-            "training": asdict(settings),
-        }
-        (directory / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    _export(run_directory / "model", model, tokenizer_directory, settings, seed, settings.steps)
     write_table(run_directory / "history.parquet", pa.Table.from_pylist(progress["history"], schema=HISTORY), HISTORY)
     write_table(run_directory / "timing.parquet", pa.Table.from_pylist(progress["timing"], schema=TIMING), TIMING)
+    if settings.keep:
+        # linked, not moved: a run killed here still finds them when it is started again
+        with atomic_directory(run_directory / "checkpoints") as directory:
+            for step in settings.keep:
+                kept = state_directory / "checkpoints" / f"step={step}"
+                shutil.copytree(checked_directory(kept), directory / kept.name, copy_function=_link)
     shutil.rmtree(state_directory)
