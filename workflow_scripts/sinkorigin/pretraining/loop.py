@@ -53,6 +53,7 @@ class TrainingSettings:
         variant: attention variant, see ``pretraining.model.VARIANTS``.
         layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
         length: tokens in a training sequence.
+        first_token: whether every training and validation sequence begins with the end-of-text token.
         batch: sequences in a step.
         steps: optimizer steps.
         warmup: steps over which the learning rate rises linearly to its peak.
@@ -83,6 +84,7 @@ class TrainingSettings:
     clip: float
     evaluate_every: int
     checkpoint_every: int
+    first_token: bool = False
     tied_embeddings: bool = True
     validation_tokens: int = 32_768
     dtype: str = "float32"
@@ -216,8 +218,9 @@ def train(
     model.train()
     optimizer = _optimizer(model, settings)
     autocast = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16")
+    windows = {"length": settings.length, "first": tokens.eos if settings.first_token else None}
     validation = validation_windows(
-        tokens.validation, count=max(1, settings.validation_tokens // settings.length), length=settings.length
+        tokens.validation, count=max(1, settings.validation_tokens // settings.length), **windows
     )
 
     def loss_of(inputs: np.ndarray, targets: np.ndarray) -> torch.Tensor:
@@ -256,9 +259,7 @@ def train(
         learning_rate = learning_rate_at(progress["step"], settings)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        inputs, targets = batch(
-            tokens.train, seed=seed, step=progress["step"], batch=settings.batch, length=settings.length
-        )
+        inputs, targets = batch(tokens.train, seed=seed, step=progress["step"], batch=settings.batch, **windows)
         loss = loss_of(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
