@@ -21,3 +21,9 @@ rule all:
         figure_files(),
         f"{STUDY}/claims.parquet",
         f"{STUDY}/claims.html",
+
+
+rule learning_rates:
+    input:
+        rules.compare_learning_rates.output,
+        figure_files("learning_rates"),

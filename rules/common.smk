@@ -24,8 +24,10 @@ MODELS = {model.name: model for model in STUDY_CONFIG.models}
 TRAINED = STUDY_CONFIG.trained
 PROMPTS = {prompts.name: prompts for prompts in STUDY_CONFIG.prompts}
 INTERVENTIONS = {edit.name: edit for edit in STUDY_CONFIG.interventions}
+DATA = {data.name: data for data in STUDY_CONFIG.pretraining.data}
 RUNS = {run.name: run for run in STUDY_CONFIG.pretraining.runs}
 KEEPING = [run.name for run in RUNS.values() if run.keep]  # their rule declares the kept checkpoints as well
+LEARNING_RATES = STUDY_CONFIG.pretraining.learning_rates
 SITES = [kept.site for kept in STUDY_CONFIG.activations.sites]
 VARIANCE_SITES = STUDY_CONFIG.activations.variance_sites
 
@@ -48,7 +50,9 @@ wildcard_constraints:
     model="[^/]+",
     prompts="[^/]+",
     intervention="(?!baseline/)[^/]+",
+    data="[^/]+",
     run="[^/]+",
+    learning_rate="[^/]+",
     seed=r"\d+",
 
 
@@ -210,10 +214,61 @@ def reads_losses(wildcards):
     return PROMPTS[wildcards.prompts].kind == "natural_text"
 
 
+def data_named(kind):
+    """Pattern of the names of all data of a kind."""
+    return one_of(data.name for data in DATA.values() if data.kind == kind)
+
+
+def documents_of(wildcards):
+    """Documents that the data are made from: of their own corpus, or of the study's."""
+    own = getattr(DATA[wildcards.data], "corpus", None)
+    return (
+        f"{STUDY}/pretraining/data/{wildcards.data}/documents.parquet"
+        if own
+        else rules.fetch_corpus.output[0]
+    )
+
+
+def tokenizer_of(wildcards):
+    """Manifest of the tokenizer of the data that the wildcards name."""
+    return f"{STUDY}/pretraining/data/{wildcards.data}/tokenizer/manifest.json"
+
+
+def tokenizer_of_run(wildcards):
+    """Manifest of the tokenizer of the data that a run trains on."""
+    return f"{STUDY}/pretraining/data/{RUNS[wildcards.run].data}/tokenizer/manifest.json"
+
+
+def tokens_of_run(wildcards):
+    """Manifest of the token files that a run trains on."""
+    return f"{STUDY}/pretraining/data/{RUNS[wildcards.run].data}/tokens/manifest.json"
+
+
+def task_parameters(wildcards):
+    """What the synthetic task is made from."""
+    data = DATA[wildcards.data]
+    return data.model_dump(exclude={"name", "kind"}) | {"validation_tokens": data.validation_tokens}
+
+
 def training_parameters(wildcards):
     """What one training uses: its run without the other seeds, and without options of another variant."""
     run = RUNS[wildcards.run]
-    return run.model_dump(exclude={"seeds"} | ({"headwise_norm"} if run.variant == "softmax" else set()))
+    return run.model_dump(
+        exclude={"seeds", "data"} | ({"headwise_norm"} if run.variant == "softmax" else set())
+    )
+
+
+def swept_parameters(wildcards):
+    """What one training of the learning-rate sweep uses; its models are not kept."""
+    [rate] = [rate for rate in LEARNING_RATES.rates if f"{rate:g}" == wildcards.learning_rate]
+    return training_parameters(wildcards) | {"learning_rate": rate, "keep": []}
+
+
+def swept():
+    """Run, learning rate and seed of every training of the sweep."""
+    return [
+        (run, rate, seed) for run in RUNS for rate in LEARNING_RATES.rates for seed in LEARNING_RATES.seeds
+    ]
 
 
 def measured_run(run):
@@ -242,8 +297,9 @@ def compared_trainings():
 
 
 def comparison_groups():
-    """Run → what it shares with the runs that it is drawn with: those of its baseline."""
-    return {run: baseline or run for run, baseline in STUDY_CONFIG.pretraining.baselines.items()}
+    """Run → what it shares with the runs that it is drawn with: its data, and its baseline."""
+    baselines = STUDY_CONFIG.pretraining.baselines
+    return {run: f"{RUNS[run].data}, against {baseline or run}" for run, baseline in baselines.items()}
 
 
 def prompts_of_figures():

@@ -611,3 +611,33 @@ rule plot_pretraining_comparison:
         "Drawing pretraining_comparison"
     script:
         "../workflow_scripts/plot_pretraining_comparison.py"
+
+
+rule plot_learning_rates:
+    input:
+        rules.compare_learning_rates.output[0],
+    output:
+        report(
+            figure_files("learning_rates"),
+            caption="../captions/learning_rates.rst",
+            category="Figures",
+            labels={"figure": "learning rates"},
+        ),
+    log:
+        f"{STUDY}/logs/plot_learning_rates.log",
+    benchmark:
+        f"{STUDY}/benchmarks/plot_learning_rates.tsv"
+    conda:
+        "../envs/figures.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        groups=comparison_groups(),
+        code=code("plot_learning_rates.py"),
+    message:
+        "Drawing learning_rates"
+    script:
+        "../workflow_scripts/plot_learning_rates.py"

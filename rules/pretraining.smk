@@ -1,15 +1,31 @@
-# Pretraining: tokenizer and tokens once, then one training for every run and seed.
+# Pretraining: tokenizer and tokens once for all runs on the same data, then one training for every run and seed.
+
+
+use rule fetch_corpus as fetch_own_corpus with:
+    output:
+        f"{STUDY}/pretraining/data/{{data}}/documents.parquet",
+    log:
+        f"{STUDY}/logs/fetch_own_corpus/{{data}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/fetch_own_corpus/{{data}}.tsv"
+    params:
+        corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(),
+        code=code("fetch_corpus.py"),
+    message:
+        "Fetching the corpus of data {wildcards.data}"
 
 
 rule train_tokenizer:
     input:
-        corpus=rules.fetch_corpus.output[0],
+        corpus=documents_of,
     output:
-        f"{STUDY}/pretraining/tokenizer/manifest.json",
+        f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
     log:
-        f"{STUDY}/logs/train_tokenizer.log",
+        f"{STUDY}/logs/train_tokenizer/{{data}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/train_tokenizer.tsv"
+        f"{STUDY}/benchmarks/train_tokenizer/{{data}}.tsv"
+    wildcard_constraints:
+        data=data_named("text"),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -18,24 +34,26 @@ rule train_tokenizer:
         runtime=30,
         gpu=0,
     params:
-        vocabulary=STUDY_CONFIG.pretraining.vocabulary,
+        vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
         code=code("train_tokenizer.py"),
     message:
-        "Training the tokenizer"
+        "Training the tokenizer of data {wildcards.data}"
     script:
         "../workflow_scripts/train_tokenizer.py"
 
 
 rule tokenize_corpus:
     input:
-        corpus=rules.fetch_corpus.output[0],
-        tokenizer=rules.train_tokenizer.output[0],
+        corpus=documents_of,
+        tokenizer=tokenizer_of,
     output:
-        f"{STUDY}/pretraining/tokens/manifest.json",
+        f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
     log:
-        f"{STUDY}/logs/tokenize_corpus.log",
+        f"{STUDY}/logs/tokenize_corpus/{{data}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/tokenize_corpus.tsv"
+        f"{STUDY}/benchmarks/tokenize_corpus/{{data}}.tsv"
+    wildcard_constraints:
+        data=data_named("text"),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -46,15 +64,43 @@ rule tokenize_corpus:
     params:
         code=code("tokenize_corpus.py"),
     message:
-        "Tokenizing the corpus"
+        "Tokenizing the corpus of data {wildcards.data}"
     script:
         "../workflow_scripts/tokenize_corpus.py"
 
 
+rule make_bigram_backcopy:
+    input:
+        corpus=documents_of,
+    output:
+        tokenizer=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
+        tokens=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
+    log:
+        f"{STUDY}/logs/make_bigram_backcopy/{{data}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/make_bigram_backcopy/{{data}}.tsv"
+    wildcard_constraints:
+        data=data_named("bigram_backcopy"),
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=30,
+        gpu=0,
+    params:
+        task=task_parameters,
+        code=code("make_bigram_backcopy.py"),
+    message:
+        "Making the bigram-backcopy stream {wildcards.data}"
+    script:
+        "../workflow_scripts/make_bigram_backcopy.py"
+
+
 rule pretrain:
     input:
-        tokens=rules.tokenize_corpus.output[0],
-        tokenizer=rules.train_tokenizer.output[0],
+        tokens=tokens_of_run,
+        tokenizer=tokenizer_of_run,
     output:
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
@@ -90,3 +136,58 @@ use rule pretrain as pretrain_with_checkpoints with:
         checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
     wildcard_constraints:
         run=one_of(KEEPING),
+
+
+rule pretrain_learning_rate:
+    input:
+        tokens=tokens_of_run,
+        tokenizer=tokenizer_of_run,
+    output:
+        f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
+    log:
+        f"{STUDY}/logs/pretrain_learning_rate/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/pretrain_learning_rate/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+        gpu=GPUS,
+        device=DEVICE,
+    params:
+        run=swept_parameters,
+        code=code("pretrain_learning_rate.py"),
+    message:
+        "Pretraining {wildcards.run} at learning rate {wildcards.learning_rate}, seed {wildcards.seed}"
+    script:
+        "../workflow_scripts/pretrain_learning_rate.py"
+
+
+rule compare_learning_rates:
+    input:
+        history=[
+            f"{STUDY}/learning_rates/{run}/learning_rate={rate:g}/seed={seed}/history.parquet"
+            for run, rate, seed in swept()
+        ],
+    output:
+        f"{STUDY}/statistics/learning_rates.parquet",
+    log:
+        f"{STUDY}/logs/compare_learning_rates.log",
+    benchmark:
+        f"{STUDY}/benchmarks/compare_learning_rates.tsv"
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
+        runtime=10,
+        gpu=0,
+    params:
+        configured={run.name: run.learning_rate for run in RUNS.values()},
+        code=code("compute_learning_rates.py"),
+    message:
+        "Comparing the learning rates"
+    script:
+        "../workflow_scripts/compute_learning_rates.py"

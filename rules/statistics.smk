@@ -397,7 +397,7 @@ rule compare_pretraining:
     input:
         history=rules.summarize_pretraining.input.history,
         training=training_tables(),
-        model=rules.summarize_pretraining.input.model,
+        pretraining=rules.summarize_pretraining.output[0],
     output:
         by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet",
         comparison=f"{STUDY}/statistics/pretraining_comparison.parquet",

@@ -48,15 +48,24 @@ TINY = {
         ]
     ],
     "pretraining": {
-        "vocabulary": 300,
+        "data": [
+            {"name": "plays", "kind": "text", "vocabulary": 300},
+            {"name": "backcopy", "kind": "bigram_backcopy", "vocabulary": 20, "triggers": 2, "tokens": 10000},
+        ],
         "prompts": ["natural_text"],
+        "learning_rates": {"rates": [0.004, 0.008]},
         "runs": [
             {
-                "name": variant, "variant": variant, "seeds": [0], "layers": 2, "width": 32, "heads": 2, "kv_heads": 2,
-                "ffn_width": 64, "length": 16, "batch": 4, "steps": 20, "warmup": 2, "learning_rate": 0.004,
-                "evaluate_every": 10, "checkpoint_every": 10, "keep": [0, 10, 20] if variant == "softmax" else [],
+                "name": name, "data": data, "first_token": data == "backcopy", "variant": variant, "seeds": [0], "layers": 2,
+                "width": 32, "heads": 2, "kv_heads": 2, "ffn_width": 64, "length": 16, "batch": 4, "steps": 20, "warmup": 2,
+                "learning_rate": 0.004, "evaluate_every": 10, "checkpoint_every": 10,
+                "keep": [0, 10, 20] if name == "softmax" else [],
             }
-            for variant in ("softmax", "headwise_rmsnorm")
+            for name, data, variant in (
+                ("softmax", "plays", "softmax"),
+                ("headwise_rmsnorm", "plays", "headwise_rmsnorm"),
+                ("backcopy", "backcopy", "softmax"),
+            )
         ],
     },
 }  # fmt: skip

@@ -1,11 +1,8 @@
 """The paper's table of pretraining: every run's losses and structure over seeds, against its baseline."""
 
-from pathlib import Path
-
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.statistics.pretraining import count_parameters
     from sinkorigin.statistics.pretraining_comparison import (
         BY_SEED_SCHEMA,
         COMPARISON_SCHEMA,
@@ -13,16 +10,13 @@ with job(snakemake):
         comparison_table,
         read_training,
     )
-    from sinkorigin.tables import write_table
+    from sinkorigin.tables import read_table, write_table
 
+    ends = {(row["run"], row["seed"]): row for row in read_table(snakemake.input.pretraining).to_pylist()}
     trainings = [
-        read_training(history, measured, parameters=count_parameters(Path(model).parent), **facts)
-        for history, measured, model, facts in zip(
-            snakemake.input.history,
-            snakemake.input.training,
-            snakemake.input.model,
-            snakemake.params.trainings,
-            strict=True,
+        read_training(history, measured, parameters=ends[facts["run"], facts["seed"]]["parameters"], **facts)
+        for history, measured, facts in zip(
+            snakemake.input.history, snakemake.input.training, snakemake.params.trainings, strict=True
         )
     ]
     by_seed = by_seed_table(trainings)

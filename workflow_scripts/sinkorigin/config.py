@@ -105,14 +105,16 @@ class Prompts(_Strict):
 
     name: Name = Field(description="How paths, tables and figures call the set.")
     kind: Literal["random_tokens", "natural_text"] = Field(
-        description="random_tokens: ids drawn uniformly without special ones. natural_text: windows of the held-out corpus."
+        description="random_tokens: ids drawn uniformly without special ones. natural_text: windows of held-out text, of the "
+        "study's corpus for fetched models and of its own data for a model trained here."
     )
     sequences: int = Field(ge=2, description="Number of sequences; a variance needs at least 2.")
     length: int = Field(ge=4, description="Tokens in each sequence.")
     seed: int = Field(0, ge=0, description="Seed of the draw.")
     bos: bool = Field(
         False,
-        description="natural_text: begin each sequence with the tokenizer's BOS. Position 0 then has no variance.",
+        description="natural_text: begin each sequence with the tokenizer's BOS. Position 0 then has no variance. "
+        "Models trained here follow their run's first_token instead.",
     )
 
     @model_validator(mode="after")
@@ -340,6 +342,47 @@ VECTOR_KINDS = STRENGTH_KINDS | {"variance_matching"}
 MEAN_KINDS = VECTOR_KINDS - {"norm_control", "value_averaging"} | {"dominating_dims"}
 
 
+class TextData(_Strict):
+    """Text to train on."""
+
+    name: Name = Field(description="How paths and runs call the data.")
+    kind: Literal["text"] = Field(description="A corpus, tokenized.")
+    corpus: Corpus | None = Field(None, description="A corpus of its own; null takes the study's.")
+    vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
+
+
+class BigramBackcopyData(_Strict):
+    """The synthetic task of Guo et al. 2024: a Markov chain of characters in which some characters trigger a copy."""
+
+    name: Name = Field(description="How paths and runs call the data.")
+    kind: Literal["bigram_backcopy"] = Field(
+        description="Characters follow the bigrams of the study's corpus; what follows a trigger repeats what stood before it."
+    )
+    vocabulary: int = Field(
+        64, ge=4, description="Number of tokens: the most frequent characters, and the end-of-text token."
+    )
+    triggers: int = Field(3, ge=1, description="So many of the most frequent characters are triggers.")
+    tokens: int = Field(2_000_000, ge=10_000, description="Training tokens; a tenth as many are made for validation.")
+    seed: int = Field(0, ge=0, description="Seed of the stream.")
+
+    @model_validator(mode="after")
+    def _has_others(self):
+        if self.triggers > self.vocabulary - 3:  # the end-of-text token and two characters to tell apart
+            raise ValueError(
+                f"triggers {self.triggers} leave fewer than 2 other characters of vocabulary {self.vocabulary}; "
+                f"lower triggers to {self.vocabulary - 3} or less"
+            )
+        return self
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of the validation split."""
+        return self.tokens // 10
+
+
+Data = Annotated[TextData | BigramBackcopyData, Field(discriminator="kind")]
+
+
 class HeadwiseNorm(_Strict):
     """Parameters of head-wise RMSNorm between value aggregation and W_O."""
 
@@ -357,6 +400,7 @@ class Run(_Strict):
     """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
 
     name: Name = Field(description="How paths, tables and figures call the run.")
+    data: str = Field(description="What it trains on: a name of pretraining.data.")
     variant: Literal["softmax", "headwise_rmsnorm"] = Field(description="The attention.")
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
     layers: int = Field(ge=1, description="Decoder layers.")
@@ -365,6 +409,11 @@ class Run(_Strict):
     kv_heads: int = Field(ge=1, description="Key/value heads.")
     ffn_width: int = Field(ge=8, description="Width of the FFN.")
     length: int = Field(ge=4, description="Tokens in a training sequence.")
+    first_token: bool = Field(
+        False,
+        description="Begin every training and validation sequence, and every prompt of text that the trained model reads, "
+        "with the end-of-text token. Position 0 then has no variance there.",
+    )
     batch: int = Field(ge=1, description="Sequences in a step.")
     steps: int = Field(ge=1, description="Optimizer steps.")
     warmup: int = Field(ge=0, description="Steps of linear warm-up.")
@@ -404,12 +453,35 @@ class Run(_Strict):
         return self
 
 
+class LearningRates(_Strict):
+    """The sweep by which each run finds its learning rate: ``snakemake learning_rates``, no part of the study itself."""
+
+    rates: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [0.001, 0.002, 0.004, 0.008],
+        min_length=1,
+        description="Peak learning rates, rising; every run is trained with each of them.",
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="One training for each seed.")
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        if self.rates != sorted(set(self.rates)):
+            raise ValueError(f"rates must rise and not repeat; write {sorted(set(self.rates))}")
+        if len({f"{rate:g}" for rate in self.rates}) < len(self.rates):  # as folders are called
+            repeated = _first_repeated(f"{rate:g}" for rate in self.rates)
+            raise ValueError(f"rates has {repeated} twice to six digits; keep one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds has {_first_repeated(self.seeds)} twice; keep one")
+        return self
+
+
 class Pretraining(_Strict):
     """The pretraining comparison."""
 
-    vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
+    data: list[Data] = Field([], description="What runs train on.")
     prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
     runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+    learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
 
     @property
     def baselines(self) -> dict[str, str | None]:
@@ -454,6 +526,7 @@ class Config(_Strict):
             ("models", [m.name for m in self.models] + list(trained)),
             ("prompts", [p.name for p in self.prompts]),
             ("interventions", [i.name for i in self.interventions]),
+            ("pretraining.data", [d.name for d in self.pretraining.data]),
             ("pretraining.runs", [r.name for r in self.pretraining.runs]),
         ):
             if len(set(names)) < len(names):
@@ -472,6 +545,8 @@ class Config(_Strict):
         for name in self.pretraining.prompts:
             if name not in prompts:
                 raise ValueError(f"pretraining.prompts: {name} is no prompt set; known ones are {_listed(prompts)}")
+        for run in self.pretraining.runs:
+            self._check_data(run)
         for kept in self.activations.sites:
             for position in kept.positions or []:
                 shortest = min(self.prompts, key=lambda p: p.length)
@@ -507,6 +582,26 @@ class Config(_Strict):
                 self._check_size(edit, prompts[name])
         return self
 
+    def _check_data(self, run: Run) -> None:
+        """What a run demands of its data, as far as it is known before anything is made."""
+        data = {d.name: d for d in self.pretraining.data}
+        key = f"pretraining.runs.{run.name}"
+        if run.data not in data:
+            raise ValueError(f"{key}.data: {run.data} is no data of this study; known ones are {_listed(data)}")
+        own = data[run.data]
+        if not isinstance(own, BigramBackcopyData):
+            return
+        if own.tokens <= run.batch * run.length:
+            raise ValueError(
+                f"{key}: a batch of {run.batch} × {run.length} tokens is no smaller than the {own.tokens} of data "
+                f"{own.name}; lower batch or length, or raise tokens"
+            )
+        if own.validation_tokens <= run.length:
+            raise ValueError(
+                f"{key}.length: {run.length} tokens are no fewer than the {own.validation_tokens} of data {own.name}'s "
+                "validation split; lower length, or raise tokens"
+            )
+
     def _check_size(self, edit: Intervention, prompts: Prompts) -> None:
         """What an intervention demands of a prompt set."""
         key = f"interventions.{edit.name}"
@@ -529,11 +624,15 @@ class Config(_Strict):
                 "compared sequence by sequence; give both the same number by sequences"
             )
         mixes = edit.kind in MEAN_KINDS | {"value_averaging"}
-        if prompts.bos and 0 in edit.targets and mixes:
-            raise ValueError(
-                f"{key}.positions: every sequence of {prompts.name} begins with BOS, so {edit.kind} changes nothing at "
-                "position 0; choose prompts without BOS"
-            )
+        if prompts.kind == "natural_text" and 0 in edit.targets and mixes:
+            trained = self.trained
+            for name in edit.models:
+                if trained[name][0].first_token if name in trained else prompts.bos:
+                    token = f"the first token of run {trained[name][0].name}" if name in trained else "BOS"
+                    raise ValueError(
+                        f"{key}.positions: every sequence of {prompts.name} begins with {token}, so {edit.kind} changes "
+                        "nothing at position 0; choose prompts without it"
+                    )
         least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
         most = {"value_averaging": max(edit.strengths), "shuffled_deviations": 2}.get(edit.kind, 1)
         if most > least:
@@ -541,6 +640,12 @@ class Config(_Strict):
                 f"{key}: {edit.kind} mixes {most:g} sequences of a batch, but batches have {least}; raise activations.batch "
                 "or sequences, or lower the strength"
             )
+
+    @property
+    def corpora(self) -> dict[str, Corpus]:
+        """Key of every corpus → the corpus: the study's, and those that data have of their own."""
+        own = {f"pretraining.data.{data.name}.corpus": getattr(data, "corpus", None) for data in self.pretraining.data}
+        return {"corpus": self.corpus, **{key: corpus for key, corpus in own.items() if corpus is not None}}
 
     @property
     def trained(self) -> dict[str, tuple[Run, int]]:
@@ -561,6 +666,8 @@ def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
     """One pydantic problem as ``key: what is wrong, value, remedy``."""
     path, here = [], raw
     for part in problem["loc"]:
+        if isinstance(here, dict) and part not in here and here.get("kind") == part:
+            continue  # pydantic's mark of the kind that it checked the entry as
         here = here[part] if isinstance(here, dict | list) and _has(here, part) else None
         # entries of lists are called by their names
         if isinstance(part, int) and isinstance(here, dict) and ("name" in here or "site" in here):
@@ -573,6 +680,11 @@ def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
         return f"{key} is not a key of the config; correct its spelling or delete it"
     if kind == "missing":
         return f"{key} is missing; add it"
+    if kind == "union_tag_not_found":
+        return f"{key}.kind is missing; add it"
+    if kind == "union_tag_invalid":
+        context = problem["ctx"]
+        return f"{key}.kind is {json.dumps(context['tag'])}: input should be {context['expected_tags']}; change it"
     message = re.sub(r"^Value error, ", "", problem["msg"])
     if kind == "value_error":
         return f"{key}: {message}" if key else message
@@ -606,11 +718,12 @@ def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | 
         more = f" (and {len(problems) - 1} more like problems)" if len(problems) > 1 else ""
         raise SinkoriginError(f"{file}: {_sentence(problems[0], raw)}{more}") from None
     if base is not None:
-        sources = [(f"models.{model.name}", model.source) for model in config.models]
-        for key, source in [*sources, ("corpus", config.corpus.source)]:
+        sources = [(f"models.{model.name}.source", model.source) for model in config.models]
+        sources += [(f"{key}.source", corpus.source) for key, corpus in config.corpora.items()]
+        for key, source in sources:
             kind, _, place = source.partition(":")
             if kind == "path" and not (base / place).expanduser().exists():
-                raise SinkoriginError(f"{file}: {key}.source: there is no {place}; correct the path")
+                raise SinkoriginError(f"{file}: {key}: there is no {place}; correct the path")
     return config
 
 

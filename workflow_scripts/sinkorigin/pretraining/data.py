@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +16,62 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import atomic_directory, checked_directory
 
 SPLITS = ("train", "validation")
+SHARD = 1 << 28  # tokens in a file, at most: half a gigabyte at two bytes each
+_TEXT = 1 << 22  # characters tokenized at once, so that memory does not grow with the corpus
+
+
+class Split:
+    """The tokens of one split, in memory-mapped shards that read as one array.
+
+    It is indexed by a number, a slice or an integer array of any shape, and gives what a numpy array would; only the
+    pages that are asked for are read.
+
+    Args:
+        shards: the arrays, in order.
+    """
+
+    def __init__(self, shards: Sequence[np.ndarray]):
+        self.shards = list(shards)
+        self.dtype = self.shards[0].dtype
+        self._ends = np.cumsum([len(shard) for shard in self.shards])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index):
+        if len(self.shards) == 1:
+            return self.shards[0][index]
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        index = np.asarray(index)
+        index = np.where(index < 0, index + len(self), index)
+        if index.size and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(f"index beyond the {len(self)} tokens of the split")
+        of = np.searchsorted(self._ends, index, side="right")
+        found = np.empty(index.shape, dtype=self.dtype)
+        for number in np.unique(of):
+            here = of == number
+            shard = self.shards[number]
+            found[here] = shard[index[here] - (self._ends[number] - len(shard))]
+        return found[()]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.concatenate(self.shards).astype(dtype or self.dtype, copy=False)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A tokenized corpus: both splits, memory-mapped."""
+    """Tokenized data: both splits, memory-mapped.
 
-    train: np.ndarray
-    validation: np.ndarray
+    Args:
+        train, validation: the tokens.
+        vocabulary: ids are below this.
+        eos: id of the end-of-text token, which stands after every document.
+        tokenizer_sha256: of the tokenizer that made them.
+    """
+
+    train: Split
+    validation: Split
     vocabulary: int
     eos: int
     tokenizer_sha256: str
@@ -32,25 +82,95 @@ def tokenizer_sha256(tokenizer_directory: str | Path) -> str:
     return hashlib.sha256((Path(tokenizer_directory) / "tokenizer.json").read_bytes()).hexdigest()
 
 
-def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+class TokenWriter:
+    """Appends documents to the token files of a directory, see ``token_directory``."""
+
+    def __init__(self, directory: Path, *, vocabulary: int, eos: int, shard: int):
+        self.facts: dict[str, Any] = {}  # what meta.json says beside sizes and vocabulary
+        self.sizes = {split: {"documents": 0, "tokens": 0} for split in SPLITS}
+        self.dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
+        self._directory, self._eos, self._shard = directory, eos, shard
+        self._files: dict[str, IO[bytes]] = {}
+
+    def write(self, split: str, ids: Sequence[int] | np.ndarray) -> None:
+        """Append one document and the end-of-text token."""
+        document = np.append(np.asarray(ids, dtype=self.dtype), self.dtype.type(self._eos))
+        size = self.sizes[split]
+        while len(document):
+            number, filled = divmod(size["tokens"], self._shard)
+            if not filled:
+                self.close(split)
+                self._files[split] = (self._directory / f"{split}-{number:04d}.bin").open("wb")
+            part, document = np.split(document, [self._shard - filled])
+            self._files[split].write(part.tobytes())
+            size["tokens"] += len(part)
+        size["documents"] += 1
+
+    def close(self, *splits: str) -> None:
+        """Close the files of some splits."""
+        for split in splits:
+            if split in self._files:
+                self._files.pop(split).close()
+
+
+@contextmanager
+def token_directory(
+    destination: str | Path, tokenizer_directory: Path, *, vocabulary: int, eos: int, shard: int = SHARD
+) -> Iterator[TokenWriter]:
+    """Write token files: ``{split}-0000.bin`` and so on, and ``meta.json`` when the block ends.
+
+    Args:
+        destination: the directory, which takes its name when it is complete.
+        tokenizer_directory: of the tokenizer that makes the ids.
+        vocabulary: ids are below this; up to 2^16 they take two bytes each, else four, little-endian.
+        eos: id of the end-of-text token, written after every document.
+        shard: tokens in a file, at most.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    with atomic_directory(destination) as directory:
+        writer = TokenWriter(directory, vocabulary=vocabulary, eos=eos, shard=shard)
+        try:
+            yield writer
+        finally:
+            writer.close(*SPLITS)
+        meta = {"vocabulary": vocabulary, "eos": eos, "dtype": writer.dtype.str, **writer.sizes, **writer.facts}
+        meta["tokenizer_sha256"] = tokenizer_sha256(tokenizer_directory)
+        (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+
+
+def read_documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """(splits, texts) of a few documents at a time."""
     try:
         with pq.ParquetFile(path) as file:
             for rows in file.iter_batches(batch_size=64, columns=["split", "text"]):
-                yield rows["split"].to_pylist(), rows["text"].to_pylist()
+                splits, texts, characters = [], [], 0
+                for split, text in zip(rows["split"], rows["text"], strict=True):
+                    splits.append(split.as_py())
+                    texts.append(text.as_py())
+                    characters += len(texts[-1])
+                    if characters > _TEXT:
+                        yield splits, texts
+                        splits, texts, characters = [], [], 0
+                if texts:
+                    yield splits, texts
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
 
 
-def tokenize_documents(documents: str | Path, tokenizer_directory: str | Path, destination: str | Path) -> None:
-    """Write ``train.bin`` and ``validation.bin`` (token ids, little-endian uint16 or uint32) and ``meta.json``.
+def tokenize_documents(
+    documents: str | Path, tokenizer_directory: str | Path, destination: str | Path, *, shard: int = SHARD
+) -> None:
+    """Write the documents of both splits as token files, see ``token_directory``.
 
-    Each document is followed by the end-of-text token. Memory does not grow with the corpus.
+    Memory does not grow with the corpus.
 
     Args:
         documents: a table with the columns document, split ("train" or "validation") and text.
         tokenizer_directory: what ``train_tokenizer`` wrote.
         destination: the directory to write.
+        shard: tokens in a file, at most.
 
     Raises:
         SinkoriginError: a split has no document, or an input is incomplete.
@@ -60,29 +180,16 @@ def tokenize_documents(documents: str | Path, tokenizer_directory: str | Path, d
 
     tokenizer_directory = checked_directory(tokenizer_directory)
     tokenizer = Tokenizer.from_file(str(tokenizer_directory / "tokenizer.json"))
-    eos_token = json.loads((tokenizer_directory / "tokenizer_config.json").read_text())["eos_token"]
-    eos, vocabulary = tokenizer.token_to_id(eos_token), tokenizer.get_vocab_size()
-    dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
-    sizes = {split: {"documents": 0, "tokens": 0} for split in SPLITS}
-    with atomic_directory(destination) as directory:
-        files = {split: (directory / f"{split}.bin").open("wb") for split in SPLITS}
-        try:
-            for splits, texts in _documents(Path(documents)):
-                encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-                for split, encoding in zip(splits, encodings, strict=True):
-                    ids = np.array([*encoding.ids, eos], dtype=dtype)
-                    files[split].write(ids.tobytes())
-                    sizes[split]["documents"] += 1
-                    sizes[split]["tokens"] += len(ids)
-        finally:
-            for file in files.values():
-                file.close()
-        for split, size in sizes.items():
+    eos = tokenizer.token_to_id(json.loads((tokenizer_directory / "tokenizer_config.json").read_text())["eos_token"])
+    vocabulary = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
+    with token_directory(destination, tokenizer_directory, vocabulary=vocabulary, eos=eos, shard=shard) as writer:
+        for splits, texts in read_documents(Path(documents)):
+            encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            for split, encoding in zip(splits, encodings, strict=True):
+                writer.write(split, encoding.ids)
+        for split, size in writer.sizes.items():
             if not size["documents"]:
                 raise SinkoriginError(f"{documents} has no {split} document; check the corpus' split in the config")
-        meta = {"vocabulary": vocabulary, "eos": eos, "dtype": dtype.str, **sizes}
-        meta["tokenizer_sha256"] = tokenizer_sha256(tokenizer_directory)
-        (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
 def load_tokens(directory: str | Path) -> Tokens:
@@ -93,49 +200,69 @@ def load_tokens(directory: str | Path) -> Tokens:
     """
     directory = checked_directory(directory)
     meta = json.loads((directory / "meta.json").read_text())
-    train, validation = (np.memmap(directory / f"{split}.bin", dtype=meta["dtype"], mode="r") for split in SPLITS)
+    train, validation = (
+        Split([np.memmap(file, dtype=meta["dtype"], mode="r") for file in sorted(directory.glob(f"{split}-*.bin"))])
+        for split in SPLITS
+    )
     return Tokens(train, validation, meta["vocabulary"], meta["eos"], meta["tokenizer_sha256"])
 
 
-def _windows(tokens: np.ndarray, starts: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    windows = tokens[starts[:, None] + np.arange(length + 1)].astype(np.int64)  # (N, T + 1)
-    return windows[:, :-1], windows[:, 1:]
+def _windows(
+    tokens: np.ndarray | Split, starts: np.ndarray, length: int, first: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets, each (N, T): the tokens from each start on, after ``first`` where one is given."""
+    windows = tokens[starts[:, None] + np.arange(length + (first is None))].astype(np.int64)
+    if first is not None:
+        windows = np.insert(windows, 0, first, axis=1)
+    return windows[:, :-1], windows[:, 1:]  # of (N, T + 1)
 
 
-def batch(tokens: np.ndarray, *, seed: int, step: int, batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def batch(
+    tokens: np.ndarray | Split, *, seed: int, step: int, batch: int, length: int, first: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The training batch of a step: windows at places drawn uniformly from the whole split.
 
     A pure function of its arguments, so that a resumed run sees the same data and so do two variants with one seed.
+
+    Args:
+        first: id of a token that is set before every window; its last input then is the window's last token but one.
 
     Returns:
         inputs and targets, each (batch, length) int64; the targets are one token later.
 
     Raises:
-        SinkoriginError: the split has fewer than ``length + 1`` tokens.
+        SinkoriginError: the split is shorter than a window.
     """
-    if len(tokens) <= length:
+    needed = length + (first is None)
+    if len(tokens) < needed:
         raise SinkoriginError(
             f"the training split has {len(tokens)} tokens, fewer than a window of length {length} needs "
-            f"({length + 1}); set a shorter length in the config or take a larger corpus"
+            f"({needed}); set a shorter length in the config or take a larger corpus"
         )
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, step))))
-    return _windows(tokens, generator.integers(0, len(tokens) - length, size=batch), length)
+    return _windows(tokens, generator.integers(0, len(tokens) - needed + 1, size=batch), length, first)
 
 
-def validation_windows(tokens: np.ndarray, *, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+def validation_windows(
+    tokens: np.ndarray | Split, *, count: int, length: int, first: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """At most ``count`` windows that do not overlap, spread evenly over the split: the same for every run and seed.
+
+    Args:
+        first: id of a token that is set before every window, as in ``batch``.
 
     Returns:
         inputs and targets, each (windows, length) int64.
 
     Raises:
-        SinkoriginError: the split has fewer than ``length + 1`` tokens.
+        SinkoriginError: the split is shorter than a window.
     """
-    available = (len(tokens) - 1) // length
+    more = int(first is None)  # a window's last target, which the next window may begin with
+    available = (len(tokens) - more) // length
     if available < 1:
         raise SinkoriginError(
             f"the validation split has {len(tokens)} tokens, fewer than a window of length {length} needs "
-            f"({length + 1}); set a shorter length in the config or hold out more documents"
+            f"({length + more}); set a shorter length in the config or hold out more documents"
         )
     count = min(count, available)
-    return _windows(tokens, np.arange(count) * available // count * length, length)
+    return _windows(tokens, np.arange(count) * available // count * length, length, first)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import DivergedError, SinkoriginError
 from sinkorigin.pretraining.data import batch, load_tokens, tokenizer_sha256, validation_windows
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.tables import atomic_directory, checked_directory, schema, write_table
@@ -55,6 +55,7 @@ class TrainingSettings:
         variant: attention variant, see ``pretraining.model.VARIANTS``.
         layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
         length: tokens in a training sequence.
+        first_token: whether every training and validation sequence begins with the end-of-text token.
         batch: sequences in a step.
         steps: optimizer steps.
         warmup: steps over which the learning rate rises linearly to its peak.
@@ -86,6 +87,7 @@ class TrainingSettings:
     clip: float
     evaluate_every: int
     checkpoint_every: int
+    first_token: bool = False
     tied_embeddings: bool = True
     validation_tokens: int = 32_768
     dtype: str = "float32"
@@ -262,8 +264,9 @@ def train(
     model.train()
     optimizer = _optimizer(model, settings)
     autocast = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16")
+    windows = {"length": settings.length, "first": tokens.eos if settings.first_token else None}
     validation = validation_windows(
-        tokens.validation, count=max(1, settings.validation_tokens // settings.length), length=settings.length
+        tokens.validation, count=max(1, settings.validation_tokens // settings.length), **windows
     )
 
     def loss_of(inputs: np.ndarray, targets: np.ndarray) -> torch.Tensor:
@@ -307,9 +310,7 @@ def train(
         learning_rate = learning_rate_at(progress["step"], settings)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        inputs, targets = batch(
-            tokens.train, seed=seed, step=progress["step"], batch=settings.batch, length=settings.length
-        )
+        inputs, targets = batch(tokens.train, seed=seed, step=progress["step"], batch=settings.batch, **windows)
         loss = loss_of(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -322,7 +323,7 @@ def train(
         progress["norm"] += norm.item()
         progress["seconds"] += time.perf_counter() - began
         if not math.isfinite(progress["loss"] + progress["norm"]):
-            raise SinkoriginError(
+            raise DivergedError(
                 f"{where}: the loss is {loss.item()} and the gradient norm {norm.item()} at step {progress['step']}; "
                 "set a lower learning_rate or a longer warmup in the config"
             )

@@ -1,0 +1,190 @@
+"""What models train on: token files in shards, windows with a first token, and the synthetic task."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.pretraining.bigram_backcopy import DOCUMENT, Task, entropies, estimate, make_bigram_backcopy, sample
+from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
+from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
+
+SPEECH = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
+
+
+def documents_table(path, texts, splits=None):
+    splits = splits or ["train"] * (len(texts) - 1) + ["validation"]
+    columns = {"document": [str(i) for i in range(len(texts))], "split": splits, "text": texts}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+# ---- shards
+
+
+def test_tokens_in_many_shards_read_as_one_array(tmp_path):
+    texts = [SPEECH * n for n in (1, 5, 3, 4)]
+    documents = documents_table(tmp_path / "documents.parquet", texts)
+    train_tokenizer(texts[:-1], 260, tmp_path / "tokenizer")
+    tokenize_documents(documents, tmp_path / "tokenizer", tmp_path / "one")
+    tokenize_documents(documents, tmp_path / "tokenizer", tmp_path / "many", shard=100)
+    one, many = load_tokens(tmp_path / "one"), load_tokens(tmp_path / "many")
+    assert len(one.train.shards) == 1 and [len(shard) for shard in many.train.shards][:-1] == [100] * (
+        len(many.train) // 100
+    )
+    whole = np.asarray(one.train)
+    assert np.array_equal(np.asarray(many.train), whole) and len(many.train) == len(whole)
+    for index in (0, -1, 99, 100, slice(90, 310, 7), slice(None, 5), np.array([[0, 100], [99, 250]])):
+        assert np.array_equal(many.train[index], whole[index])
+    with pytest.raises(IndexError):
+        many.train[len(whole)]
+    arguments = {"seed": 3, "step": 5, "batch": 16, "length": 40}
+    for drawn, expected in zip(batch(many.train, **arguments), batch(whole, **arguments), strict=True):
+        assert np.array_equal(drawn, expected)
+
+
+def test_a_document_that_ends_with_its_shard_leaves_no_empty_file(tmp_path):
+    documents = documents_table(tmp_path / "documents.parquet", ["abcd", "abcd"], ["train", "validation"])
+    train_tokenizer([SPEECH], 257, tmp_path / "tokenizer")
+    tokenize_documents(documents, tmp_path / "tokenizer", tmp_path / "tokens", shard=5)
+    assert sorted(file.name for file in (tmp_path / "tokens").glob("*.bin")) == [
+        "train-0000.bin",
+        "validation-0000.bin",
+    ]
+
+
+# ---- windows that begin with a given token
+
+
+def test_a_first_token_stands_before_every_window_and_is_never_a_target():
+    tokens = np.arange(1, 1001, dtype=np.uint16)
+    for inputs, targets in (
+        batch(tokens, seed=1, step=7, batch=4, length=16, first=0),
+        validation_windows(tokens, count=5, length=16, first=0),
+    ):
+        assert inputs.shape == targets.shape and inputs.shape[1] == 16 and inputs.dtype == np.int64
+        assert np.all(inputs[:, 0] == 0) and np.array_equal(inputs[:, 1:], targets[:, :-1])
+        assert np.array_equal(np.diff(targets, axis=1), np.ones((len(targets), 15)))
+
+
+def test_with_a_first_token_windows_of_the_whole_split_can_be_drawn():
+    first_targets = {
+        int(batch(np.arange(1, 10), seed=0, step=s, batch=1, length=7, first=0)[1][0, 0]) for s in range(50)
+    }
+    assert first_targets == {1, 2, 3}
+    assert batch(np.arange(1, 8), seed=0, step=0, batch=1, length=7, first=0)[1][0].tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert len(validation_windows(np.arange(14), count=9, length=7, first=0)[0]) == 2
+    with pytest.raises(SinkoriginError, match=r"6 tokens, fewer than a window of length 7 needs \(7\)"):
+        batch(np.arange(6), seed=0, step=0, batch=1, length=7, first=0)
+
+
+# ---- bigram-backcopy
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory):
+    """The task made from a page of Hamlet, and the folder of its tokenizer and tokens."""
+    root = tmp_path_factory.mktemp("stream")
+    documents = documents_table(root / "documents.parquet", [SPEECH, "Zounds"])
+    settings = {"vocabulary": 20, "triggers": 3}
+    make_bigram_backcopy(
+        documents, root / "tokenizer", root / "tokens", **settings, tokens=200_000, validation_tokens=20_000, seed=0
+    )
+    return estimate(documents, **settings), root
+
+
+def test_a_trigger_copies_and_other_characters_follow_the_bigrams(stream):
+    task, root = stream
+    tokens = np.asarray(load_tokens(root / "tokens").train).astype(int)
+    before, now, after = tokens[:-2], tokens[1:-1], tokens[2:]
+    trigger = (now > 0) & (now <= 3) & (after != 0)
+    assert np.array_equal(after[trigger], before[trigger]) and trigger.mean() > 0.1
+    others = (now > 3) & (after != 0)
+    # every step after another character was seen in the text
+    assert np.all(task.bigrams[now[others], after[others]] > 0)
+    seen = np.bincount(now[others] * 20 + after[others], minlength=400).reshape(20, 20)
+    rows = seen.sum(axis=1) > 2000
+    assert rows.sum() >= 3
+    frequencies = seen[rows] / seen[rows].sum(axis=1, keepdims=True)
+    assert np.abs(frequencies - task.bigrams[rows]).max() < 0.04
+
+
+def test_characters_and_bigrams_are_counted_in_the_training_split_alone(stream):
+    task, _ = stream
+    counts = {character: SPEECH.count(character) for character in set(SPEECH)}
+    assert len(task.characters) == 19 and "Z" not in task.characters
+    assert [counts[c] for c in task.characters] == sorted(counts.values(), reverse=True)[:19]
+    kept = "".join(c for c in SPEECH if c in task.characters)
+    q = task.characters.index("b") + 1
+    following = [kept[i + 1] for i in range(len(kept) - 1) if kept[i] == "b"]
+    assert task.bigrams[q, task.characters.index("e") + 1] == pytest.approx(following.count("e") / len(following))
+
+
+def test_documents_start_without_a_trigger_and_end_with_the_end_of_text_token(stream):
+    _, root = stream
+    meta = json.loads((root / "tokens" / "meta.json").read_text())
+    tokens = load_tokens(root / "tokens")
+    assert (len(tokens.train), len(tokens.validation)) == (200_000, 20_000)
+    ends = np.flatnonzero(np.asarray(tokens.train) == tokens.eos)
+    assert ends.tolist() == [*range(DOCUMENT - 1, 200_000 - 1, DOCUMENT), 199_999]
+    assert meta["train"] == {"documents": len(ends), "tokens": 200_000}
+    assert tokens.train[ends[:-1] + 1].min() > 3
+    assert list(meta["triggers"].values()) == [1, 2, 3]
+
+
+def test_the_stated_entropies_are_those_of_the_stream(stream):
+    task, root = stream
+    stated = json.loads((root / "tokens" / "meta.json").read_text())["nats_per_token"]
+    many = sample(task, documents=600, generator=np.random.default_rng(1))
+    before, now = many[:, :-1], many[:, 1:]
+    others = before > 3
+    surprise = -np.log(task.bigrams[before[others], now[others]])
+    assert surprise.mean() == pytest.approx(stated["after_others"], abs=0.01)
+    first = -np.log(task.start[many[:, 0]]).sum()
+    assert (surprise.sum() + first) / (600 * DOCUMENT) == pytest.approx(stated["overall"], abs=0.01)
+    share = np.mean(many <= 3) * (DOCUMENT - 1) / DOCUMENT
+    assert share == pytest.approx(stated["trigger_share"], abs=0.003)
+    # the best bigram model: log-frequencies of what follows each token
+    pairs = np.bincount((before * 20 + now).ravel(), minlength=400).reshape(20, 20)
+    rows = pairs.sum(axis=1, keepdims=True)
+    bigram = -(pairs * np.log(np.maximum(pairs, 1) / np.maximum(rows, 1))).sum()
+    assert (bigram + first) / (600 * DOCUMENT) == pytest.approx(stated["without_copying"], abs=0.02)
+
+
+def test_entropies_of_a_task_that_can_be_worked_out_by_hand():
+    # trigger t, others a and b; after a: t or b, after b: a or b, each evenly: one bit after each
+    bigrams = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 0.5, 0.5]])
+    stated = entropies(Task(["t", "a", "b"], 1, np.array([0, 0, 0.5, 0.5]), bigrams))
+    assert stated["after_others"] == pytest.approx(np.log(2))
+    assert stated["overall"] == pytest.approx(np.log(2) * (1 - stated["trigger_share"]), abs=1e-3)
+    assert stated["without_copying"] == pytest.approx(stated["overall"])  # before the trigger stands a, always
+
+
+def test_the_tokenizer_of_the_task_has_an_id_for_each_character(stream):
+    task, root = stream
+    tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
+    ids = tokenizer(SPEECH)["input_ids"]
+    assert tokenizer.decode(ids) == "".join(c for c in SPEECH if c in task.characters)
+    assert tokenizer.convert_ids_to_tokens(ids[:4]) == [c for c in SPEECH if c in task.characters][:4]
+    assert (len(tokenizer), tokenizer.eos_token, tokenizer.eos_token_id) == (20, END_OF_TEXT, 0)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(stream, tmp_path):
+    _, root = stream
+    for name, seed in (("same", 0), ("other", 1)):
+        make_bigram_backcopy(
+            root / "documents.parquet", tmp_path / f"{name}_tokenizer", tmp_path / name, vocabulary=20, triggers=3,
+            tokens=200_000, validation_tokens=20_000, seed=seed,
+        )  # fmt: skip
+    manifests = [path / "manifest.json" for path in (root / "tokens", tmp_path / "same", tmp_path / "other")]
+    assert manifests[0].read_bytes() == manifests[1].read_bytes() != manifests[2].read_bytes()
+
+
+def test_a_text_with_too_few_characters_is_refused(tmp_path):
+    documents = documents_table(tmp_path / "documents.parquet", ["abcabc", "abc"])
+    with pytest.raises(SinkoriginError, match="has 3 different characters, but 2 triggers and at least 2 others"):
+        estimate(documents, vocabulary=64, triggers=2)

@@ -1,0 +1,40 @@
+"""Train one run at one learning rate of the sweep; only its history is kept, also of a training that diverges."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from sinkorigin.job import job
+
+with job(snakemake):
+    from sinkorigin.errors import DivergedError
+    from sinkorigin.pretraining.loop import TrainingSettings, state_key, train
+    from sinkorigin.statistics.learning_rates import HISTORY_SCHEMA, diverged_history, swept_history
+    from sinkorigin.tables import write_table
+
+    seed = int(snakemake.wildcards.seed)
+    tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
+    settings = TrainingSettings(**snakemake.params.run)
+    folder = Path(snakemake.output[0]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder.parent / f".state-seed={seed}-{state_key(settings, tokens, tokenizer)}"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".run-") as run_directory:
+        try:
+            train(
+                settings,
+                seed=seed,
+                tokens_directory=Path(tokens).parent,
+                tokenizer_directory=Path(tokenizer).parent,
+                run_directory=run_directory,
+                state_directory=state,
+                threads=snakemake.threads,
+                device=snakemake.resources.get("device", "cpu"),
+            )
+            history = swept_history(Path(run_directory) / "history.parquet", settings.learning_rate)
+        except DivergedError as error:
+            print(error)
+            shutil.rmtree(state, ignore_errors=True)  # it would diverge again
+            history = diverged_history(
+                str(error), run=settings.name, variant=settings.variant, seed=seed, peak=settings.learning_rate
+            )
+        write_table(snakemake.output[0], history, HISTORY_SCHEMA)

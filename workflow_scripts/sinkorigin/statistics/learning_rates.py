@@ -1,0 +1,110 @@
+"""The sweep of learning rates: histories of trainings that may diverge, and the best rate of each run."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics.grids import from_rows
+
+HISTORY_SCHEMA = tables.schema(
+    run=(pa.string(), "name of the run in the config"),
+    variant=(pa.string(), "attention variant"),
+    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    peak_learning_rate=(pa.float64(), "peak learning rate of this training"),
+    step=(pa.int32(), "optimizer steps done; null for a training that diverged"),
+    tokens=(pa.int64(), "training tokens seen"),
+    train_loss=(pa.float64(), "cross-entropy, nats per token, mean over the steps since the previous row"),
+    validation_loss=(pa.float64(), "cross-entropy, nats per token, on the fixed validation windows"),
+    learning_rate=(pa.float64(), "learning rate of the last step"),
+    gradient_norm=(pa.float64(), "gradient norm before clipping, mean over the steps since the previous row"),
+    diverged=(pa.string(), "why there is no loss; null for a training that ended"),
+)
+
+SCHEMA = tables.schema(
+    run=(pa.string(), "name of the run in the config"),
+    variant=(pa.string(), "attention variant"),
+    learning_rate=(pa.float64(), "peak learning rate"),
+    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    tokens=(pa.int64(), "tokens trained on"),
+    train_loss=(pa.float64(), "last training loss, nats per token; null for a training that diverged"),
+    validation_loss=(pa.float64(), "last validation loss, nats per token; null for a training that diverged"),
+    diverged=(pa.string(), "why there is no loss"),
+    mean_validation_loss=(pa.float64(), "mean over the seeds at this rate; null where one diverged"),
+    best=(pa.bool_(), "whether that is the run's lowest"),
+    at_edge=(pa.bool_(), "whether this is the lowest or highest rate of the run's grid: a better one may lie outside"),
+    configured=(pa.bool_(), "whether the run trains with this rate in the study"),
+    advice=(pa.string(), "of the best rate: what to change in the config; null where nothing is to be done"),
+)
+
+
+def swept_history(history: str | Path, peak: float) -> pa.Table:
+    """A training's history as the sweep keeps it: a table of ``HISTORY_SCHEMA``."""
+    rows = tables.read_table(history).to_pylist()
+    return from_rows(HISTORY_SCHEMA, [{**row, "peak_learning_rate": peak, "diverged": None} for row in rows])
+
+
+def diverged_history(reason: str, *, run: str, variant: str, seed: int, peak: float) -> pa.Table:
+    """The same for a training that diverged: one row without a loss."""
+    row = dict.fromkeys(HISTORY_SCHEMA.names)
+    row |= {"run": run, "variant": variant, "seed": seed, "peak_learning_rate": peak, "diverged": reason}
+    return from_rows(HISTORY_SCHEMA, [row])
+
+
+def sweep_table(histories: Sequence[pa.Table], configured: Mapping[str, float]) -> pa.Table:
+    """A table of ``SCHEMA``, a row for each training, in their order.
+
+    A rate's loss is the mean over its seeds of the last validation loss, and it has none when one seed diverged: a rate
+    that ends well by luck is not the one to choose.
+
+    Args:
+        histories: tables of ``HISTORY_SCHEMA``.
+        configured: run → learning rate with which the study trains it.
+    """
+    trained = [_end(table.to_pylist()) for table in histories]
+    means: dict[str, dict[float, float]] = {}
+    for row in trained:
+        means.setdefault(row["run"], {})[row["learning_rate"]] = np.nan
+    for run, own in means.items():
+        for rate in own:
+            losses = [r["validation_loss"] for r in trained if r["run"] == run and r["learning_rate"] == rate]
+            own[rate] = np.nan if None in losses else float(np.mean(losses))
+    rows = []
+    for row in trained:
+        own, rate = means[row["run"]], row["learning_rate"]
+        ended = {other: loss for other, loss in own.items() if not np.isnan(loss)}
+        best = min(ended, key=lambda other: ended[other], default=None)
+        facts = {
+            "mean_validation_loss": own[rate],
+            "best": rate == best,
+            "at_edge": rate in (min(own), max(own)),
+            "configured": rate == configured.get(row["run"]),
+        }
+        rows.append({**row, **facts, "advice": _advice(row["run"], rate, own, configured) if rate == best else None})
+    return from_rows(SCHEMA, rows)
+
+
+def _end(history: Sequence[Mapping]) -> dict:
+    """The last losses of one training; a history may end in rows without a validation loss."""
+    first = history[0]
+    row = {name: first[name] for name in ("run", "variant", "seed", "diverged")}
+    row["learning_rate"] = first["peak_learning_rate"]
+    row["tokens"] = None if first["diverged"] else max(r["tokens"] for r in history)
+    for name in ("train_loss", "validation_loss"):
+        known = [r[name] for r in history if r[name] is not None]
+        row[name] = known[-1] if known else None
+    return row
+
+
+def _advice(run: str, best: float, rates: Mapping[float, float], configured: Mapping[str, float]) -> str | None:
+    said = []
+    if best in (min(rates), max(rates)):
+        end, word = ("lowest", "lower") if best == min(rates) else ("highest", "higher")
+        said.append(
+            f"{run}: {best:g} is the {end} rate of the grid; add {word} ones to pretraining.learning_rates.rates"
+        )
+    if configured.get(run) != best:
+        said.append(f"{run}: the study trains with {configured.get(run):g}; set its learning_rate to {best:g}")
+    return "; ".join(said) or None
