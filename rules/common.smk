@@ -244,6 +244,16 @@ def tokens_of_run(wildcards):
     return f"{STUDY}/pretraining/data/{RUNS[wildcards.run].data}/tokens/manifest.json"
 
 
+def tokens_of_model(wildcards):
+    """Manifest of the token files that a trained model was trained on."""
+    return f"{STUDY}/pretraining/data/{TRAINED[wildcards.model][0].data}/tokens/manifest.json"
+
+
+def prompts_of_text():
+    """Pattern of the names of all prompt sets of natural text."""
+    return "|".join(re.escape(prompts.name) for prompts in PROMPTS.values() if prompts.kind == "natural_text")
+
+
 def task_parameters(wildcards):
     """What the synthetic task is made from."""
     data = DATA[wildcards.data]

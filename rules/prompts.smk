@@ -49,3 +49,37 @@ rule tokenize_prompts:
         "Making the {wildcards.prompts} prompts of {wildcards.model}"
     script:
         "../workflow_scripts/tokenize_prompts.py"
+
+
+# models that were trained here read text that their own training left out
+ruleorder: take_held_out_prompts > tokenize_prompts
+
+
+rule take_held_out_prompts:
+    input:
+        model=model_of,
+        tokens=tokens_of_model,
+    output:
+        f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
+    log:
+        f"{STUDY}/logs/take_held_out_prompts/{{model}}/{{prompts}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/take_held_out_prompts/{{model}}/{{prompts}}.tsv"
+    wildcard_constraints:
+        model="|".join(map(re.escape, TRAINED)),
+        prompts=prompts_of_text(),
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=30,
+        gpu=0,
+    params:
+        prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),
+        first_token=lambda wildcards: TRAINED[wildcards.model][0].first_token,
+        code=code("take_held_out_prompts.py"),
+    message:
+        "Taking the {wildcards.prompts} prompts of {wildcards.model}"
+    script:
+        "../workflow_scripts/take_held_out_prompts.py"

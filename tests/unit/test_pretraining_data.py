@@ -1,6 +1,7 @@
 """What models train on: token files in shards, windows with a first token, and the synthetic task."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,17 @@ import pytest
 from transformers import AutoTokenizer
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.pretraining.bigram_backcopy import DOCUMENT, Task, entropies, estimate, make_bigram_backcopy, sample
-from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
+from sinkorigin.pretraining.bigram_backcopy import (
+    DOCUMENT,
+    Task,
+    entropies,
+    estimate,
+    make_bigram_backcopy,
+    sample,
+    save_character_tokenizer,
+)
+from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
+from sinkorigin.pretraining.held_out import held_out_windows, make_held_out_prompts
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
 SPEECH = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
@@ -85,11 +95,16 @@ def test_with_a_first_token_windows_of_the_whole_split_can_be_drawn():
 # ---- bigram-backcopy
 
 
+LETTERS = "etaoin shrdlucmfwypvb"
+_RNG = np.random.default_rng(0)
+SCRAMBLED = SPEECH * 20 + "".join(_RNG.choice(list(LETTERS), 20_000, p=np.arange(21, 0, -1) / 231))
+
+
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory):
-    """The task made from a page of Hamlet, and the folder of its tokenizer and tokens."""
+    """The task made from speech and scrambled letters, and the folder of its tokenizer and tokens."""
     root = tmp_path_factory.mktemp("stream")
-    documents = documents_table(root / "documents.parquet", [SPEECH, "Zounds"])
+    documents = documents_table(root / "documents.parquet", [SCRAMBLED, "Zounds"])
     settings = {"vocabulary": 20, "triggers": 3}
     make_bigram_backcopy(
         documents, root / "tokenizer", root / "tokens", **settings, tokens=200_000, validation_tokens=20_000, seed=0
@@ -108,20 +123,20 @@ def test_a_trigger_copies_and_other_characters_follow_the_bigrams(stream):
     assert np.all(task.bigrams[now[others], after[others]] > 0)
     seen = np.bincount(now[others] * 20 + after[others], minlength=400).reshape(20, 20)
     rows = seen.sum(axis=1) > 2000
-    assert rows.sum() >= 3
+    assert rows.sum() >= 10
     frequencies = seen[rows] / seen[rows].sum(axis=1, keepdims=True)
     assert np.abs(frequencies - task.bigrams[rows]).max() < 0.04
 
 
 def test_characters_and_bigrams_are_counted_in_the_training_split_alone(stream):
     task, _ = stream
-    counts = {character: SPEECH.count(character) for character in set(SPEECH)}
+    counts = {character: SCRAMBLED.count(character) for character in set(SCRAMBLED)}
     assert len(task.characters) == 19 and "Z" not in task.characters
     assert [counts[c] for c in task.characters] == sorted(counts.values(), reverse=True)[:19]
-    kept = "".join(c for c in SPEECH if c in task.characters)
-    q = task.characters.index("b") + 1
-    following = [kept[i + 1] for i in range(len(kept) - 1) if kept[i] == "b"]
-    assert task.bigrams[q, task.characters.index("e") + 1] == pytest.approx(following.count("e") / len(following))
+    kept = "".join(c for c in SCRAMBLED if c in task.characters)
+    n = task.characters.index("n") + 1
+    following = [kept[i + 1] for i in range(len(kept) - 1) if kept[i] == "n"]
+    assert task.bigrams[n, task.characters.index("e") + 1] == pytest.approx(following.count("e") / len(following))
 
 
 def test_documents_start_without_a_trigger_and_end_with_the_end_of_text_token(stream):
@@ -167,9 +182,9 @@ def test_entropies_of_a_task_that_can_be_worked_out_by_hand():
 def test_the_tokenizer_of_the_task_has_an_id_for_each_character(stream):
     task, root = stream
     tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer")
-    ids = tokenizer(SPEECH)["input_ids"]
-    assert tokenizer.decode(ids) == "".join(c for c in SPEECH if c in task.characters)
-    assert tokenizer.convert_ids_to_tokens(ids[:4]) == [c for c in SPEECH if c in task.characters][:4]
+    ids = tokenizer(SCRAMBLED)["input_ids"]
+    assert tokenizer.decode(ids) == "".join(c for c in SCRAMBLED if c in task.characters)
+    assert tokenizer.convert_ids_to_tokens(ids[:4]) == [c for c in SCRAMBLED if c in task.characters][:4]
     assert (len(tokenizer), tokenizer.eos_token, tokenizer.eos_token_id) == (20, END_OF_TEXT, 0)
 
 
@@ -188,3 +203,51 @@ def test_a_text_with_too_few_characters_is_refused(tmp_path):
     documents = documents_table(tmp_path / "documents.parquet", ["abcabc", "abc"])
     with pytest.raises(SinkoriginError, match="has 3 different characters, but 2 triggers and at least 2 others"):
         estimate(documents, vocabulary=64, triggers=2)
+
+
+# ---- held-out prompts
+
+
+def split_of(*lengths):
+    """Documents of these lengths, ids rising from 1, each followed by id 0."""
+    ids = iter(range(1, 10_000))
+    return Split([np.array([i for n in lengths for i in [*(next(ids) for _ in range(n)), 0]], dtype=np.uint16)])
+
+
+def test_held_out_windows_lie_in_the_validation_split_apart_and_inside_documents():
+    tokens = Tokens(split_of(5), split_of(30, 11, 30), 10_000, 0, "")
+    windows = held_out_windows(tokens, 5, 8, 0, first_token=False, model="m")
+    assert windows.shape == (5, 8) and np.all(np.diff(windows, axis=1) == 1)
+    assert len(np.unique(windows)) == 40
+    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, first_token=False, model="m"))
+    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, first_token=False, model="m"))
+
+
+def test_held_out_windows_begin_as_the_training_did():
+    tokens = Tokens(split_of(5), split_of(30, 30), 10_000, 0, "")
+    windows = held_out_windows(tokens, 4, 8, 0, first_token=True, model="m")
+    assert windows.shape == (4, 8) and np.all(windows[:, 0] == 0) and np.all(np.diff(windows[:, 1:], axis=1) == 1)
+
+
+def test_too_few_held_out_windows_are_said_with_the_remedy():
+    tokens = Tokens(split_of(5), split_of(30, 3, 3), 10_000, 0, "")
+    with pytest.raises(
+        SinkoriginError, match=r"model m: .* has 3 windows of 8 tokens inside a document, but 4 sequences"
+    ):
+        held_out_windows(tokens, 4, 8, 0, first_token=False, model="m")
+
+
+def test_held_out_prompts_of_a_model_are_its_own_data_and_foreign_ones_are_refused(stream, tmp_path):
+    task, root = stream
+    shutil.copytree(root / "tokenizer", tmp_path / "model")
+    arguments = {"model": "m", "directory": tmp_path / "model", "sequences": 4, "length": 16, "seed": 0}
+    make_held_out_prompts(tmp_path / "prompts.parquet", tokens_directory=root / "tokens", first_token=True, **arguments)
+    rows = pq.read_table(tmp_path / "prompts.parquet").to_pylist()
+    assert [row["tokens"][0] for row in rows] == [END_OF_TEXT] * 4
+    assert all(set(row["text"].removeprefix(END_OF_TEXT)) <= set(task.characters) for row in rows)
+    assert all(len(row["text"].removeprefix(END_OF_TEXT)) == 15 for row in rows)
+    save_character_tokenizer(list("xyz"), tmp_path / "model")
+    with pytest.raises(SinkoriginError, match="was made with another tokenizer than the model's"):
+        make_held_out_prompts(
+            tmp_path / "again.parquet", tokens_directory=root / "tokens", first_token=True, **arguments
+        )
