@@ -44,7 +44,8 @@ def of_pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str])
             if not seeds:
                 continue
             example = ours[seeds[0]]
-            compared = f"{other} ({example.reading}) − {base}, seeds {', '.join(map(str, seeds))}"
+            form = f" ({example.reading})" if example.reading else ""
+            compared = f"{other}{form} − {base}, seeds {', '.join(map(str, seeds))}"
             for name, paper in (
                 ("train_loss", "2.7073 ± 0.0095 against 2.7483 ± 0.0118"),
                 ("validation_loss", "2.7421 ± 0.0066 against 2.7812 ± 0.0109"),

@@ -50,7 +50,7 @@ class TrainingSettings:
 
     Args:
         name: of the run.
-        variant: attention variant, see ``pretraining.model.VARIANTS``.
+        variant: attention variant, see ``variants.llama.VARIANTS``.
         layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
         length: tokens in a training sequence.
         batch: sequences in a step.
@@ -63,8 +63,7 @@ class TrainingSettings:
         checkpoint_every: steps between saved states.
         validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
         dtype: "float32", or "bfloat16" for autocast.
-        headwise_norm: scale ("per_head", "shared" or "none"), scale_init and bias of head-wise RMSNorm; what is not
-            given is per_head, 1.0 and True.
+        options: of the variant, and initialisation: of the weights, both see ``pretraining.model.build_model``.
     """
 
     name: str
@@ -86,7 +85,8 @@ class TrainingSettings:
     tied_embeddings: bool = True
     validation_tokens: int = 32_768
     dtype: str = "float32"
-    headwise_norm: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    initialisation: dict[str, Any] = field(default_factory=dict)
 
 
 def state_key(settings: TrainingSettings, *data: str | Path) -> str:
@@ -210,7 +210,8 @@ def train(
         variant=settings.variant,
         seed=seed,
         eos=tokens.eos,
-        options={f"headwise_{name}": value for name, value in settings.headwise_norm.items()},
+        options=settings.options,
+        initialisation=settings.initialisation,
     )
     torch.nn.Module.to(model, device)  # transformers wraps `to` in a type that checkers misread
     model.train()
