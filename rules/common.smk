@@ -9,7 +9,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from sinkorigin.code_version import code_version
-from sinkorigin.config import read_config
+from sinkorigin.config import OPTION_KEYS, read_config
 from sinkorigin.devices import resolve_device
 from sinkorigin.errors import SinkoriginError
 
@@ -263,9 +263,7 @@ def task_parameters(wildcards):
 def training_parameters(wildcards):
     """What one training uses: its run without the other seeds, and without options of another variant."""
     run = RUNS[wildcards.run]
-    return run.model_dump(
-        exclude={"seeds", "data"} | ({"headwise_norm"} if run.variant == "softmax" else set())
-    )
+    return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS.values()}) | {"options": run.options}
 
 
 def swept_parameters(wildcards):
@@ -337,10 +335,8 @@ def judged_models():
 
 
 def reading_of(run):
-    """Which form of head-wise RMSNorm a run has."""
-    norm = run.headwise_norm
-    return (
-        f"scale {norm.scale}, {'with' if norm.bias else 'without'} offset"
-        if run.variant == "headwise_rmsnorm"
-        else None
-    )
+    """Which form of its variant a run has, where there are several."""
+    options = run.options
+    if run.variant == "headwise_rmsnorm":
+        return f"scale {options['scale']}, {'with' if options['bias'] else 'without'} offset"
+    return f"bias {options['bias']}" if run.variant == "sigmoid" else None

@@ -12,7 +12,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.headwise_rmsnorm import HeadwiseNormProjection, HeadwiseRMSNormLlamaForCausalLM
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
 from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
@@ -36,13 +35,6 @@ SETTINGS = TrainingSettings(
     keep=[0, 3, 8, 12],
 )
 WORDS = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
-HEADWISE_OPTIONS = [
-    {"headwise_scale": "per_head", "headwise_bias": True, "headwise_scale_init": 1.0},
-    {"headwise_scale": "shared", "headwise_bias": True, "headwise_scale_init": 0.1},
-    {"headwise_scale": "shared", "headwise_bias": False, "headwise_scale_init": 1.0},
-    {"headwise_scale": "none", "headwise_bias": True, "headwise_scale_init": 0.5},
-    {"headwise_scale": "none", "headwise_bias": False, "headwise_scale_init": 1.0},
-]
 
 
 def text(seed: int, words: int = 400) -> str:
@@ -139,131 +131,6 @@ def test_validation_windows_do_not_overlap_and_span_the_split():
     inputs, targets = validation_windows(np.arange(101), count=5, length=10)
     assert inputs[:, 0].tolist() == [0, 20, 40, 60, 80] and np.array_equal(targets, inputs + 1)
     assert len(validation_windows(np.arange(101), count=50, length=10)[0]) == 10
-
-
-# ---- variants
-
-
-@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
-def test_headwise_norm_equals_its_formula_head_by_head(options):
-    torch.manual_seed(0)
-    heads, head_width, width = 3, 4, 5
-    projection = HeadwiseNormProjection(
-        heads,
-        head_width,
-        width,
-        scale=options["headwise_scale"],
-        scale_init=options["headwise_scale_init"],
-        offset=options["headwise_bias"],
-    ).double()
-    for parameter in projection.parameters():
-        torch.nn.init.normal_(parameter)
-    o = torch.randn(2, 6, heads * head_width, dtype=torch.float64)
-
-    expected = torch.zeros(2, 6, width, dtype=torch.float64)
-    for head in range(heads):
-        columns = slice(head * head_width, (head + 1) * head_width)
-        one = o[..., columns]
-        normed = one / torch.sqrt((one**2).sum(-1, keepdim=True) / head_width + 1e-6)
-        scale, offset = projection.scale, projection.offset
-        if scale is None:
-            normed = normed * options["headwise_scale_init"]
-        else:
-            normed = normed * (scale[head] if scale.dim() == 2 else scale)
-        if offset is not None:
-            normed = normed + (offset[head] if offset.dim() == 2 else offset)
-        expected += normed @ projection.weight[:, columns].T
-    torch.testing.assert_close(projection(o), expected)
-
-    names, values = zip(*projection.named_parameters(), strict=True)
-    assert torch.autograd.gradcheck(
-        lambda inputs, *weights: torch.func.functional_call(projection, dict(zip(names, weights, strict=True)), inputs),
-        (o[:1, :2].clone().requires_grad_(), *[value.detach().requires_grad_() for value in values]),
-    )
-
-
-def test_a_larger_value_aggregation_changes_nothing_after_the_headwise_norm():
-    torch.manual_seed(0)
-    projection = HeadwiseNormProjection(2, 4, 6, eps=0.0)
-    o = torch.randn(3, 8)
-    torch.testing.assert_close(projection(100 * o), projection(o))
-
-
-@pytest.mark.parametrize("options", HEADWISE_OPTIONS[:2])
-def test_saved_headwise_model_loads_through_the_auto_class_with_equal_weights_and_logits(options, tmp_path):
-    model = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0, options=options).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith(("scale", "offset")):
-                parameter.normal_()
-    model.save_pretrained(tmp_path)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
-    ids = torch.arange(16).view(2, 8)
-    assert type(loaded) is HeadwiseRMSNormLlamaForCausalLM
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, loaded.get_parameter(name))
-    # not to the bit: a mapped file's tensors lie at other offsets in memory, where CPU kernels may add in another order
-    torch.testing.assert_close(loaded(ids).logits, model(ids).logits, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
-def test_scale_and_offset_start_as_stated_also_on_top_of_a_softmax_checkpoint(options, tmp_path):
-    softmax = build_model(SIZE, vocabulary=40, variant="softmax", seed=0)
-    fresh = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0, options=options)
-    softmax.save_pretrained(tmp_path)
-    on_top, report = HeadwiseRMSNormLlamaForCausalLM.from_pretrained(
-        tmp_path, config=fresh.config, output_loading_info=True
-    )
-    assert not report["unexpected_keys"]
-    for model in (fresh, on_top):
-        for layer in model.model.layers:
-            projection = layer.self_attn.o_proj
-            assert (projection.scale is None) == (options["headwise_scale"] == "none")
-            assert (projection.offset is None) == (not options["headwise_bias"])
-            if projection.scale is not None:
-                assert torch.all(projection.scale == options["headwise_scale_init"])
-            if projection.offset is not None:
-                assert torch.all(projection.offset == 0)
-        assert model.lm_head.weight is model.model.embed_tokens.weight
-
-
-def test_both_variants_of_a_seed_start_from_the_same_weights():
-    softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5).named_parameters())
-    headwise = dict(build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=5).named_parameters())
-    other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
-    for name, weight in softmax.items():
-        assert torch.equal(weight, headwise[name])
-    assert not torch.equal(softmax["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
-    added = set(headwise) - set(softmax)
-    assert len(added) == 2 * SIZE["layers"] and all(name.endswith(("o_proj.scale", "o_proj.offset")) for name in added)
-
-
-@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm"])
-def test_generation_with_a_cache_equals_the_full_forward(variant):
-    model = build_model(SIZE, vocabulary=40, variant=variant, seed=0).eval()
-    prompt = torch.tensor([[3, 1, 4]])
-    generated = model.generate(
-        prompt, max_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True, pad_token_id=0
-    )
-    full = model(generated.sequences, use_cache=False).logits
-    torch.testing.assert_close(torch.stack(generated.logits, 1), full[:, 2:-1])
-
-
-@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm"])
-def test_fused_and_eager_attention_give_the_same_logits(variant):
-    ids = torch.arange(16).view(2, 8)
-    model = build_model(SIZE, vocabulary=40, variant=variant, seed=0).eval()
-    model.set_attn_implementation("sdpa")
-    fast = model(ids).logits
-    model.set_attn_implementation("eager")
-    torch.testing.assert_close(model(ids).logits, fast)
-
-
-def test_unknown_variant_and_indivisible_heads_are_refused():
-    with pytest.raises(SinkoriginError, match="variant 'linear' is unknown"):
-        build_model(SIZE, vocabulary=40, variant="linear", seed=0)
-    with pytest.raises(SinkoriginError, match="width 18, heads 4, kv_heads 2"):
-        build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
 
 
 # ---- loop
@@ -395,7 +262,7 @@ def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch
 
 
 def test_the_settings_of_the_headwise_norm_reach_the_model(corpus, tmp_path):
-    directory = run(corpus, tmp_path, replace(SETTINGS, headwise_norm={"scale": "shared", "bias": False}))
+    directory = run(corpus, tmp_path, replace(SETTINGS, options={"scale": "shared", "bias": False}))
     projection = AutoModelForCausalLM.from_pretrained(directory / "model").model.layers[1].self_attn.o_proj
     assert projection.scale.shape == (4,) and projection.offset is None
     assert not torch.all(projection.scale == 1)  # it was trained

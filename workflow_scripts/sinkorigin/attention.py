@@ -4,16 +4,19 @@ It is registered with transformers' ``AttentionInterface``, so it serves every m
 there. Where no tap is set it computes what the model's own eager attention computes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
 
 IMPLEMENTATION = "sinkorigin"
+UNTAPPED = "sinkorigin_untapped"
+NULL_KEY = "sinkorigin_null_key"
 
 
 class Tap:
@@ -38,8 +41,9 @@ _taps: WeakKeyDictionary[nn.Module, list[tuple[int, Tap]]] = WeakKeyDictionary()
 _witnesses: list[list[nn.Module]] = []
 
 
-def tapped_attention(
+def _attend(
     module: nn.Module,
+    taps: Sequence[tuple[int, Tap]],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -50,20 +54,7 @@ def tapped_attention(
     s_aux: Tensor | None = None,
     **kwargs,
 ) -> tuple[Tensor, Tensor]:
-    """Causal softmax attention, softmax(q·k·scaling + mask)·v, with the taps of ``module``.
-
-    Args:
-        query: (N, H, T, d_k); key, value: (N, H_kv, S, d_k), not yet repeated for grouped queries.
-        attention_mask: (N or 1, 1, T, S), added to the logits; it carries causality and sliding windows.
-        softcap: logits become softcap·tanh(logits/softcap) (Gemma 2).
-        s_aux: (H,) learned sink logits (gpt-oss): they take part in the softmax and are then dropped.
-
-    Returns:
-        The value aggregation (N, T, H, d_k) and the attention weights (N, H, T, S).
-    """
-    for seen in _witnesses:
-        seen.append(module)
-    taps = _taps.get(module, ())
+    """See :func:`tapped_attention`."""
     groups = query.shape[1] // key.shape[1]
     key = key.repeat_interleave(groups, dim=1) if groups > 1 else key  # (N, H, S, d_k)
     value = value.repeat_interleave(groups, dim=1) if groups > 1 else value
@@ -72,10 +63,18 @@ def tapped_attention(
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
     if attention_mask is not None:
-        logits = logits + attention_mask[..., : key.shape[2]]
+        attention_mask = attention_mask[..., : key.shape[2]]
+        logits = logits + attention_mask
     for layer, tap in taps:
         logits = tap.edit_logits(layer, logits, offset)
-    if s_aux is not None:
+    attention_weights = getattr(module, "attention_weights", None)
+    if attention_weights is not None:
+        # an edit may hide keys, else the mask tells, once for all sequences and heads
+        mask = logits if taps or attention_mask is None else attention_mask
+        visible = mask > torch.finfo(mask.dtype).min / 2
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = attention_weights(wide, visible).to(query.dtype)
+    elif s_aux is not None:
         sinks = s_aux.reshape(1, -1, 1, 1).expand(logits.shape[0], -1, logits.shape[2], 1)
         logits = torch.cat([logits, sinks.to(logits.dtype)], dim=-1)
         # as the model does: half-precision logits are shifted by their maximum before the softmax
@@ -92,8 +91,56 @@ def tapped_attention(
     return aggregation.transpose(1, 2).contiguous(), weights
 
 
-AttentionInterface.register(IMPLEMENTATION, tapped_attention)
-AttentionMaskInterface.register(IMPLEMENTATION, eager_mask)
+def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
+    """Causal attention, softmax(q·k·scaling + mask)·v, with the taps of ``module``.
+
+    Where the module has ``attention_weights``, a function of the masked logits (N, H, T, S) and of where they are visible
+    (N or 1, H or 1, T, S), its weights take the place of the softmax (see ``variants.attention_weights``).
+
+    Args:
+        query: (N, H, T, d_k); key, value: (N, H_kv, S, d_k), not yet repeated for grouped queries.
+        attention_mask: (N or 1, 1, T, S), added to the logits; it carries causality and sliding windows.
+        softcap: logits become softcap·tanh(logits/softcap) (Gemma 2).
+        s_aux: (H,) learned sink logits (gpt-oss): they take part in the softmax and are then dropped.
+
+    Returns:
+        The value aggregation (N, T, H, d_k) and the attention weights (N, H, T, S).
+    """
+    for seen in _witnesses:
+        seen.append(module)
+    return _attend(module, _taps.get(module, ()), *args, **kwargs)
+
+
+def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
+    """The same without taps, which a compiler can follow: what a variant with weights of its own trains with."""
+    return _attend(module, (), *args, **kwargs)
+
+
+def null_key_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs
+) -> tuple[Tensor, None]:
+    """Softmax-off-by-one by PyTorch's fused softmax: a key 0 with value 0 adds exp(0) = 1 to every denominator.
+
+    Arguments as of ``sdpa_attention_forward``; the mask is boolean, or None for a causal one.
+    """
+    length = query.shape[2]
+    causal = attention_mask is None and length > 1
+    # the causal kernel aligns first query and first key, so there the null key gets a query too, whose row is dropped
+    query = nn.functional.pad(query, (0, 0, 1, 0)) if causal else query
+    key, value = (nn.functional.pad(part, (0, 0, 1, 0)) for part in (key, value))  # (N, H_kv, 1 + S, d_k)
+    if attention_mask is not None:
+        attention_mask = nn.functional.pad(attention_mask, (1, 0), value=True)
+    aggregation, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return aggregation[:, -length:], None
+
+
+for _name, _attention, _mask in (
+    (IMPLEMENTATION, tapped_attention, eager_mask),
+    (UNTAPPED, untapped_attention, eager_mask),
+    (NULL_KEY, null_key_attention, sdpa_mask),
+):
+    AttentionInterface.register(_name, _attention)
+    AttentionMaskInterface.register(_name, _mask)
 
 
 @contextmanager

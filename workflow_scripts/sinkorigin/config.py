@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS
 
 Name = Annotated[
     str,
@@ -393,6 +394,33 @@ class HeadwiseNorm(_Strict):
     scale_init: float = Field(1.0, gt=0, description="Starting value of the scale.")
 
 
+class Sigmoid(_Strict):
+    """Parameters of sigmoid attention, σ(q·k/√d_k + b)."""
+
+    bias: Literal["log_length", "log_visible"] = Field(
+        "log_length",
+        description="log_length: b = −log of the training length (Ramapuram et al. 2024). log_visible, ours: −log of the "
+        "number of keys that the query sees.",
+    )
+
+
+class Initialisation(_Strict):
+    """Standard deviations of the normal start of the weights; norms start at 1."""
+
+    std: float = Field(0.02, gt=0, description="Of the matrices.")
+    embedding_std: float = Field(
+        0.02, gt=0, description="Of the embedding, and of the language-model head where it is tied to it."
+    )
+    scale_residual: bool = Field(
+        False,
+        description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's.",
+    )
+
+
+# attention variants, and the key of a run that holds a variant's own options
+VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
+OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
+
 _COMPARED = ("data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "length", "batch", "steps")
 
 
@@ -401,7 +429,10 @@ class Run(_Strict):
 
     name: Name = Field(description="How paths, tables and figures call the run.")
     data: str = Field(description="What it trains on: a name of pretraining.data.")
-    variant: Literal["softmax", "headwise_rmsnorm"] = Field(description="The attention.")
+    variant: str = Field(
+        description="The attention: softmax, headwise_rmsnorm, gated, sigmoid, softmax_off_by_one or softpick; docs/variants.md "
+        "tells what each is, and how to add another."
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
     layers: int = Field(ge=1, description="Decoder layers.")
     width: int = Field(ge=8, description="Width of the residual stream.")
@@ -429,7 +460,29 @@ class Run(_Strict):
         [],
         description="Steps whose model is kept, in rising order, for the analysis over training; 0 is the initialisation.",
     )
-    headwise_norm: HeadwiseNorm = Field(HeadwiseNorm(), description="headwise_rmsnorm: its parameters.")
+    initialisation: Initialisation = Field(Initialisation(), description="The start of the weights.")
+    headwise_norm: HeadwiseNorm | None = Field(
+        None, description="headwise_rmsnorm only: its parameters; null takes their defaults."
+    )
+    sigmoid: Sigmoid | None = Field(None, description="sigmoid only: its parameters; null takes their defaults.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the run's variant, with their defaults."""
+        key = OPTION_KEYS.get(self.variant)
+        if key is None:
+            return {}
+        default = {"headwise_norm": HeadwiseNorm, "sigmoid": Sigmoid}[key]
+        return (getattr(self, key) or default()).model_dump()
+
+    @model_validator(mode="after")
+    def _own_options(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}")
+        for variant, key in OPTION_KEYS.items():
+            if variant != self.variant and getattr(self, key) is not None:
+                raise ValueError(f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}")
+        return self
 
     @property
     def compared(self) -> tuple:

@@ -54,7 +54,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
+    import sinkorigin.variants.llama  # noqa: F401  what a model computes depends on it, so its code counts for the caller
 
     logging.disable_progress_bar()
     if threads is not None:

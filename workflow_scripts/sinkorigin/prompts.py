@@ -137,8 +137,6 @@ def make_prompts(
     loading = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     tokenizer = AutoTokenizer.from_pretrained(directory, **loading)
     if kind == "random_tokens":
-        import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
-
         vocabulary = AutoConfig.from_pretrained(directory, **loading).get_text_config(decoder=True).vocab_size
         ids = ordinary_token_ids(tokenizer, vocabulary)
         if len(ids) < 2:

@@ -271,8 +271,6 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     """The directory holds a causal language model's config and a tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    import sinkorigin.headwise_rmsnorm  # noqa: F401  registers the model type with transformers
-
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:

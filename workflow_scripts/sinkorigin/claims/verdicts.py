@@ -44,7 +44,7 @@ class Judged:
     Attributes:
         name: as in the tables; label: as in its provenance.
         role: "pretrained", "random" (the control) or "trained" (here).
-        run, variant, seed, reading: of a trained model; reading says which form of head-wise RMSNorm was trained.
+        run, variant, seed, reading: of a trained model; reading says which form of its variant.
     """
 
     name: str

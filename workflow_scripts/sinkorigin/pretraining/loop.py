@@ -52,7 +52,7 @@ class TrainingSettings:
 
     Args:
         name: of the run.
-        variant: attention variant, see ``pretraining.model.VARIANTS``.
+        variant: attention variant, see ``variants.llama.VARIANTS``.
         layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
         length: tokens in a training sequence.
         first_token: whether every training and validation sequence begins with the end-of-text token.
@@ -67,8 +67,7 @@ class TrainingSettings:
         validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
         dtype: "float32", or "bfloat16" for autocast.
         keep: steps whose model is kept; 0 is the initialisation.
-        headwise_norm: scale ("per_head", "shared" or "none"), scale_init and bias of head-wise RMSNorm; what is not
-            given is per_head, 1.0 and True.
+        options: of the variant, and initialisation: of the weights, both see ``pretraining.model.build_model``.
     """
 
     name: str
@@ -91,8 +90,9 @@ class TrainingSettings:
     tied_embeddings: bool = True
     validation_tokens: int = 32_768
     dtype: str = "float32"
-    headwise_norm: dict[str, Any] = field(default_factory=dict)
     keep: Sequence[int] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    initialisation: dict[str, Any] = field(default_factory=dict)
 
 
 def state_key(settings: TrainingSettings, *data: str | Path) -> str:
@@ -258,7 +258,8 @@ def train(
         variant=settings.variant,
         seed=seed,
         eos=tokens.eos,
-        options={f"headwise_{name}": value for name, value in settings.headwise_norm.items()},
+        options=settings.options,
+        initialisation=settings.initialisation,
     )
     torch.nn.Module.to(model, device)  # transformers wraps `to` in a type that checkers misread
     model.train()

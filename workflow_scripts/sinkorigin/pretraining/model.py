@@ -7,12 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.headwise_rmsnorm import HeadwiseRMSNormLlamaConfig, HeadwiseRMSNormLlamaForCausalLM
-
-VARIANTS: dict[str, tuple[type[LlamaConfig], type[LlamaForCausalLM]]] = {
-    "softmax": (LlamaConfig, LlamaForCausalLM),
-    "headwise_rmsnorm": (HeadwiseRMSNormLlamaConfig, HeadwiseRMSNormLlamaForCausalLM),
-}
+from sinkorigin.variants.llama import VARIANTS
 
 
 def build_model(
@@ -23,22 +18,26 @@ def build_model(
     seed: int,
     eos: int | None = None,
     options: Mapping[str, Any] | None = None,
+    initialisation: Mapping[str, Any] | None = None,
 ) -> LlamaForCausalLM:
     """A model with fresh weights.
 
-    Every variant of one seed starts from the same Llama weights (normal, std 0.02, norms at 1): the variants of a seed
-    differ in nothing but what the variant adds, which starts at the values that its options state.
+    Every variant of one seed starts from the same Llama weights (normal, norms at 1): the variants of a seed differ in
+    nothing but what the variant adds, which starts at the values that its options state.
 
     Args:
         size: layers, width, heads, kv_heads, ffn_width, length and tied_embeddings.
         vocabulary: number of tokens.
-        variant: a key of ``VARIANTS``.
+        variant: a key of ``variants.llama.VARIANTS``.
         seed: the seed of the weights.
         eos: id of the end-of-text token.
-        options: the variant's own configuration keys.
+        options: the variant's own options.
+        initialisation: std of the matrices (0.02) and embedding_std of the embedding (0.02), also where the language-model
+            head is tied to it; scale_residual (False): W_O and the FFN's down-projection, which write into the residual
+            stream, start at std / sqrt(2L), as GPT-2's (Radford et al. 2019, §2.3). All draws are the same, only scaled.
 
     Raises:
-        SinkoriginError: an unknown variant, or heads that do not divide the width.
+        SinkoriginError: an unknown variant, an option of another one, or heads that do not divide the width.
     """
     if variant not in VARIANTS:
         raise SinkoriginError(f"variant {variant!r} is unknown; set one of {', '.join(VARIANTS)} in the config")
@@ -48,6 +47,8 @@ def build_model(
             f"width {width}, heads {heads}, kv_heads {kv_heads}: the width must be an even multiple of heads, and "
             "heads a multiple of kv_heads; change them in the config"
         )
+    start = {"std": 0.02, "embedding_std": 0.02, "scale_residual": False, **(initialisation or {})}
+    own = VARIANTS[variant].settings(options or {})
     numbers = {
         "vocab_size": vocabulary,
         "num_hidden_layers": size["layers"],
@@ -57,16 +58,27 @@ def build_model(
         "intermediate_size": size["ffn_width"],
         "max_position_embeddings": size["length"],
         "tie_word_embeddings": size["tied_embeddings"],
-        "initializer_range": 0.02,
+        "initializer_range": start["std"],
         "rms_norm_eps": 1e-5,  # Llama 2's
         "bos_token_id": None,
         "eos_token_id": eos,
     }
     torch.manual_seed(seed)
     llama = LlamaForCausalLM(LlamaConfig(**numbers))
-    configuration, model_class = VARIANTS[variant]
-    if model_class is LlamaForCausalLM:
+    _rescale(llama, start)
+    if VARIANTS[variant].model is LlamaForCausalLM:
         return llama
-    model = model_class(configuration(**numbers, **(options or {})))
+    model = VARIANTS[variant].model(VARIANTS[variant].configuration(**numbers, **own))
     model.load_state_dict(llama.state_dict(), strict=False)  # not strict: what the variant adds keeps its own start
     return model
+
+
+@torch.no_grad()
+def _rescale(llama: LlamaForCausalLM, start: Mapping[str, Any]) -> None:
+    """From transformers' start, one std for all matrices, to the one that is asked for."""
+    if start["embedding_std"] != start["std"]:
+        llama.model.embed_tokens.weight.mul_(start["embedding_std"] / start["std"])
+    if start["scale_residual"]:
+        for layer in llama.model.layers:
+            for projection in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                projection.weight.mul_((2 * len(llama.model.layers)) ** -0.5)

@@ -1,0 +1,433 @@
+"""Attention variants are what they say, whatever computes them, and survive being saved."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from sinkorigin.architecture import read_architecture
+from sinkorigin.attention import Tap
+from sinkorigin.capture import watch_sites
+from sinkorigin.config import OPTION_KEYS
+from sinkorigin.config import VARIANTS as NAMES
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.pretraining.model import build_model
+from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS, sigmoid, softmax_off_by_one, softpick
+from sinkorigin.variants.gated import GatedProjection
+from sinkorigin.variants.headwise_rmsnorm import HeadwiseNormProjection
+from sinkorigin.variants.llama import VARIANTS, HeadwiseRMSNormLlamaForCausalLM
+
+ROOT = Path(__file__).parents[2]
+SIZE = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "ffn_width": 24, "length": 8, "tied_embeddings": True}
+HEADWISE_OPTIONS = [
+    {"scale": "per_head", "bias": True, "scale_init": 1.0},
+    {"scale": "shared", "bias": True, "scale_init": 0.1},
+    {"scale": "shared", "bias": False, "scale_init": 1.0},
+    {"scale": "none", "bias": True, "scale_init": 0.5},
+    {"scale": "none", "bias": False, "scale_init": 1.0},
+]
+CASES = [
+    *(("headwise_rmsnorm", options) for options in HEADWISE_OPTIONS[:2]),
+    ("sigmoid", {"bias": "log_visible"}),
+    *((name, {}) for name in NAMES),
+]
+each_variant = pytest.mark.parametrize(("variant", "options"), CASES, ids=str)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # more only adds overhead at this size
+    yield
+    torch.set_num_threads(before)
+
+
+def build(variant, options=None, **changes):
+    """A tiny model whose every parameter is random, so that attention is far from uniform and nothing is at its start."""
+    model = build_model(SIZE, vocabulary=40, variant=variant, seed=0, options=options, **changes).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(
+                0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    return model
+
+
+IDS = torch.randint(1, 40, (2, 8), generator=torch.Generator().manual_seed(1))  # 0 is taken for padding by generate
+
+
+# ---- the functions
+
+
+def rows_of(logits):
+    """Each row of (..., T, T) logits with the number of keys that it sees."""
+    for index in np.ndindex(logits.shape[:-1]):
+        yield index, index[-1] + 1, logits[index][: index[-1] + 1]
+
+
+def slow(name, logits, *, bias="log_length", length=8):
+    """Causal attention weights, a row at a time, from the definitions."""
+    weights = np.zeros_like(logits)
+    for index, keys, row in rows_of(logits):
+        for j, x in enumerate(row):
+            if name == "sigmoid":
+                value = 1 / (1 + math.exp(-(x - math.log(length if bias == "log_length" else keys))))
+            elif name == "softmax_off_by_one":
+                value = math.exp(x) / (1 + sum(math.exp(y) for y in row))
+            elif name == "softpick":
+                value = max(math.exp(x) - 1, 0) / (sum(abs(math.exp(y) - 1) for y in row) + 1e-6)
+            else:
+                value = math.exp(x) / sum(math.exp(y) for y in row)
+            weights[(*index, j)] = value
+    return weights
+
+
+FUNCTIONS = [
+    (sigmoid, {"bias": "log_length"}),
+    (sigmoid, {"bias": "log_visible"}),
+    (softmax_off_by_one, {}),
+    (softpick, {}),
+]
+each_function = pytest.mark.parametrize(
+    ("function", "options"), FUNCTIONS, ids=lambda value: getattr(value, "__name__", str(value))
+)
+
+
+def causal(length=6, dtype=torch.float64):
+    visible = torch.ones(1, 1, length, length, dtype=torch.bool).tril()
+    logits = 3 * torch.randn(2, 3, length, length, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    return logits.masked_fill(~visible, torch.finfo(dtype).min), visible
+
+
+@each_function
+def test_weights_equal_their_definition_row_by_row(function, options):
+    logits, visible = causal()
+    expected = slow(function.__name__, logits.numpy(), **options)
+    np.testing.assert_allclose(function(logits, visible, 8, **options).numpy(), expected, rtol=1e-12, atol=1e-14)
+    endless = logits.masked_fill(~visible, -torch.inf)  # an edit may write −inf where masks have the lowest number
+    np.testing.assert_allclose(function(endless, visible, 8, **options).numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+@each_function
+def test_gradients_of_the_weights_equal_differences(function, options):
+    logits, visible = causal(4)
+    free = logits[:1, :2].masked_fill(~visible, 0).requires_grad_()
+    lowest = torch.finfo(torch.float64).min
+    assert torch.autograd.gradcheck(lambda x: function(x.masked_fill(~visible, lowest), visible, 8, **options), (free,))
+
+
+@each_function
+@pytest.mark.parametrize("size", [-200.0, 200.0])
+def test_weights_and_gradients_of_huge_logits_are_finite(function, options, size):
+    visible = torch.ones(1, 1, 3, 3, dtype=torch.bool).tril()
+    x = torch.tensor([size, size + 1, -size]).expand(1, 1, 3, 3).clone().requires_grad_()
+    weights = function(x.masked_fill(~visible, torch.finfo(x.dtype).min), visible, 8, **options)
+    weights.sum().backward()
+    assert torch.isfinite(weights).all() and torch.isfinite(x.grad).all()
+    assert (weights >= 0).all() and (weights[~visible.expand_as(weights)] == 0).all()
+
+
+def test_sigmoid_refuses_a_bias_that_it_does_not_know():
+    with pytest.raises(ValueError, match="is log_length or log_visible, not zero"):
+        sigmoid(*causal(), 8, bias="zero")
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
+def test_headwise_norm_equals_its_formula_head_by_head(options):
+    torch.manual_seed(0)
+    heads, head_width, width = 3, 4, 5
+    projection = HeadwiseNormProjection(
+        heads, head_width, width, scale=options["scale"], scale_init=options["scale_init"], offset=options["bias"]
+    ).double()
+    for parameter in projection.parameters():
+        torch.nn.init.normal_(parameter)
+    o = torch.randn(2, 6, heads * head_width, dtype=torch.float64)
+
+    expected = torch.zeros(2, 6, width, dtype=torch.float64)
+    for head in range(heads):
+        columns = slice(head * head_width, (head + 1) * head_width)
+        one = o[..., columns]
+        normed = one / torch.sqrt((one**2).sum(-1, keepdim=True) / head_width + 1e-6)
+        scale, offset = projection.scale, projection.offset
+        if scale is None:
+            normed = normed * options["scale_init"]
+        else:
+            normed = normed * (scale[head] if scale.dim() == 2 else scale)
+        if offset is not None:
+            normed = normed + (offset[head] if offset.dim() == 2 else offset)
+        expected += normed @ projection.weight[:, columns].T
+    torch.testing.assert_close(projection(o), expected)
+
+    names, values = zip(*projection.named_parameters(), strict=True)
+    assert torch.autograd.gradcheck(
+        lambda inputs, *weights: torch.func.functional_call(projection, dict(zip(names, weights, strict=True)), inputs),
+        (o[:1, :2].clone().requires_grad_(), *[value.detach().requires_grad_() for value in values]),
+    )
+
+
+def test_a_larger_value_aggregation_changes_nothing_after_the_headwise_norm():
+    torch.manual_seed(0)
+    projection = HeadwiseNormProjection(2, 4, 6, eps=0.0)
+    o = torch.randn(3, 8)
+    torch.testing.assert_close(projection(100 * o), projection(o))
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS[:2])
+def test_scale_and_offset_can_be_folded_into_the_output_projection(options):
+    """They change how W_O is learned, not what can be expressed: a norm without them and another W_O gives the same."""
+    torch.manual_seed(0)
+    own = HeadwiseNormProjection(3, 4, 5, scale=options["scale"], offset=True).double()
+    for parameter in own.parameters():
+        torch.nn.init.normal_(parameter)
+    folded = HeadwiseNormProjection(3, 4, 5, scale="none", offset=False, bias=True).double()
+    scale, offset = (part.detach().expand(3, 4).reshape(12) for part in (own.scale, own.offset))
+    with torch.no_grad():
+        folded.weight.copy_(own.weight * scale)
+        folded.bias.copy_(own.weight @ offset)
+    o = torch.randn(2, 12, dtype=torch.float64)
+    torch.testing.assert_close(folded(o), own(o))
+
+
+def test_gated_projection_equals_its_formula():
+    torch.manual_seed(0)
+    projection = GatedProjection(6, 5).double()
+    torch.nn.init.normal_(projection.gate_weight)
+    o, x = torch.randn(2, 3, 6, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    weight, gate_weight = projection.weight.detach().numpy(), projection.gate_weight.detach().numpy()
+    gate = 1 / (1 + np.exp(-x.numpy() @ gate_weight.T))
+    np.testing.assert_allclose(projection(o, x).detach().numpy(), (o.numpy() * gate) @ weight.T)
+    assert torch.autograd.gradcheck(projection, (o.requires_grad_(), x.requires_grad_()))
+
+
+# ---- the models
+
+
+@dataclass
+class Seen(Tap):
+    """What the attention of layer 0 computes."""
+
+    weights: list = field(default_factory=list)
+    aggregation: list = field(default_factory=list)
+    logits: list = field(default_factory=list)
+
+    def edit_logits(self, layer, logits, offset):
+        if layer == 0:
+            self.logits.append(logits)
+        return logits
+
+    def observe(self, layer, query, key, weights, aggregation):
+        if layer == 0:
+            self.weights.append(weights)
+            self.aggregation.append(aggregation)
+
+
+@each_variant
+def test_a_model_computes_the_weights_of_its_variant_and_their_sum_over_values(variant, options):
+    model = build(variant, options)
+    seen = Seen()
+    architecture = read_architecture(model)
+    with architecture.tapped(seen):
+        architecture.forward(IDS)
+    expected = slow(variant, seen.logits[0].double().numpy(), **({} if variant == "headwise_rmsnorm" else options))
+    np.testing.assert_allclose(seen.weights[0].numpy(), expected, rtol=1e-4, atol=1e-6)
+    layer = model.model.layers[0]
+    values = layer.self_attn.v_proj(layer.input_layernorm(model.model.embed_tokens(IDS)))
+    values = values.view(2, 8, 2, 4).transpose(1, 2).repeat_interleave(2, dim=1).detach()  # (N, H, T, d_k)
+    np.testing.assert_allclose(seen.aggregation[0].numpy(), expected @ values.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@each_variant
+def test_value_aggregation_through_the_output_projection_is_the_attention_output(variant, options):
+    model = build(variant, options)
+    sites: dict = {}
+    wanted = ["value_aggregation", "attention_input", "attention_output"]
+    architecture = read_architecture(model)
+    with watch_sites(architecture, wanted, lambda layer, site, value: sites.__setitem__((site, layer), value.clone())):
+        architecture.forward(IDS)
+    for layer in range(2):
+        attention = model.model.layers[layer].self_attn
+        o, x = sites["value_aggregation", layer], sites["attention_input", layer]
+        weight = attention.o_proj.weight
+        if variant == "headwise_rmsnorm":
+            heads = o.unflatten(-1, (4, 4))
+            heads = heads / (heads.square().mean(-1, keepdim=True) + 1e-6).sqrt() * attention.o_proj.scale
+            o = (heads + attention.o_proj.offset).flatten(-2)
+        elif variant == "gated":
+            o = o * torch.sigmoid(x @ attention.o_proj.gate_weight.T)
+        torch.testing.assert_close(o @ weight.T, sites["attention_output", layer], rtol=1e-5, atol=1e-5)
+    assert architecture.missing == [{}, {}]
+
+
+@each_variant
+def test_taps_and_every_kernel_give_the_logits_that_training_sees(variant, options):
+    model = build(variant, options)
+    trained = model(IDS, use_cache=False).logits
+    model.set_attn_implementation("eager")
+    torch.testing.assert_close(model(IDS, use_cache=False).logits, trained, rtol=1e-4, atol=1e-5)
+    architecture = read_architecture(model)
+    with architecture.tapped(Tap()):
+        torch.testing.assert_close(model(IDS, use_cache=False).logits, trained, rtol=1e-4, atol=1e-5)
+
+
+@each_variant
+def test_gradients_reach_every_parameter_and_agree_between_kernels(variant, options):
+    gradients = []
+    for implementation in ("sdpa", "eager"):
+        model = build(variant, options).train()
+        model.set_attn_implementation(implementation)
+        model(IDS, labels=IDS, use_cache=False).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient is not None and gradient.abs().max() > 0, name
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-3, atol=1e-5)
+
+
+@each_variant
+def test_a_saved_model_loads_through_the_auto_classes_as_what_it_is(variant, options, tmp_path):
+    model = build(variant, options)
+    model.save_pretrained(tmp_path)
+    model_type = json.loads((tmp_path / "config.json").read_text())["model_type"]
+    assert model_type == ("llama" if variant == "softmax" else f"{variant}_llama")
+    loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(loaded) is type(model) is VARIANTS[variant].model
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, loaded.get_parameter(name))
+    # not to the bit: a mapped file's tensors lie at other offsets in memory, where CPU kernels may add in another order
+    torch.testing.assert_close(loaded(IDS).logits, model(IDS).logits, rtol=1e-5, atol=1e-5)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is VARIANTS[variant].configuration
+    assert type(AutoModel.from_pretrained(tmp_path)) is type(model.model)
+
+
+@each_variant
+def test_generation_with_a_cache_equals_the_full_forward(variant, options):
+    model = build(variant, options)
+    generated = model.generate(
+        IDS[:, :3], max_new_tokens=5, do_sample=False, output_logits=True, return_dict_in_generate=True, pad_token_id=0
+    )
+    full = model(generated.sequences, use_cache=False).logits
+    torch.testing.assert_close(torch.stack(generated.logits, 1), full[:, 2:-1], rtol=1e-4, atol=1e-4)
+
+
+@each_variant
+def test_tokens_one_by_one_and_in_chunks_equal_the_full_forward(variant, options):
+    model = build(variant, options)
+    full = model(IDS, use_cache=False).logits
+    for steps in ([1] * 8, [3, 4, 1]):
+        cache, parts, start = None, [], 0
+        for step in steps:
+            out = model(IDS[:, start : start + step], past_key_values=cache, use_cache=True)
+            cache, start = out.past_key_values, start + step
+            parts.append(out.logits)
+        torch.testing.assert_close(torch.cat(parts, 1), full, rtol=1e-4, atol=1e-4)
+
+
+@each_variant
+def test_a_later_token_or_another_sequence_changes_nothing(variant, options):
+    model = build(variant, options)
+    alone = model(IDS[:1], use_cache=False).logits
+    torch.testing.assert_close(model(IDS, use_cache=False).logits[:1], alone, rtol=1e-5, atol=1e-5)
+    changed = IDS[:1].clone()
+    changed[0, -1] = (changed[0, -1] + 1) % 40
+    torch.testing.assert_close(model(changed, use_cache=False).logits[:, :-1], alone[:, :-1], rtol=1e-5, atol=1e-5)
+
+
+def test_no_softmax_kernel_can_be_set_on_a_variant_with_weights_of_its_own():
+    for variant in ATTENTION_WEIGHTS:
+        model = build(variant)
+        with pytest.raises(
+            ValueError, match="computes its own attention weights, so attn_implementation flex_attention"
+        ):
+            model.set_attn_implementation("flex_attention")
+        expected = model(IDS, use_cache=False).logits
+        model.set_attn_implementation("sdpa")
+        torch.testing.assert_close(model(IDS, use_cache=False).logits, expected)
+
+
+def test_off_by_one_uses_the_fused_softmax():
+    model = build("softmax_off_by_one")
+    with torch.profiler.profile() as profile:
+        model(IDS, use_cache=False)
+    called = {event.key for event in profile.key_averages()}
+    assert "aten::scaled_dot_product_attention" in called and "aten::exp" not in called
+
+
+# ---- how models start
+
+
+@pytest.mark.parametrize("options", HEADWISE_OPTIONS)
+def test_scale_and_offset_start_as_stated_also_on_top_of_a_softmax_checkpoint(options, tmp_path):
+    softmax = build_model(SIZE, vocabulary=40, variant="softmax", seed=0)
+    fresh = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0, options=options)
+    softmax.save_pretrained(tmp_path)
+    on_top, report = HeadwiseRMSNormLlamaForCausalLM.from_pretrained(
+        tmp_path, config=fresh.config, output_loading_info=True
+    )
+    assert not report["unexpected_keys"]
+    for model in (fresh, on_top):
+        for layer in model.model.layers:
+            projection = layer.self_attn.o_proj
+            assert (projection.scale is None) == (options["scale"] == "none")
+            assert (projection.offset is None) == (not options["bias"])
+            if projection.scale is not None:
+                assert torch.all(projection.scale == options["scale_init"])
+            if projection.offset is not None:
+                assert torch.all(projection.offset == 0)
+        assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_all_variants_of_a_seed_start_from_the_same_weights():
+    start = {"std": 0.03, "embedding_std": 0.3, "scale_residual": True}
+    softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5, initialisation=start).named_parameters())
+    added = {"headwise_rmsnorm": ("o_proj.scale", "o_proj.offset"), "gated": ("o_proj.gate_weight",)}
+    for variant in NAMES:
+        own = dict(build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters())
+        for name, weight in softmax.items():
+            assert torch.equal(weight, own[name])
+        extra = set(own) - set(softmax)
+        assert len(extra) == SIZE["layers"] * len(added.get(variant, ()))
+        assert all(name.endswith(added[variant]) for name in extra)
+    other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
+    assert not torch.equal(softmax["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_initialisation_scales_the_same_draws(tied):
+    size = {**SIZE, "width": 64, "layers": 3, "tied_embeddings": tied}
+    plain = build_model(size, vocabulary=200, variant="gated", seed=0)
+    start = {"std": 0.04, "embedding_std": 0.5, "scale_residual": True}
+    scaled = build_model(size, vocabulary=200, variant="gated", seed=0, initialisation=start)
+    for name, weight in plain.named_parameters():
+        factor = 2.0
+        if "norm" in name:
+            factor = 1.0
+        elif "embed_tokens" in name:
+            factor = 25.0
+        elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            factor = 2 / math.sqrt(6)
+        torch.testing.assert_close(scaled.get_parameter(name), factor * weight)
+        if "norm" not in name:
+            assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert (scaled.lm_head.weight is scaled.model.embed_tokens.weight) == tied
+
+
+def test_unknown_variants_options_and_indivisible_heads_are_refused():
+    with pytest.raises(SinkoriginError, match="variant 'linear' is unknown; set one of softmax, headwise_rmsnorm"):
+        build_model(SIZE, vocabulary=40, variant="linear", seed=0)
+    with pytest.raises(SinkoriginError, match="variant softpick has no option bias, its options are: eps; correct"):
+        build_model(SIZE, vocabulary=40, variant="softpick", seed=0, options={"bias": "log_length"})
+    with pytest.raises(SinkoriginError, match="variant softmax has no option eps, its options are: none"):
+        build_model(SIZE, vocabulary=40, variant="softmax", seed=0, options={"eps": 1.0})
+    with pytest.raises(SinkoriginError, match="width 18, heads 4, kv_heads 2"):
+        build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
+
+
+def test_the_config_and_the_models_know_the_same_variants():
+    assert set(NAMES) == set(VARIANTS)
+    for variant, key in OPTION_KEYS.items():
+        assert variant in VARIANTS and key
