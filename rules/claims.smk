@@ -34,7 +34,7 @@ rule judge_claims:
         ),
         by_seed=rules.compare_pretraining.output.by_seed if RUNS else [],
         comparison=rules.compare_pretraining.output.comparison if RUNS else [],
-        provenance=provenance_of([*MODELS, *TRAINED]),  # in the order of params.models
+        provenance=provenance_of([*MODELS, *STUDY_CONFIG.studied]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",
         page=report(

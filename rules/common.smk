@@ -33,7 +33,7 @@ VARIANCE_SITES = STUDY_CONFIG.activations.variance_sites
 
 # a model and the prompts that it reads: trained ones may be studied on fewer sets
 STUDIED = [(model, prompts) for model in MODELS for prompts in PROMPTS] + [
-    (model, prompts) for model in TRAINED for prompts in STUDY_CONFIG.pretraining.prompts
+    (model, prompts) for model in STUDY_CONFIG.studied for prompts in STUDY_CONFIG.pretraining.prompts
 ]
 EDITED = {
     (model, prompts): [
@@ -330,7 +330,7 @@ def judged_models():
             "seed": seed,
             "reading": reading_of(run),
         }
-        for name, (run, seed) in TRAINED.items()
+        for name, (run, seed) in STUDY_CONFIG.studied.items()
     ]
 
 

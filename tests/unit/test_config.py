@@ -25,12 +25,8 @@ def changed(path: str, value):
 
 def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
-    assert list(config.trained) == [
-        "softmax-seed0",
-        "softmax-seed1",
-        "headwise_rmsnorm-seed0",
-        "headwise_rmsnorm-seed1",
-    ]
+    assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
+    assert len(config.trained) == 3 * len(config.studied)
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():

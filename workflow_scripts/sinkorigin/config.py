@@ -421,7 +421,9 @@ class Initialisation(_Strict):
 VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
 OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
 
-_COMPARED = ("data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "length", "batch", "steps")
+_COMPARED = (
+    "data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings", "length", "batch", "steps",
+)  # fmt: skip
 
 
 class Run(_Strict):
@@ -439,6 +441,7 @@ class Run(_Strict):
     heads: int = Field(ge=1, description="Query heads.")
     kv_heads: int = Field(ge=1, description="Key/value heads.")
     ffn_width: int = Field(ge=8, description="Width of the FFN.")
+    tied_embeddings: bool = Field(True, description="Whether the language-model head is the embedding.")
     length: int = Field(ge=4, description="Tokens in a training sequence.")
     first_token: bool = Field(
         False,
@@ -533,6 +536,12 @@ class Pretraining(_Strict):
 
     data: list[Data] = Field([], description="What runs train on.")
     prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
+    studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=1,
+        description="Seeds whose final models go through extraction and all statistics as downloaded models do; null: all. The "
+        "statistics over training and the comparison of the runs cover every seed anyway.",
+    )
     runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
     learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
 
@@ -610,10 +619,10 @@ class Config(_Strict):
                     )
         for edit in self.interventions:
             for name in edit.models:
-                if name not in models and name not in trained:
+                if name not in models and name not in self.studied:
                     raise ValueError(
                         f"interventions.{edit.name}.models: {name} is no model of this study; "
-                        f"known ones are {_listed([*models, *trained])}"
+                        f"known ones are {_listed([*models, *self.studied])}"
                     )
                 run = trained.get(name)
                 if run is not None and edit.layers and max(edit.layers) >= run[0].layers:
@@ -641,6 +650,12 @@ class Config(_Strict):
         key = f"pretraining.runs.{run.name}"
         if run.data not in data:
             raise ValueError(f"{key}.data: {run.data} is no data of this study; known ones are {_listed(data)}")
+        studied = self.pretraining.studied_seeds
+        if studied is not None and not set(studied) & set(run.seeds):
+            raise ValueError(
+                f"pretraining.studied_seeds: run {run.name} has none of the seeds {', '.join(map(str, studied))}; add one of "
+                f"its own ({', '.join(map(str, run.seeds))})"
+            )
         own = data[run.data]
         if not isinstance(own, BigramBackcopyData):
             return
@@ -704,6 +719,12 @@ class Config(_Strict):
     def trained(self) -> dict[str, tuple[Run, int]]:
         """Name of every trained checkpoint → its run and seed."""
         return {f"{run.name}-seed{seed}": (run, seed) for run in self.pretraining.runs for seed in run.seeds}
+
+    @property
+    def studied(self) -> dict[str, tuple[Run, int]]:
+        """Those that go through extraction and all statistics."""
+        seeds = self.pretraining.studied_seeds
+        return {name: (run, seed) for name, (run, seed) in self.trained.items() if seeds is None or seed in seeds}
 
 
 def _first_repeated(values) -> Any:
