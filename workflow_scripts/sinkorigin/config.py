@@ -421,7 +421,19 @@ class Initialisation(_Strict):
 VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
 OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
 
-_COMPARED = ("data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "length", "batch", "steps")
+_COMPARED = (
+    "data",
+    "first_token",
+    "layers",
+    "width",
+    "heads",
+    "kv_heads",
+    "ffn_width",
+    "tied_embeddings",
+    "length",
+    "batch",
+    "steps",
+)
 
 
 class Run(_Strict):
@@ -439,6 +451,7 @@ class Run(_Strict):
     heads: int = Field(ge=1, description="Query heads.")
     kv_heads: int = Field(ge=1, description="Key/value heads.")
     ffn_width: int = Field(ge=8, description="Width of the FFN.")
+    tied_embeddings: bool = Field(True, description="Whether the language-model head is the embedding.")
     length: int = Field(ge=4, description="Tokens in a training sequence.")
     first_token: bool = Field(
         False,
