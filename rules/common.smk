@@ -13,9 +13,25 @@ from sinkorigin.config import read_config
 from sinkorigin.devices import resolve_device
 from sinkorigin.errors import SinkoriginError
 
+
+def check_local_corpora(study):
+    """Look into the corpora on this machine before any job."""
+    local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
+    if local:
+        from sinkorigin.corpora import (
+            check_local_corpus,
+        )  # imports pyarrow, which other studies need not wait for
+
+        for key, corpus in local.items():
+            check_local_corpus(
+                f"{CONFIG_FILES}: {key}", **corpus.model_dump(include={"source", "members", "column"})
+            )
+
+
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 try:
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
+    check_local_corpora(STUDY_CONFIG)
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")
 
@@ -206,9 +222,12 @@ def reads_losses(wildcards):
     return PROMPTS[wildcards.prompts].kind == "natural_text"
 
 
-def data_named(kind):
-    """Pattern of the names of all data of a kind."""
-    return "|".join(re.escape(data.name) for data in DATA.values() if data.kind == kind)
+def data_named(kind, tokenizer=None):
+    """Pattern of the names of all data of a kind, or of those whose tokenizer is trained or taken."""
+    found = [data for data in DATA.values() if data.kind == kind]
+    if tokenizer is not None:
+        found = [data for data in found if (data.tokenizer is None) == (tokenizer == "trained")]
+    return "|".join(re.escape(data.name) for data in found)
 
 
 def documents_of(wildcards):

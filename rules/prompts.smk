@@ -13,7 +13,7 @@ rule fetch_corpus:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=0,
     params:
         corpus=STUDY_CONFIG.corpus.model_dump(),
