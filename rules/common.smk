@@ -13,9 +13,25 @@ from sinkorigin.config import OPTION_KEYS, read_config
 from sinkorigin.devices import resolve_device
 from sinkorigin.errors import SinkoriginError
 
+
+def check_local_corpora(study):
+    """Look into the corpora on this machine before any job."""
+    local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
+    if local:
+        from sinkorigin.corpora import (
+            check_local_corpus,
+        )  # imports pyarrow, which other studies need not wait for
+
+        for key, corpus in local.items():
+            check_local_corpus(
+                f"{CONFIG_FILES}: {key}", **corpus.model_dump(include={"source", "members", "column"})
+            )
+
+
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 try:
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
+    check_local_corpora(STUDY_CONFIG)
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")
 
@@ -214,9 +230,12 @@ def reads_losses(wildcards):
     return PROMPTS[wildcards.prompts].kind == "natural_text"
 
 
-def data_named(kind):
-    """Pattern of the names of all data of a kind."""
-    return one_of(data.name for data in DATA.values() if data.kind == kind)
+def data_named(kind, tokenizer=None):
+    """Pattern of the names of all data of a kind, or of those whose tokenizer is trained or taken."""
+    found = [data for data in DATA.values() if data.kind == kind]
+    if tokenizer is not None:
+        found = [data for data in found if (data.tokenizer is None) == (tokenizer == "trained")]
+    return one_of(data.name for data in found)
 
 
 def documents_of(wildcards):
@@ -251,7 +270,7 @@ def tokens_of_model(wildcards):
 
 def prompts_of_text():
     """Pattern of the names of all prompt sets of natural text."""
-    return "|".join(re.escape(prompts.name) for prompts in PROMPTS.values() if prompts.kind == "natural_text")
+    return one_of(prompts.name for prompts in PROMPTS.values() if prompts.kind == "natural_text")
 
 
 def task_parameters(wildcards):
@@ -307,7 +326,7 @@ def compared_trainings():
 def comparison_groups():
     """Run → what it shares with the runs that it is drawn with: its data, and its baseline."""
     baselines = STUDY_CONFIG.pretraining.baselines
-    return {run: f"{RUNS[run].data}, against {baseline or run}" for run, baseline in baselines.items()}
+    return {run: f"{RUNS[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
 
 
 def prompts_of_figures():

@@ -25,13 +25,13 @@ rule train_tokenizer:
     benchmark:
         f"{STUDY}/benchmarks/train_tokenizer/{{data}}.tsv"
     wildcard_constraints:
-        data=data_named("text"),
+        data=data_named("text", tokenizer="trained"),
     conda:
         "../envs/models.yaml"
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=0,
     params:
         vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
@@ -40,6 +40,31 @@ rule train_tokenizer:
         "Training the tokenizer of data {wildcards.data}"
     script:
         "../workflow_scripts/train_tokenizer.py"
+
+
+rule take_tokenizer:
+    output:
+        f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
+    log:
+        f"{STUDY}/logs/take_tokenizer/{{data}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/take_tokenizer/{{data}}.tsv"
+    wildcard_constraints:
+        data=data_named("text", tokenizer="taken"),
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=30,
+        gpu=0,
+    params:
+        tokenizer=lambda wildcards: DATA[wildcards.data].tokenizer,
+        code=code("take_tokenizer.py"),
+    message:
+        "Taking the tokenizer of data {wildcards.data}"
+    script:
+        "../workflow_scripts/take_tokenizer.py"
 
 
 rule tokenize_corpus:
@@ -59,7 +84,7 @@ rule tokenize_corpus:
     threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=0,
     params:
         code=code("tokenize_corpus.py"),

@@ -13,7 +13,7 @@ rule fetch_corpus:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=30,
+        runtime=lambda wildcards, attempt: 240 * attempt,
         gpu=0,
     params:
         corpus=STUDY_CONFIG.corpus.model_dump(),
@@ -66,7 +66,7 @@ rule take_held_out_prompts:
     benchmark:
         f"{STUDY}/benchmarks/take_held_out_prompts/{{model}}/{{prompts}}.tsv"
     wildcard_constraints:
-        model="|".join(map(re.escape, TRAINED)),
+        model=one_of(TRAINED),
         prompts=prompts_of_text(),
     conda:
         "../envs/models.yaml"

@@ -1,8 +1,10 @@
-"""Bring the corpus here as a table of documents, split into train and validation."""
+"""Bring a corpus here as a table of documents, split into train and validation."""
 
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.sources import fetch_corpus
+    from sinkorigin.corpora import fetch_corpus
 
-    fetch_corpus(snakemake.output[0], **snakemake.params.corpus)
+    data = snakemake.wildcards.get("data")
+    what = f"corpus of data {data}" if data else "corpus"
+    fetch_corpus(snakemake.output[0], **snakemake.params.corpus, what=what)

@@ -5,12 +5,9 @@ from pathlib import Path
 from sinkorigin.job import job
 
 with job(snakemake):
+    from sinkorigin.pretraining.data import training_texts
     from sinkorigin.pretraining.tokenizer import train_tokenizer
-    from sinkorigin.tables import read_table
 
-    documents = read_table(snakemake.input.corpus).to_pylist()
     train_tokenizer(
-        (document["text"] for document in documents if document["split"] == "train"),
-        snakemake.params.vocabulary,
-        Path(snakemake.output[0]).parent,
+        training_texts(snakemake.input.corpus), snakemake.params.vocabulary, Path(snakemake.output[0]).parent
     )

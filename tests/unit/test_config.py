@@ -143,6 +143,58 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("pretraining.runs.0.heads", 3, "width 128 must be an even multiple of heads 3; change one of them"),
         ("pretraining.runs.1.name", "softmax", "the name softmax"),
         ("corpus", None, "corpus is null: input should be"),
+        ("corpus.source", "hub:owner/name", 'corpus.source is "hub:owner/name": string should match pattern'),
+        (
+            "corpus.source",
+            "hub:owner/name@commit",
+            "corpus: sha256 is of one file, a hub: source is pinned by its commit; set sha256 to null",
+        ),
+        (
+            "pretraining.runs.0.data",
+            "plays",
+            "pretraining.runs.softmax.data: plays is no data of this study; known ones",
+        ),
+        (
+            "pretraining.data.0.kind",
+            "words",
+            "pretraining.data.shakespeare.kind is \"words\": input should be 'text', 'b",
+        ),
+        (
+            "pretraining.data.0.vocabulary",
+            100,
+            "pretraining.data.shakespeare.vocabulary is 100: input should be greater",
+        ),
+        ("pretraining.data.0.triggers", 3, "pretraining.data.shakespeare.triggers is not a key of the config; correct"),
+        (
+            "pretraining.data.0.tokenizer",
+            "hub:a/b@c",
+            "vocabulary is of a tokenizer that is trained, but tokenizer takes",
+        ),
+        (
+            "pretraining.data",
+            [{"name": "shakespeare", "kind": "text", "tokenizer": "path:no/such"}],
+            "pretraining.data.shakespeare.tokenizer: there is no no/such; correct the path",
+        ),
+        (
+            "pretraining.data",
+            [{"name": "shakespeare", "kind": "text", "corpus": {"source": "path:no/such"}}],
+            "pretraining.data.shakespeare.corpus.source: there is no no/such; correct the path",
+        ),
+        (
+            "pretraining.data",
+            [{"name": "shakespeare", "kind": "bigram_backcopy", "vocabulary": 8, "triggers": 6}],
+            "pretraining.data.shakespeare: triggers 6 leave fewer than 2 other characters of vocabulary 8; lower triggers to 5 or",
+        ),
+        (
+            "pretraining.data",
+            [{"name": "shakespeare", "kind": "bigram_backcopy", "tokens": 10_000, "vocabulary": "8"}],
+            'pretraining.data.shakespeare.vocabulary is "8": input should be a valid integer; change it',
+        ),
+        (
+            "pretraining.data",
+            [{"name": "shakespeare", "vocabulary": 300}],
+            "pretraining.data.shakespeare.kind is missing; add it",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, sentence):
@@ -159,3 +211,35 @@ def test_a_missing_key_is_named():
     del raw["models"]
     with pytest.raises(SinkoriginError, match=r"mine.yaml: models is missing; add it"):
         read_config(raw, "mine.yaml")
+
+
+def on_backcopy(**run):
+    """The default study with its first run on a short synthetic stream."""
+    raw = copy.deepcopy(DEFAULT)
+    raw["pretraining"]["data"].append({"name": "stream", "kind": "bigram_backcopy", "tokens": 10_000})
+    raw["pretraining"]["runs"][0].update({"data": "stream", **run})
+    return raw
+
+
+def test_a_stream_shorter_than_a_batch_or_a_sequence_is_told_before_it_is_made():
+    read_config(on_backcopy(batch=16, length=64))
+    with pytest.raises(
+        SinkoriginError, match=r"runs.softmax: a batch of 256 × 64 tokens is no smaller than the 10000 of"
+    ):
+        read_config(on_backcopy(batch=256))
+    with pytest.raises(
+        SinkoriginError, match=r"runs.softmax.length: 1000 tokens are no fewer than the 1000 of data stream"
+    ):
+        read_config(on_backcopy(batch=1, length=1000))
+
+
+def test_an_edit_of_a_first_token_that_never_varies_is_refused():
+    raw = on_backcopy(first_token=True)
+    edit = next(edit for edit in raw["interventions"] if edit["kind"] == "variance_matching")
+    edit |= {"models": ["softmax-seed0"], "layers": [0], "prompts": ["random_tokens"]}
+    read_config(raw)
+    edit["prompts"] = ["natural_text"]
+    with pytest.raises(
+        SinkoriginError, match="begins with the first token of run softmax, so variance_matching changes"
+    ):
+        read_config(raw)

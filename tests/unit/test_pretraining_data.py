@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.bigram_backcopy import (
@@ -21,6 +24,7 @@ from sinkorigin.pretraining.bigram_backcopy import (
 )
 from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
 from sinkorigin.pretraining.held_out import held_out_windows, make_held_out_prompts
+from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
 SPEECH = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
@@ -251,3 +255,74 @@ def test_held_out_prompts_of_a_model_are_its_own_data_and_foreign_ones_are_refus
         make_held_out_prompts(
             tmp_path / "again.parquet", tokens_directory=root / "tokens", first_token=True, **arguments
         )
+
+
+# ---- a tokenizer that is taken
+
+
+@pytest.fixture
+def published(tmp_path):
+    """A model directory: a tokenizer that has an end-of-text token, and weights."""
+    folder = tmp_path / "published"
+    train_tokenizer([SPEECH], 280, folder)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "manifest.json").unlink()
+    return folder
+
+
+def test_a_taken_tokenizer_makes_the_tokens_and_leaves_the_weights(published, tmp_path):
+    take_tokenizer(f"path:{published}", tmp_path / "taken", what="tokenizer of data d")
+    assert not list((tmp_path / "taken").glob("*.safetensors"))
+    documents = documents_table(tmp_path / "documents.parquet", [SPEECH, SPEECH])
+    tokenize_documents(documents, tmp_path / "taken", tmp_path / "tokens")
+    tokens = load_tokens(tmp_path / "tokens")
+    original = AutoTokenizer.from_pretrained(published)
+    assert tokens.train[:-1].tolist() == original(SPEECH, add_special_tokens=False)["input_ids"]
+    assert (tokens.eos, tokens.vocabulary) == (original.eos_token_id, len(original))
+
+
+def test_a_tokenizer_of_the_hub_is_taken_at_its_commit_and_only_its_files(published, tmp_path, monkeypatch):
+    asked = {}
+
+    def snapshot_download(repository, *, revision, local_dir, allow_patterns):
+        asked.update(repository=repository, revision=revision)
+        assert not any(fnmatch(name, pattern) for name in ("model.safetensors", "x.py") for pattern in allow_patterns)
+        files = [file for file in published.iterdir() if any(fnmatch(file.name, pattern) for pattern in allow_patterns)]
+        local_dir.mkdir()
+        for file in files:
+            shutil.copy(file, local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    take_tokenizer("hub:owner/name@abc", tmp_path / "taken", what="tokenizer of data d")
+    assert asked == {"repository": "owner/name", "revision": "abc"}
+    assert json.loads((tmp_path / "taken" / "manifest.json").read_text()).keys() == {
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_what_cannot_be_taken_is_said_in_a_sentence(published, tmp_path):
+    def refused(source, sentence):
+        with pytest.raises(SinkoriginError, match=sentence):
+            take_tokenizer(source, tmp_path / "taken", what="tokenizer of data d")
+        assert not (tmp_path / "taken").exists()
+
+    refused(f"path:{tmp_path / 'nowhere'}", "tokenizer of data d: there is no directory .*nowhere; correct tokenizer")
+    (tmp_path / "empty").mkdir()
+    refused(f"path:{tmp_path / 'empty'}", "has no tokenizer that can be read .*; name a directory or repository with")
+    refused("hub:owner/name@abc", "tokenizer of data d: .*check the network, or .*use a path: source")
+    settings = json.loads((published / "tokenizer_config.json").read_text())
+    (published / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": None}))
+    refused(f"path:{published}", "names no end-of-text token")
+
+
+def test_a_vocabulary_of_more_than_two_bytes_is_stored_in_four(tmp_path):
+    tokenizer = {f"t{i}": i for i in range(70_000)} | {END_OF_TEXT: 70_001}  # ids with a gap
+    model = Tokenizer(models.WordLevel(tokenizer, unk_token="t0"))
+    model.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=model, eos_token=END_OF_TEXT).save_pretrained(tmp_path / "wide")
+    take_tokenizer(f"path:{tmp_path / 'wide'}", tmp_path / "taken", what="tokenizer of data d")
+    documents = documents_table(tmp_path / "documents.parquet", ["t69999 t1", "t2"])
+    tokenize_documents(documents, tmp_path / "taken", tmp_path / "tokens")
+    tokens = load_tokens(tmp_path / "tokens")
+    assert np.asarray(tokens.train).tolist() == [69_999, 1, 70_001] and tokens.vocabulary == 70_002

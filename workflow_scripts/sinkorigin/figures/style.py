@@ -197,18 +197,21 @@ def blocks_of(count: int, most: int) -> tuple[int, int]:
     return rows, -(-max(count, 1) // rows)
 
 
-def panels(keys: Sequence[Any], rows: int = 1, *, share_x: bool = False) -> tuple[Figure, dict[Any, list[Axes]]]:
+def panels(
+    keys: Sequence[Any], rows: int = 1, *, share_x: bool = False, most: int = MOST_COLUMNS
+) -> tuple[Figure, dict[Any, list[Axes]]]:
     """A figure with one column of ``rows`` panels for each key; more than four columns go on below.
 
     Args:
         keys: what the columns stand for, in order.
         rows: panels of one key, stacked.
         share_x: the panels of one key have the same x axis, labelled at the lowest.
+        most: columns before they go on below.
 
     Returns:
         The figure, and key → its panels from top to bottom.
     """
-    blocks, columns = blocks_of(len(keys), MOST_COLUMNS)
+    blocks, columns = blocks_of(len(keys), most)
     figure = laid_out(columns * PANEL_WIDTH + MARGIN, blocks * rows * (PANEL_HEIGHT + 0.45) + 0.6)
     grid = figure.add_gridspec(blocks * rows, columns)
     axes: dict[Any, list[Axes]] = {}

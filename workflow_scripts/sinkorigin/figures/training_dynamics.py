@@ -35,7 +35,7 @@ def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, 
         groups: run → name of its group, in the order of the panels.
     """
     names = list(dict.fromkeys(groups.values()))
-    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS])
+    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], most=3)
     runs = list(groups)
     colour = style.colours(runs)
     dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(runs)}

@@ -8,14 +8,14 @@ harm. Two triggers never stand side by side.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.pretraining.data import SPLITS, read_documents, token_directory
+from sinkorigin.pretraining.data import SPLITS, token_directory, training_texts
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT
 from sinkorigin.tables import atomic_directory
 
@@ -49,7 +49,7 @@ def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
         SinkoriginError: the text has too few different characters.
     """
     counts: Counter[str] = Counter()
-    for text in _training_texts(documents):
+    for text in training_texts(documents):
         counts.update(text)
     characters = sorted(counts, key=lambda character: (-counts[character], character))[: vocabulary - 1]
     if len(characters) < triggers + 2:
@@ -61,7 +61,7 @@ def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
     ids = np.zeros(0x110000, dtype=np.int64)  # of every code point; 0: left out
     ids[[ord(character) for character in characters]] = np.arange(1, size)
     pairs = np.zeros(size * size)
-    for text in _training_texts(documents):
+    for text in training_texts(documents):
         row = ids[np.frombuffer(text.encode("utf-32-le", errors="replace"), dtype="<u4")]
         row = row[row > 0]
         pairs += np.bincount(row[:-1] * size + row[1:], minlength=size * size)
@@ -71,13 +71,6 @@ def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
     start = frequencies.copy()
     start[1 : 1 + triggers] = 0
     return Task(characters, triggers, start / start.sum(), bigrams / bigrams.sum(axis=1, keepdims=True))
-
-
-def _training_texts(documents: str | Path) -> Iterator[str]:
-    for splits, texts in read_documents(Path(documents)):
-        for split, text in zip(splits, texts, strict=True):
-            if split == "train":
-                yield text
 
 
 def sample(task: Task, *, documents: int, generator: np.random.Generator) -> np.ndarray:

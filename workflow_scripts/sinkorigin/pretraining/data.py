@@ -140,7 +140,7 @@ def token_directory(
         (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
-def read_documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
+def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
     """(splits, texts) of a few documents at a time."""
     try:
         with pq.ParquetFile(path) as file:
@@ -157,6 +157,12 @@ def read_documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
                     yield splits, texts
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+
+
+def training_texts(documents: str | Path) -> Iterator[str]:
+    """The texts of the training split of a table of documents, a few in memory at a time."""
+    for splits, texts in _documents(Path(documents)):
+        yield from (text for split, text in zip(splits, texts, strict=True) if split == "train")
 
 
 def tokenize_documents(
@@ -183,7 +189,7 @@ def tokenize_documents(
     eos = tokenizer.token_to_id(json.loads((tokenizer_directory / "tokenizer_config.json").read_text())["eos_token"])
     vocabulary = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
     with token_directory(destination, tokenizer_directory, vocabulary=vocabulary, eos=eos, shard=shard) as writer:
-        for splits, texts in read_documents(Path(documents)):
+        for splits, texts in _documents(Path(documents)):
             encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             for split, encoding in zip(splits, encodings, strict=True):
                 writer.write(split, encoding.ids)
