@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers
 
+from architectures import build
 from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import Kept, attention_scores, extract, watch_sites
+from sinkorigin.capture import Kept, attention_scores, extract, normalised_rows, watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.summaries import MAGNITUDE_SITES
 
@@ -78,6 +79,35 @@ def test_scores_of_a_hand_made_attention_matrix():
     torch.testing.assert_close(score[0, 0], torch.tensor([2.1 / 3, 0.3, 0.3]))
     torch.testing.assert_close(excluding_self[0, 0, :2], torch.tensor([0.55, 0.2]))
     assert excluding_self[0, 0, 2].isnan()
+
+
+def test_normalised_scores_are_of_rows_divided_by_their_sum_and_rows_of_zeros_stay():
+    weights = torch.tensor([[0.5, 0, 0], [0.3, 0.2, 0], [0, 0, 0]]).expand(1, 1, 3, 3)
+    normalised = normalised_rows(weights)
+    torch.testing.assert_close(normalised[0, 0], torch.tensor([[1.0, 0, 0], [0.6, 0.4, 0], [0, 0, 0]]))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
+def test_scores_are_normalised_too_only_where_rows_do_not_sum_to_one(name, token_ids, tmp_path):
+    architecture = read_architecture(build(name))
+    assert architecture.rows_sum_to_one == [name != "gpt_oss"] * 3
+    seen = {}
+    with watch_sites(architecture, [], None, lambda layer, query, key, weights: seen.__setitem__(layer, weights)):
+        architecture.forward(torch.from_numpy(token_ids))
+    extract(
+        architecture, token_ids, model="m", sites={}, batch=6, activations=tmp_path / "a", scores=tmp_path / "s.parquet"
+    )  # fmt: skip
+    table = pl.read_parquet(tmp_path / "s.parquet").sort("layer", "sequence", "head", "position")
+    if name != "gpt_oss":
+        assert table["score_normalised"].null_count() == len(table)
+        return
+    for layer, weights in seen.items():
+        score, after = attention_scores(weights / weights.sum(-1, keepdim=True))
+        rows = table.filter(pl.col("layer") == layer)
+        np.testing.assert_allclose(rows["score_normalised"], score.reshape(-1), rtol=1e-5)
+        own = rows["score_excluding_self_normalised"].fill_null(float("nan"))
+        np.testing.assert_allclose(own, after.reshape(-1), rtol=1e-5)
+        assert (rows["score_normalised"] > rows["score"]).all()
 
 
 def averaging_model(width: int = 8, vocabulary: int = 64):

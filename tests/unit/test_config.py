@@ -142,6 +142,26 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("prompts.0.sequences", 1, "prompts.random_tokens.sequences is 1: input should be greater than or equal to 2"),
         ("pretraining.runs.0.heads", 3, "width 128 must be an even multiple of heads 3; change one of them"),
         ("pretraining.runs.1.name", "softmax", "the name softmax"),
+        (
+            "pretraining.runs.0.variant",
+            "linear",
+            "pretraining.runs.softmax: variant linear is unknown; choose one of softmax, headwise_rmsnorm, gated, sigmoid",
+        ),
+        (
+            "pretraining.runs.0.sigmoid",
+            {},
+            "pretraining.runs.softmax: sigmoid is for variant sigmoid, but this run's is softmax; delete sigmoid",
+        ),
+        (
+            "pretraining.runs.1.variant",
+            "gated",
+            "headwise_norm is for variant headwise_rmsnorm, but this run's is gated; delete headwise_norm",
+        ),
+        (
+            "pretraining.runs.0.initialisation",
+            {"embedding_std": 0},
+            "pretraining.runs.softmax.initialisation.embedding_std is 0: input should be",
+        ),
         ("corpus", None, "corpus is null: input should be"),
         ("corpus.source", "hub:owner/name", 'corpus.source is "hub:owner/name": string should match pattern'),
         (
@@ -204,6 +224,16 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
     assert message.startswith("config.yaml: ")
     assert sentence in message
     assert "\n" not in message
+
+
+def test_a_run_has_the_options_of_its_variant_with_their_defaults():
+    softmax, headwise = read_config(DEFAULT).pretraining.runs[:2]
+    assert softmax.options == {}
+    assert headwise.options == {"scale": "per_head", "bias": True, "scale_init": 1.0}
+    raw = changed("pretraining.runs.0.variant", "sigmoid")
+    assert read_config(raw).pretraining.runs[0].options == {"bias": "log_length"}
+    raw["pretraining"]["runs"][0]["sigmoid"] = {"bias": "log_visible"}
+    assert read_config(raw).pretraining.runs[0].options == {"bias": "log_visible"}
 
 
 def test_a_missing_key_is_named():

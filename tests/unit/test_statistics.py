@@ -218,7 +218,8 @@ def score_of(weights, k, after):
     return weights[..., (k + 1 if after else k) :, k].mean(-1)
 
 
-def write_scores(path, weights):
+def write_scores(path, weights, normalised=False):
+    """As an extraction: without the normalised scores where rows sum to one."""
     rows = {name: [] for name in SCORES_SCHEMA.names}
     for n in range(N):
         for layer in range(L):
@@ -226,7 +227,11 @@ def write_scores(path, weights):
                 for k in range(T):
                     own = weights[n, layer, head]
                     after = own[k + 1 :, k].mean() if k < T - 1 else None
-                    values = (n, layer, head, k, own[k:, k].mean(), after)
+                    values = (n, layer, head, k, own[k:, k].mean(), after, None, None)
+                    if normalised:
+                        own = own / own.sum(-1, keepdims=True)
+                        after = own[k + 1 :, k].mean() if k < T - 1 else None
+                        values = (*values[:-2], own[k:, k].mean(), after)
                     for name, value in zip(rows, values, strict=True):
                         rows[name].append(value)
     write_table(path, pa.table(rows), SCORES_SCHEMA)
@@ -252,6 +257,35 @@ def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
     for row in rate.to_dicts():
         np.testing.assert_allclose(row["rate"], (score_of(weights, row["position"], False) > row["epsilon"]).mean())
     assert onset["layer"].to_list() == [None]
+    for table, names in ((sinks, ("score", "score_excluding_self")), (mass, ("mass",)), (rate, ("rate",))):
+        for name in names:
+            assert table[name].equals(table[f"{name}_normalised"])
+    for end in ("low", "high"):
+        assert mass[f"mass_{end}"].equals(mass[f"mass_normalised_{end}"])
+
+
+def test_sinks_of_weights_that_do_not_sum_to_one_are_reported_raw_and_normalised(tmp_path, rng):
+    weights = causal_attention(rng)
+    shrunk = weights * rng.uniform(0.1, 0.6, size=(*weights.shape[:-1], 1))
+    path = write_scores(tmp_path / "s.parquet", shrunk, normalised=True)
+    tables = sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.3, change_mass=0.9, **NAMES, **BOOTSTRAP)
+    whole = sink_tables(
+        write_scores(tmp_path / "w.parquet", weights),
+        epsilons=[0.2, 0.3], onset_mass=0.3, change_mass=0.9, **NAMES, **BOOTSTRAP,
+    )  # fmt: skip
+    sinks, mass, rate, *_ = map(pl.from_arrow, tables)
+    np.testing.assert_allclose(mass["mass"], score_of(shrunk, 0, True).mean((0, 2)), rtol=1e-5)
+    for row in rate.to_dicts():
+        np.testing.assert_allclose(row["rate"], (score_of(shrunk, row["position"], False) > row["epsilon"]).mean())
+    # divided by its sum, each row is what it was before it was shrunk
+    for table, of_whole in zip((sinks, mass, rate), map(pl.from_arrow, whole), strict=False):
+        for name in table.columns:
+            if "_normalised" in name:
+                np.testing.assert_allclose(
+                    table[name].fill_null(-1), of_whole[name.replace("_normalised", "")].fill_null(-1), rtol=1e-4
+                )
+    assert (mass["mass_normalised_low"] <= mass["mass_normalised"]).all()
+    assert (mass["mass_normalised"] > mass["mass"]).all()
 
 
 def test_the_onset_is_the_first_layer_whose_mass_passes(tmp_path, rng):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 
@@ -439,10 +440,14 @@ def write_scores(path, weights):
         [weights[..., i + 1 :, i].mean(-1) if i + 1 < length else np.full((n, layers, heads), np.nan) for i in k], -1
     )
     columns = dict(zip(("sequence", "layer", "head", "position"), grid, strict=True))
+    columns |= {
+        "score": score.reshape(-1).astype(np.float32),
+        "score_excluding_self": after.reshape(-1).astype(np.float32),
+    }
+    nulls = pa.nulls(score.size, pa.float32())  # rows sum to one
     write_table(
         path,
-        columns
-        | {"score": score.reshape(-1).astype(np.float32), "score_excluding_self": after.reshape(-1).astype(np.float32)},
+        columns | {"score_normalised": nulls, "score_excluding_self_normalised": nulls},
         SCORES_SCHEMA,
     )
 

@@ -2,6 +2,10 @@
 
 import json
 import math
+import re
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -431,3 +435,84 @@ def test_the_config_and_the_models_know_the_same_variants():
     assert set(NAMES) == set(VARIANTS)
     for variant, key in OPTION_KEYS.items():
         assert variant in VARIANTS and key
+
+
+# ---- what a stranger does
+
+
+def python(code, *arguments, library=ROOT / "workflow_scripts"):
+    """Run code in a process of its own, in which ``sinkorigin`` can be imported and nothing is yet."""
+    code = f"import sys; sys.path.insert(0, {str(library)!r})\n{code}"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import sinkorigin\nfrom transformers import AutoModelForCausalLM",
+        "from transformers import AutoModelForCausalLM\nimport sinkorigin",
+    ],
+    ids=["before transformers", "after transformers"],
+)
+def test_importing_sinkorigin_is_enough_for_the_auto_class_and_imports_nothing_heavy(imports, tmp_path):
+    build("softpick").save_pretrained(tmp_path)
+    first, second = imports.splitlines()
+    code = f"""
+{first}
+if "sinkorigin" in sys.modules:
+    assert not {{"torch", "transformers", "sinkorigin.variants.llama"}} & set(sys.modules)
+{second}
+assert "sinkorigin.variants.llama" not in sys.modules, "not before a variant is asked for"
+print(type(AutoModelForCausalLM.from_pretrained(sys.argv[1])).__name__)
+"""
+    assert python(code, tmp_path).split() == ["SoftpickLlamaForCausalLM"]
+
+
+def blocks(kind):
+    """Code blocks of a kind in docs/variants.md."""
+    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs" / "variants.md").read_text(), re.DOTALL)
+
+
+_SEVENTH = """
+import torch, yaml
+from pathlib import Path
+from sinkorigin.config import read_config
+from sinkorigin.pretraining.model import build_model
+from sinkorigin.architecture import read_architecture
+from transformers import AutoModelForCausalLM
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+run = read_config(yaml.safe_load((folder / "config.yaml").read_text())).pretraining.runs[-1]
+size = {**run.model_dump(), "tied_embeddings": True, "layers": 2}
+model = build_model(size, vocabulary=60, variant=run.variant, seed=0, options=run.options)
+ids = torch.randint(1, 60, (2, 8))
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+losses = []
+for _ in range(5):
+    loss = model(ids, labels=ids, use_cache=False).loss
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    losses.append(loss.item())
+assert losses[-1] < losses[0]
+model.eval().save_pretrained(folder / "model")
+loaded = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
+torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
+out = loaded.generate(ids[:, :3], max_new_tokens=4, do_sample=False, output_logits=True, return_dict_in_generate=True, pad_token_id=0)
+torch.testing.assert_close(torch.stack(out.logits, 1), model(out.sequences).logits[:, 2:-1])
+architecture = read_architecture(loaded)
+print(run.name, loaded.config.model_type, type(loaded).__name__, architecture.rows_sum_to_one)
+"""
+
+
+def test_the_recipe_for_a_seventh_variant_is_one_function_and_one_config_entry(tmp_path):
+    shutil.copytree(ROOT / "workflow_scripts" / "sinkorigin", tmp_path / "sinkorigin")
+    with (tmp_path / "sinkorigin" / "variants" / "attention_weights.py").open("a") as file:
+        file.write("\n\n" + blocks("python")[0])
+    config = (ROOT / "config.yaml").read_text()
+    assert config.count("\nfigures:") == 1
+    runs = config[: config.index("\nfigures:")].rstrip() + "\n" + blocks("yaml")[0]
+    (tmp_path / "config.yaml").write_text(runs + config[config.index("\nfigures:") :])
+    said = python(_SEVENTH, tmp_path, library=tmp_path)
+    assert said.strip() == "relu relu_llama ReluLlamaForCausalLM [False, False]"

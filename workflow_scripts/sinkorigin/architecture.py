@@ -58,6 +58,8 @@ class Architecture:
         places: for each layer, site → where it can be seen.
         projections: for each layer, role → matrix: ``output`` (W_O), and ``gate``, ``up`` and ``down`` of the FFN. An FFN
             without a gate has no ``gate``; its first matrix is ``up``.
+        rows_sum_to_one: for each layer, whether the attention weights of a query do (not those of sigmoid attention, of
+            softmax-off-by-one, of softpick, or beside learned sink logits).
         norms: for each layer, what normalises the residual stream for the attention: "RMSNorm", "LayerNorm", or None.
         missing: for each layer, site or role or "norm" → the reason why there is none.
     """
@@ -68,6 +70,7 @@ class Architecture:
     places: list[dict[str, Place]]
     projections: list[dict[str, Projection]]
     norms: list[str | None]
+    rows_sum_to_one: list[bool]
     missing: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -151,8 +154,11 @@ class _Call:
 class _Aggregations(Tap):
     def __init__(self):
         self.of: dict[int, Tensor] = {}
+        self.rows_sum_to_one: dict[int, bool] = {}
 
     def observe(self, layer, query, key, weights, aggregation):
+        sums = weights.double().sum(dim=-1)
+        self.rows_sum_to_one[layer] = bool((sums - 1).abs().max() <= _tolerance(weights.dtype))
         self.of[layer] = aggregation.transpose(1, 2).flatten(2)  # (N, T, H·d_k)
 
 
@@ -385,5 +391,6 @@ def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
         places=[block.places for block in read],
         projections=[block.projections for block in read],
         norms=[block.norm for block in read],
+        rows_sum_to_one=[aggregations.rows_sum_to_one[layer] for layer in range(len(read))],
         missing=[block.missing for block in read],
     )

@@ -26,6 +26,11 @@ SCORES_SCHEMA = tables.schema(
     position=(pa.int32(), "key position k"),
     score=(pa.float32(), "mean of the attention weight A[q, k] over queries q >= k"),
     score_excluding_self=(pa.float32(), "the same over q > k; null at the last position"),
+    score_normalised=(
+        pa.float32(),
+        "score of A[q, k] / the sum of query q's weights; null where weights sum to one, so that it is the score itself",
+    ),
+    score_excluding_self_normalised=(pa.float32(), "the same over q > k; null there and at the last position"),
 )
 
 
@@ -170,18 +175,35 @@ class _Batch(threading.local):
     rows: dict[str, list] = field(default_factory=dict)  # of the tables that hold all layers
 
 
-def _score_rows(layer: int, first: int, weights: Tensor) -> dict:
+def normalised_rows(weights: Tensor) -> Tensor:
+    """Attention weights (N, H, T, T) with each row divided by its sum; a row of zeros stays one."""
+    sums = weights.sum(dim=-1, keepdim=True)
+    return weights / sums.masked_fill(sums == 0, 1)
+
+
+def _score_rows(layer: int, first: int, weights: Tensor, sum_to_one: bool) -> dict:
     score, excluding_self = (part.numpy() for part in attention_scores(weights))
     sequences, heads, length = score.shape
     rows = sequences * heads * length
-    after = excluding_self.reshape(-1)
+
+    def column(values: np.ndarray) -> pa.Array:
+        return pa.array(values.reshape(-1), mask=np.isnan(values.reshape(-1)))
+
+    if sum_to_one:
+        normalised = dict.fromkeys(
+            ("score_normalised", "score_excluding_self_normalised"), pa.nulls(rows, pa.float32())
+        )
+    else:
+        of_rows = (column(part.numpy()) for part in attention_scores(normalised_rows(weights)))
+        normalised = dict(zip(("score_normalised", "score_excluding_self_normalised"), of_rows, strict=True))
     return {
         "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads * length),
         "layer": np.full(rows, layer, dtype=np.int32),
         "head": np.tile(np.repeat(np.arange(heads, dtype=np.int32), length), sequences),
         "position": np.tile(np.arange(length, dtype=np.int32), sequences * heads),
         "score": score.reshape(-1),
-        "score_excluding_self": pa.array(after, mask=np.isnan(after)),
+        "score_excluding_self": column(excluding_self),
+        **normalised,
     }
 
 
@@ -297,7 +319,8 @@ def extract(
 
         def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
             query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
-            now.rows["scores"].append(pa.record_batch(_score_rows(layer, now.first, weights), schema=SCORES_SCHEMA))
+            rows = _score_rows(layer, now.first, weights, architecture.rows_sum_to_one[layer])
+            now.rows["scores"].append(pa.record_batch(rows, schema=SCORES_SCHEMA))
             positive = summaries.positive_share(query, key)
             with turns.take(("summary of attention", layer), now.number):
                 queries.add(layer, query)

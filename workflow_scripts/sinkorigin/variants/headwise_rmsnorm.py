@@ -2,9 +2,36 @@
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sinkorigin.variants.configuration import HeadwiseScale
+
+
+class _RMSNorm(torch.autograd.Function):
+    """x (..., d_k) to x / sqrt(mean(x²) + eps), with its gradient in closed form.
+
+    With y the result and g the gradient at it, the gradient at x is (g − y · mean(g ⊙ y)) / sqrt(mean(x²) + eps). That is
+    three passes over the tensors, and one tensor kept, where the gradients of square, mean, rsqrt and product take eight.
+    """
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, eps: float) -> torch.Tensor:
+        # in float32 at least, as LlamaRMSNorm under bfloat16
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        inverse = (norm.square() / x.shape[-1] + eps).rsqrt()  # (..., 1)
+        normalised = wide * inverse
+        ctx.save_for_backward(normalised, inverse)
+        return normalised.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
+        normalised, inverse = ctx.saved_tensors
+        wide = gradient.to(normalised.dtype)
+        along = torch.linalg.vecdot(wide, normalised).unsqueeze(-1) / wide.shape[-1]  # (..., 1)
+        return torch.addcmul(wide, normalised, along, value=-1).mul_(inverse).to(gradient.dtype), None
 
 
 class HeadwiseNormProjection(nn.Linear):
@@ -43,10 +70,7 @@ class HeadwiseNormProjection(nn.Linear):
     def forward(self, aggregation: torch.Tensor) -> torch.Tensor:
         """(..., H·d_k) value aggregation to (..., d) attention output."""
         heads = aggregation.unflatten(-1, (self.heads, self.head_width))  # (..., H, d_k)
-        # the mean of squares in float32 at least, as LlamaRMSNorm does under bfloat16
-        wide = heads.to(torch.promote_types(heads.dtype, torch.float32))
-        inverse_rms = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)  # (..., H, 1)
-        normalised = (wide * inverse_rms).to(heads.dtype).flatten(-2)  # (..., H·d_k)
+        normalised = _RMSNorm.apply(heads, self.eps).flatten(-2)  # (..., H·d_k)
         # W (ô ⊙ scale + offset) = (W ⊙ scale) ô + W offset: two operations on the weights, not on every token
         weight: torch.Tensor = self.weight
         bias: torch.Tensor | None = self.bias
