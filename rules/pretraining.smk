@@ -67,14 +67,16 @@ rule pretrain:
         run=one_of(run for run in RUNS if run not in KEEPING),
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: STUDY_CONFIG.pretraining.threads
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=GPUS,
+        gpu=GPUS * STUDY_CONFIG.pretraining.gpus,
         device=DEVICE,
     params:
         run=training_parameters,
+        # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
+        threads=STUDY_CONFIG.pretraining.threads,
         code=code("pretrain.py"),
     message:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
