@@ -138,14 +138,16 @@ rule pretrain:
         run=one_of(run for run in RUNS if run not in KEEPING),
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: STUDY_CONFIG.pretraining.threads
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=GPUS,
+        gpu=GPUS * STUDY_CONFIG.pretraining.gpus,
         device=DEVICE,
     params:
         run=training_parameters,
+        # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
+        threads=STUDY_CONFIG.pretraining.threads,
         code=code("pretrain.py"),
     message:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
@@ -175,7 +177,7 @@ rule pretrain_learning_rate:
         f"{STUDY}/benchmarks/pretrain_learning_rate/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: STUDY_CONFIG.pretraining.threads
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
@@ -183,6 +185,7 @@ rule pretrain_learning_rate:
         device=DEVICE,
     params:
         run=swept_parameters,
+        threads=STUDY_CONFIG.pretraining.threads,
         code=code("pretrain_learning_rate.py"),
     message:
         "Pretraining {wildcards.run} at learning rate {wildcards.learning_rate}, seed {wildcards.seed}"

@@ -5,13 +5,16 @@ from pathlib import Path
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.pretraining.loop import TrainingSettings, state_key, train
+    from sinkorigin.pretraining.loop import TrainingSettings, state_key
+    from sinkorigin.pretraining.processes import train_in_processes
 
     seed = int(snakemake.wildcards.seed)
     tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
     settings = TrainingSettings(**snakemake.params.run)
     run_directory = Path(snakemake.output.history).parent
-    train(
+    device = snakemake.resources.get("device", "cpu")
+    train_in_processes(
+        max(1, snakemake.resources.gpu) if device == "cuda" else 1,
         settings,
         seed=seed,
         tokens_directory=Path(tokens).parent,
@@ -19,6 +22,8 @@ with job(snakemake):
         run_directory=run_directory,
         # beside the outputs, which Snakemake deletes when a job fails: what was trained so far survives
         state_directory=run_directory.parent / f".state-seed={seed}-{state_key(settings, tokens, tokenizer)}",
-        threads=snakemake.threads,
-        device=snakemake.resources.get("device", "cpu"),
+        threads=snakemake.params.threads,
+        device=device,
+        # beside the studies: the seeds and variants of one share compiled code, and so do studies
+        cache_directory="results/.cache/torch",
     )

@@ -27,8 +27,9 @@ with job(snakemake):
                 tokenizer_directory=Path(tokenizer).parent,
                 run_directory=run_directory,
                 state_directory=state,
-                threads=snakemake.threads,
+                threads=snakemake.params.threads,
                 device=snakemake.resources.get("device", "cpu"),
+                cache_directory="results/.cache/torch",
             )
             history = swept_history(Path(run_directory) / "history.parquet", settings.learning_rate)
         except DivergedError as error:

@@ -227,7 +227,7 @@ def test_kept_checkpoints_are_the_model_at_these_steps(corpus, tmp_path):
 def test_a_run_killed_while_it_writes_loses_no_kept_checkpoint(where, corpus, tmp_path, monkeypatch):
     whole = run(corpus, tmp_path / "whole")
     # the third kept model is written and its state not; the state is saved and nothing after; all is written but not cleared
-    name, number = {"exported": ("_export", 3), "saved": ("_save_state", 2), "finished": ("write_table", 2)}[where]
+    name, number = {"exported": ("export_model", 3), "saved": ("save_state", 2), "finished": ("write_table", 2)}[where]
     original, calls = getattr(loop, name), []
 
     def killed(*arguments, **named):

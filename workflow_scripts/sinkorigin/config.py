@@ -493,8 +493,18 @@ class Run(_Strict):
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     evaluate_every: int = Field(ge=1, description="Steps between two rows of the history.")
     checkpoint_every: int = Field(ge=1, description="Steps between two resumable states.")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Precision of the matrix products; weights stay float32."
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="Precision of the matrix products; weights stay float32. auto: bfloat16 where the processor has "
+        "instructions for it (avx512_bf16, amx_bf16, a GPU from compute capability 8).",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="Micro-batches that a step's batch is split into; it saves memory and changes no result."
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="torch.compile. auto: where there is a compiler and the run is long enough to pay for it, see "
+        "docs/pretraining.md.",
     )
     keep: list[Annotated[int, Field(ge=0)]] = Field(
         [],
@@ -537,6 +547,10 @@ class Run(_Strict):
             raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}; change one of them")
         if self.warmup >= self.steps:
             raise ValueError(f"warmup {self.warmup} must be below steps {self.steps}; lower it")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds has {_first_repeated(self.seeds)} twice; keep one")
         if self.keep != sorted(set(self.keep)):
@@ -581,6 +595,15 @@ class Pretraining(_Strict):
     )
     runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
     learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of one training. Trainings run side by side as far as there are cores, which is faster "
+        "than more threads for each; the last bits of a result depend on this number, not on --cores.",
+    )
+    gpus: int = Field(
+        1, ge=1, description="GPUs of one training, which split every batch; on a CPU it makes no difference."
+    )
 
     @property
     def baselines(self) -> dict[str, str | None]:
@@ -590,6 +613,16 @@ class Pretraining(_Strict):
             if run.variant == "softmax":
                 first.setdefault(run.compared, run.name)
         return {run.name: first.get(run.compared) for run in self.runs}
+
+    @model_validator(mode="after")
+    def _splits(self):
+        for run in self.runs:
+            if run.batch % (run.accumulate * self.gpus):
+                raise ValueError(
+                    f"runs.{run.name}.batch: {run.batch} cannot be split into {run.accumulate} micro-batches on each of "
+                    f"{self.gpus} GPUs; make it a multiple of {run.accumulate * self.gpus}"
+                )
+        return self
 
 
 class Figures(_Strict):

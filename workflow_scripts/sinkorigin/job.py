@@ -12,7 +12,7 @@ from pathlib import Path
 from sinkorigin.errors import SinkoriginError
 
 
-def _end_with_parents(interval: float = 1.0) -> None:
+def end_with_parents(interval: float = 1.0) -> None:
     """End this process when the workflow that started it is gone (it was killed), so that no orphan keeps writing.
 
     Two generations are watched because Snakemake starts a script through a shell.
@@ -57,7 +57,7 @@ def job(snakemake) -> Iterator[None]:
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
     terminal names that log.
     """
-    _end_with_parents()
+    end_with_parents()
     terminal = sys.stderr
     log_path = Path(str(snakemake.log[0]))
     log_path.parent.mkdir(parents=True, exist_ok=True)

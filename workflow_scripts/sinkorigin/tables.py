@@ -42,7 +42,9 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
 
 
 def _raise_if_full(path: Path, error: BaseException) -> None:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    full = {errno.ENOSPC, errno.EDQUOT}
+    # safetensors has an exception of its own, and the number in its text only
+    if getattr(error, "errno", None) in full or any(f"os error {number})" in str(error) for number in full):
         raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
 
 
@@ -135,12 +137,9 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         write_manifest(partial)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         _raise_if_full(path, error)
-        raise
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

@@ -6,7 +6,8 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,30 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import load_file, save_file
+from torch import distributed
 from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from sinkorigin.errors import DivergedError, SinkoriginError
+from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype, use_cache_directory
+from sinkorigin.pretraining.checkpoint import (
+    check_origin,
+    export_model,
+    load_state,
+    newest_state,
+    publish_kept,
+    read_origin,
+    save_state,
+)
 from sinkorigin.pretraining.data import batch, load_tokens, tokenizer_sha256, validation_windows
 from sinkorigin.pretraining.model import build_model
-from sinkorigin.tables import atomic_directory, checked_directory, schema, write_table
+from sinkorigin.tables import checked_directory, schema, write_table
 
 # the second moment forgets faster than PyTorch's 0.999: runs of a few thousand steps (as Llama 2's and nanoGPT's)
 _BETAS = (0.9, 0.95)
 _FINAL_LEARNING_RATE = 0.1  # of the peak, as Llama 2's
+_LOOK_EVERY = 20  # steps between looks at the losses on a GPU: each waits for it
 
 HISTORY = schema(
     run=(pa.string(), "name of the run in the config"),
@@ -56,7 +68,7 @@ class TrainingSettings:
         layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
         length: tokens in a training sequence.
         first_token: whether every training and validation sequence begins with the end-of-text token.
-        batch: sequences in a step.
+        batch: sequences in a step, over all micro-batches and processes.
         steps: optimizer steps.
         warmup: steps over which the learning rate rises linearly to its peak.
         learning_rate: the peak; it falls along a cosine to a tenth of it.
@@ -65,7 +77,9 @@ class TrainingSettings:
         evaluate_every: steps between rows of the history; the last step always gives one.
         checkpoint_every: steps between saved states.
         validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
-        dtype: "float32", or "bfloat16" for autocast.
+        dtype: "float32", "bfloat16" for autocast, or "auto" (``acceleration.resolve_dtype``).
+        accumulate: micro-batches that a step's batch is split into; the gradient is that of the whole batch.
+        compile: true, false or "auto" (``acceleration.resolve_compile``).
         keep: steps whose model is kept; 0 is the initialisation.
         options: of the variant, and initialisation: of the weights, both see ``pretraining.model.build_model``.
     """
@@ -90,6 +104,8 @@ class TrainingSettings:
     tied_embeddings: bool = True
     validation_tokens: int = 32_768
     dtype: str = "float32"
+    accumulate: int = 1
+    compile: bool | str = "auto"
     keep: Sequence[int] = ()
     options: dict[str, Any] = field(default_factory=dict)
     initialisation: dict[str, Any] = field(default_factory=dict)
@@ -126,55 +142,23 @@ def _optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.opti
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=_BETAS, fused=True)
 
 
-def _newest(state_directory: Path) -> Path | None:
-    return max(state_directory.glob("step=*"), key=lambda path: int(path.name.split("=")[1]), default=None)
+class _Loss(torch.nn.Module):
+    """Mean cross-entropy in nats per token: what is compiled, and wrapped where several processes train."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = self.model(input_ids=inputs, use_cache=False).logits  # (N, T, vocabulary)
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
-def _save_state(state_directory: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW, progress: dict) -> None:
-    """Save weights, optimizer moments and progress; at every moment at least one whole state is on the disk."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        moments = optimizer.state[parameter]
-        tensors[f"parameter.{name}"] = parameter.detach()
-        tensors[f"exp_avg.{name}"] = moments["exp_avg"]
-        tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
-    path = state_directory / f"step={progress['step']}"
-    with atomic_directory(path) as directory:
-        save_file(tensors, directory / "state.safetensors")
-        (directory / "progress.json").write_text(json.dumps(progress))  # Python's floats survive JSON to the bit
-    for older in state_directory.glob("step=*"):
-        if older != path:
-            shutil.rmtree(older)
-
-
-@torch.no_grad()
-def _load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW) -> dict:
-    """Fill model and optimizer from a saved state; returns its progress."""
-    tensors = load_file(checked_directory(path) / "state.safetensors")
-    progress = json.loads((path / "progress.json").read_text())
-    for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[f"parameter.{name}"])
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(progress["step"]), device=parameter.device),
-            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg.{name}"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq.{name}"]),
-        }
-    return progress
-
-
-def _export(
-    destination: Path,
-    model: PreTrainedModel,
-    tokenizer_directory: Path,
-    settings: TrainingSettings,
-    seed: int,
-    step: int,
-) -> None:
-    """Write the model as it is after ``step`` as a Hugging Face directory with tokenizer and provenance, atomically."""
+def _provenance(settings: TrainingSettings, seed: int, step: int, computed: dict[str, Any]) -> dict[str, Any]:
     name, label = f"{settings.name}-seed{seed}", f"{settings.name.replace('_', ' ')}, seed {seed}"
     if step < settings.steps:
         name, label = f"{name}-step{step}", f"{label}, step {step}"
-    provenance = {
+    return {
         "model": name,
         "label": label,
         "source": "trained from scratch",
@@ -186,20 +170,8 @@ def _export(
         "seed": seed,
         "step": step,
         "training": asdict(settings),
+        "computed": computed,
     }
-    with atomic_directory(destination) as directory:
-        model.save_pretrained(directory)
-        for file in sorted(tokenizer_directory.glob("*token*.json")):
-            shutil.copyfile(file, directory / file.name)
-        (directory / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
-
-
-def _link(source: str, destination: str) -> None:
-    """A second name for a file, or a copy where the file system has no hard links."""
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)
 
 
 def train(
@@ -212,24 +184,35 @@ def train(
     state_directory: str | Path,
     threads: int = 1,
     device: str = "cpu",
+    cache_directory: str | Path | None = None,
 ) -> None:
     """Train one model, and write ``model/``, ``history.parquet`` and ``timing.parquet`` into ``run_directory``.
 
     With ``settings.keep``, ``checkpoints/step={step}/`` too, each a Hugging Face directory, under one manifest.
 
     A run that was stopped goes on from the newest state in ``state_directory``, and on a CPU with the same number of
-    threads it ends with the same history, weights and kept models to the bit as one that was not. Give each configuration a state
-    directory of its own (``state_key``). It is removed at the end.
+    threads it ends with the same history, weights and kept models to the bit as one that was not. Give each
+    configuration a state directory of its own (``state_key``). It is removed at the end.
+
+    Where a process group of torch.distributed is there, each process takes its share of every batch and the first one
+    writes (``processes.train_in_processes`` starts such a group); the batches and their order stay the same.
 
     Sets PyTorch's number of threads and its deterministic mode for the whole process.
 
+    Args:
+        threads: of each process.
+        device: "cpu" or "cuda".
+        cache_directory: where compiled code is kept, so that runs of the same shape share it.
+
     Raises:
-        SinkoriginError: too short a corpus, token files of another tokenizer, no such device, or a loss that is no
-            number.
+        SinkoriginError: too short a corpus, a batch that cannot be split, token files of another tokenizer, a state of
+            another configuration, no such device or compiler, a full disk, or a loss that is no number.
     """
     run_directory, state_directory = Path(run_directory), Path(state_directory)
     tokenizer_directory = checked_directory(tokenizer_directory)
     where = f"run {settings.name}, seed {seed}"
+    grouped = distributed.is_initialized()
+    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SinkoriginError(
             f"{where}: device is {device} but PyTorch sees no GPU on this node; set device: cpu in the config"
@@ -245,11 +228,19 @@ def train(
             f"{where}: the training split has {len(tokens.train)} tokens, not more than one batch of {settings.batch} "
             f"× {settings.length}; set a smaller batch or length in the config or take a larger corpus"
         )
+    micro, left = divmod(settings.batch, settings.accumulate * processes)
+    if left:
+        raise SinkoriginError(
+            f"{where}: a batch of {settings.batch} cannot be split into {settings.accumulate} micro-batches on each of "
+            f"{processes} processes; make batch a multiple of {settings.accumulate * processes} in the config"
+        )
 
     torch.set_num_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     # on a GPU one attention kernel (float32, memory-efficient) has no deterministic backward pass: warn, go on
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    # no operation here reads memory that it has not written; filling it first would cost 3 % of a step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     size_names = ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")
     model = build_model(
@@ -264,29 +255,23 @@ def train(
     torch.nn.Module.to(model, device)  # transformers wraps `to` in a type that checkers misread
     model.train()
     optimizer = _optimizer(model, settings)
-    autocast = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=settings.dtype == "bfloat16")
-    windows = {"length": settings.length, "first": tokens.eos if settings.first_token else None}
-    validation = validation_windows(
-        tokens.validation, count=max(1, settings.validation_tokens // settings.length), **windows
+
+    dtype, why_dtype = resolve_dtype(settings.dtype, device)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    compiled, why_compiled = resolve_compile(
+        settings.compile,
+        device,
+        parameters=parameters,
+        layers=settings.layers,
+        tokens=settings.steps * settings.batch * settings.length,
     )
-
-    def loss_of(inputs: np.ndarray, targets: np.ndarray) -> torch.Tensor:
-        with autocast:
-            logits = model(input_ids=torch.from_numpy(inputs).to(device), use_cache=False).logits  # (N, T, vocabulary)
-        return F.cross_entropy(logits.float().flatten(0, 1), torch.from_numpy(targets).to(device).flatten())
-
-    @torch.no_grad()
-    def validation_loss() -> float:
-        inputs, targets = validation
-        total = 0.0
-        for start in range(0, len(inputs), settings.batch):
-            part = slice(start, start + settings.batch)
-            total += loss_of(inputs[part], targets[part]).item() * len(inputs[part])
-        return total / len(inputs)
-
-    def keep_model(step: int) -> None:
-        _export(state_directory / "checkpoints" / f"step={step}", model, tokenizer_directory, settings, seed, step)
-
+    origin: dict[str, Any] = {
+        "settings": json.loads(json.dumps(asdict(settings))),  # as they come back from the file: tuples are lists
+        "seed": seed,
+        "vocabulary": tokens.vocabulary,
+        "tokenizer_sha256": tokens.tokenizer_sha256,
+        "dtype": dtype,
+    }
     # progress: everything else that a resumed run needs; losses, norms and seconds are sums since the last row
     progress: dict[str, Any] = {
         "step": 0,
@@ -297,41 +282,128 @@ def train(
         "history": [],
         "timing": [],
     }
-    newest = _newest(state_directory)
+    newest = newest_state(state_directory)
     if newest is not None:
-        progress = _load_state(newest, model, optimizer)
-        print(f"{where}: going on from step {progress['step']}")
-    elif 0 in settings.keep:
-        keep_model(0)
+        found = read_origin(newest)
+        check_origin(where, newest, found, origin)
+        if found["dtype"] != dtype:  # it was begun on another machine
+            dtype, why_dtype = found["dtype"], f"{found['dtype']}, because the run was begun in it"
+            origin["dtype"] = dtype
+        progress = load_state(newest, model, optimizer)
+        if rank == 0:
+            print(f"{where}: going on from step {progress['step']}")
+    if grouped:
+        distributed.barrier()  # before the first process writes where the others have just read
+    if rank == 0:
+        print(f"{where}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
+    computed = {
+        "device": device,
+        "dtype": dtype,
+        "compile": compiled,
+        "threads": threads,
+        "processes": processes,
+        "torch": torch.__version__,
+    }
 
+    # `measured` is never compiled: batches of validation have other shapes, each would be compiled anew
+    measured = _Loss(model)
+    shared = torch.nn.parallel.DistributedDataParallel(measured) if grouped else None
+    trained: Callable = measured if shared is None else shared
+    if compiled:
+        use_cache_directory(cache_directory)
+        trained = torch.compile(trained, dynamic=False)
+    autocast = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=dtype == "bfloat16")
+
+    def to_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    windows = {"length": settings.length, "first": tokens.eos if settings.first_token else None}
+    validation = validation_windows(
+        tokens.validation, count=max(1, settings.validation_tokens // settings.length), **windows
+    )
+
+    @torch.no_grad()
+    def validation_loss() -> float:
+        inputs, targets = (part[rank::processes] for part in validation)
+        total = torch.zeros((), dtype=torch.float64, device=device)
+        for start in range(0, len(inputs), micro):
+            part = slice(start, start + micro)
+            with autocast:
+                total += measured(to_device(inputs[part]), to_device(targets[part])) * len(inputs[part])
+        if grouped:
+            distributed.all_reduce(total)
+        return total.item() / len(validation[0])
+
+    def keep_model(step: int) -> None:
+        provenance = _provenance(settings, seed, step, computed)
+        export_model(state_directory / "checkpoints" / f"step={step}", model, tokenizer_directory, provenance)
+
+    def stop_for(step: int, what: str) -> None:
+        last = newest_state(state_directory)
+        raise DivergedError(
+            f"{where}: {what} at step {step}; "
+            + (f"the state of step {last.name.split('=')[1]} is kept in {last}; " if last is not None else "")
+            + "set a lower learning_rate or a longer warmup in the config"
+        )
+
+    waiting: list[torch.Tensor] = []  # loss and gradient norm of the steps since the last look
+
+    def look() -> None:
+        """Add the steps since the last look to the progress, or stop at the first that is no number."""
+        values = torch.stack(waiting)  # (steps, 2)
+        if grouped:
+            distributed.all_reduce(values)
+            values /= processes
+        for number, (loss, norm) in enumerate(values.tolist(), progress["step"] - len(waiting) + 1):
+            if not math.isfinite(loss + norm):
+                stop_for(number, f"the loss is {loss} and the gradient norm {norm}")
+            progress["loss"] += loss
+            progress["norm"] += norm
+        waiting.clear()
+
+    if 0 in settings.keep and newest is None and rank == 0:
+        keep_model(0)
     # a line every ten seconds at most, so that logs stay short
-    bar = tqdm(total=settings.steps, initial=progress["step"], desc=where, unit="step", mininterval=10)
+    bar = tqdm(
+        total=settings.steps, initial=progress["step"], desc=where, unit="step", mininterval=10, disable=rank > 0
+    )
+    began = time.perf_counter()
     while progress["step"] < settings.steps:
-        began = time.perf_counter()
         learning_rate = learning_rate_at(progress["step"], settings)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
         inputs, targets = batch(tokens.train, seed=seed, step=progress["step"], batch=settings.batch, **windows)
-        loss = loss_of(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        losses = []
+        for number in range(settings.accumulate):
+            share = slice((number * processes + rank) * micro, (number * processes + rank + 1) * micro)
+            # processes exchange gradients with the last micro-batch only
+            last = number == settings.accumulate - 1
+            with nullcontext() if last or shared is None else shared.no_sync():
+                with autocast:
+                    loss = trained(to_device(inputs[share]), to_device(targets[share])) / settings.accumulate
+                loss.backward()
+            losses.append(loss.detach())
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
+        waiting.append(torch.stack([torch.stack(losses).sum(), norm]))
 
         progress["step"] += 1
         progress["since"] += 1
-        progress["loss"] += loss.item()
-        progress["norm"] += norm.item()
-        progress["seconds"] += time.perf_counter() - began
-        if not math.isfinite(progress["loss"] + progress["norm"]):
-            raise DivergedError(
-                f"{where}: the loss is {loss.item()} and the gradient norm {norm.item()} at step {progress['step']}; "
-                "set a lower learning_rate or a longer warmup in the config"
-            )
-
         step = progress["step"]
         bar.update()
-        if step % settings.evaluate_every == 0 or step == settings.steps:
+        row_is_due = step % settings.evaluate_every == 0 or step == settings.steps
+        state_is_due = step % settings.checkpoint_every == 0 or step == settings.steps
+        pause = row_is_due or state_is_due or step in settings.keep
+        if pause or device == "cpu" or step % _LOOK_EVERY == 0:
+            look()
+        if not pause:
+            continue
+
+        progress["seconds"] += time.perf_counter() - began
+        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+            stop_for(step, "a weight is no longer a finite number")
+        if row_is_due:
             since = progress["since"]
             row = {
                 "run": settings.name,
@@ -351,19 +423,19 @@ def train(
             bar.set_postfix_str(
                 f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}, {rate:,.0f} tokens/s", False
             )
-        if step in settings.keep:  # before the state: a run that goes on from this step does not come here again
+        if step in settings.keep and rank == 0:  # before the state: a run that goes on from it does not come here again
             keep_model(step)
-        if step % settings.checkpoint_every == 0 or step == settings.steps:
-            _save_state(state_directory, model, optimizer, progress)
+        if state_is_due and rank == 0:
+            save_state(state_directory, model, optimizer, progress, origin)
+        began = time.perf_counter()
     bar.close()
+    if rank > 0:
+        return
 
-    _export(run_directory / "model", model, tokenizer_directory, settings, seed, settings.steps)
+    provenance = _provenance(settings, seed, settings.steps, computed)
+    export_model(run_directory / "model", model, tokenizer_directory, provenance)
     write_table(run_directory / "history.parquet", pa.Table.from_pylist(progress["history"], schema=HISTORY), HISTORY)
     write_table(run_directory / "timing.parquet", pa.Table.from_pylist(progress["timing"], schema=TIMING), TIMING)
     if settings.keep:
-        # linked, not moved: a run killed here still finds them when it is started again
-        with atomic_directory(run_directory / "checkpoints") as directory:
-            for step in settings.keep:
-                kept = state_directory / "checkpoints" / f"step={step}"
-                shutil.copytree(checked_directory(kept), directory / kept.name, copy_function=_link)
+        publish_kept(state_directory / "checkpoints", run_directory / "checkpoints", settings.keep)
     shutil.rmtree(state_directory)

@@ -1,0 +1,136 @@
+"""What a training writes: the resumable state, and models as Hugging Face directories."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.tables import atomic_directory, checked_directory
+
+
+def newest_state(state_directory: Path) -> Path | None:
+    """The state of the latest step, or None where there is none."""
+    return max(state_directory.glob("step=*"), key=lambda path: int(path.name.split("=")[1]), default=None)
+
+
+def save_state(
+    state_directory: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.AdamW,
+    progress: Mapping[str, Any],
+    origin: Mapping[str, Any],
+) -> None:
+    """Save weights, optimizer moments, progress and where it all comes from.
+
+    At every moment at least one whole state is on the disk. The data need no position and the model no random state:
+    batches are a function of seed and step, and nothing is drawn while a model trains.
+
+    Args:
+        origin: what must be equal in a run that goes on from this state (:func:`check_origin`), and its precision.
+
+    Raises:
+        SinkoriginError: the disk is full; the previous state is still there.
+    """
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        moments = optimizer.state[parameter]
+        tensors[f"parameter.{name}"] = parameter.detach()
+        tensors[f"exp_avg.{name}"] = moments["exp_avg"]
+        tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
+    path = state_directory / f"step={progress['step']}"
+    with atomic_directory(path) as directory:
+        save_file(tensors, directory / "state.safetensors")
+        (directory / "progress.json").write_text(json.dumps(progress))  # Python's floats survive JSON to the bit
+        (directory / "origin.json").write_text(json.dumps(origin))
+    for older in state_directory.glob("step=*"):
+        if older != path:
+            shutil.rmtree(older)
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """The ``origin`` that a state was saved with."""
+    return json.loads((checked_directory(path) / "origin.json").read_text())
+
+
+def check_origin(where: str, path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Check that a run may go on from the state in ``path``.
+
+    Raises:
+        SinkoriginError: the state was written by another configuration, or for a model of another vocabulary.
+    """
+    if found["vocabulary"] != expected["vocabulary"]:
+        raise SinkoriginError(
+            f"{where}: the state in {path} has a vocabulary of {found['vocabulary']} tokens, but the tokenizer has "
+            f"{expected['vocabulary']}; give the run another state directory, or the tokenizer that the state was trained with"
+        )
+    old, new = ({**origin["settings"], "seed": origin["seed"]} for origin in (found, expected))
+    differences = [
+        f"{key} {old.get(key)!r} instead of {new.get(key)!r}"
+        for key in sorted(set(old) | set(new))
+        if old.get(key) != new.get(key)
+    ]
+    if found["tokenizer_sha256"] != expected["tokenizer_sha256"]:
+        differences.append("another tokenizer")
+    if differences:
+        raise SinkoriginError(
+            f"{where}: the state in {path} was written by another configuration, with {', '.join(differences)}; give the "
+            "run another state directory, or the settings of that state"
+        )
+
+
+@torch.no_grad()
+def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Any]:
+    """Fill model and optimizer from a saved state; returns its progress."""
+    tensors = load_file(checked_directory(path) / "state.safetensors")
+    progress = json.loads((path / "progress.json").read_text())
+    for name, parameter in model.named_parameters():
+        parameter.copy_(tensors[f"parameter.{name}"])
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(progress["step"]), device=parameter.device),
+            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg.{name}"]),
+            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq.{name}"]),
+        }
+    return progress
+
+
+def export_model(
+    destination: Path, model: PreTrainedModel, tokenizer_directory: Path, provenance: Mapping[str, Any]
+) -> None:
+    """Write a Hugging Face directory with tokenizer and provenance, atomically.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    logging.disable_progress_bar()
+    with atomic_directory(destination) as directory:
+        model.save_pretrained(directory)
+        for file in sorted(tokenizer_directory.glob("*token*.json")):
+            shutil.copyfile(file, directory / file.name)
+        (directory / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")
+
+
+def publish_kept(kept: Path, destination: Path, steps: Sequence[int]) -> None:
+    """Put the kept models of all ``steps`` under one manifest in ``destination``.
+
+    They are linked, not moved: a run that is killed here finds them again when it is started again.
+    """
+    with atomic_directory(destination) as directory:
+        for step in steps:
+            model = checked_directory(kept / f"step={step}")
+            shutil.copytree(model, directory / model.name, copy_function=_link)
+
+
+def _link(source: str, destination: str) -> None:
+    """A second name for a file, or a copy where the file system has no hard links."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
