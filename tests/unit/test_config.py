@@ -19,7 +19,7 @@ def changed(path: str, value):
     here = raw
     for part in parents:
         here = here[int(part) if part.isdigit() else part]
-    here[last] = value
+    here[int(last) if last.isdigit() else last] = value
     return raw
 
 
@@ -191,28 +191,28 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "vocabulary is of a tokenizer that is trained, but tokenizer takes",
         ),
         (
-            "pretraining.data",
-            [{"name": "shakespeare", "kind": "text", "tokenizer": "path:no/such"}],
+            "pretraining.data.0",
+            {"name": "shakespeare", "kind": "text", "tokenizer": "path:no/such"},
             "pretraining.data.shakespeare.tokenizer: there is no no/such; correct the path",
         ),
         (
-            "pretraining.data",
-            [{"name": "shakespeare", "kind": "text", "corpus": {"source": "path:no/such"}}],
+            "pretraining.data.0",
+            {"name": "shakespeare", "kind": "text", "corpus": {"source": "path:no/such"}},
             "pretraining.data.shakespeare.corpus.source: there is no no/such; correct the path",
         ),
         (
-            "pretraining.data",
-            [{"name": "shakespeare", "kind": "bigram_backcopy", "vocabulary": 8, "triggers": 6}],
+            "pretraining.data.0",
+            {"name": "shakespeare", "kind": "bigram_backcopy", "vocabulary": 8, "triggers": 6},
             "pretraining.data.shakespeare: triggers 6 leave fewer than 2 other characters of vocabulary 8; lower triggers to 5 or",
         ),
         (
-            "pretraining.data",
-            [{"name": "shakespeare", "kind": "bigram_backcopy", "tokens": 10_000, "vocabulary": "8"}],
+            "pretraining.data.0",
+            {"name": "shakespeare", "kind": "bigram_backcopy", "tokens": 10_000, "vocabulary": "8"},
             'pretraining.data.shakespeare.vocabulary is "8": input should be a valid integer; change it',
         ),
         (
-            "pretraining.data",
-            [{"name": "shakespeare", "vocabulary": 300}],
+            "pretraining.data.0",
+            {"name": "shakespeare", "vocabulary": 300},
             "pretraining.data.shakespeare.kind is missing; add it",
         ),
     ],
