@@ -1,6 +1,7 @@
 """The sweep of learning rates: a diverged training is a row, the best rate is told, an end of the grid too."""
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from sinkorigin.statistics.learning_rates import HISTORY_SCHEMA, diverged_history, sweep_table, swept_history
@@ -74,3 +75,42 @@ def test_the_figure_marks_the_best_rate_and_what_diverged(tmp_path):
     assert [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "x"] == [[0.004]]
     said = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     assert "r: 0.002 (3.550)" in said and "a seed diverged" in said
+
+
+def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
+    import runpy
+    from types import SimpleNamespace
+
+    from sinkorigin.pretraining.data import tokenize_documents
+    from sinkorigin.pretraining.tokenizer import train_tokenizer
+    from sinkorigin.tables import read_table
+    from tiny_study import ROOT
+
+    text = " ".join(["the king and the queen of all this fair isle"] * 60)
+    columns = {"document": ["a", "b"], "split": ["train", "validation"], "text": [text, text]}
+    pa.parquet.write_table(pa.table(columns), tmp_path / "documents.parquet")
+    train_tokenizer([text], 300, tmp_path / "tokenizer")
+    tokenize_documents(tmp_path / "documents.parquet", tmp_path / "tokenizer", tmp_path / "tokens")
+    run = {
+        "name": "r", "variant": "softmax", "layers": 1, "width": 16, "heads": 2, "kv_heads": 2, "ffn_width": 16,
+        "length": 8, "batch": 2, "steps": 30, "warmup": 0, "weight_decay": 0.1, "clip": 1.0, "evaluate_every": 10,
+        "checkpoint_every": 10,
+    }  # fmt: skip
+    found = {}
+    for rate in (0.01, 1e30):
+        output = tmp_path / f"learning_rate={rate:g}" / "seed=0" / "history.parquet"
+        snakemake = SimpleNamespace(
+            input=SimpleNamespace(
+                tokens=str(tmp_path / "tokens" / "manifest.json"), tokenizer=str(tmp_path / "tokenizer" / "manifest.json")
+            ),
+            output=[str(output)], log=[str(tmp_path / f"{rate:g}.log")], wildcards=SimpleNamespace(seed="0"), threads=1,
+            params=SimpleNamespace(run={**run, "learning_rate": rate}), resources={"device": "cpu"},
+        )  # fmt: skip
+        runpy.run_path(
+            str(ROOT / "workflow_scripts" / "pretrain_learning_rate.py"), init_globals={"snakemake": snakemake}
+        )
+        found[rate] = read_table(output)
+        assert [path.name for path in output.parent.parent.iterdir()] == ["seed=0"]  # no model, no state
+    [lost, ended] = [sweep_table([found[rate]], {"r": 0.01}).to_pylist()[0] for rate in (1e30, 0.01)]
+    assert lost["validation_loss"] is None and "run r, seed 0" in lost["diverged"]
+    assert ended["validation_loss"] < 6 and ended["best"] and ended["learning_rate"] == 0.01
