@@ -3,15 +3,14 @@
     python benchmarks/interventions.py results/models/smollm2-135m results/default/prompts/smollm2-135m/random_tokens.parquet
 
 The sweep is that of the default study: every kind of edit, its strengths and positions, with all readouts and tables. As
-in the workflow, interventions are run side by side, one thread each; the plain forward passes (language-model head
-included, the model's own attention) get all threads, alternate with rounds of the sweep, and their time is multiplied with
-the number of edits. TransformerLens is timed where it is installed (pip install
+in the workflow, sweeps are run side by side, one thread each; the plain forward passes (language-model head included, the
+model's own attention) get all threads, alternate with rounds of the sweep, and their time is multiplied with the number of
+edits. TransformerLens is timed where it is installed (pip install
 transformer-lens==4.3.0, in an environment of its own): its forward pass with hooks that mask the position and keep the
 attention on it and on position 0, and the norm there.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import yaml
 
 from sinkorigin.architecture import read_architecture
 from sinkorigin.interventions.points import facts_of, points_of
-from sinkorigin.interventions.sweep import sweep
+from sinkorigin.interventions.sweep import Sweep, sweep_all
 from sinkorigin.models import load_model
 from sinkorigin.prompts import read_token_ids
 
@@ -79,27 +78,20 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
     return task
 
 
-_state: dict = {}
-
-
-def prepare(arguments) -> None:
-    """Load the model in a worker."""
-    model = load_model(arguments.model, threads=1)
-    _state.update(architecture=read_architecture(model), token_ids=read_token_ids(arguments.prompts))
-
-
-def run(job) -> float:
-    """Seconds of one intervention, its tables included."""
-    entry, points, batch, sequences = job
-    everything = _state["token_ids"]
-    start = time.perf_counter()
+def run(architecture, everything, jobs, batch: int, sequences: int, workers: int) -> None:
+    """All sweeps of (entry, points by strength), their tables included."""
     with tempfile.TemporaryDirectory() as folder:
-        sweep(
-            _state["architecture"], everything[:sequences], {Path(folder) / str(i): own for i, own in enumerate(points)},
-            model="benchmark", intervention=entry["name"], batch=batch,
-            calibration=everything[-sequences:] if entry.get("calibration") else None,
+        scratch = Path(folder) / "scratch"
+        scratch.mkdir()
+        sweeps = {
+            Path(folder) / entry["name"] / str(i): Sweep(entry["name"], own, entry.get("calibration", 0))
+            for entry, points in jobs
+            for i, own in enumerate(points)
+        }
+        sweep_all(
+            architecture, everything, sweeps, sequences=sequences, model="benchmark", batch=batch, workers=workers,
+            scratch=scratch,
         )  # fmt: skip
-    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -128,10 +120,12 @@ def main() -> None:
             found = {table: Path(arguments.statistics) / f"{table}.parquet"} if table else {}
             facts = facts_of({"layers": None, **entry}, entry["name"], **found)
             points = [points_of(entry, strength, facts) for strength in entry.get("strengths", [1.0])]
-            jobs.append((entry, points, batch, arguments.sequences))
-    edits = sum(len(own) for _, points, _, _ in jobs for own in points)
+            jobs.append((entry, points))
+    edits = sum(len(own) for _, points in jobs for own in points)
     model = load_model(arguments.model, threads=arguments.threads)
-    token_ids = read_token_ids(arguments.prompts)[: arguments.sequences]
+    architecture = read_architecture(model)
+    everything = read_token_ids(arguments.prompts)
+    token_ids = everything[: arguments.sequences]
 
     def forward():
         with torch.no_grad():
@@ -145,21 +139,21 @@ def main() -> None:
         end="",
     )
     print(f"torch {torch.__version__}; {len(jobs)} interventions, {edits} edits", flush=True)
+
+    def sweeps(some):
+        run(architecture, everything, some, batch, len(token_ids), arguments.threads)
+
+    sweeps(jobs[:1])  # first runs pay for lazy imports
     ratios = []
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(arguments.threads, prepare, (arguments,)) as pool:
-        pool.map(run, [jobs[0]] * arguments.threads, chunksize=1)  # first runs pay for loading and lazy imports
-        for _ in range(arguments.rounds):
-            before = min(timed(forward) for _ in range(3))
-            start = time.perf_counter()
-            seconds = pool.map(run, sorted(jobs, key=lambda job: -sum(map(len, job[1]))), chunksize=1)
-            whole = time.perf_counter() - start
-            plain = (before + min(timed(forward) for _ in range(3))) / 2
-            ratios.append(whole / (edits * plain))
-            print(
-                f"sweep {whole:.1f} s ({sum(seconds):.1f} s of one thread), forward pass {plain:.2f} s, "
-                f"ratio {ratios[-1]:.2f}", flush=True,
-            )  # fmt: skip
+    for _ in range(arguments.rounds):
+        before = min(timed(forward) for _ in range(3))
+        used, whole = time.process_time(), timed(lambda: sweeps(jobs))
+        used = time.process_time() - used
+        plain = (before + min(timed(forward) for _ in range(3))) / 2
+        ratios.append(whole / (edits * plain))
+        print(
+            f"sweep {whole:.1f} s ({used:.1f} s of CPU), forward pass {plain:.2f} s, ratio {ratios[-1]:.2f}", flush=True
+        )
     print(f"median ratio {statistics.median(ratios):.2f}")
     mask = next((job for job in jobs if job[0]["kind"] == "mask"), None)
     if mask is None:
@@ -168,10 +162,8 @@ def main() -> None:
     if lens is None:
         print("TransformerLens is not installed here, so it was not timed")
         return
-    prepare(arguments)
-    torch.set_num_threads(arguments.threads)
     lens()
-    pairs = [(run(mask), timed(lens)) for _ in range(3)]
+    pairs = [(timed(lambda: sweeps([mask])), timed(lens)) for _ in range(3)]
     own, other = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - statistics.median(a / b for a, b in pairs)))
     print(f"mask at {mask[0]['positions']}: {own:.2f} s, TransformerLens {other:.2f} s, ratio {own / other:.2f}")
 

@@ -65,7 +65,6 @@ GPUS = int(DEVICE == "cuda")
 wildcard_constraints:
     model="[^/]+",
     prompts="[^/]+",
-    intervention="(?!baseline/)[^/]+",
     data="[^/]+",
     run="[^/]+",
     learning_rate="[^/]+",
@@ -186,43 +185,33 @@ def corpus_for_text(wildcards):
     )
 
 
-def interventions_run(wildcards):
-    """Manifests of every intervention on this model and prompt set."""
-    return [
-        f"{STUDY}/interventions/{wildcards.model}/{wildcards.prompts}/{edit.name}/manifest.json"
-        for edit in EDITED[wildcards.model, wildcards.prompts]
-    ]
-
-
 def edited_positions(wildcards):
     """Every target position of the interventions on this model and prompt set."""
     return sorted({k for edit in EDITED[wildcards.model, wildcards.prompts] for k in edit.targets})
 
 
 def edited_sequences(wildcards):
-    """Number of sequences that the baseline needs: as many as any intervention on this model and prompt set runs."""
-    return max(sequences_run(edit, wildcards.prompts) for edit in EDITED[wildcards.model, wildcards.prompts])
+    """Number of sequences that the interventions on this model and prompt set run."""
+    edits = EDITED[wildcards.model, wildcards.prompts]
+    return max(edit.sequences or PROMPTS[wildcards.prompts].sequences - edit.calibration for edit in edits)
 
 
-def sequences_run(edit, prompts):
-    """Number of sequences that an intervention runs."""
-    return edit.sequences or PROMPTS[prompts].sequences - edit.calibration
+def edits_of(wildcards):
+    """What the edits of this model on this prompt set are."""
+    apart = {"models", "prompts", "sequences"}
+    return [edit.model_dump(exclude=apart) for edit in EDITED[wildcards.model, wildcards.prompts]]
 
 
-def edit_of(wildcards):
-    """What the edit is, without its models and prompt sets."""
-    apart = {"name", "models", "prompts", "sequences"}
-    return INTERVENTIONS[wildcards.intervention].model_dump(exclude=apart)
-
-
-def facts_for_edit(wildcards):
-    """Tables that tell a necessity edit what to take away."""
+def facts_for_edits(wildcards):
+    """Tables that tell necessity edits what to take away."""
     folder = f"{STUDY}/statistics/{wildcards.model}/{wildcards.prompts}"
-    return {
-        "variance_matching": {"variance": f"{folder}/variance.parquet"},
-        "super_neuron_ablation": {"super_neurons": f"{folder}/super_neurons.parquet"},
-        "dominating_dims": {"disparity": f"{folder}/disparity.parquet"},
-    }.get(INTERVENTIONS[wildcards.intervention].kind, {})
+    needed = {
+        "variance_matching": "variance",
+        "super_neuron_ablation": "super_neurons",
+        "dominating_dims": "disparity",
+    }
+    kinds = {edit.kind for edit in EDITED[wildcards.model, wildcards.prompts]}
+    return {table: f"{folder}/{table}.parquet" for kind, table in needed.items() if kind in kinds}
 
 
 def reads_losses(wildcards):

@@ -1,4 +1,5 @@
-# Interventions: the unedited baseline once, and one job an intervention, which makes only the strengths that are missing.
+# Interventions: the unedited baseline once, and one job for all edits of a model on a prompt set. They share the model and one
+# unedited pass; the job makes only the strengths that are missing.
 
 
 rule measure_baseline:
@@ -35,32 +36,32 @@ rule measure_baseline:
 
 rule intervene:
     input:
-        unpack(facts_for_edit),
+        unpack(facts_for_edits),
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/{{intervention}}/manifest.json",
+        f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
     log:
-        f"{STUDY}/logs/intervene/{{model}}/{{prompts}}/{{intervention}}.log",
+        f"{STUDY}/logs/intervene/{{model}}/{{prompts}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/intervene/{{model}}/{{prompts}}/{{intervention}}.tsv"
+        f"{STUDY}/benchmarks/intervene/{{model}}/{{prompts}}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=lambda wildcards, attempt: 360 * attempt,
         gpu=GPUS,
         device=DEVICE,
     params:
-        edit=edit_of,
-        sequences=lambda wildcards: sequences_run(INTERVENTIONS[wildcards.intervention], wildcards.prompts),
+        edits=edits_of,
+        sequences=edited_sequences,
         losses=reads_losses,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         code=code("intervene.py"),
     message:
-        "Running {wildcards.intervention} in {wildcards.model} on {wildcards.prompts}"
+        "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/intervene.py"

@@ -299,7 +299,7 @@ rule compute_effective_rank:
 rule compute_intervention_effects:
     input:
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
-        edited=interventions_run,
+        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -318,6 +318,7 @@ rule compute_intervention_effects:
         runtime=lambda wildcards, attempt: 30 * attempt,
         gpu=0,
     params:
+        interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
         length=lambda wildcards: PROMPTS[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,

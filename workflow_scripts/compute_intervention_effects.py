@@ -9,7 +9,10 @@ with job(snakemake):
     from sinkorigin.tables import write_table
 
     found = intervention_tables(
-        [Path(manifest).parent for manifest in (snakemake.input.baseline, *snakemake.input.edited)],
+        [
+            Path(snakemake.input.baseline).parent,
+            *(Path(snakemake.input.edited).parent / name for name in snakemake.params.interventions),
+        ],
         snakemake.params.length,
         model=snakemake.wildcards.model,
         prompts=snakemake.wildcards.prompts,

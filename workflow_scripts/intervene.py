@@ -1,4 +1,4 @@
-"""Run one intervention in one model, at every position and strength that is missing, and measure what it does."""
+"""Run all interventions in one model, at every position and strength that is missing, and measure what they do."""
 
 from pathlib import Path
 
@@ -10,40 +10,60 @@ with job(snakemake):
     from sinkorigin.models import check_model_layers, load_model
     from sinkorigin.prompts import read_token_ids
 
-    entry, name = dict(snakemake.params.edit), snakemake.wildcards.intervention
-    check_model_layers(Path(snakemake.input.model).parent, entry["layers"] or [0], f"interventions.{name}.layers")
+    params = snakemake.params
+    edits = {edit["name"]: edit for edit in params.edits}
+    for name, edit in edits.items():
+        check_model_layers(Path(snakemake.input.model).parent, edit["layers"] or [0], f"interventions.{name}.layers")
     tables = {key: str(path) for key, path in snakemake.input.items() if key not in ("model", "prompts")}
-    facts = facts_of(entry, name, **tables)
-    groups = {f"strength={strength:g}": points_of(entry, strength, facts) for strength in entry["strengths"]}
+    facts = {name: facts_of(edit, name, **tables) for name, edit in edits.items()}
+    points = {
+        name: {f"strength={strength:g}": points_of(edit, strength, facts[name]) for strength in edit["strengths"]}
+        for name, edit in edits.items()
+    }
     common = [
-        snakemake.params.code, file_hash(snakemake.input.model), file_hash(snakemake.input.prompts),
-        snakemake.params.sequences, entry["calibration"], snakemake.params.losses, snakemake.params.batch,
-        snakemake.params.dtype,
+        params.code, file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
+        params.batch, params.dtype,
     ]  # fmt: skip
-    keys = {group: key_of(points, name, *common) for group, points in groups.items()}
+    keys = {
+        name: {group: key_of(own, name, edits[name]["calibration"], *common) for group, own in groups.items()}
+        for name, groups in points.items()
+    }
 
-    def run(folders):
+    def run(folders, making):
+        from tempfile import TemporaryDirectory
+
         from sinkorigin.architecture import read_architecture
-        from sinkorigin.interventions.sweep import sweep
+        from sinkorigin.interventions.sweep import Sweep, sweep_all
 
         model = load_model(
             Path(snakemake.input.model).parent,
             device=snakemake.resources.device,
-            dtype=snakemake.params.dtype,
+            dtype=params.dtype,
             threads=snakemake.threads,
-            trust_remote_code=snakemake.params.trust_remote_code,
+            trust_remote_code=params.trust_remote_code,
         )
-        token_ids = read_token_ids(snakemake.input.prompts)
-        sweep(
-            read_architecture(model, snakemake.wildcards.model),
-            token_ids[: snakemake.params.sequences],
-            folders,
-            model=snakemake.wildcards.model,
-            intervention=name,
-            batch=snakemake.params.batch,
-            losses=snakemake.params.losses,
-            calibration=token_ids[-entry["calibration"] :] if entry["calibration"] else None,
-        )
+        sweeps = {
+            folder: Sweep(
+                folder.parent.name, points[folder.parent.name][folder.name], edits[folder.parent.name]["calibration"]
+            )
+            for folder in folders
+        }
+        # beside the tables, not in /tmp, which may be memory
+        with TemporaryDirectory(prefix=".unedited-", dir=Path(snakemake.output[0]).parent) as scratch:
+            sweep_all(
+                read_architecture(model, snakemake.wildcards.model),
+                read_token_ids(snakemake.input.prompts),
+                sweeps,
+                sequences=params.sequences,
+                model=snakemake.wildcards.model,
+                batch=params.batch,
+                losses=params.losses,
+                workers=snakemake.threads,
+                scratch=Path(scratch),
+                folder_of=making,
+            )
 
-    made = fill(Path(snakemake.output[0]).parent, groups, keys, run)
-    print(f"made {', '.join(made) or 'nothing'} of {', '.join(groups)}")
+    made = fill(Path(snakemake.output[0]).parent, keys, run, apart=["baseline"])
+    print(
+        f"made {', '.join(made) or 'nothing'} of {', '.join(f'{name}/{group}' for name in keys for group in keys[name])}"
+    )

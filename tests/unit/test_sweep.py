@@ -1,5 +1,6 @@
 """A sweep gives what separate full passes give, in every architecture, and runs no more than it must."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from sinkorigin.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import applied
 from sinkorigin.interventions.folders import fill, key_of
-from sinkorigin.interventions.moments import estimate_moments, even_batches
+from sinkorigin.interventions.moments import estimate_moments
+from sinkorigin.interventions.passes import even_batches
 from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.interventions.sweep import sweep
+from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
 
 LENGTH = 12
 
@@ -238,23 +240,110 @@ def test_batches_are_of_one_size_give_or_take_one():
 def test_one_more_strength_makes_only_that_strength(tmp_path):
     made = []
 
-    def run(folders):
-        for folder in folders:
-            (folder / "scores.parquet").write_text("x")
-            made.append(folder.name)
+    def run(folders, making):
+        for path in folders:
+            with making(path) as folder:
+                (folder / "scores.parquet").write_text("x")
+                made.append(f"{path.parent.name} {path.name}")
 
-    def go(strengths, fact="a"):
+    def go(strengths, fact="a", **others):
         made.clear()
-        groups = {f"strength={s:g}": [Point("norm_control", (0,), (5,), s)] for s in strengths}
-        return fill(tmp_path / "i", groups, {name: key_of(own, fact) for name, own in groups.items()}, run)
+        wanted = {"control": strengths, **others}
+        points = {i: {f"{s:g}": [Point("norm_control", (0,), (5,), s)] for s in own} for i, own in wanted.items()}
+        keys = {i: {name: key_of(own, fact) for name, own in groups.items()} for i, groups in points.items()}
+        assert fill(tmp_path, keys, run, apart=["baseline"]) == [name.replace(" ", "/") for name in made]
+        assert set(json.loads((tmp_path / "interventions.json").read_text())) == set(wanted)
+        return made
 
-    assert go([2.0, 4.0]) == ["strength=2", "strength=4"]
-    assert go([2.0, 4.0, 8.0]) == ["strength=8"]
-    assert go([2.0, 8.0]) == [] and not (tmp_path / "i" / "strength=4").exists()
-    (tmp_path / "i" / "strength=8" / "scores.parquet").unlink()
-    assert go([2.0, 8.0]) == ["strength=8"]
-    assert go([2.0, 8.0], fact="b") == ["strength=2", "strength=8"]
-    assert (tmp_path / "i" / "manifest.json").is_file()
+    (tmp_path / "baseline").mkdir()
+    assert go([2.0, 4.0]) == ["control 2", "control 4"]
+    assert go([2.0, 4.0, 8.0]) == ["control 8"]
+    assert go([2.0, 8.0]) == [] and not (tmp_path / "control/4").exists()
+    assert go([2.0, 8.0], other=[3.0]) == ["other 3"]
+    (tmp_path / "control/8/scores.parquet").unlink()
+    assert go([2.0, 8.0]) == ["control 8"] and not (tmp_path / "other").exists()
+    assert go([2.0, 8.0], fact="b") == ["control 2", "control 8"]
+    assert (tmp_path / "control/manifest.json").is_file() and (tmp_path / "baseline").is_dir()
+
+
+def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path):
+    def run(folders, making):
+        for path in folders:
+            with making(path) as folder:
+                if path.name == "b" and not again:
+                    raise KeyboardInterrupt
+                (folder / "scores.parquet").write_text("x")
+
+    again = False
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, {"i": {"a": "1", "b": "2"}}, run)
+    assert not (tmp_path / "interventions.json").exists()
+    again = True
+    assert fill(tmp_path, {"i": {"a": "1", "b": "2"}}, run) == ["i/b"]
+
+
+@pytest.mark.parametrize("losses", [True, False])
+def test_sweeps_side_by_side_write_the_bytes_of_one_after_the_other(any_model, token_ids, tmp_path, losses):
+    architecture = read_architecture(any_model)
+    points = [point for point in POINTS if point.kind != "value_averaging"]
+
+    def go(workers, points):
+        root = tmp_path / f"{workers} {len(points)}"
+        sweeps = {
+            root / str(POINTS.index(point)): Sweep("i", [point], 2 * (point.kind == "mean_shift")) for point in points
+        }
+        (root / "scratch").mkdir(parents=True)
+        sweep_all(
+            architecture, token_ids, sweeps, sequences=4, model="m", batch=2, losses=losses, workers=workers,
+            scratch=root / "scratch",
+        )  # fmt: skip
+        return root
+
+    alone, beside = go(1, points), go(3, points)
+    files = {path.relative_to(beside) for path in beside.rglob("*.parquet")}
+    assert len(files) == len(points) * (4 if losses else 3)
+    for file in files:
+        assert (alone / file).read_bytes() == (beside / file).read_bytes()
+    # nor do they depend on which other edits are made
+    few = go(2, points[1:3])
+    for file in {path.relative_to(few) for path in few.rglob("*.parquet")}:
+        assert (alone / file).read_bytes() == (few / file).read_bytes()
+
+
+def test_sweeps_share_one_unedited_pass_of_each_batch(llama, token_ids, tmp_path, monkeypatch):
+    passes = []
+    monkeypatch.setattr(
+        Replay,
+        "unedited",
+        lambda self, ids, _run=Replay.unedited, **more: passes.append(len(ids)) or _run(self, ids, **more),
+    )
+    (tmp_path / "scratch").mkdir()
+    sweeps = {tmp_path / str(i): Sweep("i", [point]) for i, point in enumerate(POINTS[:8])}
+    sweep_all(
+        read_architecture(llama),
+        token_ids,
+        sweeps,
+        sequences=6,
+        model="m",
+        batch=3,
+        workers=2,
+        scratch=tmp_path / "scratch",
+    )
+    assert passes == [2, 3, 3]  # the first is the check of exactness
+
+
+def test_an_error_in_one_of_many_sweeps_is_told_and_the_model_is_left_as_it_was(llama, token_ids, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    sweeps = {
+        tmp_path / "a": Sweep("fine", [POINTS[0]]), tmp_path / "b": Sweep("far", [Point("norm_control", (0,), (5,), 1e38)])
+    }  # fmt: skip
+    architecture = read_architecture(llama)
+    with pytest.raises(SinkoriginError, match="intervention far, strength 1e[+]38: the residual is not finite"):
+        sweep_all(
+            architecture, token_ids, sweeps, sequences=6, model="m", batch=6, workers=2, scratch=tmp_path / "scratch"
+        )
+    assert not any("forward" in vars(block) for block in architecture.blocks)
+    assert not list((tmp_path / "b").glob("*"))
 
 
 def test_wrong_layers_and_targets_are_told_in_one_sentence(llama, token_ids, tmp_path):
@@ -289,7 +378,7 @@ import numpy as np
 from architectures import build
 from sinkorigin.architecture import read_architecture
 from sinkorigin.interventions.points import Point
-from sinkorigin.interventions.sweep import sweep
+from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
 from sinkorigin.statistics.interventions import intervention_tables
 from sinkorigin.tables import write_manifest
 count, root = int(sys.argv[3]), Path(sys.argv[4])

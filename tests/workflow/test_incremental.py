@@ -66,15 +66,16 @@ def test_one_more_strength_runs_that_strength_and_what_follows(study):
     config["interventions"][1]["strengths"] = [2, 4, 8]
     study.write_config(config)
     pending = study.pending()
+    everything = "interventions/tiny/random_tokens/interventions.json"
     folder = "interventions/tiny/random_tokens/variance_amplification"
-    assert outputs(pending, "intervene") == [f"{folder}/manifest.json"]
+    assert outputs(pending, "intervene") == [everything]
     assert rules(pending) == {
         "intervene", "compute_intervention_effects", "judge_claims", *(f"plot_{name}" for name in INTERVENTION_FIGURES)
     }  # fmt: skip
     before = (study.results / folder / "strength=4" / "scores.parquet").stat()
-    study.run(f"results/tiny/{folder}/manifest.json")
-    log = (study.results / "logs/intervene/tiny/random_tokens/variance_amplification.log").read_text()
-    assert "made strength=8 of strength=2, strength=4, strength=8" in log
+    study.run(f"results/tiny/{everything}")
+    log = (study.results / "logs/intervene/tiny/random_tokens.log").read_text()
+    assert "made variance_amplification/strength=8 of" in log
     after = (study.results / folder / "strength=4" / "scores.parquet").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert (study.results / folder / "strength=8" / "scores.parquet").is_file()

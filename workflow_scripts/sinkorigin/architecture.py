@@ -6,6 +6,7 @@ contributions of a block are the two module outputs that add up to what the bloc
 pre-norm and post-norm, parallel blocks, fused projections and biases need no special case.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -82,6 +83,11 @@ class Architecture:
         """Set attention taps on every layer for the block."""
         with tapped(self.model, self.attention, *taps):
             yield
+
+    def replica(self) -> "Architecture":
+        """The same sites in a copy of the modules, for another thread to set hooks on; it shares all weights."""
+        shared = (*self.model.parameters(), *self.model.buffers())
+        return copy.deepcopy(self, {id(tensor): tensor for tensor in shared})
 
     def forward(self, token_ids: Tensor) -> None:
         """Run the decoder without its language-model head, on (N, T) ids."""

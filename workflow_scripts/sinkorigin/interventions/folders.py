@@ -1,10 +1,13 @@
-"""The folder of one intervention: a subfolder of tables a strength, of which only those that are missing are made."""
+"""The folders of the interventions of one model and prompt set, of which only those that are missing are made.
+
+An intervention has a folder, and in it a subfolder of tables a strength. Each subfolder appears whole, as soon as it is made.
+"""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sinkorigin import tables
@@ -12,6 +15,9 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.points import Point
 
 _MADE_FROM = "made_from.json"
+LIST = "interventions.json"
+
+Making = Callable[[Path], AbstractContextManager[Path]]
 
 
 def key_of(points: Sequence[Point], *facts: object) -> str:
@@ -35,34 +41,53 @@ def _made_from(folder: Path) -> str | None:
 
 def fill(
     directory: str | Path,
-    groups: Mapping[str, Sequence[Point]],
-    keys: Mapping[str, str],
-    run: Callable[[dict[Path, Sequence[Point]]], None],
+    keys: Mapping[str, Mapping[str, str]],
+    run: Callable[[list[Path], Making], None],
+    apart: Collection[str] = (),
 ) -> list[str]:
-    """Bring ``directory`` to hold just the folders of ``groups``, with a manifest of all their files.
+    """Bring ``directory`` to hold just these folders, with a manifest of each intervention and, last, a list of them all.
 
-    A folder that is whole and was made from the same key stays as it is, so one more strength costs that strength.
+    A subfolder that is whole and was made from the same key stays as it is, so one more strength costs that strength, and
+    what was made before an interruption is not made again.
 
     Args:
-        groups: name of a subfolder → its points.
-        keys: name → hash of everything that its tables depend on, see :func:`key_of`.
-        run: makes the tables of the points in temporary folders; it is not called when nothing is missing.
+        directory: gets ``{intervention}/{subfolder}/`` and ``interventions.json``.
+        keys: intervention → subfolder → hash of everything that its tables depend on, see :func:`key_of`.
+        run: gets the subfolders to be made, and a context in which to make each: ``with making(path) as folder: …``. It is
+            not called when nothing is missing.
+        apart: names in ``directory`` that belong to others.
 
     Returns:
-        The names of the folders that were made.
+        The subfolders that were made, as ``intervention/subfolder``.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / tables.MANIFEST).unlink(missing_ok=True)
-    for old in directory.iterdir():
-        if old.name not in groups:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-    missing = [name for name in groups if _made_from(directory / name) != keys[name]]
+    (directory / LIST).unlink(missing_ok=True)
+    _keep_only(directory, {*keys, *apart})
+    missing: dict[Path, str] = {}
+    for name, own in keys.items():
+        (directory / name).mkdir(exist_ok=True)
+        (directory / name / tables.MANIFEST).unlink(missing_ok=True)
+        _keep_only(directory / name, own)
+        folders = {directory / name / group: key for group, key in own.items()}
+        missing |= {folder: key for folder, key in folders.items() if _made_from(folder) != key}
+
+    @contextmanager
+    def making(folder: Path) -> Iterator[Path]:
+        with tables.atomic_directory(folder) as partial:
+            yield partial
+            (partial / _MADE_FROM).write_text(json.dumps({"key": missing[folder]}) + "\n")
+
     if missing:
-        with ExitStack() as stack:
-            folders = {name: stack.enter_context(tables.atomic_directory(directory / name)) for name in missing}
-            run({folders[name]: groups[name] for name in missing})
-            for name, folder in folders.items():
-                (folder / _MADE_FROM).write_text(json.dumps({"key": keys[name]}) + "\n")
-    tables.write_manifest(directory)
-    return missing
+        run(list(missing), making)
+    for name in keys:
+        tables.write_manifest(directory / name)
+    found = {name: file_hash(directory / name / tables.MANIFEST) for name in sorted(keys)}
+    tables.write_text(directory / LIST, json.dumps(found, indent=1) + "\n")
+    return [folder.relative_to(directory).as_posix() for folder in missing]
+
+
+def _keep_only(directory: Path, names: Collection[str]) -> None:
+    for old in directory.iterdir():
+        if old.name not in names:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,13 +12,8 @@ from sinkorigin.architecture import edit_place
 from sinkorigin.attention import Tap
 from sinkorigin.interventions.context import applied, place_of
 from sinkorigin.interventions.edits import Moments, VectorEdit
+from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.replay import Reached, Replay
-
-
-def even_batches(sequences: int, batch: int) -> list[slice]:
-    """Slices of at most ``batch`` sequences whose sizes differ by one at most, so that none is nearly empty."""
-    bounds = np.linspace(0, sequences, -(-sequences // batch) + 1).round().astype(int)
-    return [slice(first, end) for first, end in pairwise(bounds.tolist())]
 
 
 @dataclass
@@ -78,7 +72,9 @@ def _reading(replay: Replay, reader: _Reader, edit: VectorEdit, layer: int) -> I
         yield
 
 
-def estimate_moments(replay: Replay, token_ids: np.ndarray, edits: Sequence[VectorEdit], batch: int) -> None:
+def estimate_moments(
+    replay: Replay, token_ids: np.ndarray, edits: Sequence[VectorEdit], batch: int, passes: Passes | None = None
+) -> None:
     """Give each of ``edits`` its moments: over all of ``token_ids``, in the model that it edits.
 
     An edit changes what the next edited layer holds, so the layers are done in order, each with the edit in place in the
@@ -89,19 +85,23 @@ def estimate_moments(replay: Replay, token_ids: np.ndarray, edits: Sequence[Vect
         replay: an active one.
         token_ids: (N, T) ids, N at least 2.
         edits: edits that need moments, in any mixture of places.
+        passes: unedited passes of ``token_ids`` that were kept; then none is run here.
     """
     waiting = [edit for edit in edits if edit.needs_moments]
     for edit in waiting:
         edit.moments = Moments()
-    device = next(replay.architecture.model.parameters()).device
+    batches = even_batches(len(token_ids), batch) if passes is None else passes.batches
     for layer in sorted({layer for edit in waiting for layer in edit.layers}):
         here = [edit for edit in waiting if layer in edit.layers]
         sums = [_Sums() for _ in here]
         upto = max(edit.positions[-1] for edit in here) + 1
         entries = {min(edit.layers) for edit in here}
-        for part in even_batches(len(token_ids), batch):
-            ids = torch.from_numpy(token_ids[part, :upto]).to(device)
-            unedited = replay.unedited(ids, entries=entries, stop=layer)
+        for number, part in enumerate(batches):
+            if passes is None:
+                ids = torch.from_numpy(token_ids[part, :upto]).to(replay.device)
+                unedited = replay.unedited(ids, entries=entries, stop=layer)
+            else:
+                unedited, _ = passes.take(replay, number)
             for edit, own in zip(here, sums, strict=True):
                 first, position = replay.starts(min(edit.layers), edit.positions[0])
                 below = edit.at_layers([done for done in edit.layers if done < layer])

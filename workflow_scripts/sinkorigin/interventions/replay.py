@@ -31,6 +31,7 @@ class Unedited:
         token_ids: (N, T).
         keys, values: for each layer that was run, (N, H_kv, T, d_k).
         residuals: layer → (N, T, d) residual stream that enters it.
+        rest: layer → what its block returns beside the residual stream, where it returns a tuple.
         logits: (N, T, V), where they were asked for.
     """
 
@@ -38,6 +39,7 @@ class Unedited:
     keys: list[Tensor]
     values: list[Tensor]
     residuals: dict[int, Tensor]
+    rest: dict[int, tuple]
     logits: Tensor | None
 
 
@@ -61,9 +63,9 @@ class Replay:
         exact: whether :meth:`check` found that partial passes give what full ones give; if not, full ones are run.
     """
 
-    def __init__(self, architecture: Architecture):
+    def __init__(self, architecture: Architecture, *, exact: bool = True):
         self.architecture = architecture
-        self.exact = True
+        self.exact = exact
         self._entries: Collection[int] = ()
         self._residuals: dict[int, Tensor] = {}
         self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states
@@ -71,6 +73,11 @@ class Replay:
         self._stop: int | None = None
         self._enter: Tensor | None = None
         self._last: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.architecture.model.parameters()).device
 
     def computes(self, layer: int) -> bool:
         """Whether the running pass computes a layer, or leaves it out because it begins above."""
@@ -144,7 +151,12 @@ class Replay:
         self._entries = ()
         kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
         return Unedited(
-            token_ids, [layer.keys for layer in kept], [layer.values for layer in kept], self._residuals, out
+            token_ids,
+            [layer.keys for layer in kept],
+            [layer.values for layer in kept],
+            self._residuals,
+            self._rest,
+            out,
         )
 
     def starts(self, layer: int, position: int) -> tuple[int, int]:
@@ -182,7 +194,7 @@ class Replay:
                     cache.update(keys[:, :, :position], values[:, :, :position], number)
                 else:
                     cache.update(keys[:, :, :0], values[:, :, :0], number)
-        self._start, self._stop = layer, stop
+        self._start, self._stop, self._rest = layer, stop, dict(unedited.rest)
         self._enter = enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto]
         try:
             return self._run(unedited.token_ids[:, position:upto], cache, logits)

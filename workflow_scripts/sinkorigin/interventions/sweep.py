@@ -1,25 +1,29 @@
 """Running many edits over one prompt set, each no further than it can change anything, and reading out what they do."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+import queue
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.architecture import Architecture, output_tensor
-from sinkorigin.attention import Tap
+from sinkorigin.architecture import Architecture
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import applied
 from sinkorigin.interventions.edits import Edit, VectorEdit, check_layers, layer_text
-from sinkorigin.interventions.moments import estimate_moments, even_batches
+from sinkorigin.interventions.moments import estimate_moments
+from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.readout import Before, EditedReadout, Shown, reading
 from sinkorigin.interventions.replay import Replay, Unedited
 
 POINT = {
@@ -88,117 +92,6 @@ BASELINE = "baseline"
 
 
 @dataclass
-class _Readout(Tap):
-    """What one pass of one batch shows, layer by layer; layers that an edited pass leaves out keep the unedited values.
-
-    Attributes:
-        targets: positions at which scores, norms and keys are read.
-        length: T.
-        scores: layer → (N, H, targets) mean weight on each target over later queries.
-        firsts: layer → (N, H) the same for position 0.
-        columns: layer → (T,) weight on each position, summed over later queries, heads and sequences.
-        norms, ratios: layer → (N, targets); cosines: layer → (N, targets).
-        prefixes: of an unedited pass, what queries before a start add: (layer, start) → first (N, H), columns (T,).
-        spans: of an unedited pass, what the queries of edited positions add at the first edited layer, of which an edited
-            pass runs these queries only: (layer, first, last) → (N, H, T).
-        laters: layer → (N, H, T) weight on each position over later queries, at these layers.
-        deaf: while set, attention is not read.
-    """
-
-    targets: list[int]
-    length: int
-    starts: Sequence[int] = ()
-    whole_spans: Sequence[tuple[int, int, int]] = ()
-    scores: dict[int, Tensor] = field(default_factory=dict)
-    firsts: dict[int, Tensor] = field(default_factory=dict)
-    columns: dict[int, Tensor] = field(default_factory=dict)
-    norms: dict[int, Tensor] = field(default_factory=dict)
-    ratios: dict[int, Tensor] = field(default_factory=dict)
-    cosines: dict[int, Tensor] = field(default_factory=dict)
-    prefixes: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
-    spans: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-    laters: dict[int, Tensor] = field(default_factory=dict)
-    deaf: bool = False
-    before: "_Readout | None" = None  # the unedited pass, for an edited one
-
-    def of_targets(self, targets: Sequence[int]) -> "_Readout":
-        """A readout of an edited pass that starts from this unedited one."""
-        chosen = [self.targets.index(target) for target in targets]
-
-        def part(values: dict[int, Tensor]) -> dict[int, Tensor]:
-            return {layer: value[..., chosen] for layer, value in values.items()}
-
-        return _Readout(
-            list(targets), self.length, (), (), part(self.scores), dict(self.firsts), dict(self.columns), part(self.norms),
-            part(self.ratios), part(self.cosines), before=self,
-        )  # fmt: skip
-
-    def observe(self, layer, query, key, weights, aggregation):
-        if self.deaf:
-            return
-        weights = weights.float()  # (N, H, Q, S): the last Q of S positions
-        start = weights.shape[3] - weights.shape[2]
-        if weights.shape[3] < self.length:
-            self._see_rows(layer, start, weights)
-            return
-        later = _later_queries(weights, start)  # (N, H, T)
-        more = None
-        if start and self.before is not None:
-            more = self.before.prefixes[layer, start]
-        for position in self.starts:
-            if position:
-                ahead = _later_queries(weights[:, :, :position], 0)
-                self.prefixes[layer, position] = ahead[..., 0], ahead.sum(dim=(0, 1), dtype=torch.float64)
-        for span in self.whole_spans:
-            if span[0] == layer:
-                self.spans[span] = _later_queries(weights[:, :, span[1] : span[2] + 1], span[1])
-                self.laters[layer] = later
-        self._keep(layer, later, more)
-        keys = torch.nn.functional.normalize(key[:, :, self.targets].float(), dim=-1)  # (N, H, targets, d_k)
-        other = keys.roll(-1, dims=0)
-        missing = torch.nan if len(keys) == 1 else 1.0
-        self.cosines[layer] = (keys * other).sum(dim=-1).mean(dim=1) * missing
-
-    def _see_rows(self, layer: int, start: int, weights: Tensor) -> None:
-        """Take the queries of the edited positions, (N, H, Q, last + 1); all other queries, and the keys, are as before."""
-        assert self.before is not None
-        rows = _later_queries(weights, start)  # (N, H, last + 1)
-        later = self.before.laters[layer] - self.before.spans[layer, start, weights.shape[3] - 1]
-        later[..., : rows.shape[-1]] += rows
-        self._keep(layer, later)
-
-    def _keep(self, layer: int, later: Tensor, more: tuple[Tensor, Tensor] | None = None) -> None:
-        """Scores from (N, H, T) weights summed over later queries, and what the queries before these add."""
-        first, columns = later[..., 0], later.sum(dim=(0, 1), dtype=torch.float64)
-        if more is not None:
-            first, columns = first + more[0], columns + more[1]
-        self.firsts[layer] = first / (self.length - 1)
-        self.columns[layer] = columns
-        scores = later[..., self.targets] / (self.length - 1 - torch.tensor(self.targets, device=later.device))
-        if 0 in self.targets:
-            scores[..., self.targets.index(0)] = self.firsts[layer]
-        self.scores[layer] = scores
-
-    def see_residual(self, layer: int, values: Tensor, start: int) -> None:
-        """Take the (N, Q, d) residual stream that leaves a layer, of positions from ``start`` on."""
-        own = values[:, [k - start for k in self.targets]].float()  # (N, targets, d)
-        absolute = own.abs()
-        self.norms[layer] = torch.linalg.vector_norm(own, dim=-1)
-        self.ratios[layer] = absolute.amax(dim=-1) / absolute.mean(dim=-1)
-
-
-def _later_queries(weights: Tensor, start: int) -> Tensor:
-    """Weight on each key position summed over later queries, of (N, H, Q, S) causal weights of queries from ``start`` on.
-
-    What a causal column holds beside these is the position's attention to itself.
-    """
-    total = weights.sum(dim=2)  # (N, H, S)
-    itself = weights.diagonal(offset=start, dim1=2, dim2=3)  # (N, H, Q)
-    total[..., start : start + itself.shape[-1]] -= itself
-    return total
-
-
-@dataclass
 class _Losses:
     """What the logits of one pass of one batch say, from a position on."""
 
@@ -207,8 +100,9 @@ class _Losses:
     divergence: Tensor  # (N,)
 
 
-def _losses(token_ids: Tensor, unedited: Tensor, edited: Tensor | None, first: int) -> _Losses:
+def _losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> _Losses:
     """Mean loss and divergence over q >= first of (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
+    assert unedited is not None
     after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
 
     def log_probabilities(logits: Tensor) -> Tensor:
@@ -261,30 +155,26 @@ class _Output:
         # one row group, so that all heads of a sequence stand in it
         self._writers[name].write_batch(pa.record_batch(out, schema=schema), row_group_size=max(rows, 1))
 
-    def add(
-        self, point: Point | None, first: int, readout: _Readout, losses: Mapping[int, _Losses], sequences: int
-    ) -> None:
+    def add(self, point: Point | None, first: int, shown: Shown, losses: Mapping[int, _Losses]) -> None:
         """Rows of one batch that begins with sequence ``first``."""
-        depth = len(readout.scores)
-        score = torch.stack([readout.scores[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, H, targets)
-        firsts = torch.stack([readout.firsts[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, H)
+        scores, firsts = shown.scores.cpu().numpy(), shown.firsts.cpu().numpy()
         of_target = {
-            name: torch.stack([values[i] for i in range(depth)], dim=1).cpu().numpy()  # (N, L, targets)
+            name: values.cpu().numpy()
             for name, values in (
-                ("norm", readout.norms), ("dominance_ratio", readout.ratios), ("key_cosine", readout.cosines),
+                ("norm", shown.norms), ("dominance_ratio", shown.ratios), ("key_cosine", shown.cosines),
             )
         }  # fmt: skip
-        numbers = np.arange(first, first + len(score), dtype=np.int32)
-        layers = np.arange(depth, dtype=np.int32)
-        heads = np.arange(score.shape[2], dtype=np.int32)
-        for i, target in enumerate(readout.targets):
+        sequences, depth, count = firsts.shape
+        numbers = np.arange(first, first + sequences, dtype=np.int32)
+        layers, heads = np.arange(depth, dtype=np.int32), np.arange(count, dtype=np.int32)
+        for i, target in enumerate(shown.targets):
             own = self._point(point, [target] if point is None else point.positions)
             targeted = np.array(target, dtype=np.int32)
             self._write(
                 "scores", own,
                 {
                     "target": targeted, "sequence": numbers[:, None, None], "layer": layers[:, None], "head": heads,
-                    "score": score[..., i], "first_score": firsts,
+                    "score": scores[..., i], "first_score": firsts,
                 },
             )  # fmt: skip
             values = {name: value[..., i] for name, value in of_target.items()}
@@ -293,10 +183,10 @@ class _Output:
             own = self._point(point, [target] if point is None else point.positions)
             values = {name: value.cpu().numpy() for name, value in vars(lost).items()}
             self._write("losses", own, {"target": np.array(target, dtype=np.int32), "sequence": numbers, **values})
-        columns = torch.stack([readout.columns[i] for i in range(depth)]).cpu()  # (L, T)
+        columns = shown.columns.cpu()  # (L, T)
         key = 0 if point is None else id(point)
-        total, count, _ = self._columns.get(key, (torch.zeros_like(columns), 0, None))
-        self._columns[key] = total + columns, count + score.shape[2] * sequences, point
+        total, rows, _ = self._columns.get(key, (torch.zeros_like(columns), 0, None))
+        self._columns[key] = total + columns, rows + count * sequences, point
 
     def close(self) -> None:
         """Write what was summed over all batches."""
@@ -321,27 +211,19 @@ def edited_site(point: Point) -> str:
     )
 
 
-@contextmanager
-def _reading(replay: Replay, readout: _Readout, position: int = 0) -> Iterator[None]:
-    """Hand all that passes from ``position`` on show to ``readout``; edits set earlier are seen."""
+@dataclass(frozen=True)
+class Sweep:
+    """The edits of one folder of tables.
 
-    def hook(layer: int):
-        def after(module, args, output):
-            values = output_tensor(output)
-            if replay.computes(layer):  # a block that is left out shows nothing
-                assert values is not None
-                readout.see_residual(layer, values, position)
+    Attributes:
+        intervention: its name, for the tables and messages.
+        points: the edits.
+        calibration: number of the last sequences of the prompt set over which means are taken; 0 takes those that run.
+    """
 
-        return after
-
-    blocks = replay.architecture.blocks
-    handles = [block.register_forward_hook(hook(layer)) for layer, block in enumerate(blocks)]
-    try:
-        with replay.architecture.tapped(readout):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    intervention: str
+    points: Sequence[Point]
+    calibration: int = 0
 
 
 def sweep(
@@ -373,83 +255,202 @@ def sweep(
         SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, or a residual that is
             not finite.
     """
-    sequences, length = token_ids.shape
     points = [point for own in folders.values() for point in own]
+    check_points(points, token_ids, calibration, targets, architecture.layers, batch, model, intervention)
+    replay = Replay(architecture)
+    with replay.active(), architecture.tapped():  # set and reset once, not for every pass
+        check_replay(replay, token_ids, points, model)
+        passes = Passes(
+            token_ids,
+            points,
+            batch=batch,
+            depth=architecture.layers,
+            exact=replay.exact,
+            logits=losses,
+            targets=targets,
+        )
+        _sweep(replay, passes, folders, model, intervention, losses, calibration, seed)
+
+
+def sweep_all(
+    architecture: Architecture,
+    token_ids: np.ndarray,
+    sweeps: Mapping[Path, Sweep],
+    *,
+    sequences: int,
+    model: str,
+    batch: int,
+    losses: bool = False,
+    seed: int = 0,
+    workers: int = 1,
+    scratch: Path,
+    folder_of: Callable[[Path], AbstractContextManager[Path]] = nullcontext,
+) -> None:
+    """Make many folders of tables, see :func:`sweep`, from one unedited pass of every batch.
+
+    Args:
+        token_ids: (M, T) ids; the first ``sequences`` of them are run.
+        sweeps: folder → the edits whose tables it gets.
+        workers: sweeps that run at the same time, each on one CPU thread; no byte of a table depends on it.
+        scratch: an existing folder for what the unedited passes leave; about T · d · 10 bytes a sequence and layer.
+        folder_of: for a key of ``sweeps``, a context in which its folder is made.
+
+    Raises:
+        SinkoriginError: as :func:`sweep`.
+    """
+    run = token_ids[:sequences]
+    points = [point for sweep in sweeps.values() for point in sweep.points]
+    means = {folder: token_ids[-own.calibration :] if own.calibration else None for folder, own in sweeps.items()}
+    for folder, own in sweeps.items():
+        check_points(own.points, run, means[folder], (), architecture.layers, batch, model, own.intervention)
+    # each worker has modules of its own, on which it sets its edits; the weights are shared
+    replays = [Replay(own) for own in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
+    free: queue.SimpleQueue[Replay] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        for replay in replays:
+            stack.enter_context(replay.active())
+            stack.enter_context(replay.architecture.tapped())
+            free.put(replay)
+        check_replay(replays[0], run, points, model)
+        for replay in replays:
+            replay.exact = replays[0].exact
+        passes = Passes(
+            run, points, batch=batch, depth=architecture.layers, exact=replays[0].exact, logits=losses, folder=scratch
+        )
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
+        pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
+
+        def make(number: int) -> None:
+            with _taken(free) as replay:
+                passes.make(replay, number)
+
+        def go(folder: Path) -> None:
+            own = sweeps[folder]
+            with _taken(free) as replay, folder_of(folder) as made:
+                _sweep(replay, passes, {made: own.points}, model, own.intervention, losses, means[folder], seed)
+
+        finish(pool.submit(make, number) for number in range(len(passes.batches)))
+        # the largest first, so that all workers end at about the same time
+        finish(pool.submit(go, folder) for folder in sorted(sweeps, key=lambda folder: -len(sweeps[folder].points)))
+
+
+@contextmanager
+def _taken(free: "queue.SimpleQueue[Replay]") -> Iterator[Replay]:
+    replay = free.get()
+    try:
+        yield replay
+    finally:
+        free.put(replay)
+
+
+def finish(started: Iterable[Future]) -> None:
+    """Wait for all; after an error, those that have not begun are left out and it is raised."""
+    futures = list(started)
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        future.cancel()
+    for future in futures:
+        if not future.cancelled():
+            future.result()
+
+
+def check_points(
+    points: Sequence[Point],
+    token_ids: np.ndarray,
+    calibration: np.ndarray | None,
+    targets: Sequence[int],
+    depth: int,
+    batch: int,
+    model: str,
+    intervention: str,
+) -> None:
+    """Raise a SinkoriginError for a point that cannot be run on (N, T) ids in a model of ``depth`` layers."""
+    sequences, length = token_ids.shape
     named = f"intervention {intervention}"
     for point in points:
-        check_layers(point.layers, architecture.layers, model, f"{named}: layers")
+        check_layers(point.layers, depth, model, f"{named}: layers")
     everywhere = sorted({k for point in points for k in point.positions} | set(targets))
     if everywhere and everywhere[-1] >= length - 1:
         raise SinkoriginError(
             f"{named}: target position {everywhere[-1]} has no later query in prompts of {length} tokens; choose a "
             "smaller position or longer prompts"
         )
-    edits: dict[int, Edit] = {id(point): point.edit(seed) for point in points}
-    batches = even_batches(sequences, batch)
-    smallest = min(part.stop - part.start for part in batches)
+    smallest = min(part.stop - part.start for part in even_batches(sequences, batch))
+    over = token_ids if calibration is None else calibration
     for point in points:
-        if edits[id(point)].across > smallest:
+        edit = point.edit()
+        if edit.across > smallest:
             raise SinkoriginError(
-                f"{named}: {point.kind} mixes {edits[id(point)].across} sequences of a batch, but batches have {smallest}; "
+                f"{named}: {point.kind} mixes {edit.across} sequences of a batch, but batches have {smallest}; "
                 "raise activations.batch or the number of sequences, or lower the strength"
             )
-    over = token_ids if calibration is None else calibration
-    moving = [e for e in edits.values() if isinstance(e, VectorEdit) and e.needs_moments]
-    if moving and len(over) < 2:
-        raise SinkoriginError(
-            f"{named}: a mean over sequences needs at least 2, it has {len(over)}; raise sequences or calibration"
-        )
-    device = next(architecture.model.parameters()).device
-    replay = Replay(architecture)
-    with ExitStack() as stack:
-        stack.enter_context(replay.active())
-        stack.enter_context(architecture.tapped())  # set and reset once, not for every pass
-        if points:
-            layer = min(min(point.layers) for point in points)
-            # the lowest that leaves something to be read from what was kept
-            position = min({point.positions[0] for point in points} - {0}, default=0)
-            probe = torch.from_numpy(token_ids[:2]).to(device)
-            if not replay.check(probe, layer=layer, position=position):
-                print(f"{model}: partial passes do not reproduce full ones, so every edit runs in full")
-        if moving:
-            estimate_moments(replay, over, moving, batch)
-        outputs = {folder: _Output(folder, stack, intervention, losses) for folder in folders}
-        begin = {id(point): replay.starts(min(point.layers), min(point.positions)) for point in points}
-        depth = architecture.layers
-        entries = ({layer for layer, _ in begin.values()} | {layer + 1 for layer, _ in begin.values()}) - {0, depth}
-        spans = {(begin[id(point)][0], point.positions[0], point.positions[-1]) for point in points}
-        for part in batches:
-            ids = torch.from_numpy(token_ids[part]).to(device)
-            before = _Readout(
-                everywhere, length, starts=sorted({first for _, first in begin.values()}), whole_spans=sorted(spans)
+        if isinstance(edit, VectorEdit) and edit.needs_moments and len(over) < 2:
+            raise SinkoriginError(
+                f"{named}: a mean over sequences needs at least 2, it has {len(over)}; raise sequences or calibration"
             )
-            with _reading(replay, before):
-                unedited = replay.unedited(ids, entries=entries, logits=losses)
-            _check_finite(before, model, intervention, None)
+
+
+def check_replay(replay: Replay, token_ids: np.ndarray, points: Sequence[Point], model: str) -> None:
+    """Find out, on two sequences, whether partial passes are exact in this model, and say so where they are not."""
+    if not points:
+        return
+    layer = min(min(point.layers) for point in points)
+    # the lowest that leaves something to be read from what was kept
+    position = min({point.positions[0] for point in points} - {0}, default=0)
+    probe = torch.from_numpy(token_ids[:2]).to(replay.device)
+    if not replay.check(probe, layer=layer, position=position):
+        print(f"{model}: partial passes do not reproduce full ones, so every edit runs in full")
+
+
+def _sweep(
+    replay: Replay,
+    passes: Passes,
+    folders: Mapping[Path, Sequence[Point]],
+    model: str,
+    intervention: str,
+    losses: bool,
+    calibration: np.ndarray | None,
+    seed: int,
+) -> None:
+    edits: dict[int, Edit] = {id(point): point.edit(seed) for own in folders.values() for point in own}
+    moving = [edit for edit in edits.values() if isinstance(edit, VectorEdit) and edit.needs_moments]
+    with ExitStack() as stack:
+        if moving and calibration is None:
+            estimate_moments(replay, passes.token_ids, moving, passes.batch, passes if passes.kept else None)
+        elif moving:
+            estimate_moments(replay, calibration, moving, passes.batch)
+        outputs = {folder: _Output(folder, stack, intervention, losses) for folder in folders}
+        for number, part in enumerate(passes.batches):
+            unedited, before = passes.take(replay, number)
+            _check_finite(before.norms, model, intervention, None)
             for folder, own in folders.items():
                 if not own:
-                    lost = {k: _losses(ids, unedited.logits, None, k) for k in everywhere} if losses else {}
-                    outputs[folder].add(None, part.start, before, lost, len(ids))
+                    ids, logits = unedited.token_ids, unedited.logits
+                    lost = {k: _losses(ids, logits, None, k) for k in before.targets} if losses else {}
+                    outputs[folder].add(None, part.start, before.shown(), lost)
                 for point in own:
                     edit = edits[id(point)]
                     if hasattr(edit, "first_sequence"):
                         edit.first_sequence = part.start
-                    readout, lost = _edited(replay, unedited, before, point, edit, begin[id(point)], losses)
-                    _check_finite(readout, model, intervention, point.strength)
-                    outputs[folder].add(point, part.start, readout, lost, len(ids))
+                    shown, lost = _edited(replay, unedited, before, point, edit, passes.begin(point), losses)
+                    _check_finite(shown.norms, model, intervention, point.strength)
+                    outputs[folder].add(point, part.start, shown, lost)
         for output in outputs.values():
             output.close()
 
 
 def _edited(
-    replay: Replay, unedited: Unedited, before: _Readout, point: Point, edit: Edit, begin: tuple[int, int], losses: bool
-) -> tuple[_Readout, dict[int, _Losses]]:
+    replay: Replay, unedited: Unedited, before: Before, point: Point, edit: Edit, begin: tuple[int, int], losses: bool
+) -> tuple[Shown, dict[int, _Losses]]:
     """Run one batch under one edit."""
-    readout = before.of_targets(point.positions)
     layer, position = begin
-    last, final = point.positions[-1], replay.architecture.layers - 1
+    first, last, final = point.positions[0], point.positions[-1], replay.architecture.layers - 1
+    if edit.changes_nothing:
+        lost = {first: _losses(unedited.token_ids, unedited.logits, None, first)} if losses else {}
+        return before.shown(point.positions), lost
+    readout = EditedReadout(before, point.positions)
     logits = None
-    with applied(replay.architecture, edit, computes=replay.computes), _reading(replay, readout, position):
+    with applied(replay.architecture, edit, computes=replay.computes), reading(replay, readout, position):
         if not replay.exact or (losses and layer == final):
             logits = replay.edited(unedited, layer=layer, position=position, logits=losses)
         else:
@@ -460,15 +461,12 @@ def _edited(
                 entering = replay.edited_attention(unedited, layer=layer + 1, first=position, rows=rows)
                 readout.deaf = True  # it has seen the last layer's attention
                 replay.edited_rows(unedited, layer=final, first=position, last=last, enter=entering)
-    if not losses:
-        return readout, {}
-    first = min(point.positions)
-    assert unedited.logits is not None
-    return readout, {first: _losses(unedited.token_ids, unedited.logits, logits, first)}
+    lost = {first: _losses(unedited.token_ids, unedited.logits, logits, first)} if losses else {}
+    return readout.shown(), lost
 
 
-def _check_finite(readout: _Readout, model: str, intervention: str, strength: float | None) -> None:
-    if not all(torch.isfinite(norm).all() for norm in readout.norms.values()):
+def _check_finite(norms: Tensor, model: str, intervention: str, strength: float | None) -> None:
+    if not torch.isfinite(norms).all():
         remedy = "use dtype: float32" if strength is None else "lower the strength, or use dtype: float32"
         raise SinkoriginError(
             f"model {model}, intervention {intervention}, strength {strength}: the residual is not finite; {remedy}"
