@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.bigram_backcopy import (
@@ -24,6 +25,7 @@ from sinkorigin.pretraining.bigram_backcopy import (
 )
 from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
 from sinkorigin.pretraining.held_out import held_out_windows, make_held_out_prompts
+from sinkorigin.pretraining.loop import TrainingSettings, train
 from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
@@ -326,3 +328,29 @@ def test_a_vocabulary_of_more_than_two_bytes_is_stored_in_four(tmp_path):
     tokenize_documents(documents, tmp_path / "taken", tmp_path / "tokens")
     tokens = load_tokens(tmp_path / "tokens")
     assert np.asarray(tokens.train).tolist() == [69_999, 1, 70_001] and tokens.vocabulary == 70_002
+
+
+# ---- training
+
+
+def test_a_run_with_a_first_token_is_trained_and_judged_with_it(stream, tmp_path):
+    _, root = stream
+    settings = TrainingSettings(
+        name="tiny", variant="softmax", layers=1, width=16, heads=2, kv_heads=2, ffn_width=24, length=16, batch=4, steps=2,
+        warmup=1, learning_rate=1e-2, weight_decay=0.1, clip=1.0, evaluate_every=2, checkpoint_every=2,
+        validation_tokens=160, first_token=True,
+    )  # fmt: skip
+    train(
+        settings, seed=0, tokens_directory=root / "tokens", tokenizer_directory=root / "tokenizer",
+        run_directory=tmp_path / "run", state_directory=tmp_path / "state",
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    tokens = load_tokens(root / "tokens")
+    losses = {}
+    for first in (tokens.eos, None):
+        inputs, targets = validation_windows(tokens.validation, count=10, length=16, first=first)
+        logits = model(torch.from_numpy(inputs)).logits.flatten(0, 1)
+        losses[first] = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets).flatten()).item()
+    stated = pq.read_table(tmp_path / "run" / "history.parquet", partitioning=None).column("validation_loss")[0].as_py()
+    assert stated == pytest.approx(losses[0], rel=1e-5)
+    assert abs(stated - losses[None]) > 1e-3

@@ -150,3 +150,18 @@ def test_a_changed_learning_rate_trains_that_run_only(study):
     of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
     assert of_models and all("/headwise_rmsnorm-seed0/" in path for path in of_models)
     assert "pretrain" in rules(pending)
+
+
+def test_another_seed_of_the_synthetic_stream_trains_its_runs_only(study):
+    config = copy.deepcopy(TINY)
+    config["pretraining"]["data"][1]["seed"] = 1
+    study.write_config(config)
+    pending = study.pending()
+    folder = "pretraining/data/backcopy"
+    assert outputs(pending, "make_bigram_backcopy") == [
+        f"{folder}/tokenizer/manifest.json",
+        f"{folder}/tokens/manifest.json",
+    ]
+    own = {path for path, rule in pending.items() if rule.startswith(("pretrain", "take", "extract", "compute"))}
+    assert own and all("/backcopy" in path for path in own)
+    assert not rules(pending) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
