@@ -92,8 +92,8 @@ def html_table(table: pa.Table) -> str:
     parts = ["<h2>Pretraining comparison</h2>"]
     for prompts in prompt_sets(table):
         lines = []
-        for name, cells in PAPER_ROWS.items():
-            inside = "".join(f"<td class='number'>{cell}</td>" for cell in _paper_cells(cells))
+        for name, of_paper in PAPER_ROWS.items():
+            inside = "".join(f"<td class='number'>{cell}</td>" for cell in _paper_cells(of_paper))
             lines.append(
                 f"<tr><td><i>{name}</i><small>152 M parameters, 20 B tokens, 4 seeds</small></td>{inside}</tr>"
             )
@@ -110,8 +110,8 @@ def html_table(table: pa.Table) -> str:
 def markdown_table(table: pa.Table, prompts: str) -> str:
     """The same for one prompt set, for the README."""
     lines = ["| run | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
-    for name, cells in PAPER_ROWS.items():
-        lines.append(f"| *{name}* | " + " | ".join(_paper_cells(cells)) + " |")
+    for name, of_paper in PAPER_ROWS.items():
+        lines.append(f"| *{name}* | " + " | ".join(_paper_cells(of_paper)) + " |")
     for run, facts, cells in rows_of(table, prompts):
         inside = " | ".join(f"{value}<br>{below}" if below else value for value, below in cells)
         lines.append(f"| {run}<br>({facts}) | {inside} |")

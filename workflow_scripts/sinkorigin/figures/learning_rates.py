@@ -1,6 +1,7 @@
 """Last validation loss against the peak learning rate, one line a run, its best rate marked."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -9,8 +10,14 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sinkorigin.figures import style
 
-BEST = {"marker": "*", "markersize": 12, "markeredgecolor": "black", "markeredgewidth": 0.8, "linestyle": ""}
-DIVERGED = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "linestyle": ""}
+BEST: dict[str, Any] = {
+    "marker": "*",
+    "markersize": 12,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.8,
+    "linestyle": "",
+}
+DIVERGED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "linestyle": ""}
 
 
 @style.styled

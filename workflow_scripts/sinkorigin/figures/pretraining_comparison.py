@@ -1,6 +1,7 @@
 """What each run reached by seed, and its differences to the baseline of the same seed with their interval."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,9 +21,9 @@ PANELS = {
     "sink_rate": ("sink rate", "share of heads with score > ε"),
 }
 MARKERS = "os^Dvp"
-UNIFORM = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
+UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
 ASIDE = 0.28  # of the mean, from the run's tick
-MEAN = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
+MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 
 
 @style.styled

@@ -1,6 +1,7 @@
 """How loss, sink, disparity, norm and rank develop over the tokens trained on, one line a run with a band over seeds."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,11 @@ PANELS = {
     "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
     "effective_rank": ("effective rank of the residual, mean over layers", "effective rank (dims)"),
 }
-BESIDE = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}  # the same run's other tokens, or its normalised rows
-UNIFORM = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
+BESIDE: dict[str, Any] = {
+    "linestyle": (0, (1, 1.6)),
+    "linewidth": 1.1,
+}  # the same run's other tokens, or its normalised rows
+UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
 SAME = 1e-3  # normalised rows that change the mass by less, relatively, are not drawn
 
 
@@ -54,7 +58,7 @@ def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, 
                     ax.axhline(level, **UNIFORM)
         _axes(ax, panel, epsilon, group if len(names) > 1 else "")
     prompts = ", ".join(map(style.spoken, style.in_order(training["prompts"])))
-    handles = [
+    handles: list = [
         style.line_handle(_label(history, run), color=colour[run], linestyle=dashes[run])
         for run in runs
         if run in history["run"]
@@ -63,11 +67,11 @@ def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, 
         style.band_handle(f"lowest to highest seed; structure measured on {prompts}"),
         style.line_handle("sink mass under uniform attention", **UNIFORM),
     ]
-    beside = {
+    others = {
         "dominance_ratio_first": "dominance ratio of the other tokens",
         "sink_mass": "sink mass with rows that sum to one",
     }
-    thin = [text for panel, text in beside.items() if panel in drawn]
+    thin = [text for panel, text in others.items() if panel in drawn]
     if thin:
         handles.append(style.line_handle("thin: " + ", ".join(thin), color=style.REFERENCE, **BESIDE))
     style.legend(figure, handles)
