@@ -136,7 +136,7 @@ def sink_tables(
     ):
         sequences, heads, length = columns["score"].shape
         draws = resamples(sequences, replicates, seed)  # (R, N)
-        values = {}
+        values: dict[str, np.ndarray] = {}
         for form, layers_of_form in found.items():
             score, excluding_self = columns[f"score{form}"], columns[f"score_excluding_self{form}"]
             # nulls say that rows sum to one: the normalised form is the other
@@ -160,12 +160,13 @@ def sink_tables(
         )
         layers.append(layer)
         heads_in_all += heads
-    of_mass, of_rate = {}, {}
+    of_mass: dict[str, np.ndarray] = {}
+    of_rate: dict[str, np.ndarray] = {}
     for form, layers_of_form in found.items():
         masses = np.stack([own.mass for own in layers_of_form], axis=1)  # (1 + R, L)
         low, high = interval(masses[1:])
         of_mass |= {f"mass{form}": masses[0], f"mass{form}_low": low, f"mass{form}_high": high}
-        rate = sum(own.above for own in layers_of_form) / heads_in_all  # (epsilons, N, T)
+        rate = np.sum([own.above for own in layers_of_form], axis=0) / heads_in_all  # (epsilons, N, T)
         low, high = interval(draws @ rate, axis=1)  # of (epsilons, R, T)
         of_rate |= {f"rate{form}": rate.mean(axis=1), f"rate{form}_low": low, f"rate{form}_high": high}
     mass = np.stack([own.mass for own in found[""]], axis=1)
