@@ -7,9 +7,9 @@ import torch
 
 from architectures import build
 from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import extract
+from sinkorigin.capture import extract, normalised_rows
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.layer_statistics import layer_statistics, row_normalised
+from sinkorigin.layer_statistics import layer_statistics
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.statistics.disparity import disparity_tables
 from sinkorigin.statistics.norms import norm_tables
@@ -85,7 +85,7 @@ def test_rows_that_do_not_sum_to_one_are_also_reported_normalised():
     )
     values = {(m.quantity, m.layer): m.value for m in measured}
     assert all(values["sink_mass_normalised", layer] > 1.05 * values["sink_mass", layer] for layer in range(3))
-    assert row_normalised(torch.tensor([[0.0, 0.0], [0.2, 0.6]])).tolist() == [
+    assert normalised_rows(torch.tensor([[0.0, 0.0], [0.2, 0.6]])).tolist() == [
         [0.0, 0.0],
         [pytest.approx(0.25), pytest.approx(0.75)],
     ]

@@ -14,18 +14,12 @@ from torch import Tensor
 
 from sinkorigin import summaries
 from sinkorigin.architecture import Architecture
-from sinkorigin.capture import attention_scores, watch_sites
+from sinkorigin.capture import attention_scores, normalised_rows, watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.disparity import dominance_ratio
 from sinkorigin.statistics.rank import effective_rank
 from sinkorigin.statistics.training import Measured
 from sinkorigin.statistics.uniform import uniform_score
-
-
-def row_normalised(weights: Tensor) -> Tensor:
-    """(N, H, T, S) attention weights with every row divided by its sum; a row of zeros (softpick has some) stays zero."""
-    total = weights.sum(dim=-1, keepdim=True)
-    return torch.where(total > 0, weights / total, 0.0)
 
 
 @dataclass
@@ -40,7 +34,7 @@ class _Attention:
     def add(self, weights: Tensor, epsilons: np.ndarray) -> None:
         """Take (n, H, T, T) weights."""
         score, after = (part[..., 0].double().numpy() for part in attention_scores(weights))  # (n, H)
-        _, normalised = attention_scores(row_normalised(weights))
+        _, normalised = attention_scores(normalised_rows(weights))
         self.count += score.size
         self.mass += after.sum()
         self.normalised += normalised[..., 0].double().numpy().sum()
