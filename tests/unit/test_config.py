@@ -247,7 +247,7 @@ def on_backcopy(**run):
     """The default study with its first run on a short synthetic stream."""
     raw = copy.deepcopy(DEFAULT)
     raw["pretraining"]["data"].append({"name": "stream", "kind": "bigram_backcopy", "tokens": 10_000})
-    raw["pretraining"]["runs"][0].update({"data": "stream", **run})
+    raw["pretraining"]["runs"][0].update({"data": "stream", "length": 64, **run})
     return raw
 
 

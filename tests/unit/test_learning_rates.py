@@ -104,7 +104,7 @@ def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
                 tokens=str(tmp_path / "tokens" / "manifest.json"), tokenizer=str(tmp_path / "tokenizer" / "manifest.json")
             ),
             output=[str(output)], log=[str(tmp_path / f"{rate:g}.log")], wildcards=SimpleNamespace(seed="0"), threads=1,
-            params=SimpleNamespace(run={**run, "learning_rate": rate}), resources={"device": "cpu"},
+            params=SimpleNamespace(run={**run, "learning_rate": rate}, threads=1), resources={"device": "cpu"},
         )  # fmt: skip
         runpy.run_path(
             str(ROOT / "workflow_scripts" / "pretrain_learning_rate.py"), init_globals={"snakemake": snakemake}

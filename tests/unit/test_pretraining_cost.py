@@ -31,14 +31,16 @@ RUN = {
 VOCABULARY = 8192
 
 MEASURE = """
-import json, resource, sys
+import json, sys
+from pathlib import Path
 run, vocabulary = json.loads(sys.argv[1]), int(sys.argv[2])
 import torch
 from torch.nn import functional as F
 from sinkorigin.pretraining.model import build_model
 torch.set_num_threads(1)
-def peak():  # of the process, in bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # of this process alone, in bytes: ru_maxrss would begin with that of the process that started it
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 def step(model, optimizer, batch, length, words):
     ids = torch.randint(0, words, (batch, length))
     loss = F.cross_entropy(model(input_ids=ids, use_cache=False).logits.float().flatten(0, 1), ids.flatten())

@@ -251,7 +251,7 @@ def test_weights_that_are_no_numbers_are_never_written(corpus, tmp_path, monkeyp
             "with clip 1.0 instead of 0.5, learning_rate 0.01 instead of 0.02; give",
         ),
         ({"width": 64}, "with width 32 instead of 64; give the run another state directory"),
-        ({"headwise_norm": {"bias": False}}, "with headwise_norm {} instead of {'bias': False}"),
+        ({"options": {"bias": False}}, "with options {} instead of {'bias': False}"),
     ],
 )
 def test_a_state_of_another_configuration_is_refused_naming_the_difference(
