@@ -316,3 +316,37 @@ def test_a_full_disk_keeps_the_previous_state_and_says_so(corpus, small_disk, tm
     os.remove(filler)
     resumed = run(corpus, small_disk)
     assert (resumed / "history.parquet").read_bytes() == (whole / "history.parquet").read_bytes()
+
+
+# ---- full size
+
+PAPER_SIZE = {
+    # 18 × (4·768² + 3·768·2048) + 32,000·768 + 37·768 = 152,006,400: Llama 2's proportions and vocabulary, tied embeddings.
+    # The paper gives the number of parameters only.
+    "layers": 18,
+    "width": 768,
+    "heads": 12,
+    "kv_heads": 12,
+    "ffn_width": 2048,
+    "length": 32,
+    "tied_embeddings": True,
+}
+
+
+def test_the_model_of_the_papers_size_makes_a_step():
+    model = build_model(PAPER_SIZE, vocabulary=32_000, variant="softmax", seed=0).train()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 152_006_400
+    optimizer, measured = loop._optimizer(model, SETTINGS), loop._Loss(model)
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 32_000, size=(1, 33)))
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad(set_to_none=True)
+        loss = measured(ids[:, :-1], ids[:, 1:])
+        losses.append(loss.item())
+        if len(losses) == 1:
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), SETTINGS.clip)
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-4
+            optimizer.step()
+    assert losses[0] == pytest.approx(np.log(32_000), abs=0.5) and losses[1] < losses[0] - 0.1

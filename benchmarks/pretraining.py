@@ -1,0 +1,245 @@
+"""Tokens per second of the training loop beside transformers' Trainer and a bare PyTorch loop.
+
+    python benchmarks/pretraining.py results/default/pretraining/tokens results/default/pretraining/tokenizer
+
+Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
+at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each lives in
+a process of its own and all of them take turns of a few steps, so that a change of the machine's speed hits them alike;
+ratios are of neighbouring turns, their interval is a bootstrap over rounds. Ratios of processor time stand beside those of
+wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from sinkorigin.pretraining import loop
+from sinkorigin.pretraining.acceleration import resolve_dtype
+from sinkorigin.pretraining.data import batch, load_tokens
+from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.model import build_model
+
+COMMON = {
+    "name": "benchmark",
+    "variant": "softmax",
+    "steps": 1_000_000,
+    "warmup": 100,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.1,
+    "clip": 1.0,
+    "evaluate_every": 1_000_000,
+    "checkpoint_every": 1_000_000,
+}
+SIZES = {
+    # the default study's
+    "default": TrainingSettings(
+        **COMMON, layers=4, width=128, heads=4, kv_heads=4, ffn_width=352, length=64, batch=16
+    ),
+    "30m": TrainingSettings(
+        **COMMON, layers=9, width=512, heads=8, kv_heads=8, ffn_width=1408, length=256, batch=4
+    ),
+}  # fmt: skip
+
+
+class Turns:
+    """Called before every step: ends a turn after so many steps, reports its times, and waits for the next."""
+
+    def __init__(self, pipe, steps: int):
+        self.pipe, self.steps, self.done, self.started = pipe, steps, 0, None
+
+    def __call__(self) -> None:
+        if self.started is not None and self.done < self.steps:
+            self.done += 1
+            return
+        if self.started is not None:
+            wall, processor = self.started
+            self.pipe.send((time.perf_counter() - wall, time.process_time() - processor))
+        else:
+            self.pipe.send("ready")
+        self.pipe.recv()
+        self.done, self.started = 1, (time.perf_counter(), time.process_time())
+
+
+def own_loop(turn, settings, arguments) -> None:
+    """``train`` itself; its call for a batch is where the turns change."""
+    original, warm = loop.batch, 0
+
+    def counted(*given, **named):
+        nonlocal warm
+        warm += 1
+        if warm > 3:  # the first steps allocate, and compile
+            turn()
+        return original(*given, **named)
+
+    loop.batch = counted
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            settings, seed=0, tokens_directory=arguments.tokens, tokenizer_directory=arguments.tokenizer,
+            run_directory=Path(folder) / "run", state_directory=Path(folder) / "state", threads=arguments.threads,
+            cache_directory=arguments.cache,
+        )  # fmt: skip
+
+
+def fresh_model(settings, vocabulary: int):
+    names = ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")
+    size = {name: getattr(settings, name) for name in names}
+    return build_model(size, vocabulary=vocabulary, variant=settings.variant, seed=0).train()
+
+
+def bare_loop(turn, settings, arguments) -> None:
+    """What one writes by hand, in the precision of ``train`` and compiled where it is."""
+    torch.set_num_threads(arguments.threads)
+    tokens = load_tokens(arguments.tokens)
+    model = fresh_model(settings, tokens.vocabulary)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    enabled = resolve_dtype(settings.dtype, "cpu")[0] == "bfloat16"
+
+    def loss_of(inputs, targets):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            logits = model(input_ids=inputs, use_cache=False).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    if settings.compile:
+        loss_of = torch.compile(loss_of, dynamic=False)
+    for step in range(settings.steps):
+        if step >= 3:
+            turn()
+        inputs, targets = batch(tokens.train, seed=0, step=step, batch=settings.batch, length=settings.length)
+        loss = loss_of(torch.from_numpy(inputs), torch.from_numpy(targets))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+
+
+def trainer(turn, settings, arguments) -> None:
+    """transformers' Trainer at its defaults, in float32."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    torch.set_num_threads(arguments.threads)
+    tokens = load_tokens(arguments.tokens)
+
+    class Windows(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(tokens.train) // settings.length
+
+        def __getitem__(self, number):
+            window = tokens.train[number * settings.length : (number + 1) * settings.length].astype(np.int64)
+            return {"input_ids": torch.from_numpy(window), "labels": torch.from_numpy(window)}
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step >= 3:
+                turn()
+
+    with tempfile.TemporaryDirectory() as folder:
+        given = TrainingArguments(
+            folder, per_device_train_batch_size=settings.batch, max_steps=settings.steps, use_cpu=True, report_to="none",
+            save_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        Trainer(fresh_model(settings, tokens.vocabulary), given, train_dataset=Windows(), callbacks=[Watch()]).train()
+
+
+PRODUCT = 1024
+
+
+def peak(turn, settings, arguments) -> None:
+    """Products of square matrices, as many a step as the default turn is long."""
+    torch.set_num_threads(arguments.threads)
+    a, b = torch.randn(PRODUCT, PRODUCT), torch.randn(PRODUCT, PRODUCT)
+    while True:
+        turn()
+        for _ in range(4):
+            a @ b
+
+
+CONTENDERS = {"softmax": own_loop, "headwise_rmsnorm": own_loop, "bare": bare_loop, "trainer": trainer, "peak": peak}
+
+
+def live(name, pipe, settings, arguments) -> None:
+    """One contender's process."""
+    settings = replace(settings, variant="headwise_rmsnorm") if name == "headwise_rmsnorm" else settings
+    CONTENDERS[name](Turns(pipe, arguments.steps), settings, arguments)
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> str:
+    """Median over rounds of a / b, with a 95 % bootstrap interval."""
+    ratios = a / b
+    draws = np.random.default_rng(0).integers(0, len(ratios), size=(2000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[draws], axis=1), [2.5, 97.5])
+    return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def measure(name: str, settings: TrainingSettings, arguments) -> None:
+    tokens = load_tokens(arguments.tokens)
+    settings = replace(settings, dtype=arguments.dtype, compile=arguments.compile)
+    parameters = sum(parameter.numel() for parameter in fresh_model(settings, tokens.vocabulary).parameters())
+    print(f"\n{name}: {parameters:,} parameters, batches of {settings.batch} x {settings.length}, ", end="")
+    print(f"{resolve_dtype(settings.dtype, 'cpu')[1]}, compile {settings.compile}", flush=True)
+    context = multiprocessing.get_context("spawn")
+    pipes, workers, times = {}, {}, {contender: [] for contender in CONTENDERS}
+    try:
+        for contender in CONTENDERS:
+            pipes[contender], theirs = context.Pipe()
+            workers[contender] = context.Process(
+                target=live, args=(contender, theirs, settings, arguments), daemon=True
+            )
+            workers[contender].start()
+            assert pipes[contender].recv() == "ready"
+        for _ in range(arguments.rounds):
+            for contender, pipe in pipes.items():
+                pipe.send("go")
+                times[contender].append(pipe.recv())
+    finally:
+        for worker in workers.values():
+            worker.kill()
+    clocks = {contender: np.array(own) / arguments.steps for contender, own in times.items()}  # (rounds, 2) s a step
+    step_tokens = settings.batch * settings.length
+    # 6 for each weight of a product and token (the embedding is one through the tied head), and the causal half of q·k and A·v
+    operations = 6 * parameters * step_tokens + 6 * settings.layers * step_tokens * settings.length * settings.width
+    for number, clock in enumerate(("wall time", "processor time")):
+        seconds = {contender: own[:, number] for contender, own in clocks.items()}
+        for contender in CONTENDERS:
+            if contender != "peak":
+                print(f"  {clock}: {contender} {step_tokens / np.median(seconds[contender]):,.0f} tokens/s")
+        print(f"  {clock}: speed of softmax / Trainer {ratio(seconds['trainer'], seconds['softmax'])}, bar 1.5")
+        print(f"  {clock}: speed of softmax / bare loop {ratio(seconds['bare'], seconds['softmax'])}, bar 0.97")
+        print(
+            f"  {clock}: time of headwise_rmsnorm / softmax {ratio(seconds['headwise_rmsnorm'], seconds['softmax'])}, bar 1.08"
+        )
+        rate = 4 * 2 * PRODUCT**3 / np.median(seconds["peak"])
+        share = operations / np.median(seconds["softmax"]) / rate
+        print(f"  {clock}: {share:.0%} of the matrix-product peak of {rate / 1e9:.0f} GFLOP/s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tokens", help="a directory of token files of the workflow")
+    parser.add_argument("tokenizer", help="its tokenizer")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--compile", action="store_true", help="compile train and the bare loop")
+    parser.add_argument("--cache", default="results/.cache/torch", help="where compiled code is kept")
+    arguments = parser.parse_args()
+    print(
+        f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps"
+    )
+    for name in arguments.sizes:
+        measure(name, SIZES[name], arguments)
+
+
+if __name__ == "__main__":
+    main()
