@@ -53,6 +53,7 @@ TINY = {
             {"name": "backcopy", "kind": "bigram_backcopy", "vocabulary": 20, "triggers": 2, "tokens": 10000},
         ],
         "prompts": ["natural_text"],
+        "studied_seeds": None,
         "learning_rates": {"rates": [0.004, 0.008]},
         "runs": [
             {

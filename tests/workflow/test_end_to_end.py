@@ -12,7 +12,7 @@ from tiny_study import FIGURES, INTERVENTION_FIGURES, ROOT, digests
 
 def test_every_figure_and_the_claims_are_there(finished):
     figures = {path.name for path in (finished.results / "figures").iterdir()}
-    names = [*FIGURES, *INTERVENTION_FIGURES, "loss_curves"]
+    names = [*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison"]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     claims = pl.read_parquet(finished.results / "claims.parquet")
     verdicts = {"seen", "not seen at this scale", "undecided", "not applicable"}
@@ -45,8 +45,8 @@ def test_results_readme_names_every_table(finished):
     readme = (ROOT / "results" / "README.md").read_text()
     for path in finished.results.rglob("*.parquet"):
         if path.name != "part-0.parquet" and "strength=" not in path.name:
-            stem = "{prompts}.parquet" if path.parent.parent.name == "prompts" else path.name
-            assert stem in readme, path
+            folders = {"prompts": "{prompts}.parquet", "training": "training/{run}/seed={seed}.parquet"}
+            assert folders.get(path.parent.parent.name, path.name) in readme, path
 
 
 def test_nothing_half_written_is_left(finished):

@@ -22,6 +22,13 @@ def outputs(pending, rule):
     return sorted(path.removeprefix("results/tiny/") for path, own in pending.items() if own == rule)
 
 
+AFTER_TRAINING_STATISTICS = {
+    "measure_training",
+    "compare_pretraining",
+    "plot_training_dynamics",
+    "plot_pretraining_comparison",
+    "judge_claims",
+}
 AFTER_SINKS = {"compute_sinks", "plot_norm_and_sink_by_layer", "plot_sinks_by_position", "judge_claims"}
 
 
@@ -102,7 +109,8 @@ def test_editing_a_statistic_reruns_it_its_figures_and_the_claims(study):
 def test_editing_the_effective_rank_reruns_it_its_figure_and_the_claims(study):
     path = study.folder / "workflow_scripts/sinkorigin/statistics/rank.py"
     path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
-    assert rules(study.pending()) == {"compute_effective_rank", "plot_effective_rank_by_layer", "judge_claims"}
+    own = {"compute_effective_rank", "plot_effective_rank_by_layer"}
+    assert rules(study.pending()) == own | AFTER_TRAINING_STATISTICS
 
 
 def test_another_rule_for_super_neurons_reruns_them_and_what_follows(study):
@@ -121,7 +129,7 @@ def test_one_more_epsilon_reruns_the_sinks_and_what_follows(study):
     config = copy.deepcopy(TINY)
     config["statistics"]["epsilons"] = [0.1]
     study.write_config(config)
-    assert rules(study.pending()) == AFTER_SINKS
+    assert rules(study.pending()) == AFTER_SINKS | AFTER_TRAINING_STATISTICS
 
 
 def test_another_figure_format_draws_figures_only(study):
