@@ -65,6 +65,15 @@ def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path
     assert compared == {name: reference[name] for name in compared}
 
 
+def test_a_run_outlives_the_shell_that_started_it(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    command = f"nohup {sys.executable} -m snakemake --configfile tiny.yaml --cores 2 {TARGET} > said 2>&1 &"
+    subprocess.run(["bash", "-c", command], cwd=project.folder, env=project.environment(), check=True)
+    assert wait_until(lambda: (project.folder / TARGET).exists() or not scripts_of(project), 200)
+    wait_until(lambda: not scripts_of(project), 60)
+    assert (project.folder / TARGET).exists(), (project.folder / "said").read_text()
+
+
 def test_a_second_run_beside_the_first_is_refused(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
     run = start(project)
