@@ -598,8 +598,8 @@ class Pretraining(_Strict):
     threads: int = Field(
         1,
         ge=1,
-        description="CPU threads of one training. Trainings run side by side as far as there are cores, which is faster "
-        "than more threads for each; the last bits of a result depend on this number, not on --cores.",
+        description="CPU threads of one training. Trainings run side by side as far as there are cores; the last bits of a "
+        "result depend on this number, not on --cores.",
     )
     gpus: int = Field(
         1, ge=1, description="GPUs of one training, which split every batch; on a CPU it makes no difference."
