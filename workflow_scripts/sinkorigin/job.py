@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
 
-
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
 
