@@ -87,9 +87,10 @@ def tapped_attention(
     aggregation = torch.matmul(weights, value)  # (N, H, T, d_k)
     for layer, tap in taps:
         aggregation = tap.edit_aggregation(layer, aggregation, offset)
+    output = aggregation.transpose(1, 2).contiguous()  # (N, T, H, d_k)
     for layer, tap in taps:
-        tap.observe(layer, query, key, weights, aggregation)
-    return aggregation.transpose(1, 2).contiguous(), weights
+        tap.observe(layer, query, key, weights, output.transpose(1, 2))
+    return output, weights
 
 
 AttentionInterface.register(IMPLEMENTATION, tapped_attention)
