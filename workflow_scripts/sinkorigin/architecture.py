@@ -84,6 +84,20 @@ class Architecture:
         with tapped(self.model, self.attention, *taps):
             yield
 
+    @contextmanager
+    def wrapped(self, wrap: Callable[[int, Callable], Callable]) -> Iterator[None]:
+        """Let ``wrap(layer, forward)`` stand in for the forward method of every block inside the block."""
+        own = [vars(block).get("forward") for block in self.blocks]  # set by who places a model on several devices
+        for layer, block in enumerate(self.blocks):
+            block.forward = wrap(layer, block.forward)
+        try:
+            yield
+        finally:
+            for block, before in zip(self.blocks, own, strict=True):
+                del block.forward
+                if before is not None:
+                    block.forward = before
+
     def replica(self) -> "Architecture":
         """The same sites in a copy of the modules, for another thread to set hooks on; it shares all weights."""
         shared = (*self.model.parameters(), *self.model.buffers())

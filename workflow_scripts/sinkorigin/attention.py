@@ -86,9 +86,10 @@ def _attend(
     aggregation = torch.matmul(weights, value)  # (N, H, T, d_k)
     for layer, tap in taps:
         aggregation = tap.edit_aggregation(layer, aggregation, offset)
+    output = aggregation.transpose(1, 2).contiguous()  # (N, T, H, d_k)
     for layer, tap in taps:
-        tap.observe(layer, query, key, weights, aggregation)
-    return aggregation.transpose(1, 2).contiguous(), weights
+        tap.observe(layer, query, key, weights, output.transpose(1, 2))
+    return output, weights
 
 
 def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,12 @@ itself only the edited positions change, because the keys and values there do no
 asked for, only the attention and the edited positions are of interest.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache, DynamicLayer
 
 from sinkorigin.architecture import Architecture, first_tensor, output_tensor, replace_first_tensor
@@ -86,21 +86,10 @@ class Replay:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Pass the blocks through this object inside the block."""
-        blocks = self.architecture.blocks
-        own = [vars(block).get("forward") for block in blocks]  # set by who places a model on several devices
-        for layer, block in enumerate(blocks):
-            block.forward = self._forward(layer, block)
-        try:
+        with self.architecture.wrapped(self._forward):
             yield
-        finally:
-            for block, before in zip(blocks, own, strict=True):
-                del block.forward
-                if before is not None:
-                    block.forward = before
 
-    def _forward(self, layer: int, block: nn.Module):
-        original = block.forward
-
+    def _forward(self, layer: int, original: Callable) -> Callable:
         def forward(*args, **kwargs):
             if layer < self._start:
                 value = first_tensor(args, kwargs)

@@ -256,10 +256,10 @@ def sweep(
             not finite.
     """
     points = [point for own in folders.values() for point in own]
-    check_points(points, token_ids, calibration, targets, architecture.layers, batch, model, intervention)
+    _check_points(points, token_ids, calibration, targets, architecture.layers, batch, model, intervention)
     replay = Replay(architecture)
     with replay.active(), architecture.tapped():  # set and reset once, not for every pass
-        check_replay(replay, token_ids, points, model)
+        _check_replay(replay, token_ids, points, model)
         passes = Passes(
             token_ids,
             points,
@@ -292,7 +292,8 @@ def sweep_all(
         token_ids: (M, T) ids; the first ``sequences`` of them are run.
         sweeps: folder → the edits whose tables it gets.
         workers: sweeps that run at the same time, each on one CPU thread; no byte of a table depends on it.
-        scratch: an existing folder for what the unedited passes leave; about T · d · 10 bytes a sequence and layer.
+        scratch: an existing folder for what the unedited passes leave: keys and values of all layers, and the residual where
+            edits begin.
         folder_of: for a key of ``sweeps``, a context in which its folder is made.
 
     Raises:
@@ -302,7 +303,7 @@ def sweep_all(
     points = [point for sweep in sweeps.values() for point in sweep.points]
     means = {folder: token_ids[-own.calibration :] if own.calibration else None for folder, own in sweeps.items()}
     for folder, own in sweeps.items():
-        check_points(own.points, run, means[folder], (), architecture.layers, batch, model, own.intervention)
+        _check_points(own.points, run, means[folder], (), architecture.layers, batch, model, own.intervention)
     # each worker has modules of its own, on which it sets its edits; the weights are shared
     replays = [Replay(own) for own in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
     free: queue.SimpleQueue[Replay] = queue.SimpleQueue()
@@ -311,7 +312,7 @@ def sweep_all(
             stack.enter_context(replay.active())
             stack.enter_context(replay.architecture.tapped())
             free.put(replay)
-        check_replay(replays[0], run, points, model)
+        _check_replay(replays[0], run, points, model)
         for replay in replays:
             replay.exact = replays[0].exact
         passes = Passes(
@@ -329,9 +330,9 @@ def sweep_all(
             with _taken(free) as replay, folder_of(folder) as made:
                 _sweep(replay, passes, {made: own.points}, model, own.intervention, losses, means[folder], seed)
 
-        finish(pool.submit(make, number) for number in range(len(passes.batches)))
+        _finish(pool.submit(make, number) for number in range(len(passes.batches)))
         # the largest first, so that all workers end at about the same time
-        finish(pool.submit(go, folder) for folder in sorted(sweeps, key=lambda folder: -len(sweeps[folder].points)))
+        _finish(pool.submit(go, folder) for folder in sorted(sweeps, key=lambda folder: -len(sweeps[folder].points)))
 
 
 @contextmanager
@@ -343,18 +344,20 @@ def _taken(free: "queue.SimpleQueue[Replay]") -> Iterator[Replay]:
         free.put(replay)
 
 
-def finish(started: Iterable[Future]) -> None:
-    """Wait for all; after an error, those that have not begun are left out and it is raised."""
+def _finish(started: Iterable[Future]) -> None:
+    """Wait for all; after an error or an interruption, those that have not begun are left out and it is raised."""
     futures = list(started)
-    wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
-        future.cancel()
+    try:
+        wait(futures, return_when=FIRST_EXCEPTION)
+    finally:
+        for future in futures:
+            future.cancel()
     for future in futures:
         if not future.cancelled():
             future.result()
 
 
-def check_points(
+def _check_points(
     points: Sequence[Point],
     token_ids: np.ndarray,
     calibration: np.ndarray | None,
@@ -390,7 +393,7 @@ def check_points(
             )
 
 
-def check_replay(replay: Replay, token_ids: np.ndarray, points: Sequence[Point], model: str) -> None:
+def _check_replay(replay: Replay, token_ids: np.ndarray, points: Sequence[Point], model: str) -> None:
     """Find out, on two sequences, whether partial passes are exact in this model, and say so where they are not."""
     if not points:
         return
