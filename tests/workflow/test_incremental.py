@@ -93,11 +93,12 @@ def test_one_more_seed_runs_its_training_and_what_follows(study):
     config["pretraining"]["runs"][0]["seeds"] = [0, 1]
     study.write_config(config)
     pending = study.pending()
-    assert all("/softmax/seed=1/" in path for path, rule in pending.items() if rule == "pretrain")
+    trained = {path for path, rule in pending.items() if rule == "pretrain_with_checkpoints"}
+    assert trained and all("/softmax/seed=1/" in path for path in trained)
     of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
     assert of_models and all("/softmax-seed1/" in path for path in of_models)
     assert not rules(pending) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
-    assert "pretrain" in rules(pending)
+    assert "pretrain" not in rules(pending)
 
 
 def test_editing_a_statistic_reruns_it_its_figures_and_the_claims(study):
