@@ -229,7 +229,7 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
 def test_a_run_has_the_options_of_its_variant_with_their_defaults():
     softmax, headwise = read_config(DEFAULT).pretraining.runs[:2]
     assert softmax.options == {}
-    assert headwise.options == {"scale": "per_head", "bias": True, "scale_init": 1.0}
+    assert headwise.options == {"scale": "per_head", "bias": True, "scale_init": 0.1}
     raw = changed("pretraining.runs.0.variant", "sigmoid")
     assert read_config(raw).pretraining.runs[0].options == {"bias": "log_length"}
     raw["pretraining"]["runs"][0]["sigmoid"] = {"bias": "log_visible"}
