@@ -81,16 +81,12 @@ def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
     import runpy
     from types import SimpleNamespace
 
-    from sinkorigin.pretraining.data import tokenize_documents
-    from sinkorigin.pretraining.tokenizer import train_tokenizer
     from sinkorigin.tables import read_table
+    from small_corpus import make_corpus
     from tiny_study import ROOT
 
     text = " ".join(["the king and the queen of all this fair isle"] * 60)
-    columns = {"document": ["a", "b"], "split": ["train", "validation"], "text": [text, text]}
-    pa.parquet.write_table(pa.table(columns), tmp_path / "documents.parquet")
-    train_tokenizer([text], 300, tmp_path / "tokenizer")
-    tokenize_documents(tmp_path / "documents.parquet", tmp_path / "tokenizer", tmp_path / "tokens")
+    make_corpus(tmp_path, [text, text])
     run = {
         "name": "r", "variant": "softmax", "layers": 1, "width": 16, "heads": 2, "kv_heads": 2, "ffn_width": 16,
         "length": 8, "batch": 2, "steps": 30, "warmup": 0, "weight_decay": 0.1, "clip": 1.0, "evaluate_every": 10,

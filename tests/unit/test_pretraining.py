@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -13,10 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining import loop
-from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
+from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
 from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
+from small_corpus import make_corpus
 
 SIZE = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "ffn_width": 24, "length": 8, "tied_embeddings": True}
 SETTINGS = TrainingSettings(
@@ -44,13 +44,7 @@ def text(seed: int, words: int = 400) -> str:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """Documents, their tokenizer and their token files."""
-    root = tmp_path_factory.mktemp("corpus")
-    texts = [text(0), text(1), text(2)]
-    columns = {"document": ["a", "b", "c"], "split": ["train", "train", "validation"], "text": texts}
-    pq.write_table(pa.table(columns), root / "documents.parquet")
-    train_tokenizer(texts[:2], 300, root / "tokenizer")
-    tokenize_documents(root / "documents.parquet", root / "tokenizer", root / "tokens")
-    return root
+    return make_corpus(tmp_path_factory.mktemp("corpus"), [text(0), text(1), text(2)])
 
 
 def run(corpus, destination, settings=SETTINGS, seed=0):

@@ -7,10 +7,10 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from sinkorigin.errors import SinkoriginError
@@ -21,6 +21,8 @@ from sinkorigin.pretraining.loop import TrainingSettings, train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.processes import train_in_processes
 from sinkorigin.pretraining.tokenizer import train_tokenizer
+from small_corpus import make_corpus
+from tiny_study import ROOT
 
 SETTINGS = TrainingSettings(
     name="tiny",
@@ -47,14 +49,9 @@ SETTINGS = TrainingSettings(
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """A tokenizer and token files of made-up text."""
-    root = tmp_path_factory.mktemp("corpus")
     words = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
     texts = [" ".join(np.random.default_rng(seed).choice(words, 600)) for seed in range(3)]
-    columns = {"document": ["a", "b", "c"], "split": ["train", "train", "validation"], "text": texts}
-    pq.write_table(pa.table(columns), root / "documents.parquet")
-    train_tokenizer(texts[:2], 300, root / "tokenizer")
-    tokenize_documents(root / "documents.parquet", root / "tokenizer", root / "tokens")
-    return root
+    return make_corpus(tmp_path_factory.mktemp("corpus"), texts)
 
 
 def places(corpus, destination):
@@ -320,22 +317,11 @@ def test_a_full_disk_keeps_the_previous_state_and_says_so(corpus, small_disk, tm
 
 # ---- full size
 
-PAPER_SIZE = {
-    # 18 × (4·768² + 3·768·2048) + 32,000·768 + 37·768 = 152,006,400: Llama 2's proportions and vocabulary, tied embeddings.
-    # The paper gives the number of parameters only.
-    "layers": 18,
-    "width": 768,
-    "heads": 12,
-    "kv_heads": 12,
-    "ffn_width": 2048,
-    "length": 32,
-    "tied_embeddings": True,
-}
-
 
 def test_the_model_of_the_papers_size_makes_a_step():
-    model = build_model(PAPER_SIZE, vocabulary=32_000, variant="softmax", seed=0).train()
-    assert sum(parameter.numel() for parameter in model.parameters()) == 152_006_400
+    run = yaml.safe_load((ROOT / "config.paper.yaml").read_text())["pretraining"]["runs"][0]
+    model = build_model(run, vocabulary=32_000, variant="softmax", seed=0).train()
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(152e6, rel=0.005)
     optimizer, measured = loop._optimizer(model, SETTINGS), loop._Loss(model)
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 32_000, size=(1, 33)))
     losses = []

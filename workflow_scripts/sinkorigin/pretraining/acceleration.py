@@ -5,7 +5,6 @@ A decision by timing could fall differently under another load, and the results 
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,21 +14,6 @@ from sinkorigin.errors import SinkoriginError
 # Compiling takes about as long for each layer whatever its size, and saves a share of the time of every step. So it pays
 # from so many parameters × tokens for each layer on.
 _COMPILE_FROM = {"cpu": 2e12, "cuda": 1e15}
-
-
-@dataclass(frozen=True)
-class Acceleration:
-    """How a training computes.
-
-    Args:
-        dtype: "float32", or "bfloat16" for autocast.
-        compile: whether the training step is compiled.
-        reasons: one sentence on each decision, for the log.
-    """
-
-    dtype: str
-    compile: bool
-    reasons: tuple[str, ...] = ()
 
 
 def resolve_dtype(dtype: str, device: str) -> tuple[str, str]:
