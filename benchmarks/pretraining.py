@@ -1,6 +1,6 @@
 """Tokens per second of the training loop beside transformers' Trainer and a bare PyTorch loop.
 
-    python benchmarks/pretraining.py results/default/pretraining/tokens results/default/pretraining/tokenizer
+    python benchmarks/pretraining.py results/default/pretraining/data/shakespeare/{tokens,tokenizer}
 
 Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
 at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each lives in
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
 
 import numpy as np
 import torch
+import yaml
 from torch.nn import functional as F
 
 from sinkorigin.pretraining import loop
@@ -40,11 +41,11 @@ COMMON = {
     "evaluate_every": 1_000_000,
     "checkpoint_every": 1_000_000,
 }
+DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["pretraining"]["runs"][0]
+SHAPE = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings", "length", "batch")
 SIZES = {
-    # the default study's
-    "default": TrainingSettings(
-        **COMMON, layers=4, width=128, heads=4, kv_heads=4, ffn_width=352, length=64, batch=16
-    ),
+    # the first run of the default study
+    "default": TrainingSettings(**COMMON, **{name: DEFAULT[name] for name in SHAPE}),
     "30m": TrainingSettings(
         **COMMON, layers=9, width=512, heads=8, kv_heads=8, ffn_width=1408, length=256, batch=4
     ),

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import yaml
+from snakemake.utils import update_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -17,15 +18,6 @@ from sinkorigin.config import Config, Run, read_config
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.cost import cost
 from sinkorigin.tables import read_table
-
-
-def merged(below: dict, above: dict) -> dict:
-    """Two configurations, the second over the first, key by key, as Snakemake merges them; lists are replaced."""
-    result = dict(below)
-    for key, value in above.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def matrix_product_peak(dtype: str) -> float:
@@ -42,6 +34,17 @@ def matrix_product_peak(dtype: str) -> float:
         product[0, 0].item()  # waits for the device
         best = min(best, time.perf_counter() - began)
     return 2 * width**3 / best
+
+
+def own_dtype(dtype: str) -> str:
+    """``auto`` as a training on this machine would take it."""
+    if dtype != "auto":
+        return dtype
+    import torch
+
+    from sinkorigin.pretraining.acceleration import resolve_dtype
+
+    return resolve_dtype(dtype, "cuda" if torch.cuda.is_available() else "cpu")[0]
 
 
 def vocabulary_of(config: Config, run: Run, taken: int) -> int:
@@ -80,13 +83,13 @@ def main() -> None:
     arguments = parser.parse_args()
     raw: dict = {}
     for path in arguments.configs:
-        raw = merged(raw, yaml.safe_load(Path(path).read_text()))
+        update_config(raw, yaml.safe_load(Path(path).read_text()))
     config = read_config(raw, ", ".join(arguments.configs))
-    devices = arguments.devices or getattr(config.pretraining, "gpus", 1)
+    devices = arguments.devices or config.pretraining.gpus
     peaks: dict[str, float] = {}
     total = 0.0
     for run in config.pretraining.runs:
-        dtype = "bfloat16" if run.dtype == "bfloat16" else "float32"
+        dtype = own_dtype(run.dtype)
         if arguments.peak_tflops is None and dtype not in peaks:
             peaks[dtype] = matrix_product_peak(dtype)
         peak = arguments.peak_tflops * 1e12 if arguments.peak_tflops else peaks[dtype]

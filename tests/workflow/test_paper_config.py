@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from sinkorigin.config import read_config
 from sinkorigin.pretraining.cost import cost
@@ -13,11 +14,10 @@ from tiny_study import ROOT, checkout
 
 
 def paper_study():
-    sys.path.insert(0, str(ROOT / "workflow_scripts"))
-    from plan_pretraining import merged
-
-    parts = [yaml.safe_load((ROOT / name).read_text()) for name in ("config.yaml", "config.paper.yaml")]
-    return read_config(merged(*parts), "config.paper.yaml")
+    raw: dict = {}
+    for name in ("config.yaml", "config.paper.yaml"):
+        update_config(raw, yaml.safe_load((ROOT / name).read_text()))
+    return read_config(raw, "config.paper.yaml")
 
 
 def test_the_paper_study_is_planned_without_network_or_gpu(tmp_path):
