@@ -49,19 +49,25 @@ SIZES = {
     "30m": TrainingSettings(
         **COMMON, layers=9, width=512, heads=8, kv_heads=8, ffn_width=1408, length=256, batch=4
     ),
+    # the paper's size, as in config.paper.yaml but for the vocabulary: for a GPU
+    "150m": TrainingSettings(
+        **COMMON, layers=12, width=768, heads=12, kv_heads=12, ffn_width=2688, length=1024, batch=16
+    ),
 }  # fmt: skip
 
 
 class Turns:
     """Called before every step: ends a turn after so many steps, reports its times, and waits for the next."""
 
-    def __init__(self, pipe, steps: int):
-        self.pipe, self.steps, self.done, self.started = pipe, steps, 0, None
+    def __init__(self, pipe, steps: int, device: str):
+        self.pipe, self.steps, self.device, self.done, self.started = pipe, steps, device, 0, None
 
     def __call__(self) -> None:
         if self.started is not None and self.done < self.steps:
             self.done += 1
             return
+        if self.device == "cuda":
+            torch.cuda.synchronize()
         if self.started is not None:
             wall, processor = self.started
             self.pipe.send((time.perf_counter() - wall, time.process_time() - processor))
@@ -87,7 +93,7 @@ def own_loop(turn, settings, arguments) -> None:
         train(
             settings, seed=0, tokens_directory=arguments.tokens, tokenizer_directory=arguments.tokenizer,
             run_directory=Path(folder) / "run", state_directory=Path(folder) / "state", threads=arguments.threads,
-            cache_directory=arguments.cache,
+            device=arguments.device, cache_directory=arguments.cache,
         )  # fmt: skip
 
 
@@ -101,12 +107,12 @@ def bare_loop(turn, settings, arguments) -> None:
     """What one writes by hand, in the precision of ``train`` and compiled where it is."""
     torch.set_num_threads(arguments.threads)
     tokens = load_tokens(arguments.tokens)
-    model = fresh_model(settings, tokens.vocabulary)
+    model = fresh_model(settings, tokens.vocabulary).to(arguments.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
-    enabled = resolve_dtype(settings.dtype, "cpu")[0] == "bfloat16"
+    enabled = resolve_dtype(settings.dtype, arguments.device)[0] == "bfloat16"
 
     def loss_of(inputs, targets):
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        with torch.autocast(arguments.device, dtype=torch.bfloat16, enabled=enabled):
             logits = model(input_ids=inputs, use_cache=False).logits
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
@@ -116,7 +122,8 @@ def bare_loop(turn, settings, arguments) -> None:
         if step >= 3:
             turn()
         inputs, targets = batch(tokens.train, seed=0, step=step, batch=settings.batch, length=settings.length)
-        loss = loss_of(torch.from_numpy(inputs), torch.from_numpy(targets))
+        inputs, targets = (torch.from_numpy(part).to(arguments.device) for part in (inputs, targets))
+        loss = loss_of(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
@@ -145,19 +152,20 @@ def trainer(turn, settings, arguments) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         given = TrainingArguments(
-            folder, per_device_train_batch_size=settings.batch, max_steps=settings.steps, use_cpu=True, report_to="none",
-            save_strategy="no", disable_tqdm=True,
+            folder, per_device_train_batch_size=settings.batch, max_steps=settings.steps,
+            use_cpu=arguments.device == "cpu", report_to="none", save_strategy="no", disable_tqdm=True,
         )  # fmt: skip
         Trainer(fresh_model(settings, tokens.vocabulary), given, train_dataset=Windows(), callbacks=[Watch()]).train()
 
 
-PRODUCT = 1024
+PRODUCT, PRODUCT_GPU = 1024, 8192  # rows of the square matrices: float32 on a CPU, bfloat16 on a GPU
 
 
 def peak(turn, settings, arguments) -> None:
     """Products of square matrices, as many a step as the default turn is long."""
     torch.set_num_threads(arguments.threads)
-    a, b = torch.randn(PRODUCT, PRODUCT), torch.randn(PRODUCT, PRODUCT)
+    size, dtype = (PRODUCT, torch.float32) if arguments.device == "cpu" else (PRODUCT_GPU, torch.bfloat16)
+    a, b = (torch.randn(size, size, dtype=dtype, device=arguments.device) for _ in range(2))
     while True:
         turn()
         for _ in range(4):
@@ -170,7 +178,7 @@ CONTENDERS = {"softmax": own_loop, "headwise_rmsnorm": own_loop, "bare": bare_lo
 def live(name, pipe, settings, arguments) -> None:
     """One contender's process."""
     settings = replace(settings, variant="headwise_rmsnorm") if name == "headwise_rmsnorm" else settings
-    CONTENDERS[name](Turns(pipe, arguments.steps), settings, arguments)
+    CONTENDERS[name](Turns(pipe, arguments.steps, arguments.device), settings, arguments)
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> str:
@@ -186,7 +194,7 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
     settings = replace(settings, dtype=arguments.dtype, compile=arguments.compile)
     parameters = sum(parameter.numel() for parameter in fresh_model(settings, tokens.vocabulary).parameters())
     print(f"\n{name}: {parameters:,} parameters, batches of {settings.batch} x {settings.length}, ", end="")
-    print(f"{resolve_dtype(settings.dtype, 'cpu')[1]}, compile {settings.compile}", flush=True)
+    print(f"{resolve_dtype(settings.dtype, arguments.device)[1]}, compile {settings.compile}", flush=True)
     context = multiprocessing.get_context("spawn")
     pipes, workers, times = {}, {}, {contender: [] for contender in CONTENDERS}
     try:
@@ -218,16 +226,18 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
         print(
             f"  {clock}: time of headwise_rmsnorm / softmax {ratio(seconds['headwise_rmsnorm'], seconds['softmax'])}, bar 1.08"
         )
-        rate = 4 * 2 * PRODUCT**3 / np.median(seconds["peak"])
+        rate = 4 * 2 * (PRODUCT if arguments.device == "cpu" else PRODUCT_GPU) ** 3 / np.median(seconds["peak"])
         share = operations / np.median(seconds["softmax"]) / rate
-        print(f"  {clock}: {share:.0%} of the matrix-product peak of {rate / 1e9:.0f} GFLOP/s", flush=True)
+        print(f"  {clock}: {share:.0%} of the matrix-product peak of {rate / 1e9:,.0f} GFLOP/s", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokens", help="a directory of token files of the workflow")
     parser.add_argument("tokenizer", help="its tokenizer")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["default", "30m"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=int, help="sequences in a step, instead of those of the size")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
@@ -239,7 +249,8 @@ def main() -> None:
         f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps"
     )
     for name in arguments.sizes:
-        measure(name, SIZES[name], arguments)
+        settings = SIZES[name]
+        measure(name, replace(settings, batch=arguments.batch or settings.batch), arguments)
 
 
 if __name__ == "__main__":
