@@ -8,10 +8,14 @@ from typing import Any
 # keep of theirs (6), query before and after rotary embedding (2), what the output projection gets and gives (2)
 _WIDTHS = 10
 _FFN_WIDTHS = 4  # gate, its activation, up, and their product
-_LOGITS = 3  # logits, log-probabilities and their gradient, in float32
+_LOGITS = 3  # logits, log-probabilities and their gradient, in float32; autocast's logits in half precision beside them
 
-# variants whose attention weights are held as a (H, T, T) matrix a sequence, and how many of them the backward pass needs
-_WEIGHT_MATRICES = {"sigmoid": 2, "softpick": 4}
+# variants whose attention weights are held as (H, T, T) matrices a sequence: bytes for each weight that the backward pass
+# needs, in float32 and under autocast, which makes them in float32 and casts what enters the product with the values
+_WEIGHT_BYTES = {"sigmoid": (8, 6), "softpick": (16, 14)}
+
+# share of the other values that a compiled step keeps; it makes the rest again in the backward pass
+_COMPILED = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,27 +98,30 @@ def flops_per_token(size: Mapping[str, Any], *, vocabulary: int, variant: str) -
     return 6 * matrices + 12 * size["layers"] * width * size["length"]
 
 
-def activation_bytes(size: Mapping[str, Any], *, vocabulary: int, variant: str, sequences: int, dtype: str) -> float:
+def activation_bytes(
+    size: Mapping[str, Any], *, vocabulary: int, variant: str, sequences: int, dtype: str, compiled: bool = False
+) -> float:
     """Bytes that a micro-batch of so many sequences holds at the end of its forward pass, the logits' gradient included.
 
-    An estimate: what PyTorch keeps of each module of transformers' Llama, not what a compiler may save of it.
+    An estimate: what PyTorch keeps of each module of transformers' Llama; docs/pretraining.md holds it against peaks.
     """
-    number = 2 if dtype == "bfloat16" else 4
+    half = dtype == "bfloat16"
+    number = 2 if half else 4
     kv_share = size["kv_heads"] / size["heads"]
     layer = (_WIDTHS + 3 * kv_share) * size["width"] + _FFN_WIDTHS * size["ffn_width"]  # values a token
-    layer += _WEIGHT_MATRICES.get(variant, 0) * size["heads"] * size["length"]
     if variant in ("headwise_rmsnorm", "gated"):
         layer += 3 * size["width"]
-    tokens = sequences * size["length"]
-    return tokens * (size["layers"] * layer * number + _LOGITS * vocabulary * 4)
+    values = size["layers"] * layer * number + vocabulary * (_LOGITS * 4 + 2 * half)
+    weights = size["layers"] * size["heads"] * size["length"] * _WEIGHT_BYTES.get(variant, (0, 0))[half]
+    return sequences * size["length"] * (values * (_COMPILED if compiled else 1) + weights)
 
 
 def cost(run: Mapping[str, Any], *, vocabulary: int, options: Mapping[str, Any], devices: int = 1) -> Cost:
     """Of one run with one seed.
 
     Args:
-        run: layers, width, heads, kv_heads, ffn_width, length, batch, steps, variant, dtype; tied_embeddings and
-            accumulate where they are not True and 1.
+        run: layers, width, heads, kv_heads, ffn_width, length, batch, steps, variant, dtype; tied_embeddings,
+            accumulate and compile where they are not True, 1 and False. "auto" counts as not compiled, which needs more.
         vocabulary: number of tokens.
         options: of the run's variant.
         devices: that share each batch.
@@ -131,5 +138,5 @@ def cost(run: Mapping[str, Any], *, vocabulary: int, options: Mapping[str, Any],
         parameters=count,
         tokens=run["steps"] * run["batch"] * run["length"],
         flops_per_token=flops_per_token(size, **own),
-        memory=held + activation_bytes(size, **own, sequences=micro, dtype=dtype),
+        memory=held + activation_bytes(size, **own, sequences=micro, dtype=dtype, compiled=run.get("compile") is True),
     )
