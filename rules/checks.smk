@@ -5,7 +5,6 @@ from tempfile import TemporaryFile
 from snakemake.logging import logger
 
 
-
 def config_texts():
     """Config file → its bytes, as they are now."""
     files = map(Path, ["config.yaml", *workflow.overwrite_configfiles])

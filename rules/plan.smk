@@ -7,9 +7,9 @@ rule plan:
         text=f"{STUDY}/plan.md",
     log:
         f"{STUDY}/logs/plan.log",
+    localrule: True
     conda:
         "../envs/models.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
@@ -32,9 +32,9 @@ rule check_resources:
         rules.plan.output.table,
     log:
         f"{STUDY}/logs/check_resources.log",
+    localrule: True
     conda:
         "../envs/statistics.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=1000,
