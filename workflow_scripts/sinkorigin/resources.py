@@ -27,13 +27,14 @@ ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
 _TABLES = 90.0  # NumPy and Arrow
-_DRAWING = 230.0  # and Matplotlib
+_DRAWING = 260.0  # and Matplotlib
+_TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
 _CUDA = 2500.0  # more of the host's memory, where PyTorch runs on a GPU
 _CONTEXT = 700.0  # of the GPU's, which CUDA takes for itself
 
 # seconds until a process has imported that
-_SECONDS = {_TABLES: 2.0, _DRAWING: 5.0, _TORCH: 12.0}
+_SECONDS = {_TABLES: 2.0, _TOKENIZERS: 4.0, _DRAWING: 5.0, _TORCH: 12.0}
 
 _MARGIN = 1.15  # what is asked for over what was fitted, because runs differ
 _RUNTIME = 4.0  # a job may take so many times the expected time before it is stopped, and
@@ -44,7 +45,9 @@ _TEXT_OVER_ZSTD = 2.5
 _COMPRESSED = 0.85  # of float32 activations in Parquet
 _AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one layer
 _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
-_WRITER = 6.0  # MB of an open Parquet file: its compressor and buffers
+_USABLE = 0.85  # of a GPU's memory
+_WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
+_RUNNING = 110.0  # MB of a job that runs a model, beside what grows with it
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,9 @@ class Estimates:
         return self._cached(rule, tuple(sorted(wildcards.items())))
 
     def _of(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
-        name = "plot" if rule.startswith("plot_") else {"pretrain_with_checkpoints": "pretrain"}.get(rule, rule)
-        needs = getattr(self, f"_{name}")(**dict(wildcards))
+        name = {"pretrain_with_checkpoints": "pretrain"}.get(rule, rule)
+        usual = self._plot if rule.startswith("plot_") else None
+        needs = getattr(self, f"_{name}", usual)(**dict(wildcards))
         return replace(needs, memory=needs.memory * _MARGIN, gpu_memory=needs.gpu_memory * _MARGIN)
 
     def assumptions(self) -> list[str]:
@@ -168,21 +172,26 @@ class Estimates:
             return _TEXT_OVER_ZSTD * path.stat().st_size / MB
         return corpora[key].megabytes or ASSUMED_CORPUS
 
-    def _runs_model(self, *, held: float, seconds: float, disk: float, batch: float, kept: float = 0) -> Needs:
+    def _runs_model(
+        self, shape: Shape, *, live: float, host: float, seconds: float, disk: float = 0.0, head: bool = False
+    ) -> Needs:
         """A job that runs a model.
 
         Args:
-            held: MB of weights.
-            batch: MB that its batches need where the model runs.
-            kept: MB that summaries need, on the host.
+            live: MB that a batch holds on a GPU.
+            host: MB beside the weights in the host's memory, whatever runs the model.
+            head: whether the language-model head runs.
         """
         if self.device == "cpu":
-            return Needs(_TORCH + held + batch + kept, _SECONDS[_TORCH] + seconds, disk)
-        needed = held + batch
-        gpus = max(1, math.ceil(needed / (0.9 * self.config.machine.gpu_memory * 1000)))
-        # the weights pass through the host's memory, a file at a time
-        memory = _TORCH + _CUDA + min(held, 5000) + kept
-        return Needs(memory, _SECONDS[_TORCH] + seconds, disk, _CONTEXT + needed / gpus, gpus)
+            # weights are mapped from their file, and what no one touches takes no memory: embeddings of other tokens, the head
+            numbers = shape.layers * shape.layer_matrices + (shape.vocabulary * shape.width if head else 0)
+            held = numbers * _BYTES[self.config.dtype] / MB
+            return Needs(_TORCH + held + host, _SECONDS[_TORCH] + seconds, disk)
+        held = self._weights(shape)
+        gpus = math.ceil((held + live) / (_USABLE * self.config.machine.gpu_memory * 1000))
+        # the weights pass through the host's memory a file at a time
+        memory = _TORCH + _CUDA + min(held, _WEIGHTS_FILE) + host
+        return Needs(memory, _SECONDS[_TORCH] + seconds, disk, _CONTEXT + (held + live) / gpus, gpus)
 
     def _weights(self, shape: Shape, dtype: str | None = None) -> float:
         return shape.parameters * _BYTES[dtype or self.config.dtype] / MB
@@ -205,20 +214,38 @@ class Estimates:
                 return Needs(_TORCH + single, seconds, single)
             case "pypi":  # GGUF, dequantised
                 return Needs(_TORCH + 0.75 * single, seconds, single)
-            case _:
-                return Needs(_TORCH, seconds, single)
+            case _:  # copied file by file
+                return Needs(_TORCH - 90, seconds, single)
 
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)
-        return Needs(_TABLES + 40, _SECONDS[_TABLES] + size / 5, size / 2)
+        return Needs(_TABLES + 100, _SECONDS[_TABLES] + size / 5, size / 2)
 
     _fetch_own_corpus = _fetch_corpus
 
     def _tokenize_prompts(self, model: str, prompts: str) -> Needs:
-        return Needs(_TORCH + 10, _SECONDS[_TORCH] + 2, 0.1)
+        if not self._has_general_tokenizer(model):
+            return Needs(_TORCH + 10, _SECONDS[_TORCH] + 2, 0.1)
+        text = 25.0 if self._prompts[prompts].kind == "natural_text" else 0.0
+        return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary + text, _SECONDS[_TOKENIZERS] + 2, 0.1)
+
+    def _has_general_tokenizer(self, model: str) -> bool:
+        """Whether the tokenizer is one that is loaded without PyTorch, see prompts.load_tokenizer."""
+        if model in self._trained:
+            return True
+        own = self._models[model]
+        place = own.source.partition(":")[2]
+        if own.kind == "random":
+            return self._has_general_tokenizer(place)
+        for folder in (self.results / "models" / model, Path(place).expanduser()):
+            try:
+                return "TokenizersBackend" in (folder / "tokenizer_config.json").read_text()
+            except OSError:  # not there
+                continue
+        return own.kind == "pypi"  # converted from GGUF
 
     def _take_held_out_prompts(self, model: str, prompts: str) -> Needs:
-        return Needs(_TABLES, _SECONDS[_TABLES], 0.1)
+        return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary, _SECONDS[_TOKENIZERS], 0.1)
 
     # activations
 
@@ -239,24 +266,24 @@ class Estimates:
             for site in self.config.activations.sites
         ]  # fmt: skip
         raw = sum(s.L * sequences * positions * width * 4 for sequences, positions, width in kept) / MB
-        writers = _WRITER * s.L * len(kept)
-        batch = threads * (s.batch_megabytes + s.L * s.B * s.H * s.T * 40 / MB)
+        # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
+        summaries = _RUNNING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
         disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
-        seconds = (
-            1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads)
-            + s.gram_seconds(self.config.machine.core_gflops)
-            + raw / 100
-        )
+        seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
         return self._runs_model(
-            held=self._weights(shape), batch=batch, kept=s.gram_megabytes + firsts + writers, seconds=seconds, disk=disk
+            shape,
+            live=s.layer_megabytes,
+            host=threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts,
+            seconds=seconds + s.gram_seconds(self.config.machine.core_gflops),
+            disk=disk,
         )
 
     def _measure_weights(self, model: str) -> Needs:
         shape = self.shape(model)
-        held, matrix = self._weights(shape, "float32"), shape.width * shape.ffn_width
-        rows = 120 * shape.layers * shape.ffn_width / MB
-        return Needs(_TORCH + held + (24 * matrix / MB) + rows, _SECONDS[_TORCH] + held / 200, rows / 2)
+        held, neurons = shape.layers * shape.layer_matrices * 4 / MB, shape.layers * shape.ffn_width
+        made = (16 * shape.width * shape.ffn_width + 1400 * neurons) / MB
+        return Needs(_TORCH - 10 + held + made, _SECONDS[_TORCH] + held / 200, 60 * neurons / MB)
 
     # statistics
 
@@ -272,7 +299,7 @@ class Estimates:
             sequences = min(s.N, site.sequences or s.N)
             positions, width = len(site.positions or range(s.T)), _width(shape, site.site, s.T)
             memory = max(memory, s.moments(sequences, positions, width))
-            seconds += 2e-9 * s.L * (s.R * sequences * positions * width)
+            seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
         return self._statistic(memory, seconds)
 
     def _compute_variance_through_output(self, model: str, prompts: str) -> Needs:
@@ -280,7 +307,7 @@ class Estimates:
         outer = next(site for site in self.config.activations.sites if site.site == "attention_output")
         positions, width = len(outer.positions or range(s.T)), shape.attention_width
         by_dim = 6 * positions * (s.R + 1) * width * 8 / MB
-        seconds = 4e-9 * s.L * s.R * width * (positions * s.N + width)
+        seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)
         return self._statistic(by_dim + 5 * s.block(s.N, s.T, width), seconds)
 
     def _compute_norms(self, model: str, prompts: str) -> Needs:
@@ -293,7 +320,7 @@ class Estimates:
 
     def _compute_sinks(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        memory = 8.5 * s.chunk(s.N * s.H * s.T * 28) + 7 * s.R * s.H * s.T * 8 / MB
+        memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
         return self._statistic(memory, 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB)
 
     def _compute_secondary_sinks(self, model: str, prompts: str) -> Needs:
@@ -308,8 +335,8 @@ class Estimates:
 
     def _compute_super_neurons(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        memory = 3 * s.chunk(s.N * s.f * 12) + (12 * s.N + 16 * s.R) * s.f * 8 / MB + 3 * 240 * s.L * s.f / MB
-        return self._statistic(memory, 1e-8 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB)
+        memory = (2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f / MB
+        return self._statistic(memory, 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB)
 
     def _compute_effective_rank(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
@@ -329,32 +356,38 @@ class Estimates:
         s = self._sizes(model, prompts)
         return replace(s, N=sequences, B=min(s.B, sequences)), points
 
-    def _logits(self, s: "_Sizes", prompts: str) -> float:
-        """MB of what a batch's logits need, where losses are read."""
-        return 4 * s.B * s.T * s.shape.vocabulary * 4 / MB if self._prompts[prompts].kind == "natural_text" else 0.0
+    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, logits: int, rows: int) -> Needs:
+        """A job that runs a model unedited, and perhaps edited.
+
+        Args:
+            workers: batches at the same time. passes: over all sequences. rows: bytes for each sequence, layer and head.
+            logits: copies of a batch's logits that a worker holds, where losses are read.
+        """
+        s, _ = self._edited(model, prompts)
+        head = self._prompts[prompts].kind == "natural_text"
+        batch = s.replayed_megabytes + (logits * s.B * s.T * s.shape.vocabulary * 4 / MB if head else 0.0)
+        return self._runs_model(
+            s.shape,
+            live=s.layer_megabytes + workers * batch,
+            host=_RUNNING + (workers * batch if self.device == "cpu" else 0.0),
+            seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, workers),
+            disk=rows * s.N * s.L * s.H / MB,
+            head=head,
+        )
 
     def _measure_baseline(self, model: str, prompts: str) -> Needs:
-        s, _ = self._edited(model, prompts)
-        seconds = self._forward_seconds(s.shape, s.N * s.T, s.T, 1)
-        batch = s.batch_megabytes + s.cache_megabytes + self._logits(s, prompts)
         targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})
-        disk = 12 * targets * s.N * s.L * s.H / MB
-        return self._runs_model(held=self._weights(s.shape), batch=batch, seconds=seconds, disk=disk)
+        return self._edits_a_model(model, prompts, workers=1, passes=1, logits=4, rows=12 * targets)
 
     def _intervene(self, model: str, prompts: str) -> Needs:
-        s, points = self._edited(model, prompts)
-        threads = 2
+        _, points = self._edited(model, prompts)
         # an edit's pass begins where the edit does
-        seconds = 0.7 * points * self._forward_seconds(s.shape, s.N * s.T, s.T, threads)
-        batch = threads * (s.batch_megabytes + 2 * s.cache_megabytes + self._logits(s, prompts))
-        return self._runs_model(
-            held=self._weights(s.shape), batch=batch, seconds=seconds, disk=8 * points * s.N * s.L * s.H / MB
-        )
+        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, logits=6, rows=8 * points)
 
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
-        comparisons = 6 * points * self.config.statistics.comparison_replicates * 8 / MB
-        return self._statistic(35 + comparisons + 40 * s.N * s.L * s.H / MB, 0.2 * points)
+        comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
+        return self._statistic(62 + comparisons + 5 * s.N * s.L * s.H * 8 / MB, 0.1 * points)
 
     # pretraining
 
@@ -400,18 +433,18 @@ class Estimates:
 
     def _measure_training(self, run: str, seed: str) -> Needs:
         own, name = self._runs[run], f"{run}-seed{seed}"
-        needs = Needs(0.0, 0.0)
-        for prompts in self.config.pretraining.prompts:
-            s = self._sizes(name, prompts)
-            seconds = self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(
-                self.config.machine.core_gflops
-            )
-            one = self._runs_model(
-                held=self._weights(s.shape), batch=s.batch_megabytes, kept=s.gram_megabytes,
-                seconds=(seconds + 1) * (1 + len(own.keep)) * len(self.config.pretraining.prompts), disk=0.1,
-            )  # fmt: skip
-            needs = max(needs, one, key=lambda one: one.memory)
-        return needs
+        read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
+        passes = [
+            1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
+            for s in read
+        ]
+        return self._runs_model(
+            self.shape(name),
+            live=max(s.layer_megabytes for s in read),
+            host=max(s.seen_megabytes + s.gram_megabytes for s in read),
+            seconds=(1 + len(own.keep)) * sum(passes),
+            disk=0.1,
+        )
 
     def _all_trainings(self) -> Needs:
         return Needs(_TABLES + 30, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
@@ -421,10 +454,28 @@ class Estimates:
     # what people look at
 
     def _plot(self) -> Needs:
-        return Needs(_DRAWING, _SECONDS[_DRAWING] + 5, 1)
+        return Needs(_DRAWING + 3 * self._studied, _SECONDS[_DRAWING] + self._studied, 1)
+
+    def _plot_channel_sparsity(self) -> Needs:
+        return replace(self._plot(), memory=self._plot().memory + 900 * self._neurons / MB)
+
+    def _plot_super_neurons(self) -> Needs:
+        return replace(self._plot(), memory=self._plot().memory + 1150 * self._neurons / MB)
 
     def _judge_claims(self) -> Needs:
-        return Needs(_TABLES + 60, _SECONDS[_TABLES] + 5, 1)
+        pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
+        return Needs(_TABLES + 70 + 2.5 * pairs, _SECONDS[_TABLES] + 5, 1)
+
+    @property
+    def _studied(self) -> int:
+        """Number of models that go through all statistics."""
+        return len(self._models) + len(self.config.studied)
+
+    @property
+    def _neurons(self) -> int:
+        """FFN neurons of all of them."""
+        shapes = map(self.shape, [*self._models, *self.config.studied])
+        return sum(shape.layers * shape.ffn_width for shape in shapes)
 
 
 def _width(shape: Shape, site: str, length: int) -> int:
@@ -478,15 +529,21 @@ class _Sizes:
         return self.shape.ffn_width
 
     @property
-    def batch_megabytes(self) -> float:
-        """What a forward pass of a batch holds at a time: a layer's vectors and attention weights, and copies of some."""
+    def layer_megabytes(self) -> float:
+        """What one layer's forward pass of a batch holds: vectors, attention weights, and copies of both."""
         vectors = 12 * self.d + 4 * self.f + 6 * self.shape.attention_width
         return self.B * self.T * (vectors + 4 * self.H * self.T) * 4 / MB
 
     @property
-    def cache_megabytes(self) -> float:
-        """Keys and values of all layers of a batch."""
-        return self.L * self.B * self.T * 2 * self.shape.kv_heads * self.shape.head_width * 4 / MB
+    def seen_megabytes(self) -> float:
+        """What looking at every layer of a batch leaves in memory until its end, as measured: 3 (d + f) numbers a token."""
+        return self.B * self.T * (3 * self.L * (self.d + self.f) + 4 * self.H * self.T) * 4 / MB
+
+    @property
+    def replayed_megabytes(self) -> float:
+        """What an unedited and an edited pass of a batch take, as measured: keys and values, and 5.5 d numbers a token."""
+        keys_and_values = 2 * self.shape.kv_heads * self.shape.head_width
+        return self.B * self.T * (self.L * (keys_and_values + 5.5 * self.d) + 4 * self.H * self.T) * 4 / MB
 
     @property
     def gram_megabytes(self) -> float:

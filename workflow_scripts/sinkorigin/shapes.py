@@ -72,7 +72,7 @@ class Shape:
             width=width,
             heads=heads,
             kv_heads=number("kv_heads", heads),
-            ffn_width=number("ffn_width", 4 * width),
+            ffn_width=(kind.endswith("_moe") and text.get("moe_intermediate_size")) or number("ffn_width", 4 * width),
             vocabulary=number("vocabulary"),
             head_width=number("head_width", width // heads),
             gated=kind not in _UNGATED,
