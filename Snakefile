@@ -5,6 +5,7 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/checks.smk"
 include: "rules/models.smk"
 include: "rules/prompts.smk"
 include: "rules/activations.smk"
@@ -13,6 +14,7 @@ include: "rules/interventions.smk"
 include: "rules/pretraining.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
+include: "rules/plan.smk"
 
 
 rule all:

@@ -28,9 +28,11 @@ rule extract_activations:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
-        gpu=GPUS,
+        mem_mb=memory("extract_activations"),
+        runtime=minutes("extract_activations"),
+        disk_mb=disk("extract_activations"),
+        gpu=gpus("extract_activations"),
+        gpu_mem_mb=gpu_memory("extract_activations"),
         device=DEVICE,
     params:
         sites=[kept.model_dump() for kept in STUDY_CONFIG.activations.sites],

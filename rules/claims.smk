@@ -32,8 +32,9 @@ rule judge_claims:
             if any(EDITED.values())
             else []
         ),
-        by_seed=rules.compare_pretraining.output.by_seed if RUNS else [],
-        comparison=rules.compare_pretraining.output.comparison if RUNS else [],
+        # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of `tables`
+        by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet" if RUNS else [],
+        comparison=f"{STUDY}/statistics/pretraining_comparison.parquet" if RUNS else [],
         provenance=provenance_of([*MODELS, *STUDY_CONFIG.studied]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",
@@ -51,8 +52,9 @@ rule judge_claims:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("judge_claims"),
+        runtime=minutes("judge_claims"),
+        disk_mb=disk("judge_claims"),
         gpu=0,
     params:
         models=judged_models(),

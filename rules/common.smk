@@ -1,17 +1,19 @@
 # Validation of the config, and the helpers that give a rule its paths, parameters and resources.
 
-import json
 import re
 import sys
+from math import ceil
 from pathlib import Path
+from time import time
 
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from sinkorigin.code_version import code_version
+from sinkorigin.code_version import code_versions
 from sinkorigin.config import OPTION_KEYS, read_config
-from sinkorigin.devices import resolve_device
+from sinkorigin.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.resources import Estimates
 
 
 def check_local_corpora(study):
@@ -59,7 +61,7 @@ EDITED = {
 }
 
 DEVICE = resolve_device(STUDY_CONFIG.device)
-GPUS = int(DEVICE == "cuda")
+ESTIMATES = Estimates(STUDY_CONFIG, DEVICE)
 
 
 wildcard_constraints:
@@ -71,9 +73,12 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+CODE = code_versions(SCRIPTS, kept=Path("results/.cache"))
+
+
 def code(script):
     """Version of a script and of all library code that it imports, see docs/incremental.md."""
-    return code_version(SCRIPTS / script)
+    return CODE[script]
 
 
 def one_of(names):
@@ -117,14 +122,40 @@ def provenance_of(models):
     return [model_manifest(model) for model in dict.fromkeys(models)]
 
 
-def model_memory(wildcards, input, attempt):
-    """Megabytes for a job that runs a model: three times its weights, a batch and the libraries; more on a retry."""
-    manifest = Path(str(input.model))
-    weights = 600
-    if manifest.is_file():
-        files = json.loads(manifest.read_text())
-        weights = sum(facts["bytes"] for name, facts in files.items() if name.endswith(".safetensors")) / 1e6
-    return int(attempt * (2500 + 3 * weights))
+def asked(rule, quantity):
+    """What a rule asks for, as a function of the job; see sinkorigin/resources.py."""
+    return lambda wildcards: getattr(ESTIMATES.of(rule, dict(wildcards.items())), quantity)
+
+
+def growing(rule, quantity):
+    """The same, more on every retry."""
+    own = asked(rule, quantity)
+    return lambda wildcards, attempt: ceil(attempt * own(wildcards))
+
+
+def memory(rule):
+    """Megabytes of a job."""
+    return growing(rule, "memory")
+
+
+def minutes(rule):
+    """Minutes after which a job may be stopped."""
+    return growing(rule, "runtime")
+
+
+def disk(rule):
+    """Megabytes that a job leaves."""
+    return growing(rule, "disk")
+
+
+def gpus(rule):
+    """Number of GPUs of a job."""
+    return asked(rule, "gpus")
+
+
+def gpu_memory(rule):
+    """Megabytes of each of its GPUs."""
+    return growing(rule, "gpu_memory")
 
 
 def of_edited(name):

@@ -21,8 +21,9 @@ rule plot_variance_by_position:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_variance_by_position"),
+        runtime=minutes("plot_variance_by_position"),
+        disk_mb=disk("plot_variance_by_position"),
         gpu=0,
     params:
         layers=STUDY_CONFIG.figures.variance_layers,
@@ -55,8 +56,9 @@ rule plot_norm_and_sink_by_layer:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_norm_and_sink_by_layer"),
+        runtime=minutes("plot_norm_and_sink_by_layer"),
+        disk_mb=disk("plot_norm_and_sink_by_layer"),
         gpu=0,
     params:
         code=code("plot_norm_and_sink_by_layer.py"),
@@ -85,8 +87,9 @@ rule plot_dominance_ratio_by_layer:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_dominance_ratio_by_layer"),
+        runtime=minutes("plot_dominance_ratio_by_layer"),
+        disk_mb=disk("plot_dominance_ratio_by_layer"),
         gpu=0,
     params:
         code=code("plot_dominance_ratio_by_layer.py"),
@@ -115,8 +118,9 @@ rule plot_variance_through_output:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_variance_through_output"),
+        runtime=minutes("plot_variance_through_output"),
+        disk_mb=disk("plot_variance_through_output"),
         gpu=0,
     params:
         code=code("plot_variance_through_output.py"),
@@ -146,8 +150,9 @@ rule plot_super_neurons:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_super_neurons"),
+        runtime=minutes("plot_super_neurons"),
+        disk_mb=disk("plot_super_neurons"),
         gpu=0,
     params:
         code=code("plot_super_neurons.py"),
@@ -176,8 +181,9 @@ rule plot_channel_sparsity:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_channel_sparsity"),
+        runtime=minutes("plot_channel_sparsity"),
+        disk_mb=disk("plot_channel_sparsity"),
         gpu=0,
     params:
         code=code("plot_channel_sparsity.py"),
@@ -206,8 +212,9 @@ rule plot_massive_activations:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_massive_activations"),
+        runtime=minutes("plot_massive_activations"),
+        disk_mb=disk("plot_massive_activations"),
         gpu=0,
     params:
         code=code("plot_massive_activations.py"),
@@ -236,8 +243,9 @@ rule plot_key_collapse:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_key_collapse"),
+        runtime=minutes("plot_key_collapse"),
+        disk_mb=disk("plot_key_collapse"),
         gpu=0,
     params:
         code=code("plot_key_collapse.py"),
@@ -267,8 +275,9 @@ rule plot_query_alignment:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_query_alignment"),
+        runtime=minutes("plot_query_alignment"),
+        disk_mb=disk("plot_query_alignment"),
         gpu=0,
     params:
         code=code("plot_query_alignment.py"),
@@ -297,8 +306,9 @@ rule plot_effective_rank_by_layer:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_effective_rank_by_layer"),
+        runtime=minutes("plot_effective_rank_by_layer"),
+        disk_mb=disk("plot_effective_rank_by_layer"),
         gpu=0,
     params:
         code=code("plot_effective_rank_by_layer.py"),
@@ -328,8 +338,9 @@ rule plot_sinks_by_position:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_sinks_by_position"),
+        runtime=minutes("plot_sinks_by_position"),
+        disk_mb=disk("plot_sinks_by_position"),
         gpu=0,
     params:
         code=code("plot_sinks_by_position.py"),
@@ -358,8 +369,9 @@ rule plot_sink_by_intervention:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_sink_by_intervention"),
+        runtime=minutes("plot_sink_by_intervention"),
+        disk_mb=disk("plot_sink_by_intervention"),
         gpu=0,
     params:
         code=code("plot_sink_by_intervention.py"),
@@ -388,8 +400,9 @@ rule plot_intervention_contrasts:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_intervention_contrasts"),
+        runtime=minutes("plot_intervention_contrasts"),
+        disk_mb=disk("plot_intervention_contrasts"),
         gpu=0,
     params:
         code=code("plot_intervention_contrasts.py"),
@@ -418,8 +431,9 @@ rule plot_mask_by_layers_and_position:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_mask_by_layers_and_position"),
+        runtime=minutes("plot_mask_by_layers_and_position"),
+        disk_mb=disk("plot_mask_by_layers_and_position"),
         gpu=0,
     params:
         code=code("plot_mask_by_layers_and_position.py"),
@@ -448,8 +462,9 @@ rule plot_edited_layers:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_edited_layers"),
+        runtime=minutes("plot_edited_layers"),
+        disk_mb=disk("plot_edited_layers"),
         gpu=0,
     params:
         code=code("plot_edited_layers.py"),
@@ -479,8 +494,9 @@ rule plot_dispersion_grid:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_dispersion_grid"),
+        runtime=minutes("plot_dispersion_grid"),
+        disk_mb=disk("plot_dispersion_grid"),
         gpu=0,
     params:
         code=code("plot_dispersion_grid.py"),
@@ -509,8 +525,9 @@ rule plot_necessity:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_necessity"),
+        runtime=minutes("plot_necessity"),
+        disk_mb=disk("plot_necessity"),
         gpu=0,
     params:
         code=code("plot_necessity.py"),
@@ -538,8 +555,9 @@ rule plot_loss_curves:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_loss_curves"),
+        runtime=minutes("plot_loss_curves"),
+        disk_mb=disk("plot_loss_curves"),
         gpu=0,
     params:
         code=code("plot_loss_curves.py"),
@@ -568,8 +586,9 @@ rule plot_training_dynamics:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_training_dynamics"),
+        runtime=minutes("plot_training_dynamics"),
+        disk_mb=disk("plot_training_dynamics"),
         gpu=0,
     params:
         groups=comparison_groups(),
@@ -600,8 +619,9 @@ rule plot_pretraining_comparison:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_pretraining_comparison"),
+        runtime=minutes("plot_pretraining_comparison"),
+        disk_mb=disk("plot_pretraining_comparison"),
         gpu=0,
     params:
         groups=comparison_groups(),
@@ -631,8 +651,9 @@ rule plot_learning_rates:
         "../envs/figures.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("plot_learning_rates"),
+        runtime=minutes("plot_learning_rates"),
+        disk_mb=disk("plot_learning_rates"),
         gpu=0,
     params:
         groups=comparison_groups(),

@@ -16,9 +16,11 @@ rule measure_baseline:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
-        gpu=GPUS,
+        mem_mb=memory("measure_baseline"),
+        runtime=minutes("measure_baseline"),
+        disk_mb=disk("measure_baseline"),
+        gpu=gpus("measure_baseline"),
+        gpu_mem_mb=gpu_memory("measure_baseline"),
         device=DEVICE,
     params:
         positions=edited_positions,
@@ -49,9 +51,11 @@ rule intervene:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 360 * attempt,
-        gpu=GPUS,
+        mem_mb=memory("intervene"),
+        runtime=minutes("intervene"),
+        disk_mb=disk("intervene"),
+        gpu=gpus("intervene"),
+        gpu_mem_mb=gpu_memory("intervene"),
         device=DEVICE,
     params:
         edits=edits_of,

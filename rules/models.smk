@@ -16,11 +16,12 @@ rule fetch_model:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: 6000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=memory("fetch_model"),
+        runtime=minutes("fetch_model"),
+        disk_mb=disk("fetch_model"),
         gpu=0,
     params:
-        model=lambda wildcards: MODELS[wildcards.model].model_dump(),
+        model=lambda wildcards: MODELS[wildcards.model].model_dump(exclude={"shape"}),
         code=code("fetch_model.py"),
     message:
         "Fetching model {wildcards.model}"

@@ -9,7 +9,7 @@ use rule fetch_corpus as fetch_own_corpus with:
     benchmark:
         f"{STUDY}/benchmarks/fetch_own_corpus/{{data}}.tsv"
     params:
-        corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(),
+        corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(exclude={"megabytes"}),
         code=code("fetch_corpus.py"),
     message:
         "Fetching the corpus of data {wildcards.data}"
@@ -30,8 +30,9 @@ rule train_tokenizer:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=memory("train_tokenizer"),
+        runtime=minutes("train_tokenizer"),
+        disk_mb=disk("train_tokenizer"),
         gpu=0,
     params:
         vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
@@ -55,8 +56,9 @@ rule take_tokenizer:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        mem_mb=memory("take_tokenizer"),
+        runtime=minutes("take_tokenizer"),
+        disk_mb=disk("take_tokenizer"),
         gpu=0,
     params:
         tokenizer=lambda wildcards: DATA[wildcards.data].tokenizer,
@@ -83,8 +85,9 @@ rule tokenize_corpus:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=memory("tokenize_corpus"),
+        runtime=minutes("tokenize_corpus"),
+        disk_mb=disk("tokenize_corpus"),
         gpu=0,
     params:
         code=code("tokenize_corpus.py"),
@@ -110,8 +113,9 @@ rule make_bigram_backcopy:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        mem_mb=memory("make_bigram_backcopy"),
+        runtime=minutes("make_bigram_backcopy"),
+        disk_mb=disk("make_bigram_backcopy"),
         gpu=0,
     params:
         task=task_parameters,
@@ -140,9 +144,11 @@ rule pretrain:
         "../envs/models.yaml"
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=GPUS * STUDY_CONFIG.pretraining.gpus,
+        mem_mb=memory("pretrain"),
+        runtime=minutes("pretrain"),
+        disk_mb=disk("pretrain"),
+        gpu=gpus("pretrain"),
+        gpu_mem_mb=gpu_memory("pretrain"),
         device=DEVICE,
     params:
         run=training_parameters,
@@ -179,9 +185,11 @@ rule pretrain_learning_rate:
         "../envs/models.yaml"
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 4000 * attempt,
-        runtime=lambda wildcards, attempt: 120 * attempt,
-        gpu=GPUS,
+        mem_mb=memory("pretrain_learning_rate"),
+        runtime=minutes("pretrain_learning_rate"),
+        disk_mb=disk("pretrain_learning_rate"),
+        gpu=gpus("pretrain_learning_rate"),
+        gpu_mem_mb=gpu_memory("pretrain_learning_rate"),
         device=DEVICE,
     params:
         run=swept_parameters,
@@ -209,8 +217,9 @@ rule compare_learning_rates:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("compare_learning_rates"),
+        runtime=minutes("compare_learning_rates"),
+        disk_mb=disk("compare_learning_rates"),
         gpu=0,
     params:
         configured={run.name: run.learning_rate for run in RUNS.values()},

@@ -12,11 +12,12 @@ rule fetch_corpus:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        mem_mb=memory("fetch_corpus"),
+        runtime=minutes("fetch_corpus"),
+        disk_mb=disk("fetch_corpus"),
         gpu=0,
     params:
-        corpus=STUDY_CONFIG.corpus.model_dump(),
+        corpus=STUDY_CONFIG.corpus.model_dump(exclude={"megabytes"}),
         code=code("fetch_corpus.py"),
     message:
         "Fetching the corpus"
@@ -38,8 +39,9 @@ rule tokenize_prompts:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        mem_mb=memory("tokenize_prompts"),
+        runtime=minutes("tokenize_prompts"),
+        disk_mb=disk("tokenize_prompts"),
         gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
@@ -72,8 +74,9 @@ rule take_held_out_prompts:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        mem_mb=memory("take_held_out_prompts"),
+        runtime=minutes("take_held_out_prompts"),
+        disk_mb=disk("take_held_out_prompts"),
         gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),

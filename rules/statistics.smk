@@ -15,8 +15,9 @@ rule measure_weights:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("measure_weights"),
+        runtime=minutes("measure_weights"),
+        disk_mb=disk("measure_weights"),
         gpu=0,
     params:
         trust_remote_code=trusts_remote_code,
@@ -45,8 +46,9 @@ rule compute_variance:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_variance"),
+        runtime=minutes("compute_variance"),
+        disk_mb=disk("compute_variance"),
         gpu=0,
     params:
         sites=VARIANCE_SITES,
@@ -75,8 +77,9 @@ rule compute_norms:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_norms"),
+        runtime=minutes("compute_norms"),
+        disk_mb=disk("compute_norms"),
         gpu=0,
     params:
         surge_ratio=STUDY_CONFIG.statistics.surge_ratio,
@@ -105,8 +108,9 @@ rule compute_disparity:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_disparity"),
+        runtime=minutes("compute_disparity"),
+        disk_mb=disk("compute_disparity"),
         gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
@@ -135,8 +139,9 @@ rule compute_sinks:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_sinks"),
+        runtime=minutes("compute_sinks"),
+        disk_mb=disk("compute_sinks"),
         gpu=0,
     params:
         epsilons=STUDY_CONFIG.statistics.epsilons,
@@ -166,8 +171,9 @@ rule compute_variance_through_output:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_variance_through_output"),
+        runtime=minutes("compute_variance_through_output"),
+        disk_mb=disk("compute_variance_through_output"),
         gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
@@ -197,8 +203,9 @@ rule compute_super_neurons:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_super_neurons"),
+        runtime=minutes("compute_super_neurons"),
+        disk_mb=disk("compute_super_neurons"),
         gpu=0,
     params:
         share=STUDY_CONFIG.statistics.super_neuron_share,
@@ -229,8 +236,9 @@ rule compute_keys:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_keys"),
+        runtime=minutes("compute_keys"),
+        disk_mb=disk("compute_keys"),
         gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
@@ -258,8 +266,9 @@ rule compute_secondary_sinks:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_secondary_sinks"),
+        runtime=minutes("compute_secondary_sinks"),
+        disk_mb=disk("compute_secondary_sinks"),
         gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
@@ -285,8 +294,9 @@ rule compute_effective_rank:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_effective_rank"),
+        runtime=minutes("compute_effective_rank"),
+        disk_mb=disk("compute_effective_rank"),
         gpu=0,
     params:
         code=code("compute_effective_rank.py"),
@@ -314,8 +324,9 @@ rule compute_intervention_effects:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=memory("compute_intervention_effects"),
+        runtime=minutes("compute_intervention_effects"),
+        disk_mb=disk("compute_intervention_effects"),
         gpu=0,
     params:
         interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
@@ -349,9 +360,11 @@ rule measure_training:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=model_memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
-        gpu=GPUS,
+        mem_mb=memory("measure_training"),
+        runtime=minutes("measure_training"),
+        disk_mb=disk("measure_training"),
+        gpu=gpus("measure_training"),
+        gpu_mem_mb=gpu_memory("measure_training"),
         device=DEVICE,
     params:
         run=lambda wildcards: measured_run(RUNS[wildcards.run]),
@@ -383,8 +396,9 @@ rule summarize_pretraining:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("summarize_pretraining"),
+        runtime=minutes("summarize_pretraining"),
+        disk_mb=disk("summarize_pretraining"),
         gpu=0,
     params:
         code=code("compute_pretraining_summary.py"),
@@ -410,8 +424,9 @@ rule compare_pretraining:
         "../envs/statistics.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        mem_mb=memory("compare_pretraining"),
+        runtime=minutes("compare_pretraining"),
+        disk_mb=disk("compare_pretraining"),
         gpu=0,
     params:
         trainings=compared_trainings(),

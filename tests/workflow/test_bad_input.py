@@ -4,9 +4,12 @@ import copy
 import hashlib
 import json
 import shutil
+import subprocess
+import time
 
 import pytest
 
+from sinkorigin.devices import gpu_visible
 from tiny_study import TINY
 
 
@@ -135,3 +138,39 @@ def test_a_corpus_without_the_named_column_is_told_before_any_job(project):
         "set column in the config",
     )  # fmt: skip
     assert not (project.folder / "results").exists()
+
+
+DOCUMENTS = "results/tiny/corpus/documents.parquet"
+
+
+def test_a_second_plain_run_in_the_same_directory_is_refused_in_a_sentence(project):
+    locks = project.folder / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text(f"{DOCUMENTS}\n")  # as a run that makes this file leaves it
+    ends_with(project, TINY, "sinkorigin: another run is going on in this directory; wait for it or stop it", DOCUMENTS)
+    assert not (project.folder / DOCUMENTS).exists()
+
+
+def test_results_that_cannot_be_written_are_told_before_any_job(project):
+    (project.folder / "results").symlink_to("/proc")  # nobody, root included, makes a file there
+    ends_with(project, TINY, "sinkorigin: results/tiny cannot be written", DOCUMENTS)
+
+
+@pytest.mark.skipif(gpu_visible(), reason="this machine has the GPU that is asked for")
+def test_a_gpu_that_is_not_there_is_told_before_any_job(project):
+    ends_with(project, changed(device="cuda"), "device is cuda, but this machine shows no GPU; set device: cpu")
+    assert not (project.folder / "results/models").exists()
+
+
+def test_a_config_that_is_edited_during_a_run_is_told_at_its_end(project):
+    run = subprocess.Popen(
+        project.command(DOCUMENTS), cwd=project.folder, env=project.environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    log = project.results / "logs/fetch_corpus.log"
+    while not log.exists() and run.poll() is None:
+        time.sleep(0.05)
+    project.write_config(changed(statistics={"replicates": 50}))
+    said, _ = run.communicate(timeout=120)
+    assert not run.returncode, said
+    assert "tiny.yaml was changed while this run went on" in " ".join(said.split()), said

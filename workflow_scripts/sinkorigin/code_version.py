@@ -6,10 +6,16 @@ a library module reruns exactly the jobs whose script can reach it, and an edit 
 
 import ast
 import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 _PACKAGE = "sinkorigin"
+
+_parses: dict[str, tuple[str, list[str]]] = {}  # hash of a file's bytes → what _parse makes of it
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
@@ -36,7 +42,16 @@ def _module_file(root: Path, dotted: str) -> Path | None:
 @cache
 def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
     """Hash of one file's code, and the dotted names of the library modules that it imports anywhere."""
-    tree = ast.parse(path.read_text(), filename=str(path))
+    text = path.read_bytes()
+    key = hashlib.sha256(text).hexdigest()
+    if key not in _parses:
+        _parses[key] = _parse(text, path)
+    digest, imported = _parses[key]
+    return digest, tuple(imported)
+
+
+def _parse(text: bytes, path: Path) -> tuple[str, list[str]]:
+    tree = ast.parse(text, filename=str(path))
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -45,7 +60,7 @@ def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
             # "from sinkorigin.statistics import variance" may name a module or something inside one
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     digest = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-    return digest, tuple(sorted(name for name in imported if name.split(".")[0] == _PACKAGE))
+    return digest, sorted(name for name in imported if name.split(".")[0] == _PACKAGE)
 
 
 def _with_packages(dotted: str) -> list[str]:
@@ -85,3 +100,24 @@ def code_version(script: Path) -> str:
         digest.update(path.relative_to(script.parent).as_posix().encode())
         digest.update(_parsed(path)[0].encode())
     return digest.hexdigest()[:16]
+
+
+def code_versions(folder: Path, kept: Path) -> dict[str, str]:
+    """Name of every script in a folder → its version.
+
+    Args:
+        kept: folder for what parsing gave, which takes more than a second. An entry is found by what a source file holds, not
+            by its name or time, so that it is never out of date; each version of Python, whose syntax trees differ, has its own.
+    """
+    file = kept / f"code_versions-{sys.version_info.major}.{sys.version_info.minor}.json"
+    with suppress(OSError, ValueError):
+        _parses.update(json.loads(file.read_text()))
+    known = len(_parses)
+    versions = {script.name: code_version(script) for script in folder.glob("*.py")}
+    if len(_parses) > known:
+        with suppress(OSError):  # planning needs no right to write
+            kept.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(_parses))
+            os.replace(partial, file)
+    return versions

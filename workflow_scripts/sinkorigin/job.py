@@ -1,12 +1,16 @@
 """What every workflow script needs around its work: the log, one-sentence errors, and no life after the workflow."""
 
+import builtins
+import importlib
 import os
+import re
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
@@ -56,12 +60,95 @@ class _Tee:
         return False
 
 
+class _ImportTime:
+    """Wall time that this thread spends in imports, those inside functions included."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._thread, self._depth = threading.get_ident(), 0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the imports of this context."""
+        originals = builtins.__import__, importlib.import_module
+        builtins.__import__, importlib.import_module = map(self._counting, originals)
+        try:
+            yield
+        finally:
+            builtins.__import__, importlib.import_module = originals
+
+    def _counting(self, load: Callable) -> Callable:
+        def counting(*args, **kwargs):
+            if self._depth or threading.get_ident() != self._thread:  # counted by the import that this one is part of
+                return load(*args, **kwargs)
+            self._depth, began = 1, time.perf_counter()
+            try:
+                return load(*args, **kwargs)
+            finally:
+                self._depth = 0
+                self.seconds += time.perf_counter() - began
+
+        return counting
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process until now, MB."""
+    status = Path(
+        "/proc/self/status"
+    )  # Linux; ru_maxrss would begin there with that of the process that started this one
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def peak_gpu_memory() -> float:
+    """Largest memory that PyTorch took of one GPU until now, MB; 0 where it took none."""
+    torch = sys.modules.get("torch")  # not imported for this: most jobs have none
+    if torch is None or not torch.cuda.is_initialized():
+        return 0.0
+    return max(torch.cuda.max_memory_reserved(device) for device in range(torch.cuda.device_count())) / 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished job says of itself in the last line of its log.
+
+    Attributes:
+        work: seconds in the script's body, without imports.
+        imports: seconds in imports.
+        memory, gpu_memory: peaks of the job's own process, MB.
+    """
+
+    work: float
+    imports: float
+    memory: float
+    gpu_memory: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.work:.3f} s of work and {self.imports:.3f} s of imports; at most {self.memory:.0f} MB of memory and "
+            f"{self.gpu_memory:.0f} MB of a GPU"
+        )
+
+    @classmethod
+    def read(cls, log: str | Path) -> "Record | None":
+        """The record of a job whose log this is; None where there is none."""
+        number = r"([\d.]+)"
+        pattern = (
+            f"{number} s of work and {number} s of imports; at most {number} MB of memory and {number} MB of a GPU"
+        )
+        found = re.findall(pattern, Path(log).read_text()) if Path(log).is_file() else []
+        return cls(*map(float, found[-1])) if found else None
+
+
 @contextmanager
 def job(snakemake) -> Iterator[None]:
     """Run a script's body: stdout and stderr go to the rule's log, a user's mistake ends it with one sentence.
 
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
-    terminal names that log.
+    terminal names that log. The log's last line is the job's :class:`Record`.
     """
     end_with_parents()
     terminal = sys.stderr
@@ -69,8 +156,12 @@ def job(snakemake) -> Iterator[None]:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("w") as log:
         sys.stdout = sys.stderr = log
+        began, imports = time.perf_counter(), _ImportTime()
         try:
-            yield
+            with imports.counted():
+                yield
+            work = time.perf_counter() - began - imports.seconds
+            print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()))
         except SinkoriginError as error:
             _Tee(log, terminal).write(f"sinkorigin: {error}\n")
             sys.exit(1)

@@ -1,5 +1,6 @@
 """Prompts: random tokens, and windows of natural text, both reproducible from a seed."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,35 @@ def read_token_ids(path: str | Path) -> np.ndarray:
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
+def load_tokenizer(directory: Path, trust_remote_code: bool):
+    """The tokenizer of a model directory, as AutoTokenizer loads it.
+
+    AutoTokenizer imports PyTorch, which takes longer than all else here. A directory that was saved by transformers 5 with the
+    general class, as models trained or converted from GGUF here are, does not need it.
+    """
+    settings = directory / "tokenizer_config.json"
+    saved = json.loads(settings.read_text()) if settings.is_file() else {}
+    if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
+
+
+def embedding_rows(directory: Path, trust_remote_code: bool) -> int:
+    """Rows of a model's embedding matrix."""
+    config = json.loads((directory / "config.json").read_text())
+    rows = config.get("text_config", config).get("vocab_size")
+    if rows is None:  # as in the model's class; to ask it imports PyTorch
+        from transformers import AutoConfig
+
+        loaded = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
+        rows = loaded.get_text_config(decoder=True).vocab_size
+    return rows
+
+
 def make_prompts(
     path: str | Path,
     *,
@@ -131,14 +161,10 @@ def make_prompts(
     Raises:
         SinkoriginError: the tokenizer lacks the ids, or the held-out text is too short.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
     directory = tables.checked_directory(directory)
-    loading = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-    tokenizer = AutoTokenizer.from_pretrained(directory, **loading)
+    tokenizer = load_tokenizer(directory, trust_remote_code)
     if kind == "random_tokens":
-        vocabulary = AutoConfig.from_pretrained(directory, **loading).get_text_config(decoder=True).vocab_size
-        ids = ordinary_token_ids(tokenizer, vocabulary)
+        ids = ordinary_token_ids(tokenizer, embedding_rows(directory, trust_remote_code))
         if len(ids) < 2:
             raise SinkoriginError(
                 f"model {model}: its tokenizer has {len(ids)} ordinary tokens, random prompts need at least 2; "

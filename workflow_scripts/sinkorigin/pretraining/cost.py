@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sinkorigin.shapes import Shape
+
 # values that one token leaves in one layer for the backward pass, in widths: the two normalised inputs and what the norms
 # keep of theirs (6), query before and after rotary embedding (2), what the output projection gets and gives (2)
 _WIDTHS = 10
@@ -59,18 +61,7 @@ def parameters(size: Mapping[str, Any], *, vocabulary: int, variant: str, option
         vocabulary: number of tokens.
         variant, options: of the attention.
     """
-    width = size["width"]
-    embeddings = vocabulary * width * (1 if size["tied_embeddings"] else 2)
-    norms = (2 * size["layers"] + 1) * width
-    added = size["layers"] * _added(size, variant, options)
-    return embeddings + size["layers"] * _layer_matrices(size) + norms + added
-
-
-def _layer_matrices(size: Mapping[str, Any]) -> int:
-    """Query and output, key and value, gate, up and down projections of one layer."""
-    width = size["width"]
-    kv_width = width * size["kv_heads"] // size["heads"]
-    return 2 * width**2 + 2 * width * kv_width + 3 * width * size["ffn_width"]
+    return Shape.of_size(size, vocabulary).parameters + size["layers"] * _added(size, variant, options)
 
 
 def _added(size: Mapping[str, Any], variant: str, options: Mapping[str, Any]) -> int:
@@ -94,7 +85,8 @@ def flops_per_token(size: Mapping[str, Any], *, vocabulary: int, variant: str) -
     al. 2022 (PaLM), appendix B.
     """
     width = size["width"]
-    matrices = size["layers"] * (_layer_matrices(size) + (width**2 if variant == "gated" else 0)) + vocabulary * width
+    layer = Shape.of_size(size, vocabulary).layer_matrices + (width**2 if variant == "gated" else 0)
+    matrices = size["layers"] * layer + vocabulary * width
     return 6 * matrices + 12 * size["layers"] * width * size["length"]
 
 

@@ -1,0 +1,114 @@
+"""What planning costs: a dry run and a run with nothing to do, beside Snakemake's own start.
+
+    python benchmarks/planning.py                        # the bars for a large study, by dry run of a config made here
+    python benchmarks/planning.py --finished config.yaml # the bars for a finished study: dry run and no-op run
+
+Wall and processor seconds and peak memory of whole commands, the least of some rounds; Snakemake's own start is that of an
+empty workflow. The bars: 5 s beyond that start for the default study on two cores; 20 s and 600 MB for the large one.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+
+from sinkorigin.config import VARIANTS
+
+ROOT = Path(__file__).parents[1]
+
+
+def large_study() -> dict:
+    """10 models, 4 prompt sets, 40 interventions on all of them, and 6 variants with 8 seeds, over config.yaml's own keys."""
+    models = [
+        {"name": f"model_{i}", "source": f"hub:owner/model_{i}@0123456789"} for i in range(5)
+    ] + [{"name": f"random_{i}", "source": f"random:model_{i}"} for i in range(5)]  # fmt: skip
+    prompts = [
+        {"name": f"{kind}_{i}", "kind": kind, "sequences": 64, "length": 64, "seed": i}
+        for kind in ("random_tokens", "natural_text")
+        for i in range(2)
+    ]
+    names = {"models": [model["name"] for model in models], "prompts": [own["name"] for own in prompts]}
+    interventions = [
+        {"name": f"edit_{i}", "kind": "variance_amplification", **names, "layers": [0, 1], "positions": [5 + i], "strengths": [2, 4]}
+        for i in range(40)
+    ]  # fmt: skip
+    run = {
+        "data": "text", "seeds": list(range(8)), "layers": 2, "width": 64, "heads": 2, "kv_heads": 2, "ffn_width": 128,
+        "length": 64, "batch": 4, "steps": 100, "warmup": 5, "learning_rate": 0.001, "evaluate_every": 10,
+        "checkpoint_every": 50, "keep": [0, 50, 100],
+    }  # fmt: skip
+    return {
+        "study": "large",
+        "models": models,
+        "prompts": prompts,
+        "interventions": interventions,
+        "pretraining": {
+            "data": [{"name": "text", "kind": "text", "vocabulary": 512}],
+            "prompts": names["prompts"],
+            "studied_seeds": None,
+            "runs": [{"name": variant, "variant": variant, **run} for variant in VARIANTS[:6]],
+        },
+    }
+
+
+def measured(command: list[str], folder: Path, rounds: int) -> dict:
+    """Least wall seconds, with the processor seconds and the peak memory in MB of that round, and what it said."""
+    best: dict = {}
+    for _ in range(rounds):
+        began = time.perf_counter()
+        with tempfile.TemporaryFile("w+") as said:
+            started = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(started.pid, 0)
+            wall = time.perf_counter() - began
+            said.seek(0)
+            text = said.read()
+        if status:
+            sys.exit(f"{' '.join(command)} failed:\n{text}")
+        own = {
+            "wall": wall,
+            "processor": usage.ru_utime + usage.ru_stime,
+            "memory": usage.ru_maxrss / 1024,
+            "said": text,
+        }
+        best = own if not best or wall < best["wall"] else best
+    return best
+
+
+def shown(name: str, own: dict) -> None:
+    print(f"{name}: {own['wall']:.1f} s, {own['processor']:.1f} s of processor, {own['memory']:.0f} MB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--finished", nargs="+", metavar="CONFIG", help="config files of a finished study")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    snakemake = [sys.executable, "-m", "snakemake"]
+    with tempfile.TemporaryDirectory() as made:
+        empty = Path(made) / "empty"
+        empty.mkdir()
+        (empty / "Snakefile").write_text("rule all:\n")
+        start = measured([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
+        shown("an empty workflow", start)
+        config = Path(made) / "large.yaml"
+        config.write_text(yaml.safe_dump(large_study()))
+        large = [*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"]
+        shown("dry run of the large study", measured(large, ROOT, arguments.rounds))
+        for name in ("--dry-run", "--cores=2"):
+            if arguments.finished:
+                own = measured(
+                    [*snakemake, "--configfile", *arguments.finished, name, "--quiet", "all"], ROOT, arguments.rounds
+                )
+                shown(f"{name} of {' '.join(arguments.finished)}", own)
+                print(f"  {own['wall'] - start['wall']:.1f} s beyond the start")
+
+
+if __name__ == "__main__":
+    main()

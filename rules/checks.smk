@@ -1,0 +1,73 @@
+# What goes wrong around a run, in one sentence each.
+
+from tempfile import TemporaryFile
+
+from snakemake.logging import logger
+
+
+def config_texts():
+    """Config file → its bytes, as they are now."""
+    files = map(Path, ["config.yaml", *workflow.overwrite_configfiles])
+    return {file: file.read_bytes() if file.is_file() else None for file in files}
+
+
+CONFIG_TEXTS = config_texts()
+
+
+def refused_in_one_sentence(record):
+    """Snakemake's five lines about its lock as one."""
+    if getattr(record, "exception", None) == "LockException":
+        record.msg = (
+            "sinkorigin: another run is going on in this directory; wait for it or stop it, or if there is none, because it "
+            "was killed, add --unlock to this command once"
+        )
+    return True
+
+
+logger.addFilter(refused_in_one_sentence)
+
+
+def check_results():
+    """Results can be written."""
+    try:
+        Path(STUDY).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=STUDY):
+            pass
+    except OSError as error:
+        sys.exit(
+            f"sinkorigin: {STUDY} cannot be written ({error.strerror}); give yourself the right to write there, or run "
+            "in another directory"
+        )
+
+
+def check_gpus():
+    """A run on this machine finds the GPU that its jobs ask for."""
+    asking = DEVICE == "cuda" and workflow.local_exec and not gpu_visible()
+    if asking and any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs()):
+        sys.exit(
+            f"sinkorigin: {CONFIG_FILES}: device is cuda, but this machine shows no GPU; set device: cpu, or give the jobs "
+            "to a cluster"
+        )
+
+
+def tell_changed_config():
+    """Say so if the config was edited while its jobs ran."""
+    for file, text in config_texts().items():
+        if text != CONFIG_TEXTS[file]:
+            logger.warning(
+                f"sinkorigin: {file} was changed while this run went on, and what it made is of the settings before; run "
+                "the same command again to bring it up to date"
+            )
+
+
+onstart:
+    check_results()
+    check_gpus()
+
+
+onsuccess:
+    tell_changed_config()
+
+
+onerror:
+    tell_changed_config()

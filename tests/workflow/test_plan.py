@@ -1,0 +1,58 @@
+"""What the study's jobs need: planned before they run, held against what they took, and asked for again on a retry."""
+
+import json
+import re
+import subprocess
+import sys
+
+import polars as pl
+
+# every rule's requests on the second attempt, as Snakemake evaluates them
+REQUESTS = """
+import json
+from pathlib import Path
+from snakemake.api import SnakemakeApi
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+    config = ConfigSettings(configfiles=[Path("tiny.yaml")], config={"device": "cuda"})
+    opened = api.workflow(ResourceSettings(cores=1), config, snakefile=Path("Snakefile"))
+    opened.dag(DAGSettings())
+    workflow = opened._workflow
+    workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+    workflow._build_dag()
+    found = {}
+    for job in workflow.dag.jobs:
+        first = dict(job.resources.items())
+        job.attempt = 2
+        job.reset_params_and_resources()
+        found[job.rule.name] = [first, dict(job.resources.items())]
+    print(json.dumps(found))
+"""
+
+
+def test_the_plan_has_every_job_and_its_memory_holds(study):
+    said = study.run("check_resources").stdout
+    plan = pl.read_parquet(study.results / "plan.parquet")
+    ran = plan.filter(target="all")
+    files = [*study.results.glob("benchmarks/**/*.tsv"), *study.folder.glob("results/benchmarks/**/*.tsv")]
+    assert len(ran) == len(files) and ran["measured_memory"].null_count() == 0
+    assert set(plan.filter(target="learning_rates")["measured_memory"]) == {None}
+    assert f"| in all | {len(ran)} |" in re.sub(" +", " ", study.results.joinpath("plan.md").read_text())
+    assert "| extract_activations, memory |" in re.sub(" +", " ", said)
+
+
+def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_gpu(fresh):
+    done = subprocess.run(
+        [sys.executable, "-c", REQUESTS], cwd=fresh.folder, env=fresh.environment(), capture_output=True, text=True
+    )
+    assert not done.returncode, done.stderr
+    asked = json.loads(done.stdout.splitlines()[-1])
+    with_gpu = {rule for rule, (first, _) in asked.items() if first.get("gpu")}
+    assert with_gpu == {
+        "extract_activations", "measure_baseline", "intervene", "measure_training", "pretrain", "pretrain_with_checkpoints",
+    }  # fmt: skip
+    for rule in asked.keys() - {"all"}:
+        for quantity in ("mem_mb", "runtime", *(["gpu_mem_mb"] if rule in with_gpu else [])):
+            first, second = (requests[quantity] for requests in asked[rule])
+            assert first > 0 and 2 * first - 2 <= second <= 2 * first, (rule, quantity)
+        assert asked[rule][0].get("gpu", 0) == asked[rule][1].get("gpu", 0) == int(rule in with_gpu), rule
