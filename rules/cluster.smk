@@ -60,8 +60,9 @@ def alike(requests):
     None where anything limits how many jobs start at a time: it loses a job that arrives before the others of its array.
     """
     scheduler = workflow.scheduler
-    limits = {name: value for name, value in scheduler.global_resources.items() if value != sys.maxsize}
-    if limits or scheduler.job_rate_limiter is not None or scheduler.subsample:
+    limited = any(limit != sys.maxsize for limit in scheduler.global_resources.values())
+    pace = scheduler.job_rate_limiter
+    if limited or scheduler.subsample or (pace and pace.get_free_jobs() < len(workflow.dag)):
         return set()
     found = {}
     for job, request in requests.items():

@@ -16,7 +16,7 @@ from tiny_study import ROOT
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
-# More than this machine has, so that every rule's request fits. The GPU is a name only: jobs compute on the CPU. A job whose
+# More than this machine has, so that every rule's request fits. The GPUs are names only: jobs compute on the CPU. A job whose
 # node was lost waits for as long as credentials last (cred_expire) until it may start again.
 CONFIG = """
 ClusterName=test
@@ -46,7 +46,7 @@ KillWait=1
 SchedulerParameters=sched_interval=1,bf_interval=1
 JobSubmitPlugins=lua
 MessageTimeout=10
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:toy:1
+NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:toy:2
 PartitionName=batch Nodes={host} Default=NO MaxTime=INFINITE
 """
 
@@ -96,7 +96,7 @@ class LocalSlurm:
         self.config.write_text(
             CONFIG.format(folder=folder, host=self.host, controller_port=self.controller_port, node_port=node_port)
         )
-        (folder / "gres.conf").write_text("Name=gpu Type=toy Count=1 File=/dev/null\n")
+        (folder / "gres.conf").write_text("Name=gpu Type=toy File=/dev/null\nName=gpu Type=toy File=/dev/zero\n")
         (folder / "job_submit.lua").write_text(DEMAND_ACCOUNT)
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)

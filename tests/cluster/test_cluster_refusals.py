@@ -62,7 +62,7 @@ def client(slurm, monkeypatch):
     [
         ("-p batch", "jobs need an account here; .*; set slurm_account in default-resources of the profile to one"),
         ("-p gpus -A project", "invalid partition specified: gpus; .*; set slurm_partition in the profile to one"),
-        ("-p batch -A project --gpus=2", "no node has the 2 GPU that it asks for; set gpu_model or slurm_partition"),
+        ("-p batch -A project --gpus=3", "no node has the 3 GPU that it asks for; set gpu_model or slurm_partition"),
         ("-p batch -A project --mem 900000 --gpus=1", "Requested node configuration is not available .*; correct the res"),
     ],
 )  # fmt: skip
