@@ -1,7 +1,10 @@
 # sinkorigin: the structural origin of attention sinks, reproduced on any Hugging Face causal language model
 
 
-configfile: "config.yaml"
+# a job on a cluster is given the whole config with which its run began
+if not config.pop("snapshot", False):
+
+    configfile: "config.yaml"
 
 
 include: "rules/common.smk"
@@ -15,6 +18,7 @@ include: "rules/pretraining.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/plan.smk"
+include: "rules/cluster.smk"
 
 
 rule all:
