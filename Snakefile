@@ -4,6 +4,10 @@
 configfile: "config.yaml"
 
 
+# built from the Dockerfile, and used with --sdm apptainer only: docs/engines.md
+container: "sinkorigin.sif"
+
+
 include: "rules/common.smk"
 include: "rules/models.smk"
 include: "rules/prompts.smk"
@@ -13,6 +17,7 @@ include: "rules/interventions.smk"
 include: "rules/pretraining.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
+include: "rules/sharing.smk"
 
 
 rule all:

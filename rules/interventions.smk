@@ -5,9 +5,11 @@
 rule measure_baseline:
     input:
         model=model_of,
+        model_files=ancient(model_files),
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
+        files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
+        manifest=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
     log:
         f"{STUDY}/logs/measure_baseline/{{model}}/{{prompts}}.log",
     benchmark:
@@ -38,9 +40,11 @@ rule intervene:
     input:
         unpack(facts_for_edits),
         model=model_of,
+        model_files=ancient(model_files),
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
+        files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
+        list=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
     log:
         f"{STUDY}/logs/intervene/{{model}}/{{prompts}}.log",
     benchmark:

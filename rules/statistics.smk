@@ -4,6 +4,7 @@
 rule measure_weights:
     input:
         model=model_of,
+        model_files=ancient(model_files),
     output:
         neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
         output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
@@ -33,6 +34,13 @@ rule compute_variance:
             f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
             site=VARIANCE_SITES,
             allow_missing=True,
+        ),
+        site_files=ancient(
+            expand(
+                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
+                site=VARIANCE_SITES,
+                allow_missing=True,
+            )
         ),
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
@@ -155,6 +163,13 @@ rule compute_variance_through_output:
     input:
         value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
         attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
+        site_files=ancient(
+            expand(
+                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
+                site=["value_aggregation", "attention_output"],
+                allow_missing=True,
+            )
+        ),
         output_projection=rules.measure_weights.output.output_projection,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
@@ -299,7 +314,9 @@ rule compute_effective_rank:
 rule compute_intervention_effects:
     input:
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
-        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
+        baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
+        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
+        edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -334,6 +351,7 @@ rule measure_training:
     input:
         unpack(kept_checkpoints),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        model_files=ancient(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         prompts=expand(
             f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
             prompts=STUDY_CONFIG.pretraining.prompts,
@@ -373,6 +391,7 @@ rule summarize_pretraining:
             for seed in run.seeds
         ],
         model=[model_manifest(name) for name in TRAINED],
+        model_files=ancient([os.path.dirname(model_manifest(name)) for name in TRAINED]),
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",
     log:

@@ -8,4 +8,4 @@ with job(snakemake):
     from sinkorigin.sources import fetch_model
 
     base = snakemake.input.get("base")
-    fetch_model(Path(snakemake.output[0]).parent, base=base and Path(base).parent, **snakemake.params.model)
+    fetch_model(snakemake.output.files, base=base and Path(base).parent, **snakemake.params.model)
