@@ -32,7 +32,8 @@ class SharedOutputs(AbstractOutputFileCache):
         directories = {Path(file) for file in job.output if file.is_directory}
         for name, file in job.output._allitems():
             if directories.isdisjoint(Path(file).parents):
-                yield Path(file), name or "output"
+                suffix = "" if file.is_directory else Path(file).suffix
+                yield Path(file), f"{name or 'output'}{suffix}"
 
     async def exists(self, job) -> bool:
         entry = await self.entry(job)
