@@ -102,19 +102,19 @@ EDITS = [
     ),
     Edit(
         "a plot's colour",
-        text(f"{LIBRARY}/figures/variance_by_position.py", "import", "_COLOUR = 'black'\nimport"),
+        text(f"{LIBRARY}/figures/variance_by_position.py", 'color_palette("flare"', 'color_palette("crest"'),
         plots("variance_by_position"),
     ),
-    Edit("the colours of all plots", added(f"{LIBRARY}/figures/style.py", "\nMORE = 'black'\n"), EVERY_FIGURE),
+    Edit("the colours of all plots", text(f"{LIBRARY}/figures/style.py", '"colorblind", 10', '"deep", 10'), EVERY_FIGURE),
     Edit("one more figure format", config(lambda c: c.update(figures={"formats": ["svg", "png", "pdf"]})), EVERY_FIGURE),
     Edit(
         "the formula of the sink score",
-        added(f"{LIBRARY}/statistics/sinks.py", "\n_CHANGED = 1\n"),
+        text(f"{LIBRARY}/statistics/sinks.py", "score.mean(axis=0), mean", "np.median(score, axis=0), mean"),
         each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | CLAIMS,
     ),
     Edit(
         "the formula of the effective rank, which the trainings' checkpoints have too",
-        added(f"{LIBRARY}/statistics/rank.py", "\n_CHANGED = 1\n"),
+        text(f"{LIBRARY}/statistics/rank.py", "np.exp(-(shares", "np.exp2(-(shares"),
         each(["compute_effective_rank"], STUDIED) | plots("effective_rank_by_layer")
         | MEASURED_TRAININGS | COMPARISON | CLAIMS,
     ),
