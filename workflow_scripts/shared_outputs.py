@@ -55,7 +55,9 @@ class SharedOutputs(AbstractOutputFileCache):
                 _protect(Path(folder))
                 _rename_unless_there(Path(folder), entry)
         except OSError as error:
-            logger.warning(f"{self.path} did not take {job}: {error.strerror}; its results stay in this directory.")
+            # copying a directory gathers what went wrong: [(source, destination, reason), …]
+            reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            logger.warning(f"{self.path} did not take {job}: {reason}; its results stay in this directory.")
             return
         if await self.exists(job):
             for file, _ in self.outputs(job):
