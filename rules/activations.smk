@@ -3,8 +3,8 @@
 
 rule extract_activations:
     input:
-        model=model_of,
         model_files=ancient(model_files),
+        model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
         **site_outputs(),

@@ -112,7 +112,8 @@ def directory_of(manifest):
     """Input function: the directory of a manifest that another input function names.
 
     A manifest says whether its directory changed. The directory is an input too, an ancient one, for jobs that start
-    without a shared file system: their inputs are brought to them.
+    without a shared file system: their inputs are brought to them. It stands before its manifest, because they are brought
+    in this order and a directory that has a file already counts as brought.
     """
     return lambda wildcards: os.path.dirname(manifest(wildcards))
 
@@ -176,8 +177,12 @@ def first_prompts(name):
 
 
 def provenance_of(models):
-    """The models' provenance.json."""
-    return [f"{os.path.dirname(model_manifest(model))}/provenance.json" for model in dict.fromkeys(models)]
+    """Where the models come from: copies of their provenance.json, beside the models, which figures need not be brought."""
+    paths = {name: f"results/models/{name}.provenance.json" for name in MODELS} | {
+        name: f"{STUDY}/pretraining/{run.name}/seed={seed}/provenance.json"
+        for name, (run, seed) in TRAINED.items()
+    }
+    return [paths[model] for model in dict.fromkeys(models)]
 
 
 def model_memory(wildcards, input, attempt):
@@ -241,7 +246,7 @@ def base_model(wildcards):
     if not source.startswith("random:"):
         return {}
     manifest = model_manifest(source.partition(":")[2])
-    return {"base": manifest, "base_files": ancient(os.path.dirname(manifest))}
+    return {"base_files": ancient(os.path.dirname(manifest)), "base": manifest}
 
 
 def corpus_for_text(wildcards):
@@ -363,7 +368,7 @@ def kept_checkpoints(wildcards):
     folder = f"{STUDY}/pretraining/{wildcards.run}/seed={wildcards.seed}/checkpoints"
     if not RUNS[wildcards.run].keep:
         return {}
-    return {"checkpoints": f"{folder}/manifest.json", "checkpoint_files": ancient(folder)}
+    return {"checkpoint_files": ancient(folder), "checkpoints": f"{folder}/manifest.json"}
 
 
 def training_tables():

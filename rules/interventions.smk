@@ -4,8 +4,8 @@
 
 rule measure_baseline:
     input:
-        model=model_of,
         model_files=ancient(model_files),
+        model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
@@ -39,8 +39,8 @@ rule measure_baseline:
 rule intervene:
     input:
         unpack(facts_for_edits),
-        model=model_of,
         model_files=ancient(model_files),
+        model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),

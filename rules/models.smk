@@ -8,7 +8,7 @@ rule fetch_model:
     output:
         files=directory("results/models/{model}"),
         manifest="results/models/{model}/manifest.json",
-        provenance="results/models/{model}/provenance.json",
+        provenance="results/models/{model}.provenance.json",
     log:
         "results/logs/fetch_model/{model}.log",
     benchmark:

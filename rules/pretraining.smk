@@ -79,8 +79,8 @@ rule take_tokenizer:
 rule tokenize_corpus:
     input:
         corpus=documents_of,
-        tokenizer=tokenizer_of,
         tokenizer_files=ancient(directory_of(tokenizer_of)),
+        tokenizer=tokenizer_of,
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
@@ -139,14 +139,14 @@ rule make_bigram_backcopy:
 
 rule pretrain:
     input:
-        tokens=tokens_of_run,
         token_files=ancient(directory_of(tokens_of_run)),
-        tokenizer=tokenizer_of_run,
+        tokens=tokens_of_run,
         tokenizer_files=ancient(directory_of(tokenizer_of_run)),
+        tokenizer=tokenizer_of_run,
     output:
         model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
-        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/provenance.json",
+        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/provenance.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
     log:
@@ -179,7 +179,7 @@ use rule pretrain as pretrain_with_checkpoints with:
     output:
         model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
-        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/provenance.json",
+        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/provenance.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
         checkpoint_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints"),
@@ -190,10 +190,10 @@ use rule pretrain as pretrain_with_checkpoints with:
 
 rule pretrain_learning_rate:
     input:
-        tokens=tokens_of_run,
         token_files=ancient(directory_of(tokens_of_run)),
-        tokenizer=tokenizer_of_run,
+        tokens=tokens_of_run,
         tokenizer_files=ancient(directory_of(tokenizer_of_run)),
+        tokenizer=tokenizer_of_run,
     output:
         f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
     log:

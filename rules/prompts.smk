@@ -30,8 +30,8 @@ rule fetch_corpus:
 rule tokenize_prompts:
     input:
         unpack(corpus_for_text),
-        model=model_of,
         model_files=ancient(model_files),
+        model=model_of,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
     log:
@@ -62,10 +62,10 @@ ruleorder: take_held_out_prompts > tokenize_prompts
 
 rule take_held_out_prompts:
     input:
-        model=model_of,
         model_files=ancient(model_files),
-        tokens=tokens_of_model,
+        model=model_of,
         token_files=ancient(directory_of(tokens_of_model)),
+        tokens=tokens_of_model,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
     log:

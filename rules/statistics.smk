@@ -3,8 +3,8 @@
 
 rule measure_weights:
     input:
-        model=model_of,
         model_files=ancient(model_files),
+        model=model_of,
     output:
         neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
         output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
@@ -30,17 +30,17 @@ rule measure_weights:
 
 rule compute_variance:
     input:
-        sites=expand(
-            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
-            site=VARIANCE_SITES,
-            allow_missing=True,
-        ),
         site_files=ancient(
             expand(
                 f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
                 site=VARIANCE_SITES,
                 allow_missing=True,
             )
+        ),
+        sites=expand(
+            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
+            site=VARIANCE_SITES,
+            allow_missing=True,
         ),
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
@@ -161,8 +161,6 @@ rule compute_sinks:
 
 rule compute_variance_through_output:
     input:
-        value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
-        attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
         site_files=ancient(
             expand(
                 f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
@@ -170,6 +168,8 @@ rule compute_variance_through_output:
                 allow_missing=True,
             )
         ),
+        value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
+        attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
         output_projection=rules.measure_weights.output.output_projection,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
@@ -313,10 +313,10 @@ rule compute_effective_rank:
 
 rule compute_intervention_effects:
     input:
-        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
-        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
+        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
+        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -350,8 +350,8 @@ rule compute_intervention_effects:
 rule measure_training:
     input:
         unpack(kept_checkpoints),
-        model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
         model_files=ancient(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
+        model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
         prompts=expand(
             f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
             prompts=STUDY_CONFIG.pretraining.prompts,
@@ -390,8 +390,8 @@ rule summarize_pretraining:
             for run in RUNS.values()
             for seed in run.seeds
         ],
-        model=[model_manifest(name) for name in TRAINED],
         model_files=ancient([os.path.dirname(model_manifest(name)) for name in TRAINED]),
+        model=[model_manifest(name) for name in TRAINED],
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",
     log:

@@ -20,7 +20,7 @@ def storage(fresh, tmp_path_factory):
 
 def in_storage(store, *targets) -> list[str]:
     return [
-        *(f"{store}/results/tiny/{target}" for target in targets),
+        *(f"results/tiny/{target}" for target in targets),
         "--default-storage-provider", "fs", "--default-storage-prefix", store, "--shared-fs-usage", "none",
     ]  # fmt: skip
 
