@@ -1,3 +1,4 @@
+# make environment  .venv from the pinned requirements.lock
 # make reproduce    the default study: environment, then snakemake --cores all
 # make test         the tests
 # make report       results in one HTML page, after make reproduce
@@ -6,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: reproduce test report lint readme clean
+.PHONY: environment reproduce test report lint readme clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
@@ -27,6 +28,8 @@ lint: .venv/installed
 # The figure and the claims table of the README, from the results of this study.
 readme: .venv/installed
 	$(BIN)/python docs/update_readme.py
+
+environment: .venv/installed
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'

@@ -7,6 +7,10 @@ if not config.pop("snapshot", False):
     configfile: "config.yaml"
 
 
+# built from the Dockerfile, and used with --sdm apptainer only: docs/engines.md
+container: "sinkorigin.sif"
+
+
 include: "rules/common.smk"
 include: "rules/checks.smk"
 include: "rules/models.smk"
@@ -19,6 +23,7 @@ include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/plan.smk"
 include: "rules/cluster.smk"
+include: "rules/sharing.smk"
 
 
 rule all:

@@ -3,14 +3,11 @@
 
 rule extract_activations:
     input:
+        model_files=ancient(model_files),
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        sites=expand(
-            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
-            site=SITES,
-            allow_missing=True,
-        ),
+        **site_outputs(),
         magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/magnitudes.parquet",
         neuron_moments=f"{STUDY}/activations/{{model}}/{{prompts}}/neuron_moments.parquet",
         gate_cosines=f"{STUDY}/activations/{{model}}/{{prompts}}/gate_cosines.parquet",
@@ -39,6 +36,7 @@ rule extract_activations:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
+        wildcards=all_wildcards,
         code=code("extract_activations.py"),
     message:
         "Extracting the activations of {wildcards.model} on {wildcards.prompts}"

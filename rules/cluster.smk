@@ -1,6 +1,7 @@
 # A run on a cluster: what stays on this machine, the config that jobs read, and what Slurm is asked before any job.
 
 import hashlib
+import json
 
 from snakemake.settings.types import SharedFSUsage
 

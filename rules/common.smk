@@ -1,5 +1,6 @@
 # Validation of the config, and the helpers that give a rule its paths, parameters and resources.
 
+import os
 import re
 import sys
 from math import ceil
@@ -9,7 +10,7 @@ from time import time
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from sinkorigin.code_version import code_versions
+from sinkorigin.code_version import Code
 from sinkorigin.config import OPTION_KEYS, read_config
 from sinkorigin.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
@@ -73,12 +74,22 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-CODE = code_versions(SCRIPTS, kept=Path("results/.cache"))
+LOCK = Path(workflow.basedir) / "requirements.lock"
+CODE = Code(
+    SCRIPTS,
+    lock=LOCK,
+    memory=Path(".snakemake/parsed_code.json"),
+).versions()
 
 
 def code(script):
-    """Version of a script and of all library code that it imports, see docs/incremental.md."""
+    """Version of a script, of all library code that it imports, and of the packages below: docs/incremental.md."""
     return CODE[script]
+
+
+def all_wildcards(wildcards):
+    """A job's wildcards, as a parameter: Snakemake's cache between workflows leaves them out of its key."""
+    return dict(wildcards.items())
 
 
 def one_of(names):
@@ -97,6 +108,56 @@ def model_manifest(name):
 def model_of(wildcards):
     """Manifest of the model that the wildcards name."""
     return model_manifest(wildcards.model)
+
+
+def directory_of(manifest):
+    """Input function: the directory of a manifest that another input function names.
+
+    A manifest says whether its directory changed. The directory is an input too, an ancient one, for jobs that start
+    without a shared file system: their inputs are brought to them. It stands before its manifest, because they are brought
+    in this order and a directory that has a file already counts as brought.
+    """
+    return lambda wildcards: os.path.dirname(manifest(wildcards))
+
+
+model_files = directory_of(model_of)
+
+
+def local_model(wildcards):
+    """Files of a model on this machine, whose content is to count."""
+    kind, _, place = MODELS[wildcards.model].source.partition(":")
+    if kind != "path":
+        return []
+    from sinkorigin.sources import local_model_files
+
+    return [local(path) for path in local_model_files(place)]
+
+
+def local_corpus(corpus):
+    """Files of a corpus on this machine, whose content is to count."""
+    if not corpus.source.startswith("path:"):
+        return []
+    from sinkorigin.corpora import local_corpus_files
+
+    return [local(path) for path in local_corpus_files(corpus.source, corpus.members)]
+
+
+def local_tokenizer(wildcards):
+    """Files of a tokenizer on this machine, whose content is to count."""
+    kind, _, place = DATA[wildcards.data].tokenizer.partition(":")
+    if kind != "path":
+        return []
+    from sinkorigin.pretraining.taken_tokenizer import local_tokenizer_files
+
+    return [local(path) for path in local_tokenizer_files(place)]
+
+
+def site_outputs():
+    """The activations' directories and their manifests; Snakemake's cache wants a name for each."""
+    folder = f"{STUDY}/activations/{{model}}/{{prompts}}"
+    return {f"{site}_files": directory(f"{folder}/{site}") for site in SITES} | {
+        site: f"{folder}/{site}/manifest.json" for site in SITES
+    }
 
 
 def trusts_remote_code(wildcards):
@@ -118,8 +179,12 @@ def first_prompts(name):
 
 
 def provenance_of(models):
-    """Manifests beside which the models' provenance lies."""
-    return [model_manifest(model) for model in dict.fromkeys(models)]
+    """Where the models come from: copies of their provenance.json, beside the models, which figures need not be brought."""
+    paths = {name: f"results/models/{name}.provenance.json" for name in MODELS} | {
+        name: f"{STUDY}/pretraining/{run.name}/seed={seed}/provenance.json"
+        for name, (run, seed) in TRAINED.items()
+    }
+    return [paths[model] for model in dict.fromkeys(models)]
 
 
 def asked(rule, quantity):
@@ -206,7 +271,10 @@ def figure_files(name=None):
 def base_model(wildcards):
     """The model whose architecture a random-weight control takes."""
     source = MODELS[wildcards.model].source
-    return {"base": model_manifest(source.partition(":")[2])} if source.startswith("random:") else {}
+    if not source.startswith("random:"):
+        return {}
+    manifest = model_manifest(source.partition(":")[2])
+    return {"base_files": ancient(os.path.dirname(manifest)), "base": manifest}
 
 
 def corpus_for_text(wildcards):
@@ -326,7 +394,9 @@ def measured_run(run):
 def kept_checkpoints(wildcards):
     """Manifest of the checkpoints that a run keeps, if it keeps some."""
     folder = f"{STUDY}/pretraining/{wildcards.run}/seed={wildcards.seed}/checkpoints"
-    return {"checkpoints": f"{folder}/manifest.json"} if RUNS[wildcards.run].keep else {}
+    if not RUNS[wildcards.run].keep:
+        return {}
+    return {"checkpoint_files": ancient(folder), "checkpoints": f"{folder}/manifest.json"}
 
 
 def training_tables():

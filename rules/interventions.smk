@@ -4,10 +4,12 @@
 
 rule measure_baseline:
     input:
+        model_files=ancient(model_files),
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
+        files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
+        manifest=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
     log:
         f"{STUDY}/logs/measure_baseline/{{model}}/{{prompts}}.log",
     benchmark:
@@ -39,10 +41,12 @@ rule measure_baseline:
 rule intervene:
     input:
         unpack(facts_for_edits),
+        model_files=ancient(model_files),
         model=model_of,
         prompts=rules.tokenize_prompts.output[0],
     output:
-        f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
+        files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
+        list=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
     log:
         f"{STUDY}/logs/intervene/{{model}}/{{prompts}}.log",
     benchmark:

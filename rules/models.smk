@@ -4,8 +4,11 @@
 rule fetch_model:
     input:
         unpack(base_model),
+        local_files=local_model,
     output:
-        "results/models/{model}/manifest.json",
+        files=directory("results/models/{model}"),
+        manifest="results/models/{model}/manifest.json",
+        provenance="results/models/{model}.provenance.json",
     log:
         "results/logs/fetch_model/{model}.log",
     benchmark:
@@ -22,6 +25,7 @@ rule fetch_model:
         gpu=0,
     params:
         model=lambda wildcards: MODELS[wildcards.model].model_dump(exclude={"shape"}),
+        wildcards=all_wildcards,
         code=code("fetch_model.py"),
     message:
         "Fetching model {wildcards.model}"

@@ -2,6 +2,8 @@
 
 
 use rule fetch_corpus as fetch_own_corpus with:
+    input:
+        local_files=lambda wildcards: local_corpus(DATA[wildcards.data].corpus),
     output:
         f"{STUDY}/pretraining/data/{{data}}/documents.parquet",
     log:
@@ -10,6 +12,7 @@ use rule fetch_corpus as fetch_own_corpus with:
         f"{STUDY}/benchmarks/fetch_own_corpus/{{data}}.tsv"
     params:
         corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(exclude={"megabytes"}),
+        wildcards=all_wildcards,
         code=code("fetch_corpus.py"),
     message:
         "Fetching the corpus of data {wildcards.data}"
@@ -19,7 +22,8 @@ rule train_tokenizer:
     input:
         corpus=documents_of,
     output:
-        f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
+        files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
+        manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
     log:
         f"{STUDY}/logs/train_tokenizer/{{data}}.log",
     benchmark:
@@ -36,6 +40,7 @@ rule train_tokenizer:
         gpu=0,
     params:
         vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
+        wildcards=all_wildcards,
         code=code("train_tokenizer.py"),
     message:
         "Training the tokenizer of data {wildcards.data}"
@@ -44,8 +49,11 @@ rule train_tokenizer:
 
 
 rule take_tokenizer:
+    input:
+        local_files=local_tokenizer,
     output:
-        f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
+        files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
+        manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
     log:
         f"{STUDY}/logs/take_tokenizer/{{data}}.log",
     benchmark:
@@ -62,6 +70,7 @@ rule take_tokenizer:
         gpu=0,
     params:
         tokenizer=lambda wildcards: DATA[wildcards.data].tokenizer,
+        wildcards=all_wildcards,
         code=code("take_tokenizer.py"),
     message:
         "Taking the tokenizer of data {wildcards.data}"
@@ -72,9 +81,11 @@ rule take_tokenizer:
 rule tokenize_corpus:
     input:
         corpus=documents_of,
+        tokenizer_files=ancient(directory_of(tokenizer_of)),
         tokenizer=tokenizer_of,
     output:
-        f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
+        files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
+        manifest=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
     log:
         f"{STUDY}/logs/tokenize_corpus/{{data}}.log",
     benchmark:
@@ -90,6 +101,7 @@ rule tokenize_corpus:
         disk_mb=disk("tokenize_corpus"),
         gpu=0,
     params:
+        wildcards=all_wildcards,
         code=code("tokenize_corpus.py"),
     message:
         "Tokenizing the corpus of data {wildcards.data}"
@@ -101,7 +113,9 @@ rule make_bigram_backcopy:
     input:
         corpus=documents_of,
     output:
+        tokenizer_files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         tokenizer=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
+        token_files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         tokens=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
     log:
         f"{STUDY}/logs/make_bigram_backcopy/{{data}}.log",
@@ -119,6 +133,7 @@ rule make_bigram_backcopy:
         gpu=0,
     params:
         task=task_parameters,
+        wildcards=all_wildcards,
         code=code("make_bigram_backcopy.py"),
     message:
         "Making the bigram-backcopy stream {wildcards.data}"
@@ -128,10 +143,14 @@ rule make_bigram_backcopy:
 
 rule pretrain:
     input:
+        token_files=ancient(directory_of(tokens_of_run)),
         tokens=tokens_of_run,
+        tokenizer_files=ancient(directory_of(tokenizer_of_run)),
         tokenizer=tokenizer_of_run,
     output:
+        model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/provenance.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
     log:
@@ -154,6 +173,7 @@ rule pretrain:
         run=training_parameters,
         # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
         threads=STUDY_CONFIG.pretraining.threads,
+        wildcards=all_wildcards,
         code=code("pretrain.py"),
     message:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
@@ -163,9 +183,12 @@ rule pretrain:
 
 use rule pretrain as pretrain_with_checkpoints with:
     output:
+        model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/provenance.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
+        checkpoint_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints"),
         checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
     wildcard_constraints:
         run=one_of(KEEPING),
@@ -173,7 +196,9 @@ use rule pretrain as pretrain_with_checkpoints with:
 
 rule pretrain_learning_rate:
     input:
+        token_files=ancient(directory_of(tokens_of_run)),
         tokens=tokens_of_run,
+        tokenizer_files=ancient(directory_of(tokenizer_of_run)),
         tokenizer=tokenizer_of_run,
     output:
         f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
@@ -194,6 +219,7 @@ rule pretrain_learning_rate:
     params:
         run=swept_parameters,
         threads=STUDY_CONFIG.pretraining.threads,
+        wildcards=all_wildcards,
         code=code("pretrain_learning_rate.py"),
     message:
         "Pretraining {wildcards.run} at learning rate {wildcards.learning_rate}, seed {wildcards.seed}"

@@ -2,6 +2,8 @@
 
 
 rule fetch_corpus:
+    input:
+        local_files=local_corpus(STUDY_CONFIG.corpus),
     output:
         f"{STUDY}/corpus/documents.parquet",
     log:
@@ -18,6 +20,7 @@ rule fetch_corpus:
         gpu=0,
     params:
         corpus=STUDY_CONFIG.corpus.model_dump(exclude={"megabytes"}),
+        wildcards=all_wildcards,
         code=code("fetch_corpus.py"),
     message:
         "Fetching the corpus"
@@ -28,6 +31,7 @@ rule fetch_corpus:
 rule tokenize_prompts:
     input:
         unpack(corpus_for_text),
+        model_files=ancient(model_files),
         model=model_of,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
@@ -46,6 +50,7 @@ rule tokenize_prompts:
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
         trust_remote_code=trusts_remote_code,
+        wildcards=all_wildcards,
         code=code("tokenize_prompts.py"),
     message:
         "Making the {wildcards.prompts} prompts of {wildcards.model}"
@@ -59,7 +64,9 @@ ruleorder: take_held_out_prompts > tokenize_prompts
 
 rule take_held_out_prompts:
     input:
+        model_files=ancient(model_files),
         model=model_of,
+        token_files=ancient(directory_of(tokens_of_model)),
         tokens=tokens_of_model,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
@@ -81,6 +88,7 @@ rule take_held_out_prompts:
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),
         first_token=lambda wildcards: TRAINED[wildcards.model][0].first_token,
+        wildcards=all_wildcards,
         code=code("take_held_out_prompts.py"),
     message:
         "Taking the {wildcards.prompts} prompts of {wildcards.model}"

@@ -3,6 +3,7 @@
 
 rule measure_weights:
     input:
+        model_files=ancient(model_files),
         model=model_of,
     output:
         neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
@@ -30,6 +31,13 @@ rule measure_weights:
 
 rule compute_variance:
     input:
+        site_files=ancient(
+            expand(
+                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
+                site=VARIANCE_SITES,
+                allow_missing=True,
+            )
+        ),
         sites=expand(
             f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
             site=VARIANCE_SITES,
@@ -158,6 +166,13 @@ rule compute_sinks:
 
 rule compute_variance_through_output:
     input:
+        site_files=ancient(
+            expand(
+                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
+                site=["value_aggregation", "attention_output"],
+                allow_missing=True,
+            )
+        ),
         value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
         attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
         output_projection=rules.measure_weights.output.output_projection,
@@ -308,8 +323,10 @@ rule compute_effective_rank:
 
 rule compute_intervention_effects:
     input:
+        baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
-        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/interventions.json",
+        edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
+        edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -344,6 +361,7 @@ rule compute_intervention_effects:
 rule measure_training:
     input:
         unpack(kept_checkpoints),
+        model_files=ancient(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
         prompts=expand(
             f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
@@ -385,6 +403,7 @@ rule summarize_pretraining:
             for run in RUNS.values()
             for seed in run.seeds
         ],
+        model_files=ancient([os.path.dirname(model_manifest(name)) for name in TRAINED]),
         model=[model_manifest(name) for name in TRAINED],
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from planned_jobs import planned_jobs
+
 ROOT = Path(__file__).parents[1]
 
 TINY = {
@@ -102,6 +104,7 @@ class Project:
     """A checkout in ``folder`` and the tiny study's config in it."""
 
     folder: Path
+    arguments = ("--configfile", "tiny.yaml", "--cores", "4")
 
     @property
     def results(self) -> Path:
@@ -111,7 +114,7 @@ class Project:
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(TINY if config is None else config, sort_keys=False))
 
     def command(self, *arguments) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "4", *map(str, arguments)]
+        return [sys.executable, "-m", "snakemake", *self.arguments, *map(str, arguments)]
 
     def environment(self) -> dict:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -125,13 +128,9 @@ class Project:
             raise AssertionError(f"snakemake {arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def pending(self) -> dict[str, str]:
-        """Output file → rule of the jobs that would run: the real DAG, not run."""
-        lines = self.run("--summary").stdout.splitlines()
-        columns = lines[0].split("\t")
-        rows = [dict(zip(columns, line.split("\t"), strict=True)) for line in lines[1:]]
-        assert rows, "the summary lists no file"
-        return {row["output_file"]: row["rule"] for row in rows if row["plan"] != "no update"}
+    def planned_jobs(self) -> set[str]:
+        """The jobs that would run, see :func:`planned_jobs.job`: the real DAG, not run."""
+        return planned_jobs(self.folder, self.arguments)
 
     def copy(self, folder: Path) -> "Project":
         """An independent copy, with results and Snakemake's records, times included."""

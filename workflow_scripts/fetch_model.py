@@ -1,5 +1,6 @@
 """Bring one model to results/models/: download or copy, check, convert, and note where it came from."""
 
+import shutil
 from pathlib import Path
 
 from sinkorigin.job import job
@@ -8,4 +9,5 @@ with job(snakemake):
     from sinkorigin.sources import fetch_model
 
     base = snakemake.input.get("base")
-    fetch_model(Path(snakemake.output[0]).parent, base=base and Path(base).parent, **snakemake.params.model)
+    fetch_model(snakemake.output.files, base=base and Path(base).parent, **snakemake.params.model)
+    shutil.copyfile(Path(snakemake.output.files, "provenance.json"), snakemake.output.provenance)

@@ -1,5 +1,7 @@
 """Run all interventions in one model, at every position and strength that is missing, and measure what they do."""
 
+import os
+import shutil
 from pathlib import Path
 
 from sinkorigin.job import job
@@ -11,10 +13,11 @@ with job(snakemake):
     from sinkorigin.prompts import read_token_ids
 
     params = snakemake.params
+    made_so_far = Path(snakemake.output.files).with_name(".edited")
     edits = {edit["name"]: edit for edit in params.edits}
     for name, edit in edits.items():
         check_model_layers(Path(snakemake.input.model).parent, edit["layers"] or [0], f"interventions.{name}.layers")
-    tables = {key: str(path) for key, path in snakemake.input.items() if key not in ("model", "prompts")}
+    tables = {key: str(path) for key, path in snakemake.input.items() if key not in ("model", "model_files", "prompts")}
     facts = {name: facts_of(edit, name, **tables) for name, edit in edits.items()}
     points = {
         name: {f"strength={strength:g}": points_of(edit, strength, facts[name]) for strength in edit["strengths"]}
@@ -49,7 +52,7 @@ with job(snakemake):
             for folder in folders
         }
         # beside the tables, not in /tmp, which may be memory
-        with TemporaryDirectory(prefix=".unedited-", dir=Path(snakemake.output[0]).parent) as scratch:
+        with TemporaryDirectory(prefix=".unedited-", dir=made_so_far.parent) as scratch:
             sweep_all(
                 read_architecture(model, snakemake.wildcards.model),
                 read_token_ids(snakemake.input.prompts),
@@ -63,7 +66,9 @@ with job(snakemake):
                 folder_of=making,
             )
 
-    made = fill(Path(snakemake.output[0]).parent, keys, run, apart=["baseline"])
+    made = fill(made_so_far, keys, run)
+    # links: Snakemake empties the output before each job, and what was made before is to last
+    shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
     print(
         f"made {', '.join(made) or 'nothing'} of {', '.join(f'{name}/{group}' for name in keys for group in keys[name])}"
     )

@@ -10,10 +10,7 @@ with job(snakemake):
     from sinkorigin.claims import SCHEMA, Judged, judge, render_html
     from sinkorigin.tables import read_table, write_table, write_text
 
-    labels = [
-        json.loads(Path(manifest).with_name("provenance.json").read_text())["label"]
-        for manifest in snakemake.input.provenance
-    ]
+    labels = [json.loads(Path(path).read_text())["label"] for path in snakemake.input.provenance]
     table = judge(
         Path(snakemake.output.table).parent,
         models=[Judged(label=label, **facts) for label, facts in zip(labels, snakemake.params.models, strict=True)],

@@ -18,7 +18,7 @@ with job(snakemake):
         threads=snakemake.threads,
         trust_remote_code=snakemake.params.trust_remote_code,
     )
-    with atomic_directory(Path(snakemake.output[0]).parent) as folder:
+    with atomic_directory(snakemake.output.files) as folder:
         sweep(
             read_architecture(model, snakemake.wildcards.model),
             read_token_ids(snakemake.input.prompts)[: snakemake.params.sequences],

@@ -1,5 +1,6 @@
 """Train one run with one seed from scratch, and export it as a model like any other."""
 
+import shutil
 from pathlib import Path
 
 from sinkorigin.job import job
@@ -27,3 +28,4 @@ with job(snakemake):
         # beside the studies: the seeds and variants of one share compiled code, and so do studies
         cache_directory="results/.cache/torch",
     )
+    shutil.copyfile(Path(snakemake.output.model_files, "provenance.json"), snakemake.output.provenance)

@@ -1,7 +1,5 @@
 """Take the tokenizer that the config names for some data."""
 
-from pathlib import Path
-
 from sinkorigin.job import job
 
 with job(snakemake):
@@ -9,6 +7,6 @@ with job(snakemake):
 
     take_tokenizer(
         snakemake.params.tokenizer,
-        Path(snakemake.output[0]).parent,
+        snakemake.output.files,
         what=f"tokenizer of data {snakemake.wildcards.data}",
     )

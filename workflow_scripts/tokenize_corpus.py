@@ -10,5 +10,5 @@ with job(snakemake):
     tokenize_documents(
         snakemake.input.corpus,
         Path(snakemake.input.tokenizer).parent,
-        Path(snakemake.output[0]).parent,
+        snakemake.output.files,
     )

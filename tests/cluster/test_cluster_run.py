@@ -117,7 +117,13 @@ def declared(project: Project) -> dict[str, dict]:
 def test_requests_arrive_at_slurm_as_declared(ran):
     resources = declared(ran.project)
     submitted = {rule for rule in resources if ran.of(rule)}
-    assert {"extract_activations", "intervene", "pretrain_learning_rate", "compute_variance", "make_bigram_backcopy"} <= submitted
+    assert {
+        "extract_activations",
+        "intervene",
+        "pretrain_learning_rate",
+        "compute_variance",
+        "make_bigram_backcopy",
+    } <= submitted
     for rule in submitted:
         wanted, job = resources[rule], ran.of(rule)[-1]
         assert in_mb(job["MinMemoryNode"]) == wanted["mem_mb"], rule

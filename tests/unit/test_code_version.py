@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from sinkorigin import code_version as module
+from sinkorigin.code_version import Code
 
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "workflow_scripts"
+LOCK = ROOT / "requirements.lock"
 
 
 @pytest.fixture
@@ -17,9 +20,7 @@ def scripts(tmp_path):
 
 
 def version(scripts, script):
-    for cached in (module.code_version, module.closure, module._parsed):
-        cached.cache_clear()
-    return module.code_version(scripts / script)
+    return Code(scripts, LOCK).version(script)
 
 
 def edit(path, old, new):
@@ -51,8 +52,45 @@ def test_a_module_reached_through_another_counts(scripts):
 
 
 def test_no_statistic_figure_or_claim_can_reach_pytorch():
+    code = Code(SCRIPTS, LOCK)
     for script in SCRIPTS.glob("*.py"):
         if script.name.startswith(("compute_", "plot_", "judge_")):
-            for path in module.closure(script):
+            for path in code.closure(script.name):
                 text = path.read_text()
                 assert "import torch" not in text and "from torch" not in text, (script.name, path.name)
+
+
+def test_pins_count_where_the_code_below_uses_them(scripts, tmp_path):
+    names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "plot_loss_curves.py"]
+
+    memory = tmp_path / "parsed.json"
+    before = Code(scripts, LOCK, memory).versions()
+
+    def changed(package):
+        lock = tmp_path / f"{package}.lock"
+        lock.write_text(LOCK.read_text().replace(f"\n{package}==", f"\n{package}==99."))
+        assert lock.read_text() != LOCK.read_text(), package
+        after = Code(scripts, lock, memory).versions()
+        return [name for name in names if after[name] != before[name]]
+
+    assert changed("scipy") == ["compute_sinks.py"]
+    assert changed("torch") == changed("tokenizers") == ["extract_activations.py"]
+    assert changed("polars-runtime-32") == ["plot_loss_curves.py"]  # required by polars alone
+    assert changed("numpy") == names
+    assert changed("pytest") == changed("requests") == changed("snakemake") == []
+
+
+def test_what_was_parsed_before_is_not_parsed_again_and_gives_the_same_versions(scripts, tmp_path, monkeypatch):
+    memory = tmp_path / "parsed.json"
+    first = Code(scripts, LOCK, memory).versions()
+    parsed = []
+    parse = module._parse
+    monkeypatch.setattr(module, "_parse", lambda source, name: parsed.append(Path(name).name) or parse(source, name))
+    assert Code(scripts, LOCK, memory).versions() == first and parsed == []
+    sinks = scripts / "sinkorigin" / "statistics" / "sinks.py"
+    sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
+    after = Code(scripts, LOCK, memory).versions()
+    assert parsed == ["sinks.py"]
+    assert [name for name in first if after[name] != first[name]] == ["compute_sinks.py"]
+    memory.write_text("not JSON")
+    assert Code(scripts, LOCK, memory).versions() == after

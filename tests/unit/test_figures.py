@@ -227,11 +227,10 @@ def test_a_model_without_a_label_is_refused_rather_than_left_out():
         dominance_ratio_by_layer.draw(disparity_table(), {"small": LABELS["small"]})
 
 
-def test_labels_come_from_the_provenance_beside_each_manifest(tmp_path):
+def test_labels_come_from_the_provenance_of_each_model(tmp_path):
     for name in ("b", "a"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "provenance.json").write_text(json.dumps({"model": name, "label": f"model {name}"}))
-    labels = style.model_labels([tmp_path / "b" / "manifest.json", tmp_path / "a" / "manifest.json"])
+        (tmp_path / f"{name}.json").write_text(json.dumps({"model": name, "label": f"model {name}"}))
+    labels = style.model_labels([tmp_path / "b.json", tmp_path / "a.json"])
     assert list(labels.items()) == [("b", "model b"), ("a", "model a")]
 
 

@@ -70,9 +70,9 @@ def test_a_layer_out_of_range_ends_the_job_before_the_model_is_loaded(study):
     config["interventions"][0]["layers"] = [0, 3]
     ends_with(
         study, config, "interventions.mask.layers has layer 3, but model tiny has 3 layers, 0 to 2; choose layers",
-        "results/tiny/interventions/tiny/random_tokens/interventions.json",
+        "results/tiny/interventions/tiny/random_tokens/edited/interventions.json",
     )  # fmt: skip
-    assert not (study.results / "interventions/tiny/random_tokens/interventions.json").exists()
+    assert not (study.results / "interventions/tiny/random_tokens/edited/interventions.json").exists()
 
 
 def test_an_ablation_of_super_neurons_that_are_not_there_ends_before_the_model_is_loaded(study):
@@ -86,7 +86,7 @@ def test_an_ablation_of_super_neurons_that_are_not_there_ends_before_the_model_i
     ends_with(
         study, config, "intervention silent: no super neuron was found in model tiny, see results/tiny/statistics/tiny/"
         "random_tokens/super_neurons.parquet; take the model out of this intervention, or lower",
-        "results/tiny/interventions/tiny/random_tokens/interventions.json",
+        "results/tiny/interventions/tiny/random_tokens/edited/interventions.json",
     )  # fmt: skip
 
 

@@ -1,176 +1,243 @@
-"""Only what depends on a change runs again: edits of the tiny study, asked of the real DAG after a real run."""
+"""Only what depends on a change runs again: for each edit of the finished tiny study, exactly these jobs."""
 
-import copy
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
+import pytest
 import yaml
 
-from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY
+from edits import Apply, added, config, text
+from planned_jobs import job
+from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY, Project
+
+LIBRARY = "workflow_scripts/sinkorigin"
+
+# ---- the jobs of the tiny study
 
 
-def edit(path, old, new):
-    text = path.read_text()
-    assert old in text, (path, old)
-    path.write_text(text.replace(old, new, 1))
+def each(rules: list[str], pairs: list[tuple[str, str]]) -> set[str]:
+    """Jobs of rules that run once for each model and prompt set."""
+    return {job(rule, model=model, prompts=prompts) for rule in rules for model, prompts in pairs}
 
 
-def rules(pending):
-    return set(pending.values())
+def plots(*figures: str) -> set[str]:
+    return {job(f"plot_{figure}") for figure in figures}
 
 
-def outputs(pending, rule):
-    return sorted(path.removeprefix("results/tiny/") for path, own in pending.items() if own == rule)
+FETCHED = [(model, prompts) for model in ("tiny", "tiny-random") for prompts in ("random_tokens", "natural_text")]
+RUNS = ["softmax", "headwise_rmsnorm", "backcopy"]
+STUDIED = [*FETCHED, *((f"{run}-seed0", "natural_text") for run in RUNS)]
+EDITED = [("tiny", "random_tokens"), ("tiny", "natural_text")]  # with interventions
+
+STATISTICS = [
+    "compute_variance",
+    "compute_norms",
+    "compute_disparity",
+    "compute_sinks",
+    "compute_variance_through_output",
+    "compute_super_neurons",
+    "compute_keys",
+    "compute_secondary_sinks",
+    "compute_effective_rank",
+]
+CLAIMS = {job("judge_claims")}
+COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
+EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
+# two tables of the model tell what some interventions take away
+INTERVENTIONS = each(["intervene", "compute_intervention_effects"], EDITED) | plots(*INTERVENTION_FIGURES)
+MEASURED_TRAININGS = {job("measure_training", run=run, seed=0) for run in RUNS}
 
 
-AFTER_TRAINING_STATISTICS = {
-    "measure_training",
-    "compare_pretraining",
-    "plot_training_dynamics",
-    "plot_pretraining_comparison",
-    "judge_claims",
-}
-AFTER_SINKS = {"compute_sinks", "plot_norm_and_sink_by_layer", "plot_sinks_by_position", "judge_claims"}
+def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
+    """A training, the study of its model as of any other, and all that shows every model or every training."""
+    model = f"{run}-seed{seed}"
+    return (
+        {job(rule, run=run, seed=seed), job("measure_training", run=run, seed=seed), job("measure_weights", model=model)}
+        | each(["take_held_out_prompts", "extract_activations", *STATISTICS], [(model, "natural_text")])
+        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
+    )  # fmt: skip
 
 
-def test_nothing_changed_runs_nothing(finished):
-    assert finished.pending() == {}
+# ---- the edits
 
 
-def test_touched_files_run_nothing(study):
-    for path in [
-        *study.folder.glob("workflow_scripts/**/*.py"),
-        *study.folder.glob("rules/*"),
-        study.folder / "Snakefile",
-    ]:
-        os.utime(path)
-    for path in (study.folder / "results").rglob("*"):
-        if path.is_file():
-            os.utime(path)
-    for path in [*study.folder.glob("text/*"), *study.folder.glob("tiny_model/*"), study.folder / "config.yaml"]:
-        os.utime(path)
-    assert study.pending() == {}
+@dataclass
+class Edit:
+    what: str
+    apply: Apply
+    runs: set[str]
 
 
-def test_a_comment_or_docstring_in_the_library_runs_nothing(study):
-    tables = study.folder / "workflow_scripts/sinkorigin/tables.py"
-    tables.write_text('"""Said differently."""\n# a comment\n' + tables.read_text().split('"""', 2)[2])
-    assert study.pending() == {}
-
-
-def test_a_comment_and_the_order_of_keys_in_the_config_run_nothing(study):
+def reordered(study: Project) -> None:
     (study.folder / "tiny.yaml").write_text("# a comment\n" + yaml.safe_dump(TINY, sort_keys=True))
-    assert study.pending() == {}
 
 
-def test_editing_a_figure_reruns_that_figure_only(study):
-    path = study.folder / "workflow_scripts/sinkorigin/figures/variance_by_position.py"
-    path.write_text(path.read_text() + "\n\n_COLOUR = 'black'\n")
-    assert rules(study.pending()) == {"plot_variance_by_position"}
+def touched(study: Project) -> None:
+    for path in study.folder.rglob("*"):
+        if path.is_file() and ".snakemake/" not in str(path):
+            os.utime(path)
 
 
-def test_one_more_strength_runs_that_strength_and_what_follows(study):
-    config = copy.deepcopy(TINY)
-    config["interventions"][1]["strengths"] = [2, 4, 8]
-    study.write_config(config)
-    pending = study.pending()
-    everything = "interventions/tiny/random_tokens/interventions.json"
-    folder = "interventions/tiny/random_tokens/variance_amplification"
-    assert outputs(pending, "intervene") == [everything]
-    assert rules(pending) == {
-        "intervene", "compute_intervention_effects", "judge_claims", *(f"plot_{name}" for name in INTERVENTION_FIGURES)
-    }  # fmt: skip
-    before = (study.results / folder / "strength=4" / "scores.parquet").stat()
-    study.run(f"results/tiny/{everything}")
+EDITS = [
+    Edit("nothing", lambda study: None, set()),
+    Edit("every file touched, results too", touched, set()),
+    Edit("a comment in a library module", added(f"{LIBRARY}/tables.py", "\n# a comment\n"), set()),
+    Edit("a comment in a script", added("workflow_scripts/extract_activations.py", "\n# a comment\n"), set()),
+    Edit("a docstring", text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '), set()),
+    Edit("a module that no script imports", added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"), set()),
+    Edit("a config comment and the order of keys", reordered, set()),
+    Edit("the memory of a rule", text("rules/activations.smk", "runtime=lambda wildcards, attempt: 60", "runtime=lambda wildcards, attempt: 90"), set()),
+    Edit("a GPU instead of the CPU", config(lambda c: c.update(device="cuda")), set()),
+    Edit("a message", text("rules/models.smk", "Fetching model", "Getting model"), set()),
+    Edit("the pin of a development tool", text("requirements.lock", "ruff==", "ruff==99."), set()),
+    Edit("the pin of a package that only downloads", text("requirements.lock", "requests==", "requests==99."), set()),
+    Edit("the pin of matplotlib", text("requirements.lock", "matplotlib==", "matplotlib==99."), EVERY_FIGURE),
+    Edit(
+        "the pin of SciPy",
+        text("requirements.lock", "scipy==", "scipy==99."),
+        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED)
+        | INTERVENTIONS | MEASURED_TRAININGS | COMPARISON | CLAIMS
+        | EVERY_FIGURE - plots("effective_rank_by_layer", "loss_curves"),
+    ),
+    Edit(
+        "a plot's colour",
+        text(f"{LIBRARY}/figures/variance_by_position.py", 'color_palette("flare"', 'color_palette("crest"'),
+        plots("variance_by_position"),
+    ),
+    Edit("the colours of all plots", text(f"{LIBRARY}/figures/style.py", '"colorblind", 10', '"deep", 10'), EVERY_FIGURE),
+    Edit("one more figure format", config(lambda c: c.update(figures={"formats": ["svg", "png", "pdf"]})), EVERY_FIGURE),
+    Edit(
+        "the formula of the sink score",
+        text(f"{LIBRARY}/statistics/sinks.py", "score.mean(axis=0), mean", "np.median(score, axis=0), mean"),
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | CLAIMS,
+    ),
+    Edit(
+        "the formula of the effective rank, which the trainings' checkpoints have too",
+        text(f"{LIBRARY}/statistics/rank.py", "np.exp(-(shares", "np.exp2(-(shares"),
+        each(["compute_effective_rank"], STUDIED) | plots("effective_rank_by_layer")
+        | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+    ),
+    Edit(
+        "ε of the sink rate",
+        config(lambda c: c["statistics"].update(epsilons=[0.1])),
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
+        | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+    ),
+    Edit(
+        "the share that makes a super neuron",
+        config(lambda c: c["statistics"].update(super_neuron_share=0.2)),
+        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | CLAIMS,
+    ),
+    Edit(
+        "one more strength",
+        config(lambda c: c["interventions"][1].update(strengths=[2, 4, 8])),
+        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")])
+        | plots(*INTERVENTION_FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "one more model",
+        config(lambda c: c["models"].append({"name": "other", "source": "random:tiny", "seed": 1})),
+        {job("fetch_model", model="other"), job("measure_weights", model="other")}
+        | each(
+            ["tokenize_prompts", "extract_activations", *STATISTICS],
+            [("other", "random_tokens"), ("other", "natural_text")],
+        )
+        | plots(*FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "one more prompt set",
+        config(
+            lambda c: c["prompts"].append(
+                {"name": "shorter", "kind": "random_tokens", "sequences": 12, "length": 10, "seed": 0}
+            )
+        ),
+        each(
+            ["tokenize_prompts", "extract_activations", *STATISTICS], [("tiny", "shorter"), ("tiny-random", "shorter")]
+        )
+        | plots("sinks_by_position") | CLAIMS,  # the other figures show each model's first prompt set
+    ),
+    Edit(
+        "a site added",
+        config(lambda c: c["activations"]["sites"].append({"site": "attention_input", "sequences": 2, "positions": [0]})),
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "one more seed",
+        config(lambda c: c["pretraining"]["runs"][0].update(seeds=[0, 1])),
+        training("softmax", seed=1, rule="pretrain_with_checkpoints"),
+    ),
+    Edit(
+        "a learning rate",
+        config(lambda c: c["pretraining"]["runs"][1].update(learning_rate=0.002)),
+        training("headwise_rmsnorm"),
+    ),
+    Edit(
+        "the seed of the synthetic data",
+        config(lambda c: c["pretraining"]["data"][1].update(seed=1)),
+        {job("make_bigram_backcopy", data="backcopy")} | training("backcopy"),
+    ),
+    Edit(
+        "a file of the corpus",
+        added("text/play_0.txt", "\n\nAnd more.\n"),
+        {job("fetch_corpus"), job("train_tokenizer", data="plays"), job("tokenize_corpus", data="plays")}
+        | {job("make_bigram_backcopy", data="backcopy")}
+        | training("softmax", rule="pretrain_with_checkpoints") | training("headwise_rmsnorm") | training("backcopy")
+        | each(
+            ["tokenize_prompts", "extract_activations", *STATISTICS],
+            [("tiny", "natural_text"), ("tiny-random", "natural_text")],
+        )
+        | each(["measure_baseline", "intervene", "compute_intervention_effects"], [("tiny", "natural_text")])
+        | plots(*INTERVENTION_FIGURES),
+    ),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one_copy(finished, tmp_path_factory):
+    """A copy of the finished study for all edits, and what its files are before them."""
+    study = finished.copy(tmp_path_factory.mktemp("edited") / "project")
+    return study, sources(study)
+
+
+@pytest.fixture
+def edited(one_copy):
+    """The finished study to edit; afterwards its files are again what they were."""
+    study, before = one_copy
+    yield study
+    for path, content in sources(study).items():
+        if path not in before:
+            path.unlink()
+        elif content != before[path]:
+            path.write_bytes(before[path])
+
+
+def sources(study: Project) -> dict[Path, bytes]:
+    """Every file that a user edits, and its content."""
+    kept = [path for path in study.folder.iterdir() if path.name not in ("results", ".snakemake", "dry_run.log")]
+    files = [file for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return {file: file.read_bytes() for file in files if "__pycache__" not in file.parts}
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)
+def test_these_jobs_run_after(edit, edited):
+    edit.apply(edited)
+    planned = edited.planned_jobs()
+    assert {"too many": planned - edit.runs, "missing": edit.runs - planned} == {"too many": set(), "missing": set()}
+
+
+def test_the_pin_of_pytorch_reruns_everything(edited, fresh):
+    text("requirements.lock", "torch==", "torch==99.")(edited)
+    assert edited.planned_jobs() == fresh.planned_jobs()
+
+
+def test_one_more_strength_makes_that_strength_only(study):
+    config(lambda c: c["interventions"][1].update(strengths=[2, 4, 8]))(study)
+    made = study.results / "interventions/tiny/random_tokens/edited"
+    before = (made / "variance_amplification/strength=4/scores.parquet").stat()
+    study.run(f"results/tiny/{(made / 'interventions.json').relative_to(study.results)}")
     log = (study.results / "logs/intervene/tiny/random_tokens.log").read_text()
     assert "made variance_amplification/strength=8 of" in log
-    after = (study.results / folder / "strength=4" / "scores.parquet").stat()
+    after = (made / "variance_amplification/strength=4/scores.parquet").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert (study.results / folder / "strength=8" / "scores.parquet").is_file()
-
-
-def test_one_more_seed_runs_its_training_and_what_follows(study):
-    config = copy.deepcopy(TINY)
-    config["pretraining"]["runs"][0]["seeds"] = [0, 1]
-    study.write_config(config)
-    pending = study.pending()
-    trained = {path for path, rule in pending.items() if rule == "pretrain_with_checkpoints"}
-    assert trained and all("/softmax/seed=1/" in path for path in trained)
-    of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
-    assert of_models and all("/softmax-seed1/" in path for path in of_models)
-    assert not rules(pending) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
-    assert "pretrain" not in rules(pending)
-
-
-def test_editing_a_statistic_reruns_it_its_figures_and_the_claims(study):
-    path = study.folder / "workflow_scripts/sinkorigin/statistics/sinks.py"
-    path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
-    assert rules(study.pending()) == AFTER_SINKS
-
-
-def test_editing_the_effective_rank_reruns_it_its_figure_and_the_claims(study):
-    path = study.folder / "workflow_scripts/sinkorigin/statistics/rank.py"
-    path.write_text(path.read_text() + "\n\n_CHANGED = 1\n")
-    own = {"compute_effective_rank", "plot_effective_rank_by_layer"}
-    assert rules(study.pending()) == own | AFTER_TRAINING_STATISTICS
-
-
-def test_another_rule_for_super_neurons_reruns_them_and_what_follows(study):
-    config = copy.deepcopy(TINY)
-    config["statistics"]["super_neuron_share"] = 0.2
-    study.write_config(config)
-    assert rules(study.pending()) == {
-        "compute_super_neurons",
-        "plot_super_neurons",
-        "plot_channel_sparsity",
-        "judge_claims",
-    }
-
-
-def test_one_more_epsilon_reruns_the_sinks_and_what_follows(study):
-    config = copy.deepcopy(TINY)
-    config["statistics"]["epsilons"] = [0.1]
-    study.write_config(config)
-    assert rules(study.pending()) == AFTER_SINKS | AFTER_TRAINING_STATISTICS
-
-
-def test_another_figure_format_draws_figures_only(study):
-    config = copy.deepcopy(TINY)
-    config["figures"] = {"formats": ["svg"]}
-    study.write_config(config)
-    assert {rule for rule in rules(study.pending()) if not rule.startswith("plot_")} == set()
-
-
-def test_one_more_model_runs_its_chain_only(study):
-    config = copy.deepcopy(TINY)
-    config["models"].append({"name": "other", "source": "random:tiny", "seed": 1})
-    study.write_config(config)
-    pending = study.pending()
-    whole = {"judge_claims"} | {f"plot_{name}" for name in FIGURES}
-    assert "results/models/other/manifest.json" in pending
-    assert {path for path, rule in pending.items() if "/other/" not in path and rule not in whole} == set()
-
-
-def test_a_changed_learning_rate_trains_that_run_only(study):
-    config = copy.deepcopy(TINY)
-    config["pretraining"]["runs"][1]["learning_rate"] = 0.002
-    study.write_config(config)
-    pending = study.pending()
-    assert all("/headwise_rmsnorm/" in path for path, rule in pending.items() if rule == "pretrain")
-    of_models = {path for path, rule in pending.items() if rule.startswith(("tokenize", "extract", "compute"))}
-    assert of_models and all("/headwise_rmsnorm-seed0/" in path for path in of_models)
-    assert "pretrain" in rules(pending)
-
-
-def test_another_seed_of_the_synthetic_stream_trains_its_runs_only(study):
-    config = copy.deepcopy(TINY)
-    config["pretraining"]["data"][1]["seed"] = 1
-    study.write_config(config)
-    pending = study.pending()
-    folder = "pretraining/data/backcopy"
-    assert outputs(pending, "make_bigram_backcopy") == [
-        f"{folder}/tokenizer/manifest.json",
-        f"{folder}/tokens/manifest.json",
-    ]
-    own = {path for path, rule in pending.items() if rule.startswith(("pretrain", "take", "extract", "compute"))}
-    assert own and all("/backcopy" in path for path in own)
-    assert not rules(pending) & {"fetch_model", "fetch_corpus", "train_tokenizer", "tokenize_corpus", "intervene"}
+    assert (made / "variance_amplification/strength=8/scores.parquet").is_file()

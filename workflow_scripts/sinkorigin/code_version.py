@@ -1,7 +1,8 @@
 """The version of a script: a hash of what it and everything it imports from the library would do.
 
 Snakemake follows a script but not its imports. Each rule therefore carries this hash as a parameter, so that an edit of
-a library module reruns exactly the jobs whose script can reach it, and an edit of a comment or docstring none.
+a library module reruns exactly the jobs whose script can reach it, and an edit of a comment or docstring none. The pinned
+versions of the packages that this code imports count too.
 """
 
 import ast
@@ -10,12 +11,11 @@ import json
 import os
 import sys
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
-_PACKAGE = "sinkorigin"
+from sinkorigin.pins import pins_of
 
-_parses: dict[str, tuple[str, list[str]]] = {}  # hash of a file's bytes → what _parse makes of it
+_PACKAGE = "sinkorigin"
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
@@ -31,27 +31,9 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
     return tree
 
 
-def _module_file(root: Path, dotted: str) -> Path | None:
-    base = root.joinpath(*dotted.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-@cache
-def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Hash of one file's code, and the dotted names of the library modules that it imports anywhere."""
-    text = path.read_bytes()
-    key = hashlib.sha256(text).hexdigest()
-    if key not in _parses:
-        _parses[key] = _parse(text, path)
-    digest, imported = _parses[key]
-    return digest, tuple(imported)
-
-
-def _parse(text: bytes, path: Path) -> tuple[str, list[str]]:
-    tree = ast.parse(text, filename=str(path))
+def _parse(source: str, filename: str) -> list:
+    """Hash of one file's code, and the dotted names of the modules that it imports anywhere."""
+    tree = ast.parse(source, filename=filename)
     imported: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -59,8 +41,7 @@ def _parse(text: bytes, path: Path) -> tuple[str, list[str]]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             # "from sinkorigin.statistics import variance" may name a module or something inside one
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    digest = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-    return digest, sorted(name for name in imported if name.split(".")[0] == _PACKAGE)
+    return [hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), sorted(imported)]
 
 
 def _with_packages(dotted: str) -> list[str]:
@@ -69,55 +50,73 @@ def _with_packages(dotted: str) -> list[str]:
     return [".".join(parts[: i + 1]) for i in range(len(parts))]
 
 
-@cache
-def closure(script: Path) -> tuple[Path, ...]:
-    """The script and every library file that importing it can reach, sorted."""
-    root = script.parent
-    found: set[Path] = set()
-    waiting = [script]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        for dotted in _parsed(path)[1]:
-            for name in _with_packages(dotted):
-                file = _module_file(root, name)
-                if file is not None:
-                    waiting.append(file)
-    return tuple(sorted(found))
-
-
-@cache
-def code_version(script: Path) -> str:
-    """Sixteen hex digits that change when, and only when, code in the script's import closure changes.
+class Code:
+    """The code of the workflow: every script of a folder, and the library package in it.
 
     Args:
-        script: a script in the folder that also holds the library package.
+        folder: the scripts and the library package.
+        lock: requirements.lock.
+        memory: a file to keep what was parsed in, by content: parsing takes a second, half of Snakemake's start.
     """
-    digest = hashlib.sha256()
-    for path in closure(script):
-        digest.update(path.relative_to(script.parent).as_posix().encode())
-        digest.update(_parsed(path)[0].encode())
-    return digest.hexdigest()[:16]
 
+    def __init__(self, folder: Path, lock: Path, memory: Path | None = None):
+        self._folder = folder
+        self._lock = lock
+        self._memory = memory
+        self._remembered: dict[str, list] = {}
+        if memory is not None:
+            with suppress(OSError, ValueError):
+                self._remembered = json.loads(memory.read_text())
+        self._parsed: dict[Path, list] = {}
+        self._used: dict[str, list] = {}
 
-def code_versions(folder: Path, kept: Path) -> dict[str, str]:
-    """Name of every script in a folder → its version.
+    def parsed(self, path: Path) -> list:
+        """Hash of one file's code, and the dotted names of the modules that it imports."""
+        if path not in self._parsed:
+            source = path.read_bytes()
+            # the same syntax gives another tree in another Python
+            key = hashlib.sha256(sys.version.encode() + source).hexdigest()
+            found = self._remembered.get(key) or _parse(source.decode(), str(path))
+            self._used[key] = self._parsed[path] = found
+        return self._parsed[path]
 
-    Args:
-        kept: folder for what parsing gave, which takes more than a second. An entry is found by what a source file holds, not
-            by its name or time, so that it is never out of date; each version of Python, whose syntax trees differ, has its own.
-    """
-    file = kept / f"code_versions-{sys.version_info.major}.{sys.version_info.minor}.json"
-    with suppress(OSError, ValueError):
-        _parses.update(json.loads(file.read_text()))
-    known = len(_parses)
-    versions = {script.name: code_version(script) for script in folder.glob("*.py")}
-    if len(_parses) > known:
-        with suppress(OSError):  # planning needs no right to write
-            kept.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(_parses))
-            os.replace(partial, file)
-    return versions
+    def closure(self, script: str) -> list[Path]:
+        """The script and every library file that importing it can reach, sorted."""
+        found: set[Path] = set()
+        waiting = [self._folder / script]
+        while waiting:
+            path = waiting.pop()
+            if path not in found:
+                found.add(path)
+                own = {dotted for dotted in self.parsed(path)[1] if dotted.split(".")[0] == _PACKAGE}
+                modules = {name for dotted in own for name in _with_packages(dotted)}
+                waiting.extend(file for name in modules if (file := self._module_file(name)) is not None)
+        return sorted(found)
+
+    def _module_file(self, dotted: str) -> Path | None:
+        base = self._folder.joinpath(*dotted.split("."))
+        return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
+
+    def packages(self, script: str) -> dict[str, str]:
+        """The pins that the script's import closure depends on: package → version."""
+        modules = {dotted.split(".")[0] for path in self.closure(script) for dotted in self.parsed(path)[1]}
+        return pins_of(sorted(modules), self._lock)
+
+    def version(self, script: str) -> str:
+        """Sixteen hex digits that change when code in the script's closure, or the pin of a package below it, changes."""
+        digest = hashlib.sha256()
+        for path in self.closure(script):
+            digest.update(path.relative_to(self._folder).as_posix().encode())
+            digest.update(self.parsed(path)[0].encode())
+        digest.update(repr(self.packages(script)).encode())
+        return digest.hexdigest()[:16]
+
+    def versions(self) -> dict[str, str]:
+        """Script → its version, for all scripts; what was parsed is kept for the next start."""
+        found = {path.name: self.version(path.name) for path in sorted(self._folder.glob("*.py"))}
+        if self._memory is not None and self._used.keys() != self._remembered.keys():
+            partial = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
+            with suppress(OSError):  # a directory that this process may not write to: it parses every time
+                partial.write_text(json.dumps(self._used))
+                os.replace(partial, self._memory)
+        return found

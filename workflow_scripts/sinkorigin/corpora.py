@@ -245,6 +245,11 @@ def check_local_corpus(what: str, *, source: str, members: Sequence[str] | None,
     next(_documents(path, name, column, what), None)
 
 
+def local_corpus_files(source: str, members: Sequence[str] | None) -> list[Path]:
+    """Every file of a ``path:`` corpus."""
+    return [path for _, path in _local(source.partition(":")[2], members, source)]
+
+
 def _no_file(what: str, source: str, members: Sequence[str] | None) -> str:
     patterns = f"matches members {list(members)}" if members is not None else "is .parquet, .jsonl or .txt"
     return f"{what}: {source} has no file that {patterns}; correct source or members"

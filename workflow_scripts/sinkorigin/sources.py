@@ -254,6 +254,15 @@ def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code:
     )
 
 
+def local_model_files(place: str) -> list[Path]:
+    """Every file of a ``path:`` model that a fetch may read."""
+    origin = Path(place).expanduser()
+    if origin.is_file():
+        return [origin]
+    patterns = (*_MODEL_FILES, "*.gguf")
+    return sorted({path for pattern in patterns for path in origin.glob(pattern) if path.is_file()})
+
+
 def _take_directory(folder: Path, destination: Path, sha256: str | None, what: str) -> None:
     """Copy a Hugging Face directory's safetensors, config and tokenizer."""
     weights = sorted(folder.glob("*.safetensors"))

@@ -110,9 +110,9 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
             raise
 
 
-def model_labels(manifests: Iterable[str | Path]) -> dict[str, str]:
-    """Model name → label for figures, in the order given, from the provenance.json beside each manifest.json."""
-    provenances = (json.loads(Path(path).with_name("provenance.json").read_text()) for path in manifests)
+def model_labels(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Model name → label for figures, in the order given, from the models' provenance.json."""
+    provenances = (json.loads(Path(path).read_text()) for path in paths)
     return {provenance["model"]: provenance["label"] for provenance in provenances}
 
 

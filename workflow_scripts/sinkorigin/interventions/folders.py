@@ -43,7 +43,6 @@ def fill(
     directory: str | Path,
     keys: Mapping[str, Mapping[str, str]],
     run: Callable[[list[Path], Making], None],
-    apart: Collection[str] = (),
 ) -> list[str]:
     """Bring ``directory`` to hold just these folders, with a manifest of each intervention and, last, a list of them all.
 
@@ -55,7 +54,6 @@ def fill(
         keys: intervention → subfolder → hash of everything that its tables depend on, see :func:`key_of`.
         run: gets the subfolders to be made, and a context in which to make each: ``with making(path) as folder: …``. It is
             not called when nothing is missing.
-        apart: names in ``directory`` that belong to others.
 
     Returns:
         The subfolders that were made, as ``intervention/subfolder``.
@@ -63,7 +61,7 @@ def fill(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / LIST).unlink(missing_ok=True)
-    _keep_only(directory, {*keys, *apart})
+    _keep_only(directory, keys)
     missing: dict[Path, str] = {}
     for name, own in keys.items():
         (directory / name).mkdir(exist_ok=True)

@@ -14,6 +14,12 @@ _TOKENIZER_FILES = (
 )  # fmt: skip
 
 
+def local_tokenizer_files(place: str) -> list[Path]:
+    """Every file of a ``path:`` tokenizer."""
+    folder = Path(place).expanduser()
+    return sorted({path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()})
+
+
 def take_tokenizer(source: str, destination: str | Path, *, what: str) -> None:
     """Save a tokenizer that exists as a transformers tokenizer directory.
 

@@ -1,0 +1,93 @@
+"""What Snakemake plans for a study, asked in forks of a process that has imported it already."""
+
+import logging
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+# a process that imports what costs seconds and nothing of this project; each question is put to a fork of it
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    ["snakemake.cli", "snakemake.dag", "pydantic", "pyarrow.parquet", "packaging.requirements"]
+)
+
+
+def job(rule: str, /, **wildcards) -> str:
+    """What a job is called here: ``compute_sinks(model=tiny, prompts=random_tokens)``."""
+    return f"{rule}({', '.join(f'{name}={value}' for name, value in sorted(wildcards.items()))})"
+
+
+def planned_jobs(folder: Path, command: list[str]) -> set[str]:
+    """Every job but ``all`` that ``snakemake`` with these arguments would run in ``folder``."""
+    return set(_ask(_list_jobs, folder, command, {}))
+
+
+def cache_keys(folder: Path, command: list[str], cache: Path) -> dict[str, str]:
+    """Job → its key in Snakemake's cache between workflows, for every job that takes its outputs from there."""
+    return _ask(_list_keys, folder, [*command, "--forceall", "--cache"], {"SNAKEMAKE_OUTPUT_CACHE": str(cache)})
+
+
+def _ask(question, folder: Path, command: list[str], environment: dict[str, str]):
+    receiver, sender = _FORKS.Pipe(duplex=False)
+    fork = _FORKS.Process(target=_dry_run, args=(question, folder, [*command, "--dry-run"], environment, sender))
+    fork.start()
+    sender.close()
+    try:
+        status, answer = receiver.recv()
+    except EOFError:
+        status, answer = "no answer", None
+    fork.join()
+    assert status == 0, f"the dry run ended with {status}:\n{(folder / 'dry_run.log').read_text()}"
+    return answer
+
+
+def _dry_run(question, folder: Path, command: list[str], environment: dict[str, str], sender) -> None:
+    log = os.open(folder / "dry_run.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.chdir(folder)
+    os.environ.update(environment)
+    # the checkout's own library, not the one under test
+    sys.path = [path for path in sys.path if not path.endswith("workflow_scripts")]
+    import snakemake.cli
+
+    answer = question()
+    try:
+        snakemake.cli.main(command)
+        status = 0
+    except SystemExit as end:
+        status = end.code or 0
+    sender.send((status, answer))
+
+
+def _list_jobs() -> list[str]:
+    import snakemake.logging
+
+    jobs = []
+
+    def note(record: logging.LogRecord) -> bool:
+        if getattr(record, "event", None) == "job_info" and record.rule_name != "all":
+            jobs.append(job(record.rule_name, **dict(record.wildcards)))
+        return True
+
+    snakemake.logging.logger.addFilter(note)  # a handler would be removed by Snakemake's own
+    return jobs
+
+
+def _list_keys() -> dict[str, str]:
+    from snakemake.workflow import Workflow
+
+    keys = {}
+    execute = Workflow.execute
+
+    def execute_and_note(workflow, *arguments, **named):
+        execute(workflow, *arguments, **named)
+        hashes = workflow.output_file_cache.provenance_hash_map
+        for planned in workflow.dag.jobs:
+            if planned.rule.cache.output:
+                name = job(planned.rule.name, **planned.wildcards_dict)
+                keys[name] = workflow.async_run(hashes.get_provenance_hash(planned))
+
+    Workflow.execute = execute_and_note
+    return keys

@@ -1,0 +1,103 @@
+"""Snakemake's cache between workflows, for directories and for users who store the same thing at once."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from snakemake.caching import AbstractOutputFileCache
+from snakemake.logging import logger
+
+
+class SharedOutputs(AbstractOutputFileCache):
+    """All outputs of a job are one folder of the cache, named by Snakemake's key of the job.
+
+    Snakemake's own local cache keeps every output by itself: of two runs that store a directory at the same time, the second
+    puts its own inside the first one's; a run may find some outputs of a job and not yet the others; and what lies there
+    may be changed by everybody. Here a folder takes its name when it is whole, the first one stays, and its files are
+    read-only.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.path = Path(self.cache_location).expanduser().resolve()
+
+    async def entry(self, job) -> Path:
+        return self.path / await self.provenance_hash_map.get_provenance_hash(job)
+
+    def outputs(self, job) -> Iterator[tuple[Path, str]]:
+        """Output and its name in the job's folder; what lies in a directory that is an output comes with it."""
+        directories = {Path(file) for file in job.output if file.is_directory}
+        for name, file in job.output._allitems():
+            if directories.isdisjoint(Path(file).parents):
+                suffix = "" if file.is_directory else Path(file).suffix
+                yield Path(file), f"{name or 'output'}{suffix}"
+
+    async def exists(self, job) -> bool:
+        entry = await self.entry(job)
+        return all((entry / name).exists() for _, name in self.outputs(job))
+
+    async def fetch(self, job) -> None:
+        """Make the job's outputs from the cache: directories of their own, with links to its files."""
+        if not await self.exists(job):
+            self.raise_cache_miss_exception(job)
+        self._link(await self.entry(job), job)
+
+    async def store(self, job) -> None:
+        """Put the job's outputs into the cache, and links in their place. What it cannot take stays where it is."""
+        entry = await self.entry(job)
+        try:
+            with TemporaryDirectory(dir=self.path, prefix=".storing-", ignore_cleanup_errors=True) as folder:
+                for file, name in self.outputs(job):
+                    _take(file, Path(folder, name))
+                _protect(Path(folder))
+                _rename_unless_there(Path(folder), entry)
+        except OSError as error:
+            # copying a directory gathers what went wrong: [(source, destination, reason), …]
+            reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+            logger.warning(f"{self.path} did not take {job}: {reason}; its results stay in this directory.")
+            return
+        if await self.exists(job):
+            for file, _ in self.outputs(job):
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
+            self._link(entry, job)
+
+    def _link(self, entry: Path, job) -> None:
+        logger.info(f"Linking to {entry}.")
+        for file, name in self.outputs(job):
+            if (entry / name).is_dir():
+                shutil.copytree(entry / name, file, copy_function=os.symlink, dirs_exist_ok=True)
+            else:
+                os.symlink(entry / name, file)
+
+
+def _take(source: Path, destination: Path) -> None:
+    """A hard link, or a copy where the cache is on another file system."""
+
+    def take(file: str, copy: str) -> None:
+        try:
+            os.link(file, copy)
+        except OSError:
+            shutil.copyfile(file, copy)
+
+    if source.is_dir():
+        shutil.copytree(source, destination, copy_function=take)
+    else:
+        take(str(source), str(destination))
+
+
+def _protect(folder: Path) -> None:
+    """Everybody may read, and nobody change what others read; the owner may delete."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o444)
+
+
+def _rename_unless_there(folder: Path, entry: Path) -> None:
+    try:
+        os.rename(folder, entry)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another run came first
+            raise

@@ -1,0 +1,81 @@
+"""The pins of requirements.lock that a script's results may depend on: those of the packages it imports, and of theirs."""
+
+import importlib.metadata
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sinkorigin.errors import SinkoriginError
+
+# Packages that fetch, watch or report, and have no part in a result: what they fetch is checked by its hash. Those that only
+# they require are left out with them, so that an update of a certificate list trains nothing again.
+APART = frozenset({"filelock", "fsspec", "huggingface-hub", "psutil", "requests", "tqdm", "typer", "urllib3"})
+
+
+@cache
+def read_lock(lock: Path) -> dict[str, str]:
+    """Package → pinned version; names as PyPI normalises them. Empty where there is no lock.
+
+    Engines without a shared file system bring the rules and scripts to a job, and no other file. What a job's version is was
+    settled before.
+    """
+    if not lock.is_file():
+        return {}
+    lines = (line.split("#")[0].strip() for line in lock.read_text().splitlines())
+    pins = (line.split("==") for line in lines if line)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+@cache
+def _needs(package: str) -> tuple[str, ...]:
+    """Packages that an installed package requires on this machine, extras left out."""
+    try:
+        lines = importlib.metadata.requires(package) or []
+    except importlib.metadata.PackageNotFoundError:  # each rule may have a conda environment of its own
+        return ()
+    # most of transformers' three hundred lines belong to extras; parsing them all would take a tenth of a second
+    found = (Requirement(line) for line in lines if "extra ==" not in line)
+    return tuple(canonicalize_name(need.name) for need in found if need.marker is None or need.marker.evaluate())
+
+
+def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
+    """Pins of the packages with these import names and of everything that they require, directly or not, without ``APART``.
+
+    A module that the lock does not name (Python's own, or the library's) has no pin. All packages that the library
+    imports are called as their module is.
+    """
+    pins = read_lock(lock)
+    found: set[str] = set()
+    waiting = [canonicalize_name(module) for module in modules]
+    while waiting:
+        package = waiting.pop()
+        if package in pins and package not in found | APART:
+            found.add(package)
+            waiting.extend(_needs(package))
+    return {package: pins[package] for package in sorted(found)}
+
+
+def check_installed(lock: Path) -> None:
+    """Check that this environment has the pinned version of every package that it has of the lock.
+
+    Raises:
+        SinkoriginError: it has another version of one, or there is no lock.
+    """
+    pins = read_lock(lock)
+    if not pins:
+        raise SinkoriginError(
+            f"there is no {lock}, without which results of other versions might be taken; get it back"
+        )
+    for package, pinned in pins.items():
+        try:
+            version = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        if version.partition("+")[0] != pinned:  # torch is 2.0+cpu in one index and 2.0 in another
+            raise SinkoriginError(
+                f"{package} {version} is installed, but {lock.name} has {pinned}, and results of other versions must not "
+                f"be shared; run pip install -r {lock.name}"
+            )
