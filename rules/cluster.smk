@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 from snakemake.settings.types import SharedFSUsage
 
@@ -46,7 +47,7 @@ def slurm_request(executor, job):
 
     params = {
         "run_uuid": "sinkorigin",
-        "slurm_logfile": "/dev/null",
+        "slurm_logfile": os.devnull,
         "comment_str": "",
         "account": next(executor.get_account_arg(job)),
         "partition": executor.get_partition_arg(job),
