@@ -71,7 +71,7 @@ class _ImportTime:
     def counted(self) -> Iterator[None]:
         """Count the imports of this context."""
         originals = builtins.__import__, importlib.import_module
-        builtins.__import__, importlib.import_module = map(self._counting, originals)
+        builtins.__import__, importlib.import_module = (self._counting(load) for load in originals)
         try:
             yield
         finally:

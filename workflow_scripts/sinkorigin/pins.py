@@ -49,7 +49,7 @@ def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
     """
     pins = read_lock(lock)
     found: set[str] = set()
-    waiting = [canonicalize_name(module) for module in modules]
+    waiting: list[str] = [canonicalize_name(module) for module in modules]
     while waiting:
         package = waiting.pop()
         if package in pins and package not in found | APART:

@@ -404,6 +404,7 @@ class Estimates:
 
     def _make_bigram_backcopy(self, data: str) -> Needs:
         own = self._data[data]
+        assert not isinstance(own, TextData)
         return Needs(_TABLES + 90 + 20 * own.tokens / MB, _SECONDS[_TABLES] + own.tokens / 1e6, 2.2 * own.tokens / MB)
 
     def _pretrain(self, run: str, seed: str, learning_rate: str | None = None) -> Needs:
