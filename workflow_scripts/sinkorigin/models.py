@@ -38,7 +38,7 @@ def load_model(
     threads: int | None = None,
     trust_remote_code: bool = False,
 ):
-    """The causal language model in ``directory``, in evaluation mode on ``device``.
+    """The causal language model in ``directory``, in evaluation mode on ``device``, or on all GPUs that there are.
 
     Args:
         directory: a directory with config.json, safetensors weights and a manifest.
@@ -63,9 +63,12 @@ def load_model(
         raise SinkoriginError(
             f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
         )
+    # a job is given as many GPUs as the model needs, see resources.py; accelerate then spreads the layers over them
+    spread = device == "cuda" and torch.cuda.device_count() > 1
     try:
         model = AutoModelForCausalLM.from_pretrained(
             directory,
+            device_map="auto" if spread else None,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
@@ -76,5 +79,6 @@ def load_model(
             f"model {directory} cannot be loaded as a causal language model ({str(error).splitlines()[0]}); "
             "check its source in the config"
         ) from error
-    torch.nn.Module.to(model, device)
+    if not spread:
+        torch.nn.Module.to(model, device)
     return model.eval()
