@@ -98,12 +98,18 @@ class LocalSlurm:
         )
         (folder / "gres.conf").write_text("Name=gpu Type=toy File=/dev/null\nName=gpu Type=toy File=/dev/zero\n")
         (folder / "job_submit.lua").write_text(DEMAND_ACCOUNT)
+        # the plugin clears SLURM_CONF for srun, which a site keeps where srun looks for it
+        (folder / "bin").mkdir()
+        srun = folder / "bin/srun"
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.config} exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)
 
     def environment(self) -> dict:
         """For Slurm's programs, and for snakemake."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin", "/sbin"])
+        own = [str(self.folder / "bin"), str(Path(sys.executable).parent)]
+        path = os.pathsep.join([*own, os.environ["PATH"], "/usr/sbin", "/sbin"])
         return {**os.environ, "PATH": path, "SLURM_CONF": str(self.config), "COLUMNS": "400", "NO_COLOR": "1"}
 
     def __enter__(self):
