@@ -74,17 +74,17 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-LOCK = Path(workflow.basedir) / "requirements.lock"
 CODE = Code(
     SCRIPTS,
-    lock=LOCK,
+    lock=Path(workflow.basedir) / "requirements.lock",
     memory=Path(".snakemake/parsed_code.json"),
-).versions()
+)
+CODE_VERSIONS = CODE.versions()
 
 
 def code(script):
     """Version of a script, of all library code that it imports, and of the packages below: docs/incremental.md."""
-    return CODE[script]
+    return CODE_VERSIONS[script]
 
 
 def all_wildcards(wildcards):

@@ -37,8 +37,9 @@ def share(names):
     unknown = sorted(set(names) - set(SHARED))
     if unknown:
         sys.exit(f"sinkorigin: --cache: {unknown[0]} is not shared; choose from {', '.join(SHARED)}")
+    scripts = {Path(rule.script).name for rule in workflow.rules if rule.script}
     try:
-        check_installed(LOCK)
+        check_installed({name: pin for script in scripts for name, pin in CODE.packages(script).items()})
     except SinkoriginError as error:
         sys.exit(f"sinkorigin: --cache: {error}")
     for name in names:

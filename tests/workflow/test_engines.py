@@ -6,8 +6,6 @@ import pytest
 
 from tiny_study import ROOT, digests
 
-STAGED = ["edited/interventions.json", "baseline/manifest.json"]
-
 
 @pytest.fixture(scope="module")
 def storage(fresh, tmp_path_factory):
@@ -40,7 +38,7 @@ def test_a_job_elsewhere_works_from_the_storage_alone(storage, fresh, finished, 
     other = fresh.copy(tmp_path / "other")
     (other.folder / "tiny_model/model.safetensors").rename(tmp_path / "away")
     table = "statistics/tiny/random_tokens/interventions.parquet"
-    other.run(*in_storage(store, table), "--allowed-rules", "compute_intervention_effects", "measure_baseline")
+    other.run(*in_storage(store, table))
     assert (store / "results/tiny" / table).read_bytes() == (finished.results / table).read_bytes()
 
 

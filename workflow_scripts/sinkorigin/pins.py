@@ -1,12 +1,12 @@
 """The pins of requirements.lock that a script's results may depend on: those of the packages it imports, and of theirs."""
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 from sinkorigin.errors import SinkoriginError
 
@@ -16,7 +16,7 @@ APART = frozenset({"filelock", "fsspec", "huggingface-hub", "psutil", "requests"
 
 
 @cache
-def read_lock(lock: Path) -> dict[str, str]:
+def read_lock(lock: Path) -> dict[NormalizedName, str]:
     """Package → pinned version; names as PyPI normalises them. Empty where there is no lock.
 
     Engines without a shared file system bring the rules and scripts to a job, and no other file. What a job's version is was
@@ -30,7 +30,7 @@ def read_lock(lock: Path) -> dict[str, str]:
 
 
 @cache
-def _needs(package: str) -> tuple[str, ...]:
+def _needs(package: NormalizedName) -> tuple[NormalizedName, ...]:
     """Packages that an installed package requires on this machine, extras left out."""
     try:
         lines = importlib.metadata.requires(package) or []
@@ -48,8 +48,8 @@ def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
     imports are called as their module is.
     """
     pins = read_lock(lock)
-    found: set[str] = set()
-    waiting: list[str] = [canonicalize_name(module) for module in modules]
+    found: set[NormalizedName] = set()
+    waiting = [canonicalize_name(module) for module in modules]
     while waiting:
         package = waiting.pop()
         if package in pins and package not in found | APART:
@@ -58,16 +58,15 @@ def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
     return {package: pins[package] for package in sorted(found)}
 
 
-def check_installed(lock: Path) -> None:
-    """Check that this environment has the pinned version of every package that it has of the lock.
+def check_installed(pins: Mapping[str, str]) -> None:
+    """Check that of these packages this environment has the pinned versions, as far as it has them at all.
 
     Raises:
-        SinkoriginError: it has another version of one, or there is no lock.
+        SinkoriginError: it has another version of one, or there are no pins to go by.
     """
-    pins = read_lock(lock)
     if not pins:
         raise SinkoriginError(
-            f"there is no {lock}, without which results of other versions might be taken; get it back"
+            "there is no requirements.lock to tell the versions of results that are shared; get it back"
         )
     for package, pinned in pins.items():
         try:
@@ -76,6 +75,6 @@ def check_installed(lock: Path) -> None:
             continue
         if version.partition("+")[0] != pinned:  # torch is 2.0+cpu in one index and 2.0 in another
             raise SinkoriginError(
-                f"{package} {version} is installed, but {lock.name} has {pinned}, and results of other versions must not "
-                f"be shared; run pip install -r {lock.name}"
+                f"{package} {version} is installed, but requirements.lock has {pinned}, and results of other versions must "
+                "not be shared; run pip install -r requirements.lock"
             )
