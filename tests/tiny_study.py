@@ -134,6 +134,7 @@ class Project:
 
     def copy(self, folder: Path) -> "Project":
         """An independent copy, with results and Snakemake's records, times included."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         return Project(folder)
 

@@ -87,7 +87,7 @@ EDITS = [
     Edit("a docstring", text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '), set()),
     Edit("a module that no script imports", added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"), set()),
     Edit("a config comment and the order of keys", reordered, set()),
-    Edit("the memory of a rule", text("rules/activations.smk", "runtime=lambda wildcards, attempt: 60", "runtime=lambda wildcards, attempt: 90"), set()),
+    Edit("the memory of a rule", text("rules/activations.smk", 'runtime=minutes("extract_activations")', "runtime=90"), set()),
     Edit("a GPU instead of the CPU", config(lambda c: c.update(device="cuda")), set()),
     Edit("a message", text("rules/models.smk", "Fetching model", "Getting model"), set()),
     Edit("the pin of a development tool", text("requirements.lock", "ruff==", "ruff==99."), set()),
