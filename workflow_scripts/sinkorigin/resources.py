@@ -47,7 +47,7 @@ _AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one la
 _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
 _USABLE = 0.85  # of a GPU's memory
 _WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
-_RUNNING = 110.0  # MB of a job that runs a model, beside what grows with it
+_EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and its prompts
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ class Estimates:
         ]  # fmt: skip
         raw = sum(s.L * sequences * positions * width * 4 for sequences, positions, width in kept) / MB
         # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
-        summaries = _RUNNING + s.gram_megabytes + _COMPRESSED * raw
+        summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
         disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
@@ -369,7 +369,7 @@ class Estimates:
         return self._runs_model(
             s.shape,
             live=s.layer_megabytes + workers * batch,
-            host=_RUNNING + (workers * batch if self.device == "cpu" else 0.0),
+            host=20 + 2.6 * s.L + (workers * batch if self.device == "cpu" else 0.0),
             seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, workers),
             disk=rows * s.N * s.L * s.H / MB,
             head=head,
