@@ -71,7 +71,8 @@ class _ImportTime:
     def counted(self) -> Iterator[None]:
         """Count the imports of this context."""
         originals = builtins.__import__, importlib.import_module
-        builtins.__import__, importlib.import_module = (self._counting(load) for load in originals)
+        builtins.__import__ = self._counting(originals[0])
+        importlib.import_module = self._counting(originals[1])
         try:
             yield
         finally:

@@ -47,7 +47,7 @@ _AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one la
 _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
 _USABLE = 0.85  # of a GPU's memory
 _WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
-_RUNNING = 110.0  # MB of a job that runs a model, beside what grows with it
+_EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and its prompts
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ class Estimates:
 
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)
-        return Needs(_TABLES + 100, _SECONDS[_TABLES] + size / 5, size / 2)
+        return Needs(112 + 15 * min(size, 6), _SECONDS[_TABLES] + size / 5, size / 2)
 
     _fetch_own_corpus = _fetch_corpus
 
@@ -267,7 +267,7 @@ class Estimates:
         ]  # fmt: skip
         raw = sum(s.L * sequences * positions * width * 4 for sequences, positions, width in kept) / MB
         # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
-        summaries = _RUNNING + s.gram_megabytes + _COMPRESSED * raw
+        summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
         disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
@@ -312,11 +312,11 @@ class Estimates:
 
     def _compute_norms(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        return self._statistic(2 * s.chunk(s.N * s.T * 28), 5e-9 * s.L * s.N * s.T * s.R)
+        return self._statistic(2 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
 
     def _compute_disparity(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        return self._statistic(5 * s.chunk(s.N * s.T * 28), 5e-9 * s.L * s.N * s.T * s.R)
+        return self._statistic(5 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
 
     def _compute_sinks(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
@@ -325,17 +325,21 @@ class Estimates:
 
     def _compute_secondary_sinks(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        return self._statistic(5.5 * s.chunk(s.N * s.H * s.T * 20), 5e-7 * s.L * s.N * s.H * s.T)
+        return self._statistic(
+            5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB, 5e-7 * s.L * s.N * s.H * s.T
+        )
 
     def _compute_keys(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
         head = self.shape(model).head_width
-        memory = 5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8)
+        memory = (
+            5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8) + 4 * s.chunk(s.N * s.H * s.T * 12)
+        )
         return self._statistic(memory, 1e-8 * s.L * s.H * (head**3 + s.R * s.N * head))
 
     def _compute_super_neurons(self, model: str, prompts: str) -> Needs:
         s = self._sizes(model, prompts)
-        memory = (2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f / MB
+        memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f + 1000 * s.L * s.T) / MB
         return self._statistic(memory, 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB)
 
     def _compute_effective_rank(self, model: str, prompts: str) -> Needs:
@@ -369,7 +373,7 @@ class Estimates:
         return self._runs_model(
             s.shape,
             live=s.layer_megabytes + workers * batch,
-            host=_RUNNING + (workers * batch if self.device == "cpu" else 0.0),
+            host=20 + 2.6 * s.L + (workers * batch if self.device == "cpu" else 0.0),
             seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, workers),
             disk=rows * s.N * s.L * s.H / MB,
             head=head,
@@ -393,19 +397,19 @@ class Estimates:
 
     def _train_tokenizer(self, data: str) -> Needs:
         size = self._text(data)
-        return Needs(_TABLES + 60 + 20 * math.sqrt(size), _SECONDS[_TABLES] + size / 2, 1)
+        return Needs(106 + 40 * math.sqrt(size), _SECONDS[_TABLES] + size / 2, 1)
 
     def _take_tokenizer(self, data: str) -> Needs:
         return Needs(_TORCH, _SECONDS[_TORCH], 5)
 
     def _tokenize_corpus(self, data: str) -> Needs:
         size = self._text(data)
-        return Needs(_TABLES + 250, _SECONDS[_TABLES] + size / 2, size / 2)
+        return Needs(_TABLES + 48 * min(size, 6), _SECONDS[_TABLES] + size / 2, size / 2)
 
     def _make_bigram_backcopy(self, data: str) -> Needs:
         own = self._data[data]
         assert not isinstance(own, TextData)
-        return Needs(_TABLES + 90 + 20 * own.tokens / MB, _SECONDS[_TABLES] + own.tokens / 1e6, 2.2 * own.tokens / MB)
+        return Needs(105 + 30 * own.tokens / MB, _SECONDS[_TABLES] + own.tokens / 1e6, 2.2 * own.tokens / MB)
 
     def _pretrain(self, run: str, seed: str, learning_rate: str | None = None) -> Needs:
         own, settings = self._runs[run], self.config.pretraining
