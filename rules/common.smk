@@ -215,12 +215,12 @@ def disk(rule):
 
 def gpus(rule):
     """Number of GPUs of a job."""
-    return asked(rule, "gpus")
+    return asked(rule, "gpus") if DEVICE == "cuda" else 0
 
 
 def gpu_memory(rule):
     """Megabytes of each of its GPUs."""
-    return growing(rule, "gpu_memory")
+    return growing(rule, "gpu_memory") if DEVICE == "cuda" else 0
 
 
 def of_edited(name):
