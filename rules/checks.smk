@@ -60,9 +60,22 @@ def tell_changed_config():
             )
 
 
-onstart:
+def lift_rate_limit():
+    """Start as many jobs a second as there are.
+
+    With Snakemake's own limit of 100 a second, its version 9.27.1 looks at all waiting jobs again a second after each
+    look, so that looks never end and become more with every job: a quarter of a core for a few hundred jobs.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if workflow.local_exec and limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
+onstart:  # a second one, in another file, would replace this
     check_results()
     check_gpus()
+    lift_rate_limit()
+    prepare_run()
 
 
 onsuccess:

@@ -72,7 +72,8 @@ def alike(requests):
     return {rule for rule, different in found.items() if len(different) == 1}
 
 
-onstart:
+def prepare_run():
+    """What a run elsewhere needs before its first job."""
     if not workflow.local_exec:
         keep_config()
     if workflow.executor_plugin.name == "slurm":
