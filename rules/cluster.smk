@@ -45,7 +45,7 @@ def slurm_request(executor, job):
 
     params = {
         "run_uuid": "sinkorigin",
-        "slurm_logfile": "/dev/null",
+        "slurm_logfile": "sinkorigin.log",
         "comment_str": "",
         "account": next(executor.get_account_arg(job)),
         "partition": executor.get_partition_arg(job),
