@@ -80,7 +80,7 @@ def test_what_is_in_the_cache_cannot_be_changed_by_its_readers(shared):
 
 def test_another_checkout_computes_none_of_it_and_goes_on_from_there(shared, finished, fresh, tmp_path):
     cache, _ = shared
-    third = fresh.copy(tmp_path / "elsewhere" / "third")
+    third = fresh.copy(tmp_path / "elsewhere")
     run(third, cache, *TARGETS, "results/tiny/statistics/tiny/random_tokens/variance.parquet")
     assert made_here(third) == {"compute_variance"}
     assert planned_jobs(third.folder, [*third.arguments, *TARGETS]) == set()
