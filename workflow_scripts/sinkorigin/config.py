@@ -663,7 +663,9 @@ class Machine(_Strict):
         80, gt=0, description="Memory of one GPU, GB; a model that needs more is spread over several."
     )
     gpu_tflops: float = Field(
-        360, gt=0, description="TFLOP/s that a training reaches on one GPU. 360: 152 M parameters, compiled, on an H200."
+        360,
+        gt=0,
+        description="TFLOP/s that a training reaches on one GPU. 360: 152 M parameters, compiled, on an H200.",
     )
     core_gflops: float = Field(25, gt=0, description="GFLOP/s that one CPU core reaches in float32.")
 
