@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tiny_study import ROOT
@@ -182,7 +183,10 @@ class LocalSlurm:
 
     def stop(self) -> None:
         if "slurmctld" in self._daemons:
+            # the daemons go only when no job is left that they would have to end
             self.ask("scancel", "--user=root")
+            with suppress(AssertionError):
+                self._wait_for(lambda: not self.ask("squeue", "--noheader").stdout.strip(), "squeue")
         for program in ("slurmd", "slurmctld", "munged"):
             self._end(program)
 
