@@ -213,7 +213,7 @@ class Estimates:
             case "random":
                 return Needs(_TORCH + single, seconds, single)
             case "pypi":  # GGUF, dequantised
-                return Needs(_TORCH + 0.75 * single, seconds, single)
+                return Needs(_TORCH + 1.25 * single, seconds, single)
             case _:  # copied file by file
                 return Needs(_TORCH - 90, seconds, single)
 
@@ -454,7 +454,10 @@ class Estimates:
     def _all_trainings(self) -> Needs:
         return Needs(_TABLES + 30, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
-    _summarize_pretraining = _compare_pretraining = _compare_learning_rates = _all_trainings
+    _summarize_pretraining = _compare_learning_rates = _all_trainings
+
+    def _compare_pretraining(self) -> Needs:
+        return Needs(_TABLES + 30 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
     # what people look at
 
@@ -469,7 +472,7 @@ class Estimates:
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
-        return Needs(_TABLES + 70 + 2.5 * pairs, _SECONDS[_TABLES] + 5, 1)
+        return Needs(_TABLES + 70 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
 
     @property
     def _studied(self) -> int:
