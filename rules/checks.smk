@@ -5,13 +5,13 @@ from tempfile import TemporaryFile
 from snakemake.logging import logger
 
 
-def config_texts():
+def config_texts(files):
     """Config file → its bytes, as they are now."""
-    files = map(Path, ["config.yaml", *workflow.overwrite_configfiles])
     return {file: file.read_bytes() if file.is_file() else None for file in files}
 
 
-CONFIG_TEXTS = config_texts()
+# the names too are taken now: a run on a cluster gives its jobs a file of its own
+CONFIG_TEXTS = config_texts([Path("config.yaml"), *map(Path, workflow.overwrite_configfiles)])
 
 
 def refused_in_one_sentence(record):
@@ -52,7 +52,7 @@ def check_gpus():
 
 def tell_changed_config():
     """Say so if the config was edited while its jobs ran."""
-    for file, text in config_texts().items():
+    for file, text in config_texts(CONFIG_TEXTS).items():
         if text != CONFIG_TEXTS[file]:
             logger.warning(
                 f"sinkorigin: {file} was changed while this run went on, and what it made is of the settings before; run "
