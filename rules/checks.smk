@@ -72,10 +72,10 @@ def lift_rate_limit():
 
 
 onstart:  # a second one, in another file, would replace this
-    check_results()
     check_gpus()
-    lift_rate_limit()
     prepare_run()
+    check_results()  # last: it makes the folder
+    lift_rate_limit()
 
 
 onsuccess:
