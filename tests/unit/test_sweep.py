@@ -251,11 +251,10 @@ def test_one_more_strength_makes_only_that_strength(tmp_path):
         wanted = {"control": strengths, **others}
         points = {i: {f"{s:g}": [Point("norm_control", (0,), (5,), s)] for s in own} for i, own in wanted.items()}
         keys = {i: {name: key_of(own, fact) for name, own in groups.items()} for i, groups in points.items()}
-        assert fill(tmp_path, keys, run, apart=["baseline"]) == [name.replace(" ", "/") for name in made]
+        assert fill(tmp_path, keys, run) == [name.replace(" ", "/") for name in made]
         assert set(json.loads((tmp_path / "interventions.json").read_text())) == set(wanted)
         return made
 
-    (tmp_path / "baseline").mkdir()
     assert go([2.0, 4.0]) == ["control 2", "control 4"]
     assert go([2.0, 4.0, 8.0]) == ["control 8"]
     assert go([2.0, 8.0]) == [] and not (tmp_path / "control/4").exists()
@@ -263,7 +262,7 @@ def test_one_more_strength_makes_only_that_strength(tmp_path):
     (tmp_path / "control/8/scores.parquet").unlink()
     assert go([2.0, 8.0]) == ["control 8"] and not (tmp_path / "other").exists()
     assert go([2.0, 8.0], fact="b") == ["control 2", "control 8"]
-    assert (tmp_path / "control/manifest.json").is_file() and (tmp_path / "baseline").is_dir()
+    assert (tmp_path / "control/manifest.json").is_file()
 
 
 def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path):
