@@ -49,10 +49,6 @@ SIZES = {
     "30m": TrainingSettings(
         **COMMON, layers=9, width=512, heads=8, kv_heads=8, ffn_width=1408, length=256, batch=4
     ),
-    # the paper's size, as in config.paper.yaml but for the vocabulary: for a GPU
-    "150m": TrainingSettings(
-        **COMMON, layers=12, width=768, heads=12, kv_heads=12, ffn_width=2688, length=1024, batch=16
-    ),
 }  # fmt: skip
 
 
@@ -235,9 +231,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokens", help="a directory of token files of the workflow")
     parser.add_argument("tokenizer", help="its tokenizer")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["default", "30m"])
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--batch", type=int, help="sequences in a step, instead of those of the size")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
@@ -249,8 +244,7 @@ def main() -> None:
         f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps"
     )
     for name in arguments.sizes:
-        settings = SIZES[name]
-        measure(name, replace(settings, batch=arguments.batch or settings.batch), arguments)
+        measure(name, SIZES[name], arguments)
 
 
 if __name__ == "__main__":

@@ -67,15 +67,15 @@ def lift_rate_limit():
     look, so that looks never end and become more with every job: a quarter of a core for a few hundred jobs.
     """
     limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if workflow.local_exec and limit and (limit.max_jobs, limit.timespan) == (100, 1):
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
 
 
 onstart:  # a second one, in another file, would replace this
+    lift_rate_limit()
     check_gpus()
     prepare_run()
     check_results()  # last: it makes the folder
-    lift_rate_limit()
 
 
 onsuccess:

@@ -63,8 +63,7 @@ def alike(requests):
     """
     scheduler = workflow.scheduler
     limited = any(limit != sys.maxsize for limit in scheduler.global_resources.values())
-    pace = scheduler.job_rate_limiter
-    if limited or scheduler.subsample or (pace and pace.get_free_jobs() < len(workflow.dag)):
+    if limited or scheduler.subsample or scheduler.job_rate_limiter:
         return set()
     found = {}
     for job, request in requests.items():

@@ -195,7 +195,7 @@ def asked(rule, quantity):
 def growing(rule, quantity):
     """The same, more on every retry."""
     own = asked(rule, quantity)
-    return lambda wildcards, attempt: ceil(attempt * own(wildcards))
+    return lambda wildcards, attempt: attempt * ceil(own(wildcards))
 
 
 def memory(rule):

@@ -2,11 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinkorigin.pretraining.data import tokenize_documents
 from sinkorigin.pretraining.tokenizer import train_tokenizer
+
+WORDS = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
+
+
+def made_up_text(seed: int, words: int) -> str:
+    """So many words, the same ones for a seed."""
+    return " ".join(np.random.default_rng(seed).choice(WORDS, words))
 
 
 def make_corpus(root: Path, texts: list[str]) -> Path:

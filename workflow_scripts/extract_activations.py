@@ -16,6 +16,7 @@ with job(snakemake):
         dtype=snakemake.params.dtype,
         threads=snakemake.threads,
         trust_remote_code=snakemake.params.trust_remote_code,
+        gpus=snakemake.resources.gpu,
     )
     extract(
         read_architecture(model, snakemake.wildcards.model),

@@ -44,6 +44,7 @@ with job(snakemake):
             dtype=params.dtype,
             threads=snakemake.threads,
             trust_remote_code=params.trust_remote_code,
+            gpus=snakemake.resources.gpu,
         )
         sweeps = {
             folder: Sweep(

@@ -17,6 +17,7 @@ with job(snakemake):
         dtype=snakemake.params.dtype,
         threads=snakemake.threads,
         trust_remote_code=snakemake.params.trust_remote_code,
+        gpus=snakemake.resources.gpu,
     )
     with atomic_directory(snakemake.output.files) as folder:
         sweep(

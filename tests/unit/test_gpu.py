@@ -20,7 +20,7 @@ from sinkorigin.pretraining.data import batch
 from sinkorigin.pretraining.loop import TrainingSettings, train
 from sinkorigin.pretraining.processes import train_in_processes
 from sinkorigin.variants.llama import VARIANTS
-from small_corpus import make_corpus
+from small_corpus import made_up_text, make_corpus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU on this machine")
 
@@ -49,9 +49,7 @@ SETTINGS = TrainingSettings(
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    words = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
-    texts = [" ".join(np.random.default_rng(seed).choice(words, 600)) for seed in range(3)]
-    return make_corpus(tmp_path_factory.mktemp("corpus"), texts)
+    return make_corpus(tmp_path_factory.mktemp("corpus"), [made_up_text(seed, 600) for seed in range(3)])
 
 
 def run(corpus, destination, settings=SETTINGS, trainer=train, device="cuda", **arguments):

@@ -16,7 +16,7 @@ from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
 from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
-from small_corpus import make_corpus
+from small_corpus import made_up_text, make_corpus
 
 SIZE = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "ffn_width": 24, "length": 8, "tied_embeddings": True}
 SETTINGS = TrainingSettings(
@@ -34,11 +34,10 @@ SETTINGS = TrainingSettings(
     validation_tokens=128,
     keep=[0, 3, 8, 12],
 )
-WORDS = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
 
 
 def text(seed: int, words: int = 400) -> str:
-    return " ".join(np.random.default_rng(seed).choice(WORDS, words)) + " \n\té — 王"
+    return made_up_text(seed, words) + " \n\té — 王"
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from sinkorigin.pretraining.loop import TrainingSettings, train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.processes import train_in_processes
 from sinkorigin.pretraining.tokenizer import train_tokenizer
-from small_corpus import make_corpus
+from small_corpus import made_up_text, make_corpus
 from tiny_study import ROOT
 
 SETTINGS = TrainingSettings(
@@ -49,9 +49,7 @@ SETTINGS = TrainingSettings(
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """A tokenizer and token files of made-up text."""
-    words = ["the", "king", "and", "queen", "of", "all", "this", "fair", "isle", "do", "greet", "thee", "my", "lord"]
-    texts = [" ".join(np.random.default_rng(seed).choice(words, 600)) for seed in range(3)]
-    return make_corpus(tmp_path_factory.mktemp("corpus"), texts)
+    return make_corpus(tmp_path_factory.mktemp("corpus"), [made_up_text(seed, 600) for seed in range(3)])
 
 
 def places(corpus, destination):

@@ -37,14 +37,16 @@ def load_model(
     dtype: str = "float32",
     threads: int | None = None,
     trust_remote_code: bool = False,
+    gpus: int = 1,
 ):
-    """The causal language model in ``directory``, in evaluation mode on ``device``, or on all GPUs that there are.
+    """The causal language model in ``directory``, in evaluation mode on ``device``.
 
     Args:
         directory: a directory with config.json, safetensors weights and a manifest.
         device: "cpu" or "cuda".
         dtype: "float32", "bfloat16" or "float16".
         threads: CPU threads of PyTorch; by default its own choice.
+        gpus: that the job has; accelerate spreads the layers over several.
 
     Raises:
         SinkoriginError: the directory is incomplete, the GPU is not there, or the class cannot be loaded.
@@ -63,8 +65,7 @@ def load_model(
         raise SinkoriginError(
             f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
         )
-    # a job is given as many GPUs as the model needs, see resources.py; accelerate then spreads the layers over them
-    spread = device == "cuda" and torch.cuda.device_count() > 1
+    spread = device == "cuda" and gpus > 1
     try:
         model = AutoModelForCausalLM.from_pretrained(
             directory,
