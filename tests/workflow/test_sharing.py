@@ -36,8 +36,14 @@ def run(study: Project, cache, *targets) -> None:
 
 
 def made_here(study: Project) -> set[str]:
-    """Rules whose script ran in this checkout: it writes their log."""
-    return {path.name for logs in ("results/logs", "results/tiny/logs") for path in (study.folder / logs).glob("*")}
+    """Rules whose script ran in this checkout: it writes into their log, which Snakemake leaves empty otherwise."""
+    logs = [study.folder / "results" / "logs", study.results / "logs"]
+    return {
+        path.relative_to(folder).parts[0].removesuffix(".log")
+        for folder in logs
+        for path in folder.rglob("*.log")
+        if path.stat().st_size
+    }
 
 
 def links(study: Project) -> list:
