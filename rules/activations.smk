@@ -5,7 +5,7 @@ rule extract_activations:
     input:
         model_files=ancient(model_files),
         model=model_of,
-        prompts=rules.tokenize_prompts.output[0],
+        prompts=prompts_of,
     output:
         **site_outputs(),
         magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/magnitudes.parquet",

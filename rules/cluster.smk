@@ -9,7 +9,7 @@ from snakemake.settings.types import SharedFSUsage
 from sinkorigin.slurm import check_requests, check_slurm
 
 # Fetching needs the network, which nodes seldom have; the others take seconds.
-LIGHT = ("fetch_", "take_", "tokenize_prompts", "plot_", "compare_", "summarize_", "judge_")
+LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_")
 workflow.localrules(*[rule.name for rule in workflow.rules if rule.name.startswith(LIGHT)])
 
 

@@ -351,14 +351,30 @@ def tokens_of_run(wildcards):
     return f"{STUDY}/pretraining/data/{RUNS[wildcards.run].data}/tokens/manifest.json"
 
 
-def tokens_of_model(wildcards):
-    """Manifest of the token files that a trained model was trained on."""
-    return f"{STUDY}/pretraining/data/{TRAINED[wildcards.model][0].data}/tokens/manifest.json"
+def tokens_of(wildcards):
+    """Manifest of the token files of the data that the wildcards name."""
+    return f"{STUDY}/pretraining/data/{wildcards.data}/tokens/manifest.json"
 
 
-def prompts_of_text():
-    """Pattern of the names of all prompt sets of natural text."""
-    return one_of(prompts.name for prompts in PROMPTS.values() if prompts.kind == "natural_text")
+def data_prompts(run, prompts):
+    """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
+    start = "first_token" if run.first_token else "no_first_token"
+    return f"{STUDY}/pretraining/data/{run.data}/prompts/{start}/{prompts}.parquet"
+
+
+def prompts_of(wildcards):
+    """The prompts that the wildcards name, in the model's tokens."""
+    model, prompts = wildcards.model, wildcards.prompts
+    return (
+        data_prompts(TRAINED[model][0], prompts)
+        if model in TRAINED
+        else f"{STUDY}/prompts/{model}/{prompts}.parquet"
+    )
+
+
+def prompts_of_run(wildcards):
+    """All prompt sets of the models that a run trained."""
+    return [data_prompts(RUNS[wildcards.run], prompts) for prompts in STUDY_CONFIG.pretraining.prompts]
 
 
 def task_parameters(wildcards):

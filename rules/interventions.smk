@@ -6,7 +6,7 @@ rule measure_baseline:
     input:
         model_files=ancient(model_files),
         model=model_of,
-        prompts=rules.tokenize_prompts.output[0],
+        prompts=prompts_of,
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         manifest=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
@@ -43,7 +43,7 @@ rule intervene:
         unpack(facts_for_edits),
         model_files=ancient(model_files),
         model=model_of,
-        prompts=rules.tokenize_prompts.output[0],
+        prompts=prompts_of,
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         list=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",

@@ -58,39 +58,34 @@ rule tokenize_prompts:
         "../workflow_scripts/tokenize_prompts.py"
 
 
-# models that were trained here read text that their own training left out
-ruleorder: take_held_out_prompts > tokenize_prompts
-
-
-rule take_held_out_prompts:
+# models that were trained here read what their data hold: text that the training left out, or random tokens of its vocabulary
+rule draw_data_prompts:
     input:
-        model_files=ancient(model_files),
-        model=model_of,
-        token_files=ancient(directory_of(tokens_of_model)),
-        tokens=tokens_of_model,
+        tokenizer_files=ancient(directory_of(tokenizer_of)),
+        tokenizer=tokenizer_of,
+        token_files=ancient(directory_of(tokens_of)),
+        tokens=tokens_of,
     output:
-        f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
+        f"{STUDY}/pretraining/data/{{data}}/prompts/{{start}}/{{prompts}}.parquet",
     log:
-        f"{STUDY}/logs/take_held_out_prompts/{{model}}/{{prompts}}.log",
+        f"{STUDY}/logs/draw_data_prompts/{{data}}/{{start}}/{{prompts}}.log",
     benchmark:
-        f"{STUDY}/benchmarks/take_held_out_prompts/{{model}}/{{prompts}}.tsv"
+        f"{STUDY}/benchmarks/draw_data_prompts/{{data}}/{{start}}/{{prompts}}.tsv"
     wildcard_constraints:
-        model=one_of(TRAINED),
-        prompts=prompts_of_text(),
+        start=one_of(["first_token", "no_first_token"]),
     conda:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=memory("take_held_out_prompts"),
-        runtime=minutes("take_held_out_prompts"),
-        disk_mb=disk("take_held_out_prompts"),
+        mem_mb=memory("draw_data_prompts"),
+        runtime=minutes("draw_data_prompts"),
+        disk_mb=disk("draw_data_prompts"),
         gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),
-        first_token=lambda wildcards: TRAINED[wildcards.model][0].first_token,
         wildcards=all_wildcards,
-        code=code("take_held_out_prompts.py"),
+        code=code("draw_data_prompts.py"),
     message:
-        "Taking the {wildcards.prompts} prompts of {wildcards.model}"
+        "Drawing the {wildcards.prompts} prompts of data {wildcards.data}"
     script:
-        "../workflow_scripts/take_held_out_prompts.py"
+        "../workflow_scripts/draw_data_prompts.py"

@@ -11,7 +11,7 @@ SHARED = [
     "fetch_corpus",
     "fetch_own_corpus",
     "tokenize_prompts",
-    "take_held_out_prompts",
+    "draw_data_prompts",
     "extract_activations",
     "train_tokenizer",
     "take_tokenizer",

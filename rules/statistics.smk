@@ -268,7 +268,7 @@ rule compute_keys:
 rule compute_secondary_sinks:
     input:
         scores=rules.extract_activations.output.scores,
-        prompts=rules.tokenize_prompts.output[0],
+        prompts=prompts_of,
         magnitudes=rules.extract_activations.output.magnitudes,
     output:
         secondary_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks.parquet",
@@ -363,11 +363,7 @@ rule measure_training:
         unpack(kept_checkpoints),
         model_files=ancient(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
-        prompts=expand(
-            f"{STUDY}/prompts/{{run}}-seed{{seed}}/{{prompts}}.parquet",
-            prompts=STUDY_CONFIG.pretraining.prompts,
-            allow_missing=True,
-        ),
+        prompts=prompts_of_run,
     output:
         f"{STUDY}/statistics/training/{{run}}/seed={{seed}}.parquet",
     log:

@@ -24,8 +24,8 @@ from sinkorigin.pretraining.bigram_backcopy import (
     save_character_tokenizer,
 )
 from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
-from sinkorigin.pretraining.held_out import held_out_windows, make_held_out_prompts
 from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.prompts import held_out_windows, make_data_prompts
 from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
@@ -211,7 +211,7 @@ def test_a_text_with_too_few_characters_is_refused(tmp_path):
         estimate(documents, vocabulary=64, triggers=2)
 
 
-# ---- held-out prompts
+# ---- prompts
 
 
 def split_of(*lengths):
@@ -222,41 +222,46 @@ def split_of(*lengths):
 
 def test_held_out_windows_lie_in_the_validation_split_apart_and_inside_documents():
     tokens = Tokens(split_of(5), split_of(30, 11, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 5, 8, 0, first_token=False, model="m")
+    windows = held_out_windows(tokens, 5, 8, 0, first_token=False, data="d")
     assert windows.shape == (5, 8) and np.all(np.diff(windows, axis=1) == 1)
     assert len(np.unique(windows)) == 40
-    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, first_token=False, model="m"))
-    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, first_token=False, model="m"))
+    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, first_token=False, data="d"))
+    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, first_token=False, data="d"))
 
 
 def test_held_out_windows_begin_as_the_training_did():
     tokens = Tokens(split_of(5), split_of(30, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 4, 8, 0, first_token=True, model="m")
+    windows = held_out_windows(tokens, 4, 8, 0, first_token=True, data="d")
     assert windows.shape == (4, 8) and np.all(windows[:, 0] == 0) and np.all(np.diff(windows[:, 1:], axis=1) == 1)
 
 
 def test_too_few_held_out_windows_are_said_with_the_remedy():
     tokens = Tokens(split_of(5), split_of(30, 3, 3), 10_000, 0, "")
     with pytest.raises(
-        SinkoriginError, match=r"model m: .* has 3 windows of 8 tokens inside a document, but 4 sequences"
+        SinkoriginError,
+        match=r"data d: the validation split has 3 windows of 8 tokens inside a document, but 4 sequences",
     ):
-        held_out_windows(tokens, 4, 8, 0, first_token=False, model="m")
+        held_out_windows(tokens, 4, 8, 0, first_token=False, data="d")
 
 
-def test_held_out_prompts_of_a_model_are_its_own_data_and_foreign_ones_are_refused(stream, tmp_path):
+def test_prompts_are_those_of_the_data_and_foreign_tokens_are_refused(stream, tmp_path):
     task, root = stream
-    shutil.copytree(root / "tokenizer", tmp_path / "model")
-    arguments = {"model": "m", "directory": tmp_path / "model", "sequences": 4, "length": 16, "seed": 0}
-    make_held_out_prompts(tmp_path / "prompts.parquet", tokens_directory=root / "tokens", first_token=True, **arguments)
-    rows = pq.read_table(tmp_path / "prompts.parquet").to_pylist()
+    shutil.copytree(root / "tokenizer", tmp_path / "tokenizer")
+    arguments = {
+        "data": "d", "tokenizer_directory": tmp_path / "tokenizer", "tokens_directory": root / "tokens", "sequences": 4,
+        "length": 16, "seed": 0, "first_token": True,
+    }  # fmt: skip
+    make_data_prompts(tmp_path / "text.parquet", kind="natural_text", **arguments)
+    rows = pq.read_table(tmp_path / "text.parquet").to_pylist()
     assert [row["tokens"][0] for row in rows] == [END_OF_TEXT] * 4
     assert all(set(row["text"].removeprefix(END_OF_TEXT)) <= set(task.characters) for row in rows)
     assert all(len(row["text"].removeprefix(END_OF_TEXT)) == 15 for row in rows)
-    save_character_tokenizer(list("xyz"), tmp_path / "model")
-    with pytest.raises(SinkoriginError, match="was made with another tokenizer than the model's"):
-        make_held_out_prompts(
-            tmp_path / "again.parquet", tokens_directory=root / "tokens", first_token=True, **arguments
-        )
+    make_data_prompts(tmp_path / "random.parquet", kind="random_tokens", **arguments)
+    rows = pq.read_table(tmp_path / "random.parquet").to_pylist()
+    assert len(rows) == 4 and all(len(row["text"]) == 16 and set(row["text"]) <= set(task.characters) for row in rows)
+    save_character_tokenizer(list("xyz"), tmp_path / "tokenizer")
+    with pytest.raises(SinkoriginError, match="data d: .* was made with another tokenizer than the one in"):
+        make_data_prompts(tmp_path / "again.parquet", kind="natural_text", **arguments)
 
 
 # ---- a tokenizer that is taken

