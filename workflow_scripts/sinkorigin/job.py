@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sinkorigin.deferred import unused_imports_deferred
 from sinkorigin.errors import SinkoriginError
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
@@ -168,7 +169,7 @@ def job(snakemake) -> Iterator[None]:
         sys.stdout = sys.stderr = log
         began, imports = time.perf_counter(), _Imports()
         try:
-            with imports.watched():
+            with imports.watched(), unused_imports_deferred():
                 yield
             work = time.perf_counter() - began - imports.seconds
             print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()))
