@@ -48,8 +48,9 @@ class _Deferred(ModuleType):
         return getattr(self, name)
 
     def import_now(self) -> None:
-        if self.__class__ is _Deferred:
-            self.__class__ = ModuleType
+        if type(self) is _Deferred:
+            object.__setattr__(self, "__class__", ModuleType)
+            assert self.__spec__ is not None and isinstance(self.__spec__.loader, _DeferredLoader)
             self.__spec__.loader.loader.exec_module(self)
 
 
