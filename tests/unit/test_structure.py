@@ -17,12 +17,13 @@ from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.disparity import massive_table
 from sinkorigin.statistics.keys import cosine_between, key_tables, spearman
-from sinkorigin.statistics.rank import rank_tables
+from sinkorigin.statistics.rank import effective_rank, rank_tables
 from sinkorigin.statistics.secondary_sinks import secondary_sink_tables
 from sinkorigin.statistics.super_neurons import super_neuron_tables
 from sinkorigin.statistics.through_output import through_output_table
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import variance_tables
+from sinkorigin.summaries import ResidualGram
 from sinkorigin.tables import write_table
 from sinkorigin.weights import NEURONS_SCHEMA, OUTPUT_PROJECTION_SCHEMA, neuron_table, output_projection_table
 
@@ -352,6 +353,23 @@ def test_spearman_shares_the_rank_of_ties():
 
     x, y = np.array([1.0, 2, 2, 3, 9]), np.array([2.0, 1, 4, 4, 5])
     np.testing.assert_allclose(spearman(x, y), spearmanr(x, y).statistic)
+
+
+@pytest.mark.parametrize("tokens", [5, 16, 17, 40])  # kept as they are up to half of the 32 dims
+def test_tokens_that_become_many_have_the_gram_matrix_of_all(tokens, tmp_path):
+    vectors = torch.randn(tokens, 32, generator=torch.Generator().manual_seed(tokens))
+    gram, whole = ResidualGram(), vectors.double().T @ vectors.double()
+    for part in vectors.split(5):
+        gram.add(0, "rest", part)
+    ((_, _, matrix),) = gram.matrices()
+    np.testing.assert_allclose(matrix, whole, rtol=1e-12)
+    gram.write(tmp_path / "gram.parquet")
+    assert (pl.read_parquet(tmp_path / "gram.parquet")["values"].null_count() == 0) == (tokens <= 16)
+    found = rows_of(rank_tables(tmp_path / "gram.parquet", **NAMES)[0])
+    ranks = {row["centred"]: row["effective_rank"] for row in found}
+    centred = (vectors - vectors.mean(dim=0)).double()
+    np.testing.assert_allclose(ranks[False], effective_rank(whole.numpy()), rtol=1e-6)
+    np.testing.assert_allclose(ranks[True], effective_rank((centred.T @ centred).numpy()), rtol=1e-5)
 
 
 def test_effective_rank_equals_the_singular_values_of_the_full_matrix(llama_measured):

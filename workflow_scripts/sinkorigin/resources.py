@@ -553,8 +553,10 @@ class _Sizes:
 
     @property
     def gram_megabytes(self) -> float:
-        """Gram matrices of the residual stream, first tokens and others, and of the heads' queries, in float64."""
-        residual = 2 * (self.L + 1) * self.d**2
+        """Gram matrices of the residual stream, first tokens (or their vectors) and others, and of the heads' queries."""
+        few = 2 * self.N <= self.d
+        first = self.N * self.d / 2 if few else self.d**2
+        residual = (self.L + 1) * (first + self.d**2)
         queries = self.L * self.H * self.shape.head_width**2
         return (residual + queries + self.L * self.T * self.d) * 8 / MB
 

@@ -57,17 +57,22 @@ def effective_rank(gram: np.ndarray) -> float:
 
 def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
     """Layer, tokens, and (count, sum (d,), Gram matrix (d, d), of which the upper triangle is filled)."""
-    layers, dims = to_numpy(table.column("layer")), to_numpy(table.column("dim"))
-    upper = list_values(table.column("products").combine_chunks())
-    layer, width = int(layers[0]), len(dims)
+    layers, dims, counts = (to_numpy(table.column(name)) for name in ("layer", "dim", "count"))
+    layer, width, count = int(layers[0]), len(dims), int(counts[0])
+    few = table.column("products").null_count == width
+    numbers = list_values(table.column("values" if few else "products").combine_chunks())
     whole = (layers == layer).all() and (dims == np.arange(width)).all()
-    if not whole or len(upper) != width * (width + 1) // 2:
+    if not whole or len(numbers) != (width * count if few else width * (width + 1) // 2):
         raise SinkoriginError(f"{path}: layer {layer} is incomplete; delete it and run the same command again")
-    gram, start = np.zeros((width, width)), 0
-    for i in range(width):
-        gram[i, i:] = upper[start : start + width - i]
-        start += width - i
-    return layer, table.column("tokens")[0].as_py(), (table.column("count")[0].as_py(), to_numpy(table["sum"]), gram)
+    if few:
+        vectors = numbers.reshape(width, count).astype(np.float64)
+        gram = vectors @ vectors.T
+    else:
+        gram, start = np.zeros((width, width)), 0
+        for i in range(width):
+            gram[i, i:] = numbers[start : start + width - i]
+            start += width - i
+    return layer, table.column("tokens")[0].as_py(), (count, to_numpy(table["sum"]), gram)
 
 
 def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndarray, np.ndarray]]]]:
@@ -96,7 +101,7 @@ def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple
     """E1 by layer, with and without position 0, uncentred and centred; memory depends on d only.
 
     Args:
-        residual_gram: the table of (layer, tokens, dim, count, sum, products).
+        residual_gram: the table of (layer, tokens, dim, count, sum, products, values).
         model, prompts: names, for the first columns.
 
     Returns:
