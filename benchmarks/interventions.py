@@ -146,10 +146,12 @@ def main() -> None:
     sweeps(jobs[:1])  # first runs pay for lazy imports
     ratios = []
     for _ in range(arguments.rounds):
-        before = min(timed(forward) for _ in range(3))
+        passes = [timed(forward) for _ in range(5)]
         used, whole = time.process_time(), timed(lambda: sweeps(jobs))
         used = time.process_time() - used
-        plain = (before + min(timed(forward) for _ in range(3))) / 2
+        passes += [timed(forward) for _ in range(5)]
+        # the mean, because the sweep is a sum over slow and fast moments too
+        plain = statistics.mean(passes)
         ratios.append(whole / (edits * plain))
         print(
             f"sweep {whole:.1f} s ({used:.1f} s of CPU), forward pass {plain:.2f} s, ratio {ratios[-1]:.2f}", flush=True

@@ -554,9 +554,9 @@ class _Sizes:
     @property
     def gram_megabytes(self) -> float:
         """Gram matrices of the residual stream, first tokens (or their vectors) and others, and of the heads' queries."""
-        few = 2 * self.N <= self.d
-        first = self.N * self.d / 2 if few else self.d**2
-        residual = (self.L + 1) * (first + self.d**2)
+        width, tokens = self.d, self.N
+        first = tokens * width / 2 if tokens <= width / 2 else width**2
+        residual = (self.L + 1) * (first + width**2)
         queries = self.L * self.H * self.shape.head_width**2
         return (residual + queries + self.L * self.T * self.d) * 8 / MB
 
