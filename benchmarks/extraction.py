@@ -40,9 +40,11 @@ TRANSFORMER_LENS = (
 
 
 def timed(task) -> float:
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
+    """Seconds of a task that may write into a folder; emptying that is not its work."""
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        task(Path(folder))
+        return time.perf_counter() - start
 
 
 def size(folder: Path) -> int:
@@ -63,14 +65,14 @@ def transformer_lens(directory: str, token_ids: np.ndarray, batch: int):
     )
     saved = {"bytes": 0, "tensors": 0}
 
-    def task(names=TRANSFORMER_LENS):
+    def task(folder: Path, names=TRANSFORMER_LENS):
         saved.update(bytes=0, tensors=0)
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        with torch.no_grad():
             for first in range(0, len(token_ids), batch):
                 ids = torch.from_numpy(token_ids[first : first + batch])
                 _, cache = bridge.run_with_cache(ids, names_filter=lambda name: name.rpartition(".")[2] in names)
                 for name, value in cache.items():
-                    np.save(Path(folder) / f"{name}-{first}.npy", value.numpy())
+                    np.save(folder / f"{name}-{first}.npy", value.numpy())
                     saved["bytes"] += value.numel() * value.element_size()
                     saved["tensors"] += 1
 
@@ -96,38 +98,36 @@ def main() -> None:
         for first in range(0, len(token_ids), batch):
             yield torch.from_numpy(token_ids[first : first + batch])
 
-    def forward():
+    def forward(folder):
         with torch.no_grad():
             for ids in batches():
                 model(input_ids=ids, use_cache=False)
 
-    def decoder():
+    def decoder(folder):
         for ids in batches():
             architecture.forward(ids)
 
     written = {}
 
-    def extraction(name, sites):
-        with tempfile.TemporaryDirectory() as folder:
-            activations = Path(folder) / "activations"
-            extract(
-                architecture, token_ids, model="benchmark", sites=sites, batch=batch, activations=activations,
-                scores=Path(folder) / "scores.parquet", workers=arguments.threads,
-            )  # fmt: skip
-            raw = sum(size(activations / site) for site in sites)
-            written[name] = raw, size(Path(folder)) - raw
+    def extraction(folder, name, sites):
+        extract(
+            architecture, token_ids, model="benchmark", sites=sites, batch=batch, activations=folder / "activations",
+            scores=folder / "scores.parquet", workers=arguments.threads,
+        )  # fmt: skip
+        raw = sum(size(folder / "activations" / site) for site in sites)
+        written[name] = raw, size(folder) - raw
 
     lens = transformer_lens(arguments.model, token_ids, batch)
     tasks = {
         "forward pass": forward,
-        "default study's sites": lambda: extraction("default study's sites", DEFAULT_STUDY),
+        "default study's sites": lambda folder: extraction(folder, "default study's sites", DEFAULT_STUDY),
         "forward pass, no LM head": decoder,
-        "every site and position": lambda: extraction("every site and position", EVERYTHING),
+        "every site and position": lambda folder: extraction(folder, "every site and position", EVERYTHING),
     }
     if lens is not None:
         tasks["TransformerLens, saved"] = lens[0]
     for task in tasks.values():  # first runs pay for memory and lazy imports
-        task()
+        timed(task)
     seconds = {name: [] for name in tasks}
     for _ in range(arguments.rounds):
         for name, task in tasks.items():
