@@ -4,7 +4,8 @@
 
 Every ratio comes from one run of this process: the timed things alternate, round by round, and the ratio of a round is
 that of neighbours in time; the median over the rounds is printed. TransformerLens is timed where it is installed
-(pip install transformer-lens==4.3.0, in an environment of its own), else its line says so.
+(pip install transformer-lens==4.3.0, in an environment of its own), else its line says so: last, in rounds with a forward
+pass, because its second model in memory and the gigabytes that it leaves to the disk slow what runs beside them.
 """
 
 import argparse
@@ -45,6 +46,17 @@ def timed(task) -> float:
         start = time.perf_counter()
         task(Path(folder))
         return time.perf_counter() - start
+
+
+def alternating(tasks, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each task in every round."""
+    for task in tasks.values():  # first runs pay for memory and lazy imports
+        timed(task)
+    seconds = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            seconds[name].append(timed(task))
+    return seconds
 
 
 def size(folder: Path) -> int:
@@ -117,31 +129,31 @@ def main() -> None:
         raw = sum(size(folder / "activations" / site) for site in sites)
         written[name] = raw, size(folder) - raw
 
-    lens = transformer_lens(arguments.model, token_ids, batch)
     tasks = {
         "forward pass": forward,
         "default study's sites": lambda folder: extraction(folder, "default study's sites", DEFAULT_STUDY),
         "forward pass, no LM head": decoder,
         "every site and position": lambda folder: extraction(folder, "every site and position", EVERYTHING),
     }
+    seconds = alternating(tasks, arguments.rounds)
+    lens = transformer_lens(arguments.model, token_ids, batch)
+    beside = dict.fromkeys(tasks, seconds)  # what a task's rounds were
     if lens is not None:
-        tasks["TransformerLens, saved"] = lens[0]
-    for task in tasks.values():  # first runs pay for memory and lazy imports
-        timed(task)
-    seconds = {name: [] for name in tasks}
-    for _ in range(arguments.rounds):
-        for name, task in tasks.items():
-            seconds[name].append(timed(task))
+        name = "TransformerLens, saved"
+        tasks[name] = lens[0]
+        beside[name] = alternating(
+            {other: tasks[other] for other in ("forward pass", "forward pass, no LM head", name)}, arguments.rounds
+        )
 
     def ratio(name, base):
-        return statistics.median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
+        return statistics.median(a / b for a, b in zip(beside[name][name], beside[name][base], strict=True))
 
     tokens = token_ids.size
     print(f"{Path(arguments.model).name}: {len(token_ids)} x {token_ids.shape[1]} tokens, batches of {batch}, ", end="")
     print(f"{arguments.threads} threads, {arguments.rounds} rounds, torch {torch.__version__}")
     print(f"{'':26}{'seconds':>9}{'/ forward':>11}{'/ no head':>11}{'raw MB':>9}{'/ float32':>11}{'tables MB':>11}")
     for name in tasks:
-        line = f"{name:26}{statistics.median(seconds[name]):9.2f}"
+        line = f"{name:26}{statistics.median(beside[name][name]):9.2f}"
         line += f"{ratio(name, 'forward pass'):11.2f}{ratio(name, 'forward pass, no LM head'):11.2f}"
         if name in written:
             raw, others = written[name]

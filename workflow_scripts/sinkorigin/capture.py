@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ SCORES_SCHEMA = tables.schema(
 )
 
 
+@lru_cache
 def activation_schema(width: int) -> pa.Schema:
     """Schema of one layer of one site: a row for every kept (sequence, position)."""
     schema = tables.schema(
@@ -251,7 +253,7 @@ def extract(
 
     turns, now = _Turns(), _Batch()
     with ExitStack() as stack:
-        folders = {site: stack.enter_context(tables.atomic_directory(activations / site)) for site in sites}
+        folders = {site: stack.enter_context(tables.atomic_directory(activations / site, workers)) for site in sites}
         files = stack.enter_context(ExitStack())  # closed before the directories take their names
         common = {
             name: files.enter_context(tables.table_writer(activations / f"{name}.parquet", summaries.TABLES[name]))

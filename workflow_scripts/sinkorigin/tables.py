@@ -66,6 +66,7 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
             schema_,
             compression="zstd",
             compression_level=1,
+            data_page_size=2**22,  # a row group of an extraction is one page then, which is faster and smaller
             use_dictionary=texts,
             use_byte_stream_split=floats,
             write_statistics=flat,
@@ -110,22 +111,29 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(directory: Path) -> None:
+def write_manifest(directory: Path, threads: int = 1) -> None:
     """List every file under a directory with its size and sha256; the list itself takes its name when it is complete."""
-    files = {
-        file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-        for file in sorted(directory.rglob("*"))
-        if file.is_file() and file != directory / MANIFEST
+    files = [file for file in sorted(directory.rglob("*")) if file.is_file() and file != directory / MANIFEST]
+    if threads == 1:
+        hashes = list(map(_sha256, files))
+    else:
+        from concurrent.futures import ThreadPoolExecutor  # not above: most jobs hash one small file, or none
+
+        with ThreadPoolExecutor(threads) as pool:
+            hashes = list(pool.map(_sha256, files))
+    facts = {
+        file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256}
+        for file, sha256 in zip(files, hashes, strict=True)
     }
-    write_text(directory / MANIFEST, json.dumps(files, indent=1) + "\n")
+    write_text(directory / MANIFEST, json.dumps(facts, indent=1) + "\n")
 
 
 @contextmanager
-def atomic_directory(path: str | Path) -> Iterator[Path]:
+def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
     """A directory that appears under its final name whole, with a manifest of its files, or not at all.
 
-    Yields a temporary sibling to write into. When the block ends, ``manifest.json`` (each file's size and sha256) is
-    written last and the directory takes its name, replacing an older one.
+    Yields a temporary sibling to write into. When the block ends, ``manifest.json`` (each file's size and sha256, computed
+    on so many threads) is written last and the directory takes its name, replacing an older one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +142,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        write_manifest(partial)
+        write_manifest(partial, threads)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
     except BaseException as error:
