@@ -4,8 +4,8 @@
 
 Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
 at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each lives in
-a process of its own and all of them take turns of a few steps, so that a change of the machine's speed hits them alike;
-ratios are of neighbouring turns, their interval is a bootstrap over rounds. Ratios of processor time stand beside those of
+a process of its own and all of them take turns of a few steps, so that a change of the machine's speed hits them alike, in
+another order each round; ratios are of turns of one round, their interval is a bootstrap over rounds. Ratios of processor time stand beside those of
 wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
 """
 
@@ -200,11 +200,13 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
                 target=live, args=(contender, theirs, settings, arguments), daemon=True
             )
             workers[contender].start()
-            assert pipes[contender].recv() == "ready"
+        for pipe in pipes.values():
+            assert pipe.recv() == "ready"
+        order = np.random.default_rng(0)
         for _ in range(arguments.rounds):
-            for contender, pipe in pipes.items():
-                pipe.send("go")
-                times[contender].append(pipe.recv())
+            for contender in order.permutation(list(pipes)):
+                pipes[contender].send("go")
+                times[contender].append(pipes[contender].recv())
     finally:
         for worker in workers.values():
             worker.kill()

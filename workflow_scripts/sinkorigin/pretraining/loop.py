@@ -133,6 +133,23 @@ def learning_rate_at(step: int, settings: TrainingSettings) -> float:
     return settings.learning_rate * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
 
 
+def _be_deterministic(device: str) -> None:
+    """Ask PyTorch for operations that give the same bits in every run, for the whole process."""
+    # on a GPU one attention kernel (float32, memory-efficient) has no deterministic backward pass: warn, go on
+    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
+    # no operation here reads memory that it has not written; filling it first would cost 3 % of a step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    if device == "cpu" or name in os.environ:
+        return
+    # PyTorch wants to see this variable at the first product, and parses it again at every later one as long as it is set,
+    # which made a step of a small model on an H100 take twice as long. The workspace is the same size without it there.
+    os.environ[name] = ":4096:8"
+    one = torch.ones(1, 1, device=device)
+    torch.mm(one, one)
+    del os.environ[name]
+
+
 def _optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW that decays matrices only: not the norms, and not a variant's scales and offsets, whatever their shape."""
     named = list(model.named_parameters())
@@ -236,11 +253,7 @@ def train(
         )
 
     torch.set_num_threads(threads)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
-    # on a GPU one attention kernel (float32, memory-efficient) has no deterministic backward pass: warn, go on
-    torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
-    # no operation here reads memory that it has not written; filling it first would cost 3 % of a step
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    _be_deterministic(device)
 
     size_names = ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")
     model = build_model(
