@@ -23,7 +23,7 @@ rule extract_activations:
         f"{STUDY}/benchmarks/extract_activations/{{model}}/{{prompts}}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: 2
+    threads: lambda wildcards: ESTIMATES.extraction_threads(wildcards.model)
     resources:
         mem_mb=memory("extract_activations"),
         runtime=minutes("extract_activations"),

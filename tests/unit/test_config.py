@@ -81,7 +81,7 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         (
             "interventions.1.sequences",
             16,
-            "it runs 16 sequences of prompt set random_tokens, but mask runs 32, and the two",
+            "it runs 16 sequences of prompt set random_tokens, but mask runs 24, and the two",
         ),
         ("interventions.1.sequences", 4, "sequences is 4: input should be greater than or equal to 8; change it"),
         (
@@ -94,7 +94,7 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("interventions.0.to", "zero", "to is for dominating_dims, not for mask; delete it"),
         ("interventions.0.site", "attention_output", "mask has no other site; leave site out"),
         ("interventions.1.layers", None, "variance_amplification: layers is missing; add the layers to edit"),
-        ("interventions.1.calibration", 40, "32 sequences to run and 40 set apart are more than the 64 of prompt set"),
+        ("interventions.1.calibration", 41, "24 sequences to run and 41 set apart are more than the 64 of prompt set"),
         ("interventions.1.calibration", 1, "calibration is 1, but a mean over sequences needs at least 2; raise it"),
         (
             "interventions.1.strengths",

@@ -256,9 +256,14 @@ class Estimates:
     def _replicates(self) -> int:
         return self.config.statistics.replicates
 
+    def extraction_threads(self, model: str) -> int:
+        """CPU threads on which a model's activations are extracted; no table depends on them."""
+        # a small model is loaded for longer than it is run, which leaves a second core idle
+        return self.config.pretraining.threads if model in self._trained else 2
+
     def _extract_activations(self, model: str, prompts: str) -> Needs:
         s, shape = self._sizes(model, prompts), self.shape(model)
-        threads = 2
+        threads = self.extraction_threads(model)
         kept = [
             (min(site.sequences if site.sequences is not None else s.N, s.N), len(site.positions or range(s.T)), _width(shape, site.site, s.T))
             for site in self.config.activations.sites
