@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import platform
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -334,3 +336,30 @@ def test_the_model_of_the_papers_size_makes_a_step():
                 group["lr"] = 1e-4
             optimizer.step()
     assert losses[0] == pytest.approx(np.log(32_000), abs=0.5) and losses[1] < losses[0] - 0.1
+
+
+_FAULTS = """
+import resource, sys, torch
+from sinkorigin.pretraining import loop
+if sys.argv[1] == "kept":
+    loop._keep_freed_memory()
+for step in range(50):
+    if step == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    [torch.ones(3_000_000) for _ in range(8)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_memory_that_a_step_frees_is_not_faulted_in_again():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")}
+    usual, kept = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", _FAULTS, how], check=True, stdout=subprocess.PIPE, env=environment
+            ).stdout
+        )
+        for how in ("usual", "kept")
+    )
+    assert kept < 0.01 * usual, (usual, kept)
