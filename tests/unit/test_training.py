@@ -343,17 +343,19 @@ import resource, sys, torch
 from sinkorigin.pretraining import loop
 if sys.argv[1] == "kept":
     loop._keep_freed_memory()
-for step in range(50):
+for step in range(20):
     if step == 10:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    [torch.ones(3_000_000) for _ in range(8)]
+    [torch.ones(3_000_000) for _ in range(4)]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_memory_that_a_step_frees_is_not_faulted_in_again():
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")}
+    # glibc adapts its thresholds to what was freed before; held at where they start, it gives back every large tensor
+    start = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    environment = {**os.environ, **start, "PYTHONPATH": str(ROOT / "workflow_scripts")}
     usual, kept = (
         int(
             subprocess.run(
@@ -362,4 +364,5 @@ def test_memory_that_a_step_frees_is_not_faulted_in_again():
         )
         for how in ("usual", "kept")
     )
-    assert kept < 0.01 * usual, (usual, kept)
+    assert usual >= 10 * 4, usual  # one for each tensor at least, however large the pages are
+    assert kept < 0.1 * usual, (usual, kept)
