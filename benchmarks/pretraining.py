@@ -5,8 +5,8 @@
 Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
 at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each lives in
 a process of its own and all of them take turns of a few steps, so that a change of the machine's speed hits them alike, in
-another order each round; ratios are of turns of one round, their interval is a bootstrap over rounds. Ratios of processor time stand beside those of
-wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
+another order each round; ratios are of turns of one round, their interval is a bootstrap over rounds. Ratios of processor
+time stand beside those of wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
 """
 
 import argparse
