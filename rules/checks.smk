@@ -73,6 +73,7 @@ def lift_rate_limit():
 
 onstart:  # a second one, in another file, would replace this
     lift_rate_limit()
+    check_model_names()
     check_gpus()
     prepare_run()
     check_results()  # last: it makes the folder

@@ -65,6 +65,5 @@ def write_study(root, baseline, edits, *, length, losses=False) -> list[Path]:
         for strength, points in strengths.items():
             own = [{"intervention": name, "strength": strength, **point} for point in points]
             write(root / name / f"strength={strength:g}", own, length=length, losses=losses)
-        tables.write_manifest(root / name)
         directories.append(root / name)
     return directories

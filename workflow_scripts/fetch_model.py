@@ -1,13 +1,17 @@
 """Bring one model to results/models/: download or copy, check, convert, and note where it came from."""
 
-import shutil
 from pathlib import Path
 
 from sinkorigin.job import job
 
 with job(snakemake):
+    import json
+
     from sinkorigin.sources import fetch_model
+    from sinkorigin.tables import write_json
 
     base = snakemake.input.get("base")
     fetch_model(snakemake.output.files, base=base and Path(base).parent, **snakemake.params.model)
-    shutil.copyfile(Path(snakemake.output.files, "provenance.json"), snakemake.output.provenance)
+    # beside the model, so that figures need not read its directory
+    provenance = json.loads(Path(snakemake.output.files, "provenance.json").read_text())
+    write_json(snakemake.output.provenance, {**provenance, "asked": snakemake.params.model})

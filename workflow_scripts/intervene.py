@@ -7,10 +7,11 @@ from pathlib import Path
 from sinkorigin.job import job
 
 with job(snakemake):
-    from sinkorigin.interventions.folders import file_hash, fill, key_of
+    from sinkorigin.interventions.folders import fill, key_of
     from sinkorigin.interventions.points import facts_of, points_of
     from sinkorigin.models import check_model_layers, load_model
     from sinkorigin.prompts import read_token_ids
+    from sinkorigin.tables import LIST, file_hash, write_manifest
 
     params = snakemake.params
     made_so_far = Path(snakemake.output.files).with_name(".edited")
@@ -70,6 +71,7 @@ with job(snakemake):
     made = fill(made_so_far, keys, run)
     # links: Snakemake empties the output before each job, and what was made before is to last
     shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
+    write_manifest(Path(snakemake.output.files), snakemake.threads, name=LIST)
     print(
         f"made {', '.join(made) or 'nothing'} of {', '.join(f'{name}/{group}' for name in keys for group in keys[name])}"
     )

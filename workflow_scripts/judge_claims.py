@@ -5,12 +5,10 @@ from pathlib import Path
 from sinkorigin.job import job
 
 with job(snakemake):
-    import json
-
     from sinkorigin.claims import SCHEMA, Judged, judge, render_html
-    from sinkorigin.tables import read_table, write_table, write_text
+    from sinkorigin.tables import read_json, read_table, write_table, write_text
 
-    labels = [json.loads(Path(path).read_text())["label"] for path in snakemake.input.provenance]
+    labels = [read_json(path)["label"] for path in snakemake.input.provenance]
     table = judge(
         Path(snakemake.output.table).parent,
         models=[Judged(label=label, **facts) for label, facts in zip(labels, snakemake.params.models, strict=True)],

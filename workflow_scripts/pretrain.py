@@ -1,13 +1,15 @@
 """Train one run with one seed from scratch, and export it as a model like any other."""
 
-import shutil
 from pathlib import Path
 
 from sinkorigin.job import job
 
 with job(snakemake):
+    import json
+
     from sinkorigin.pretraining.loop import TrainingSettings, state_key
     from sinkorigin.pretraining.processes import train_in_processes
+    from sinkorigin.tables import write_json
 
     seed = int(snakemake.wildcards.seed)
     tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
@@ -28,4 +30,7 @@ with job(snakemake):
         # beside the studies: the seeds and variants of one share compiled code, and so do studies
         cache_directory="results/.cache/torch",
     )
-    shutil.copyfile(Path(snakemake.output.model_files, "provenance.json"), snakemake.output.provenance)
+    # beside the model, so that figures need not read its directory
+    write_json(
+        snakemake.output.provenance, json.loads(Path(snakemake.output.model_files, "provenance.json").read_text())
+    )

@@ -81,6 +81,8 @@ def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
     import runpy
     from types import SimpleNamespace
 
+    from snakemake.iocontainers import InputFiles
+
     from sinkorigin.tables import read_table
     from small_corpus import make_corpus
     from tiny_study import ROOT
@@ -96,9 +98,7 @@ def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
     for rate in (0.01, 1e30):
         output = tmp_path / f"learning_rate={rate:g}" / "seed=0" / "history.parquet"
         snakemake = SimpleNamespace(
-            input=SimpleNamespace(
-                tokens=str(tmp_path / "tokens" / "manifest.json"), tokenizer=str(tmp_path / "tokenizer" / "manifest.json")
-            ),
+            input=InputFiles(fromdict={name: str(tmp_path / name / "manifest.json") for name in ("tokens", "tokenizer")}),
             output=[str(output)], log=[str(tmp_path / f"{rate:g}.log")], wildcards=SimpleNamespace(seed="0"), threads=1,
             params=SimpleNamespace(run={**run, "learning_rate": rate}, threads=1), resources={"device": "cpu"},
         )  # fmt: skip

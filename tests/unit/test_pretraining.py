@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
@@ -200,7 +203,7 @@ def test_kept_checkpoints_are_the_model_at_these_steps(corpus, tmp_path):
     directory = run(corpus, tmp_path)
     steps = sorted(int(path.name.split("=")[1]) for path in (directory / "checkpoints").glob("step=*"))
     assert steps == SETTINGS.keep
-    listed = json.loads((directory / "checkpoints" / "manifest.json").read_text())
+    listed = json.loads((directory / "checkpoints" / "manifest.json").read_text())["files"]
     assert {f"step={step}/model.safetensors" for step in steps} < set(listed)
     fresh = build_model(SIZE, vocabulary=load_tokens(corpus / "tokens").vocabulary, variant=SETTINGS.variant, seed=0)
     first = AutoModelForCausalLM.from_pretrained(directory / "checkpoints" / "step=0")
@@ -239,6 +242,37 @@ def test_a_run_killed_while_it_writes_loses_no_kept_checkpoint(where, corpus, tm
     ).read_bytes()
     assert (resumed / "history.parquet").read_bytes() == (whole / "history.parquet").read_bytes()
     assert [path.name for path in (tmp_path / "stopped").iterdir()] == ["seed=0"]
+
+
+def zeros(path, start=0):
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(start * len(raw))] + bytes(len(raw) - int(start * len(raw))))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: zeros(state / "step=4/state.safetensors"),
+        lambda state: zeros(state / "step=4/state.safetensors", 0.5),
+        lambda state: zeros(state / "step=4/progress.json"),
+        lambda state: zeros(state / "checkpoints/step=3/model.safetensors", 0.9),
+        lambda state: (state / "step=4/manifest.json").write_text("{}"),
+    ],
+    ids=["all zeros", "half zeros", "progress", "a kept model", "an empty manifest"],
+)
+def test_a_damaged_state_is_refused_and_deleting_it_trains_again(damage, corpus, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(KeyboardInterrupt):
+            run(corpus, tmp_path)
+    [state] = [path for path in tmp_path.iterdir() if path.name != "seed=0"]
+    monkeypatch.setattr(tables, "_verified", set())  # as in another process
+    damage(state)
+    with pytest.raises(SinkoriginError, match="what was trained so far cannot be used: .*; delete .* and run") as error:
+        run(corpus, tmp_path)
+    [path] = re.findall(r"delete (\S+) and run the same command again", str(error.value))
+    shutil.rmtree(path)
+    assert (run(corpus, tmp_path) / "model/model.safetensors").is_file()
 
 
 def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch):

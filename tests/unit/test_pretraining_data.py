@@ -302,7 +302,7 @@ def test_a_tokenizer_of_the_hub_is_taken_at_its_commit_and_only_its_files(publis
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     take_tokenizer("hub:owner/name@abc", tmp_path / "taken", what="tokenizer of data d")
     assert asked == {"repository": "owner/name", "revision": "abc"}
-    assert json.loads((tmp_path / "taken" / "manifest.json").read_text()).keys() == {
+    assert json.loads((tmp_path / "taken" / "manifest.json").read_text())["files"].keys() == {
         "tokenizer.json",
         "tokenizer_config.json",
     }

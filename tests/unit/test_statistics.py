@@ -120,7 +120,9 @@ def test_a_truncated_table_is_told(tmp_path, rng):
     size = path.stat().st_size
     path.write_bytes(path.read_bytes()[:-50] + bytes(50))
     assert path.stat().st_size == size
-    with pytest.raises(SinkoriginError, match="cannot be read as Parquet; delete"):
+    with pytest.raises(
+        SinkoriginError, match="is damaged or was changed: its sha256 is not that of its manifest; delete"
+    ):
         variance_tables(folder, site="s", **NAMES, **BOOTSTRAP)
 
 

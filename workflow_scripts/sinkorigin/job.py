@@ -154,9 +154,21 @@ class Record:
         return cls(*map(float, found[-1])) if found else None
 
 
+def _verify_inputs(snakemake) -> None:
+    """Verify what the job reads; inputs named ``local_files`` are the user's own."""
+    from sinkorigin.verification import verify_inputs  # not above: imports are counted inside the job
+
+    foreign = snakemake.input.get("local_files", [])
+    began = time.perf_counter()
+    verify_inputs(snakemake.input, [foreign] if isinstance(foreign, str) else foreign, snakemake.threads)
+    print(f"inputs verified in {time.perf_counter() - began:.3f} s")
+
+
 @contextmanager
 def job(snakemake) -> Iterator[None]:
     """Run a script's body: stdout and stderr go to the rule's log, a user's mistake ends it with one sentence.
+
+    What the job reads is verified first.
 
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
     terminal names that log. The log's last line is the job's :class:`Record`.
@@ -170,7 +182,11 @@ def job(snakemake) -> Iterator[None]:
         began, imports = time.perf_counter(), _Imports()
         try:
             with imports.watched(), unused_imports_deferred():
+                _verify_inputs(snakemake)
                 yield
+                from sinkorigin.verification import record_outputs
+
+                print(record_outputs(snakemake.output), end="")
             work = time.perf_counter() - began - imports.seconds
             print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()))
         except SinkoriginError as error:

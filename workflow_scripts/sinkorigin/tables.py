@@ -2,6 +2,11 @@
 
 Every table is zstd-compressed with byte-stream-split floats, carries the meaning of each column in its schema, and
 appears under its final name only when it is complete.
+
+What is written here can be verified later. A directory has a manifest with the size and sha256 of each of its files; a
+table of its own, and a JSON file, has a *seal*: the sha256 of the whole file, computed with zeros in the place of the
+hash itself, and its place in the study (``statistics/{model}/{prompts}/norms.parquet``), so that neither damage nor
+another model's table is read without a word. :func:`verify` checks both.
 """
 
 import errno
@@ -12,6 +17,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,6 +25,11 @@ import pyarrow.parquet as pq
 from sinkorigin.errors import SinkoriginError
 
 MANIFEST = "manifest.json"
+LIST = "interventions.json"  # the manifest of a folder of interventions, which have manifests of their own
+
+_HASH_KEY, _PLACE_KEY = "sinkorigin.sha256", "sinkorigin.place"
+_NO_HASH = "0" * 64  # what stands in place of a file's hash while it is computed
+_BLOCK = 1 << 20
 
 
 def schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
@@ -28,6 +39,23 @@ def schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
 
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
+
+
+def _is_partial(path: Path) -> bool:
+    """Whether a path lies in a directory that is being written: the directory's manifest will have its hash."""
+    return any(part.startswith(".") and part.endswith(".partial") for part in path.parts[:-1])
+
+
+def place_of(path: str | Path) -> str:
+    """The place of a file in its study: its path below ``results/{study}``, or from ``models`` on; "" elsewhere.
+
+    The study's name is left out, so that a study can be renamed, and share its files with others.
+    """
+    parts = Path(path).parts
+    if "results" not in parts[:-1]:
+        return ""
+    below = parts[len(parts) - parts[::-1].index("results") :]
+    return "/".join(below if below[0] == "models" else below[1:])
 
 
 def _float_leaves(schema_: pa.Schema) -> list[str]:
@@ -72,6 +100,10 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
             write_statistics=flat,
         ) as writer:
             yield writer
+            if not _is_partial(path):
+                writer.add_key_value_metadata({_HASH_KEY: _NO_HASH, _PLACE_KEY: place_of(path)})
+        if not _is_partial(path):
+            _seal(partial)
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -98,34 +130,134 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, sche
         writer.write_table(table)
 
 
+def _hash_offset(path: Path) -> int | None:
+    """Where a table's own hash stands in its file, in bytes; None where it has none."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 8))
+        end = stream.read(8)
+        footer = int.from_bytes(end[:4], "little")
+        if end[4:] != b"PAR1" or footer > size - 8:
+            return None
+        stream.seek(size - 8 - footer)
+        found = stream.read(footer).rfind(_HASH_KEY.encode())
+    # a key is followed by a byte for the type of its value and one for the value's length
+    return None if found < 0 else size - 8 - footer + found + len(_HASH_KEY) + 2
+
+
+def _hash_without(path: Path, offset: int) -> tuple[str, str]:
+    """The sha256 of a file with zeros at ``offset`` in place of its own hash, and that hash."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        left = offset
+        while block := stream.read(min(left, _BLOCK)):
+            digest.update(block)
+            left -= len(block)
+        own = stream.read(len(_NO_HASH))
+        digest.update(_NO_HASH.encode())
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest(), own.decode("ascii", "replace")
+
+
+def _seal(path: Path) -> None:
+    """Write a table's hash into its footer."""
+    offset = _hash_offset(path)
+    assert offset is not None
+    found, own = _hash_without(path, offset)
+    assert own == _NO_HASH
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(found.encode())
+
+
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file that takes its final name only when it is complete."""
+    """Write a text file that takes its final name only when it is complete.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
     path = Path(path)
     partial = _partial(path)
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        _raise_if_full(path, error)
+        raise
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = None) -> None:
+    """Write facts as JSON with a seal: the file's place in the study, and the sha256 of all else.
+
+    Args:
+        facts: without a key ``seal``.
+        place: of a file that will be moved; by default that of ``path``.
+    """
+    sealed = {**facts, "seal": {"place": place_of(path) if place is None else place}}
+    sealed["seal"]["sha256"] = hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
+    write_text(path, json.dumps(sealed, indent=1) + "\n")
+
+
+def _read_sealed(path: Path) -> tuple[dict[str, Any], str]:
+    """Facts and place of a JSON file that :func:`write_json` wrote.
+
+    Raises:
+        SinkoriginError: it is missing, no JSON, or has another hash than its seal.
+    """
+    try:
+        facts = json.loads(path.read_text())
+        seal = facts["seal"]
+        own = seal.pop("sha256")
+        place = seal["place"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
+    if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != own:
+        raise SinkoriginError(f"{path} is damaged or was changed: its sha256 is not that of its seal; {remedy(path)}")
+    del facts["seal"]
+    return facts, place
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Facts that :func:`write_json` wrote.
+
+    Raises:
+        SinkoriginError: the file is missing, or damaged.
+    """
+    return _read_sealed(Path(path))[0]
+
+
+def file_hash(path: str | Path) -> str:
+    """The sha256 of a file."""
+    with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_manifest(directory: Path, threads: int = 1) -> None:
-    """List every file under a directory with its size and sha256; the list itself takes its name when it is complete."""
-    files = [file for file in sorted(directory.rglob("*")) if file.is_file() and file != directory / MANIFEST]
-    if threads == 1:
-        hashes = list(map(_sha256, files))
-    else:
-        from concurrent.futures import ThreadPoolExecutor  # not above: most jobs hash one small file, or none
+def _map(function, items: list, threads: int) -> list:
+    if threads == 1 or len(items) < 2:
+        return list(map(function, items))
+    from concurrent.futures import ThreadPoolExecutor  # not above: most jobs hash one small file, or none
 
-        with ThreadPoolExecutor(threads) as pool:
-            hashes = list(pool.map(_sha256, files))
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
+
+
+def write_manifest(directory: Path, threads: int = 1, *, name: str = MANIFEST, place: str | None = None) -> None:
+    """List every file under a directory with its size and sha256; the list itself takes its name when it is complete.
+
+    Args:
+        threads: that compute hashes.
+        name: of the list.
+        place: in the study, of a directory that will be moved; by default its own.
+    """
+    files = [file for file in sorted(directory.rglob("*")) if file.is_file() and file != directory / name]
+    hashes = _map(file_hash, files, threads)
     facts = {
         file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256}
         for file, sha256 in zip(files, hashes, strict=True)
     }
-    write_text(directory / MANIFEST, json.dumps(facts, indent=1) + "\n")
+    write_json(directory / name, {"files": facts}, place_of(directory / name) if place is None else place)
 
 
 @contextmanager
@@ -142,7 +274,7 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        write_manifest(partial, threads)
+        write_manifest(partial, threads, place=place_of(path / MANIFEST))
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
     except BaseException as error:
@@ -151,27 +283,110 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
         raise
 
 
-def checked_directory(path: str | Path) -> Path:
-    """``path``, after checking that every file of its manifest is there with its size.
+def remedy(path: Path) -> str:
+    """What to do about a file that cannot be used: delete what the workflow makes again as a whole, and run again.
+
+    That is the topmost directory around it that has a manifest, else the file itself.
+    """
+    whole = path
+    for parent in path.parents:
+        if (parent / MANIFEST).is_file() or (parent / LIST).is_file():
+            whole = parent
+    return f"delete {whole} and run the same command again"
+
+
+_verified: set[tuple[Path, int, int]] = set()  # path, size and time of what this process has verified
+
+
+def _fresh(path: Path) -> tuple[Path, int, int]:
+    facts = path.stat()
+    return path.absolute(), facts.st_size, facts.st_mtime_ns
+
+
+def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFEST) -> Path:
+    """``path``, after checking that every file of its manifest is there with its size and sha256.
+
+    A process computes the hash of a file once.
+
+    Args:
+        threads: that compute hashes.
+        name: of the manifest.
 
     Raises:
-        SinkoriginError: the manifest or one of its files is missing, or has another size.
+        SinkoriginError: the manifest or one of its files is missing, or damaged.
+    """
+    path = Path(path)
+    files = _read_sealed(path / name)[0].get("files")
+    if not files:
+        raise SinkoriginError(f"{path / name} lists no files; {remedy(path / name)}")
+
+    def check(entry: tuple[str, dict]) -> None:
+        file, facts = path / entry[0], entry[1]
+        if not file.is_file() or file.stat().st_size != facts["bytes"]:
+            raise SinkoriginError(
+                f"{file} is missing or does not have the {facts['bytes']} bytes of its manifest; {remedy(file)}"
+            )
+        if (fresh := _fresh(file)) not in _verified:
+            if file_hash(file) != facts["sha256"]:
+                raise SinkoriginError(
+                    f"{file} is damaged or was changed: its sha256 is not that of its manifest; {remedy(file)}"
+                )
+            _verified.add(fresh)
+
+    _map(check, list(files.items()), threads)
+    return path
+
+
+def checked_table(path: str | Path) -> Path:
+    """``path``, after checking that a table has the hash of its seal; a file of a directory with a manifest has none.
+
+    A process computes the hash of a file once.
+
+    Raises:
+        SinkoriginError: it is missing, not Parquet, or damaged.
     """
     path = Path(path)
     try:
-        files = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise SinkoriginError(
-            f"{path / MANIFEST} is missing or unreadable; delete the directory and run the same command again"
-        ) from error
-    for name, facts in files.items():
-        file = path / name
-        if not file.is_file() or file.stat().st_size != facts["bytes"]:
-            raise SinkoriginError(
-                f"{file} is missing or does not have the {facts['bytes']} bytes of its manifest; "
-                f"delete {path} and run the same command again"
-            )
+        if (fresh := _fresh(path)) in _verified:
+            return path
+        offset = _hash_offset(path)
+        found, own = ("", None) if offset is None else _hash_without(path, offset)
+    except OSError as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
+    if found != own:
+        what = "is no table of this workflow" if own is None else "is damaged or was changed"
+        raise SinkoriginError(f"{path} {what}: it does not have the sha256 of its seal; {remedy(path)}")
+    _verified.add(fresh)
     return path
+
+
+def _place(path: Path) -> str:
+    """The place in the study that a sealed file was written for."""
+    if path.suffix == ".json":
+        return _read_sealed(path)[1]
+    metadata = pq.read_metadata(path).metadata or {}
+    return metadata.get(_PLACE_KEY.encode(), b"").decode()
+
+
+def verify(path: str | Path, threads: int = 1) -> None:
+    """Check a file of a study that is read under its name: its content, and that it was written for this place.
+
+    Args:
+        path: a table, a JSON file with a seal, or a manifest, which stands for its directory.
+        threads: that compute hashes.
+
+    Raises:
+        SinkoriginError: it is missing, damaged, or that of another model, prompt set or rule.
+    """
+    path = Path(path)
+    if path.name in (MANIFEST, LIST):
+        checked_directory(path.parent, threads, name=path.name)
+    elif path.suffix == ".json":
+        _read_sealed(path)
+    else:
+        checked_table(path)
+    if (found := _place(path)) != place_of(path):
+        raise SinkoriginError(f"{path} was written as {found or 'a file of no study'}; {remedy(path)}")
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -180,14 +395,12 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Tab
     Raises:
         SinkoriginError: the file is missing, truncated, not Parquet, or lacks one of ``columns``.
     """
+    path = Path(path)
     try:
         with pq.ParquetFile(path) as file:  # pyarrow's own read_table imports its data sets and pandas
             table = file.read(columns=columns)
-        if columns is not None and set(columns) - set(table.column_names):
-            raise SinkoriginError(
-                f"{path} lacks the column {min(set(columns) - set(table.column_names))}; delete it and run the same "
-                "command again"
-            )
-        return table
     except (OSError, pa.ArrowInvalid) as error:
-        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
+    if columns is not None and set(columns) - set(table.column_names):
+        raise SinkoriginError(f"{path} lacks the column {min(set(columns) - set(table.column_names))}; {remedy(path)}")
+    return table

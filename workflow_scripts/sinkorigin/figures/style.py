@@ -4,7 +4,6 @@ Colours are seaborn's colour-blind-safe palette, and no meaning rests on colour 
 markers or width. The font is the one that matplotlib carries, so that a figure has the same bytes on every machine.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +26,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
+
+from sinkorigin.tables import read_json
 
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
 REFERENCE = (0.35, 0.35, 0.35)  # lines that are not measurements of the edited or studied thing: uniform, unedited
@@ -111,8 +112,8 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
 
 
 def model_labels(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Model name → label for figures, in the order given, from the models' provenance.json."""
-    provenances = (json.loads(Path(path).read_text()) for path in paths)
+    """Model name → label for figures, in the order given, from the provenance files beside the models."""
+    provenances = map(read_json, paths)
     return {provenance["model"]: provenance["label"] for provenance in provenances}
 
 

@@ -15,7 +15,6 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.points import Point
 
 _MADE_FROM = "made_from.json"
-LIST = "interventions.json"
 
 Making = Callable[[Path], AbstractContextManager[Path]]
 
@@ -25,14 +24,8 @@ def key_of(points: Sequence[Point], *facts: object) -> str:
     return hashlib.sha256(json.dumps([[point.digest for point in points], *facts]).encode()).hexdigest()
 
 
-def file_hash(path: str | Path) -> str:
-    """sha256 of a file."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _made_from(folder: Path) -> str | None:
-    """The key that a whole folder was made from, or None."""
+    """The key that a folder was made from, or None where it is not whole or damaged."""
     try:
         return json.loads((tables.checked_directory(folder) / _MADE_FROM).read_text())["key"]
     except (SinkoriginError, OSError, ValueError, KeyError):
@@ -44,13 +37,13 @@ def fill(
     keys: Mapping[str, Mapping[str, str]],
     run: Callable[[list[Path], Making], None],
 ) -> list[str]:
-    """Bring ``directory`` to hold just these folders, with a manifest of each intervention and, last, a list of them all.
+    """Bring ``directory`` to hold just these folders.
 
     A subfolder that is whole and was made from the same key stays as it is, so one more strength costs that strength, and
     what was made before an interruption is not made again.
 
     Args:
-        directory: gets ``{intervention}/{subfolder}/`` and ``interventions.json``.
+        directory: gets ``{intervention}/{subfolder}/``.
         keys: intervention → subfolder → hash of everything that its tables depend on, see :func:`key_of`.
         run: gets the subfolders to be made, and a context in which to make each: ``with making(path) as folder: …``. It is
             not called when nothing is missing.
@@ -60,12 +53,10 @@ def fill(
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / LIST).unlink(missing_ok=True)
     _keep_only(directory, keys)
     missing: dict[Path, str] = {}
     for name, own in keys.items():
         (directory / name).mkdir(exist_ok=True)
-        (directory / name / tables.MANIFEST).unlink(missing_ok=True)
         _keep_only(directory / name, own)
         folders = {directory / name / group: key for group, key in own.items()}
         missing |= {folder: key for folder, key in folders.items() if _made_from(folder) != key}
@@ -78,10 +69,6 @@ def fill(
 
     if missing:
         run(list(missing), making)
-    for name in keys:
-        tables.write_manifest(directory / name)
-    found = {name: file_hash(directory / name / tables.MANIFEST) for name in sorted(keys)}
-    tables.write_text(directory / LIST, json.dumps(found, indent=1) + "\n")
     return [folder.relative_to(directory).as_posix() for folder in missing]
 
 

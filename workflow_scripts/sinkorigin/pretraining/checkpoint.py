@@ -55,9 +55,25 @@ def save_state(
             shutil.rmtree(older)
 
 
-def read_origin(path: Path) -> dict[str, Any]:
-    """The ``origin`` that a state was saved with."""
-    return json.loads((checked_directory(path) / "origin.json").read_text())
+def read_origin(path: Path, kept: Sequence[int] = ()) -> dict[str, Any]:
+    """The ``origin`` that a state was saved with.
+
+    Args:
+        path: the state.
+        kept: steps of the models that were kept until now, which a run that goes on from it does not make again.
+
+    Raises:
+        SinkoriginError: the state or one of these models is incomplete or damaged.
+    """
+    try:
+        for step in kept:
+            checked_directory(path.parent / "checkpoints" / f"step={step}")
+        return json.loads((checked_directory(path) / "origin.json").read_text())
+    except SinkoriginError as error:
+        damage = str(error).partition("; ")[0]
+        raise SinkoriginError(
+            f"what was trained so far cannot be used: {damage}; delete {path.parent} and run the same command again"
+        ) from error
 
 
 def check_origin(where: str, path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.tables import atomic_directory, checked_directory
+from sinkorigin.tables import atomic_directory, checked_directory, remedy
 
 SPLITS = ("train", "validation")
 SHARD = 1 << 28  # tokens in a file, at most: half a gigabyte at two bytes each
@@ -156,7 +156,7 @@ def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
                 if texts:
                     yield splits, texts
     except (OSError, pa.ArrowInvalid) as error:
-        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
 
 
 def training_texts(documents: str | Path) -> Iterator[str]:

@@ -314,7 +314,7 @@ def train(
     }
     newest = newest_state(state_directory)
     if newest is not None:
-        found = read_origin(newest)
+        found = read_origin(newest, [step for step in settings.keep if step <= int(newest.name.split("=")[1])])
         check_origin(where, newest, found, origin)
         if found["dtype"] != dtype:  # it was begun on another machine
             dtype, why_dtype = found["dtype"], f"{found['dtype']}, because the run was begun in it"

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.arrow_arrays import repeated_text, to_arrow
 from sinkorigin.statistics.layered_table import LayeredTable
@@ -52,7 +53,7 @@ def read_layer(
     if count != np.prod(shape) or not _in_order(rows, points, shape):
         raise SinkoriginError(
             f"{table.path}: layer {layer} has {count} rows for {' x '.join(map(str, shape))} "
-            f"({', '.join(axes)}); delete it and run the same command again"
+            f"({', '.join(axes)}); {tables.remedy(table.path)}"
         )
     return points, {name: _on_grid(rows[name], shape) for name in columns}
 

@@ -226,7 +226,7 @@ def _mean_over_heads(path: Path) -> pl.DataFrame:
                 means = pl.col("score", "first_score").cast(pl.Float64).mean()
                 parts.append(frame.group_by(keys, maintain_order=True).agg(means))
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
-        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
     return pl.concat(parts)
 
 
@@ -248,7 +248,7 @@ def _measured(folder: Path) -> Iterator[_Measured]:
         depth, sequences = own["layer"].n_unique(), own["sequence"].unique().sort().to_numpy()
         if len(own) != depth * len(sequences):
             raise SinkoriginError(
-                f"{folder} does not have every layer of every sequence; delete it and run the same command again"
+                f"{folder} does not have every layer of every sequence; {tables.remedy(folder / 'scores.parquet')}"
             )
         layers = of(residuals).group_by("layer").agg(pl.col(*_RESIDUALS).cast(pl.Float64).mean()).sort("layer")
         if identity["kind"] == BASELINE:
@@ -308,26 +308,25 @@ def intervention_tables(
     baselines: dict[int, _Measured] = {}
     folders = []
     for directory in map(Path, directories):
-        tables.checked_directory(directory)
         if (directory / "scores.parquet").is_file():
-            baselines |= {own.identity["target"]: own for own in _measured(directory)}
+            baselines |= {own.identity["target"]: own for own in _measured(tables.checked_directory(directory))}
         else:
             folders += sorted(path for path in directory.iterdir() if path.is_dir())
     if not baselines:
         raise SinkoriginError(
             f"model {model}, prompts {prompts}: the interventions have no baseline table to compare with; "
-            "run the same command again so that it is made"
+            "delete the folder baseline beside them and run the same command again"
         )
     keys = {"model": model, "prompts": prompts}
     rows, by_layer, seen, unedited = [], [], [], []
-    measured: Iterator[_Measured] = (own for folder in folders for own in _measured(folder))
+    measured: Iterator[_Measured] = (own for folder in folders for own in _measured(tables.checked_directory(folder)))
     for own in (*baselines.values(), *measured):
         target = own.identity["target"]
         before = baselines.get(target)
         if before is None or not np.array_equal(own.sequences, before.sequences):
             raise SinkoriginError(
                 f"intervention {own.identity['intervention']}: the baseline lacks target {target} for its sequences; "
-                f"delete the folder {directories[0]} and run the same command again"
+                f"{tables.remedy(Path(directories[0], 'scores.parquet'))}"
             )
         weights = resamples(len(own.sequences), replicates, seed)
         rows.append({**keys, **_row(own, before, weights, length)})

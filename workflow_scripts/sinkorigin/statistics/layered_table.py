@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.arrow_arrays import equal_to, lists_to_numpy, to_numpy
 
@@ -69,7 +70,7 @@ class LayeredTable:
             yield
         except (OSError, ValueError, KeyError) as error:
             raise SinkoriginError(
-                f"{self.path} cannot be read as Parquet; delete it and run the same command again"
+                f"{self.path} cannot be read as Parquet, or lacks a column ({error}); {tables.remedy(self.path)}"
             ) from error
 
     def _following(self, layer: int) -> list[int]:

@@ -57,9 +57,7 @@ def summary(histories: Sequence[str | Path], parameters: Sequence[int]) -> pa.Ta
         try:
             history = pl.read_parquet(path, hive_partitioning=False, glob=False).sort("step")
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise SinkoriginError(
-                f"{path} cannot be read as Parquet; delete it and run the same command again"
-            ) from error
+            raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(Path(path))}") from error
         if history.is_empty():
             raise SinkoriginError(f"{path} has no rows: the run trained for no step; raise its number of tokens")
         row = {"parameters": count}

@@ -63,7 +63,7 @@ def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.nda
     numbers = list_values(table.column("values" if few else "products").combine_chunks())
     whole = (layers == layer).all() and (dims == np.arange(width)).all()
     if not whole or len(numbers) != (width * count if few else width * (width + 1) // 2):
-        raise SinkoriginError(f"{path}: layer {layer} is incomplete; delete it and run the same command again")
+        raise SinkoriginError(f"{path}: layer {layer} is incomplete; {tables.remedy(path)}")
     if few:
         vectors = numbers.reshape(width, count).astype(np.float64)
         gram = vectors @ vectors.T
@@ -92,7 +92,7 @@ def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndar
                 parts[tokens] = part
                 before = layer
     except (OSError, ValueError, KeyError) as error:
-        raise SinkoriginError(f"{path} cannot be read as Parquet; delete it and run the same command again") from error
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
     if parts:
         yield before, parts
 

@@ -242,7 +242,7 @@ class SiteLayer:
             self.positions = self._first_positions()
         rows = self._file.metadata.num_rows
         if not len(self.positions) or rows % len(self.positions):
-            raise SinkoriginError(f"{path} does not hold whole sequences; delete it and run the same command again")
+            raise SinkoriginError(f"{path} does not hold whole sequences; {tables.remedy(path)}")
         self.sequences = rows // len(self.positions)
 
     def _first_positions(self) -> np.ndarray:
@@ -264,9 +264,7 @@ class SiteLayer:
         try:
             yield
         except (OSError, pa.ArrowInvalid, KeyError) as error:  # KeyError: a foreign table
-            raise SinkoriginError(
-                f"{self._path} cannot be read as Parquet; delete {self._path.parents[1]} and run the same command again"
-            ) from error
+            raise SinkoriginError(f"{self._path} cannot be read as Parquet; {tables.remedy(self._path)}") from error
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Blocks of (n, T, d) float32 in the order of the file: one of all sequences, if they are few."""
@@ -290,8 +288,7 @@ class SiteLayer:
             waiting = []
             if (place.reshape(-1, length) != self.positions).any():
                 raise SinkoriginError(
-                    f"{self._path} does not hold the same positions of every sequence; delete it and run the same "
-                    "command again"
+                    f"{self._path} does not hold the same positions of every sequence; {tables.remedy(self._path)}"
                 )
             yield (values[0] if len(values) == 1 else np.concatenate(values)).reshape(-1, length, self.width)
 

@@ -1,0 +1,167 @@
+"""What is written is verified when it is read: damage of any byte, and files of another model, are refused by name."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sinkorigin import tables
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.verification import record_outputs, verify_study
+
+SCHEMA = tables.schema(
+    model=(pa.string(), "name of the model"),
+    layer=(pa.int32(), "layer"),
+    vector=(pa.list_(pa.float32()), "a vector"),
+)
+
+
+def columns(model="tiny", rows=50):
+    vectors = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    return {"model": [model] * rows, "layer": np.arange(rows, dtype=np.int32), "vector": list(vectors)}
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """The working directory of a study."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tables, "_verified", set())
+    for model in ("tiny", "other"):
+        folder = tmp_path / "results/study" / model
+        tables.write_table(folder / "norms.parquet", columns(model), SCHEMA)
+        tables.write_json(folder / "provenance.json", {"model": model, "label": model.title()})
+        with tables.atomic_directory(folder / "residual") as partial:
+            for layer in range(2):
+                tables.write_table(partial / f"layer={layer}" / "part-0.parquet", columns(model), SCHEMA)
+    return tmp_path / "results/study"
+
+
+FILES = ["tiny/norms.parquet", "tiny/provenance.json", "tiny/residual/manifest.json"]
+
+
+def flipped(path, place):
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1 << place % 8
+    path.write_bytes(raw)
+
+
+def followed(error):
+    """Do what the message says."""
+    [path] = re.findall(r"delete (\S+) and run the same command again", str(error))
+    assert (tables.Path(path)).exists(), error
+    shutil.rmtree(path) if tables.Path(path).is_dir() else tables.Path(path).unlink()
+    return path
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_healthy_file_is_verified(results, file):
+    tables.verify(results / file)
+
+
+def test_one_flipped_bit_anywhere_in_a_table_is_refused(results):
+    path = results / "tiny/norms.parquet"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        flipped(path, place)
+        with pytest.raises(SinkoriginError, match=r"norms\.parquet .*; delete \S+norms\.parquet and run"):
+            tables.verify(path)
+        path.write_bytes(whole)
+
+
+def test_one_flipped_bit_in_a_raw_file_of_a_directory_is_refused(results):
+    path = results / "tiny/residual/layer=1/part-0.parquet"
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        flipped(path, place)
+        with pytest.raises(SinkoriginError, match="sha256 is not that of its manifest") as error:
+            tables.checked_directory(results / "tiny/residual")
+        path.write_bytes(whole)
+    assert followed(error.value).endswith("tiny/residual")
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".json")])
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"files": {}}', '{"seal": []}', '{"seal": {"sha256": 1}}'])
+def test_json_that_says_nothing_is_refused(results, file, text):
+    (results / file).write_text(text)
+    with pytest.raises(SinkoriginError, match="missing or no file of this workflow|sha256") as error:
+        tables.verify(results / file)
+    followed(error.value)
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".json")])
+def test_a_changed_fact_in_json_is_refused(results, file):
+    facts = json.loads((results / file).read_text())
+    facts["label" if "label" in facts else "files"] = {}
+    (results / file).write_text(json.dumps(facts))
+    with pytest.raises(SinkoriginError, match="is damaged or was changed"):
+        tables.verify(results / file)
+
+
+def test_an_empty_list_of_files_is_no_manifest(results):
+    tables.write_json(results / "tiny/residual/manifest.json", {"files": {}})
+    with pytest.raises(SinkoriginError, match="lists no files"):
+        tables.checked_directory(results / "tiny/residual")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_file_of_another_model_is_refused(results, file):
+    source, target = results / file.replace("tiny", "other"), results / file
+    if target.name == "manifest.json":
+        shutil.rmtree(target.parent)
+        shutil.copytree(source.parent, target.parent)
+    else:
+        shutil.copyfile(source, target)
+    with pytest.raises(SinkoriginError, match=f"was written as {file.replace('tiny', 'other')}; delete"):
+        tables.verify(target)
+
+
+def test_a_table_that_was_written_elsewhere_is_refused(results):
+    pa.parquet.write_table(pa.table({"model": ["tiny"]}), results / "tiny/norms.parquet")
+    with pytest.raises(SinkoriginError, match="is no table of this workflow"):
+        tables.verify(results / "tiny/norms.parquet")
+
+
+def test_a_study_may_be_renamed(results):
+    results.rename(results.with_name("renamed"))
+    for file in FILES:
+        tables.verify(results.with_name("renamed") / file)
+
+
+def test_a_process_computes_a_hash_once_and_again_when_the_file_changes(results, monkeypatch):
+    path, calls = results / "tiny/norms.parquet", []
+    original = tables._hash_without
+    monkeypatch.setattr(tables, "_hash_without", lambda *of: calls.append(of) or original(*of))
+    tables.verify(path)
+    tables.verify(path)
+    assert len(calls) == 1
+    flipped(path, 100)
+    with pytest.raises(SinkoriginError):
+        tables.verify(path)
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        tables.write_table(tmp_path / name / "results/study/norms.parquet", columns(), SCHEMA)
+    assert (tmp_path / "one/results/study/norms.parquet").read_bytes() == (
+        tmp_path / "two/results/study/norms.parquet"
+    ).read_bytes()
+
+
+def test_verifying_a_study_names_every_damaged_file_and_no_other(results):
+    figure, log = results / "figures/norms.svg", results / "logs/plot_norms.log"
+    for path, text in ((figure, "<svg/>"), (log, "")):
+        path.parent.mkdir()
+        path.write_text(text)
+    log.write_text("drawn\n" + record_outputs([str(figure)]))
+    files = {str(results / file): None for file in FILES} | {str(figure): str(log)}
+    assert verify_study(files, threads=2) == []
+    figure.write_text("<svG/>")
+    flipped(results / "tiny/norms.parquet", 20)
+    (results / "tiny/provenance.json").unlink()
+    wrong = verify_study(files, threads=2)
+    assert [re.search(r"(\w+\.\w+) (is|does)", sentence)[1] for sentence in wrong] == [
+        "norms.parquet", "provenance.json", "norms.svg",
+    ]  # fmt: skip
