@@ -24,17 +24,21 @@ include: "rules/claims.smk"
 include: "rules/plan.smk"
 include: "rules/cluster.smk"
 include: "rules/sharing.smk"
+include: "rules/outputs.smk"
+include: "rules/verify.smk"
 
 
 rule all:
     default_target: True
     input:
+        output_files(study_jobs()),
         figure_files(),
-        f"{STUDY}/claims.parquet",
-        f"{STUDY}/claims.html",
+        rules.judge_claims.output,
 
 
 rule learning_rates:
     input:
+        output_files(data_jobs()),
+        rules.compare_learning_rates.input,
         rules.compare_learning_rates.output,
         figure_files("learning_rates"),

@@ -326,12 +326,16 @@ def data_named(kind, tokenizer=None):
     return one_of(data.name for data in found)
 
 
+def own_corpus(data):
+    """The corpus that these data have beside the study's, or None."""
+    return getattr(data, "corpus", None)
+
+
 def documents_of(wildcards):
     """Documents that the data are made from: of their own corpus, or of the study's."""
-    own = getattr(DATA[wildcards.data], "corpus", None)
     return (
         f"{STUDY}/pretraining/data/{wildcards.data}/documents.parquet"
-        if own
+        if own_corpus(DATA[wildcards.data])
         else rules.fetch_corpus.output[0]
     )
 

@@ -23,6 +23,14 @@ def planned_jobs(folder: Path, command: list[str]) -> set[str]:
     return set(_ask(_list_jobs, folder, command, {}))
 
 
+def undemanded_outputs(folder: Path, command: list[str]) -> dict[str, list[str]]:
+    """Job → those of its outputs that no target demands, of every job of the study whether it would run or not.
+
+    A directory whose manifest is demanded counts as demanded.
+    """
+    return _ask(_list_undemanded, folder, command, {})
+
+
 def cache_keys(folder: Path, command: list[str], cache: Path) -> dict[str, str]:
     """Job → its key in Snakemake's cache between workflows, for every job that takes its outputs from there."""
     return _ask(_list_keys, folder, [*command, "--forceall", "--cache"], {"SNAKEMAKE_OUTPUT_CACHE": str(cache)})
@@ -91,3 +99,22 @@ def _list_keys() -> dict[str, str]:
 
     Workflow.execute = execute_and_note
     return keys
+
+
+def _list_undemanded() -> dict[str, list[str]]:
+    from snakemake.workflow import Workflow
+
+    found = {}
+    execute = Workflow.execute
+
+    def execute_and_note(workflow, *arguments, **named):
+        execute(workflow, *arguments, **named)
+        targets = [planned for planned in workflow.dag.jobs if not planned.output]
+        demanded = {str(file) for target in targets for file in target.input}
+        for planned in workflow.dag.jobs:
+            files = [str(file) for file in planned.output if not file.is_directory]
+            name = job(planned.rule.name, **planned.wildcards_dict)
+            found[name] = [file for file in files if file not in demanded]
+
+    Workflow.execute = execute_and_note
+    return found

@@ -1,0 +1,35 @@
+# Verify: whether what a study holds is as it was written. Nothing of the study depends on it.
+
+
+def written_files():
+    """Every file of the study that `all` demands, and of the learning rates what is there, each with the log of its job."""
+    plotted = [one for one in workflow.rules if one.name.startswith("plot_")]
+    jobs = study_jobs() | {"judge_claims": [{}]} | {one.name: [{}] for one in plotted}
+    demanded = {*output_files(study_jobs()), *figure_files(), *rules.judge_claims.output}
+    demanded |= {file for file in rules.learning_rates.input if Path(file).is_file()}
+    logs = {
+        file: str(getattr(rules, name).log[0]).format(**wildcards)
+        for name, own in jobs.items()
+        for wildcards in own
+        for file in output_files({name: [wildcards]})
+    }
+    return {file: logs.get(file) for file in sorted(map(str, demanded))}
+
+
+rule verify:
+    log:
+        f"{STUDY}/logs/verify.log",
+    localrule: True
+    conda:
+        "../envs/statistics.yaml"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=1000,
+        gpu=0,
+    params:
+        study=STUDY_CONFIG.study,
+        files=lambda wildcards: written_files(),
+    message:
+        "Verifying the study"
+    script:
+        "../workflow_scripts/verify.py"

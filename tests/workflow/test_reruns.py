@@ -1,0 +1,179 @@
+"""What is missing, was killed or is damaged is made again by the same command, with the same bytes."""
+
+import copy
+import os
+import re
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edits import added
+from planned_jobs import undemanded_outputs
+from tiny_study import TINY, Project, digests
+
+
+def without_text() -> dict:
+    config = copy.deepcopy(TINY) | {"prompts": [TINY["prompts"][0]], "interventions": [], "pretraining": {"runs": []}}
+    return config
+
+
+def with_own_data() -> dict:
+    config = copy.deepcopy(TINY)
+    config["pretraining"]["data"][0] = {
+        "name": "plays", "kind": "text", "tokenizer": "path:tiny_model", "corpus": {"source": "path:text"},
+    }  # fmt: skip
+    return config
+
+
+@pytest.mark.parametrize(
+    ("config", "targets"),
+    [(TINY, []), (TINY, ["learning_rates"]), (with_own_data(), []), (without_text(), [])],
+    ids=["tiny", "learning rates", "own data", "no text"],
+)
+def test_every_output_of_every_job_is_demanded_so_that_a_missing_one_is_made_again(fresh, tmp_path, config, targets):
+    project = fresh.copy(tmp_path / "project")
+    project.write_config(config)
+    found = undemanded_outputs(project.folder, [*project.arguments, "--forceall", *targets])
+    assert len(found) > 10 and {job: files for job, files in found.items() if files} == {}
+    reads_text = config is not without_text and any(p["kind"] == "natural_text" for p in config["prompts"])
+    assert ("fetch_corpus()" in found) == reads_text
+
+
+class Killer(threading.Thread):
+    """Kills the first process of each script that works for a checkout."""
+
+    def __init__(self, study: Project):
+        super().__init__(daemon=True)
+        self.killed: set[str] = set()
+        self._scripts = re.compile(rf"{re.escape(str(study.folder))}/\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
+        self._ended = threading.Event()
+
+    def run(self):
+        while not self._ended.wait(0.02):
+            for process in psutil.process_iter(["cmdline"]):
+                found = self._scripts.match((process.info["cmdline"] or [""])[-1])
+                if found and found[1] not in self.killed:
+                    process.send_signal(signal.SIGKILL)
+                    self.killed.add(found[1])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self.join()
+
+
+def test_a_job_of_every_rule_killed_after_an_edit_is_run_again_to_the_bytes_of_a_clean_run(finished, study):
+    # an edit that reruns every job and changes no result
+    added("workflow_scripts/sinkorigin/job.py", "\n_CHANGED = 1\n")(study)
+    time.sleep(0.01)
+    edited = time.time()
+    scripts = {path.stem for path in (study.folder / "workflow_scripts").glob("*.py")}
+    apart = {"reproduce", "shared_outputs", "verify", "plan", "check_resources"}
+    sweep = {"pretrain_learning_rate", "compute_learning_rates", "plot_learning_rates"}  # another target
+    with Killer(study) as killer:
+        for _ in range(15):
+            before = len(killer.killed)
+            ended = study.run(check=False).returncode
+            if not ended:
+                break
+            assert len(killer.killed) > before, "it failed, and nothing was killed"
+    assert not ended and killer.killed == scripts - apart - sweep - {"take_tokenizer"}
+    made = digests(study.folder / "results")
+    expected = digests(finished.folder / "results")
+    assert {name for name in expected if made.get(name) != expected[name] and "timing" not in name} == set()
+    files = [
+        path for path in (study.folder / "results").rglob("*") if path.is_file() and "benchmarks" not in path.parts
+    ]
+    assert [path for path in files if path.stat().st_mtime < edited and ".edited" not in path.parts] == []
+    assert study.planned_jobs() == set()
+
+
+DAMAGED = [
+    "activations/tiny/random_tokens/residual_gram.parquet",
+    "activations/tiny/random_tokens/residual/layer=1/part-0.parquet",
+    "interventions/tiny/random_tokens/edited/mask/strength=1/scores.parquet",
+    "pretraining/softmax/seed=0/checkpoints/step=10/model.safetensors",
+    "statistics/tiny/random_tokens/norms.parquet",
+    "figures/loss_curves.svg",
+    "claims.html",
+]
+
+
+def damage(path: Path) -> None:
+    """Change one bit, and neither size nor time."""
+    facts = path.stat()
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 3] ^= 1
+    path.write_bytes(raw)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def follow(study: Project, said: str) -> list[str]:
+    """Delete what the sentences say."""
+    named = sorted(set(re.findall(r"delete (\S+) and run the same command again", " ".join(said.split()))))
+    for path in named:
+        place = study.folder / path
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    return named
+
+
+def test_verify_names_all_damage_and_what_it_says_brings_it_back(finished, study):
+    assert "files of study tiny are as they were written" in study.run("verify").stdout
+    for name in DAMAGED:
+        damage(study.results / name)
+    done = study.run("verify", check=False)
+    assert done.returncode and f"{len(DAMAGED)} of the" in " ".join(done.stderr.split()), done.stderr
+    assert all(f"results/tiny/{name} " in done.stdout for name in DAMAGED), done.stdout
+    assert len(follow(study, done.stdout)) == len(DAMAGED)
+    planned = study.planned_jobs()
+    assert {
+        "extract_activations(model=tiny, prompts=random_tokens)", "intervene(model=tiny, prompts=random_tokens)",
+        "pretrain_with_checkpoints(run=softmax, seed=0)", "compute_norms(model=tiny, prompts=random_tokens)",
+        "plot_loss_curves()", "judge_claims()",
+    } <= planned  # fmt: skip
+    # the damage was in a link: the file behind it is made again too
+    table = "results/tiny/statistics/tiny/random_tokens/interventions.parquet"
+    study.run(table)
+    scores = DAMAGED[2]
+    assert (study.results / scores).read_bytes() == (finished.results / scores).read_bytes()
+    assert (study.folder / table).read_bytes() == (finished.folder / table).read_bytes()
+
+
+def test_a_job_refuses_damage_and_what_it_says_brings_it_back(finished, study):
+    table = "results/tiny/statistics/tiny/random_tokens/effective_rank.parquet"
+    damage(study.results / DAMAGED[0])
+    (study.folder / table).unlink()
+    done = study.run(table, check=False)
+    said = " ".join(done.stderr.split())
+    assert done.returncode and "residual_gram.parquet is damaged or was changed" in said and "Traceback" not in said
+    assert follow(study, said) == [f"results/tiny/{DAMAGED[0]}"]
+    study.run(table)
+    assert (study.folder / table).read_bytes() == (finished.folder / table).read_bytes()
+
+
+def test_a_model_of_another_study_is_not_overwritten_without_a_word(study):
+    config = copy.deepcopy(TINY) | {"study": "second"}
+    config["models"][0]["label"] = "another"
+    study.write_config(config)
+    done = study.run("results/models/tiny/manifest.json", check=False)
+    said = " ".join(done.stderr.split())
+    assert done.returncode and "Traceback" not in said
+    assert (
+        "tiny.yaml: model tiny has label another, but results/models/tiny was fetched with None and study tiny uses it; "
+        "give the model another name in one of the studies, or delete results/tiny if it is no longer needed"
+    ) in said
+    config["models"][0]["name"] = "tiny-two"
+    config["models"][1]["source"] = "random:tiny-two"
+    study.write_config(config | {"interventions": []})
+    study.run("results/models/tiny-two/manifest.json")
+    shutil.rmtree(study.results)
+    study.write_config(config | {"models": [config["models"][0] | {"name": "tiny"}], "interventions": []})
+    study.run("results/models/tiny/manifest.json")
