@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from snakemake.iocontainers import InputFiles
 
 from sinkorigin.config import read_config
 from sinkorigin.job import Record, job, peak_memory
@@ -91,6 +92,12 @@ def test_what_is_assumed_is_said_and_what_is_there_is_not_assumed(tmp_path, llam
     assert [sentence.partition(":")[0] for sentence in unknown.assumptions()] == ["model own", "model copy", "corpus"]
     (tmp_path / "models/own").mkdir(parents=True)
     (tmp_path / "models/own/config.json").write_text(llama.config.to_json_string())
+    for damage in ("", "[]", "null", '{"text_config": null}', '{"text_config": []}'):
+        (tmp_path / "models/own/config.json").write_text(damage)
+        assert study(shape=None, results=tmp_path).shape("own") is ASSUMED_SHAPE
+    (tmp_path / "models/own/config.json").write_text(llama.config.to_json_string().replace(": 32,", ': "32",'))
+    assert study(shape=None, results=tmp_path).shape("own") is ASSUMED_SHAPE
+    (tmp_path / "models/own/config.json").write_text(llama.config.to_json_string())
     known = study(shape=None, results=tmp_path)
     assert known.shape("own").parameters == known.shape("copy").parameters == sum(p.numel() for p in llama.parameters())
     assert [sentence.partition(":")[0] for sentence in known.assumptions()] == ["corpus"]
@@ -128,7 +135,8 @@ class Job:
     """What a script sees of Snakemake."""
 
     def __init__(self, log):
-        self.log, self.rule = [log], "a_rule"
+        self.log, self.rule, self.threads = [log], "a_rule", 1
+        self.input, self.output = InputFiles(), []
 
 
 def test_a_job_says_how_long_it_worked_and_imported_and_what_it_took(tmp_path, monkeypatch):

@@ -135,7 +135,8 @@ class Estimates:
         for folder in folders:
             try:
                 return Shape.of_config(json.loads((folder / "config.json").read_text()))
-            except (OSError, ValueError, KeyError):  # not there, or of a kind that only transformers knows
+            # not there, damaged, or of a kind that only transformers knows
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
         if own.kind == "random":
             return self.shape(place)
@@ -155,7 +156,7 @@ class Estimates:
     def _told_vocabulary(self, data: str) -> int | None:
         try:
             return json.loads((self._study / f"pretraining/data/{data}/tokens/meta.json").read_text())["vocabulary"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: its readers refuse it
             return None
 
     def _documents(self, key: str) -> Path:
@@ -219,7 +220,7 @@ class Estimates:
 
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)
-        return Needs(112 + 15 * min(size, 6), _SECONDS[_TABLES] + size / 5, size / 2)
+        return Needs(112 + 15 * min(size, 13), _SECONDS[_TABLES] + size / 5, size / 2)
 
     _fetch_own_corpus = _fetch_corpus
 

@@ -56,6 +56,7 @@ class Shape:
 
         Raises:
             KeyError: it lacks a number that a decoder has.
+            TypeError: what should be a number is none.
         """
         text = config.get("text_config", config)
         kind = text.get("model_type", "")
@@ -64,7 +65,10 @@ class Shape:
             found = [text[key] for key in _NAMES[name] if text.get(key) is not None]
             if not found and default is None:
                 raise KeyError(name)
-            return found[0] if found else default
+            value = found[0] if found else default
+            if not isinstance(value, int):
+                raise TypeError(f"{name} is {value!r}")
+            return value
 
         width, heads = number("width"), number("heads")
         return cls(
