@@ -6,11 +6,12 @@ import pytest
 import torch
 import transformers
 
-from architectures import OTHERS, build
+from architectures import ARCHITECTURES, OTHERS, build
 from sinkorigin.architecture import MODULE_SITES, read_architecture
 from sinkorigin.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.variants.llama import VARIANTS
 
 SITES = (*MODULE_SITES, "value_aggregation", "query", "key", "attention")
 
@@ -264,3 +265,20 @@ def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
         embedding.weight[4:96] = torch.inf
     with pytest.raises(SinkoriginError, match="model m: 1 of its 96 tokens have a finite embedding, .* check"):
         read_architecture(model, "m")
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma4"])
+def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
+    model = build(name)
+    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
+    torch.manual_seed(0)
+    config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    before = model.config._attn_implementation
+    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    assert model.config._attn_implementation == before

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sinkorigin.attention import Tap, tapped, through_taps, witnessed
+from sinkorigin.attention import Tap, tapped, through_taps, without_taps, witnessed
 from sinkorigin.errors import SinkoriginError
 
 # the sites that module inputs and outputs show; the others are seen by a tap of the attention function
@@ -103,10 +103,35 @@ class Architecture:
         shared = (*self.model.parameters(), *self.model.buffers())
         return copy.deepcopy(self, {id(tensor): tensor for tensor in shared})
 
-    def forward(self, token_ids: Tensor) -> None:
-        """Run the decoder without its language-model head, on (N, T) ids."""
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Run the decoder without its language-model head, on (N, T) ids; return its (N, T, d) hidden states."""
         with torch.no_grad():
-            self.model.base_model(input_ids=token_ids, use_cache=False)
+            return self.model.base_model(input_ids=token_ids, use_cache=False)[0]
+
+    def check_own(self, token_ids: Tensor, name: str) -> None:
+        """Run (N, T) ids with and without the attention function of the taps, and compare the last hidden states.
+
+        The probe sees few tokens; a sliding window, chunks, or a selection of keys show only in prompts as long as those that
+        are run. The cost is two forward passes of ``token_ids``. Hidden states that neither run keeps finite are left to whom
+        the sites are handed, who can name the first.
+
+        Raises:
+            SinkoriginError: at some position the two differ by more than the model's precision explains.
+        """
+        with through_taps(self.model):
+            tapped_states = self.forward(token_ids).double()
+        with without_taps(self.model):
+            own_states = self.forward(token_ids).double()
+        if not (tapped_states.isfinite().all() or own_states.isfinite().all()):
+            return
+        norms = torch.linalg.vector_norm(own_states, dim=-1).clamp_min(1e-30)
+        off = (torch.linalg.vector_norm(tapped_states - own_states, dim=-1) / norms).max().item()
+        if not off <= _tolerance(self.model.dtype):
+            raise SinkoriginError(
+                f"model {name}: on a prompt of {token_ids.shape[1]} tokens {type(self.model).__name__} gives other hidden states "
+                f"through sinkorigin's attention function than with its own eager attention (relative difference {off:.2g}), so "
+                "what would be measured is another model; choose another model"
+            )
 
 
 def first_tensor(args, kwargs) -> Tensor | None:

@@ -5,7 +5,7 @@ there. Where no tap is set it computes what the model's own eager attention comp
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -173,17 +173,29 @@ for _name, _attention, _mask in (
 
 
 @contextmanager
-def through_taps(model: PreTrainedModel) -> Iterator[None]:
-    """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
+def _implemented(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     before = model.config._attn_implementation
-    if before == IMPLEMENTATION:  # an outer block has set it; setting it again walks through all modules
+    if before == implementation:  # an outer block has set it; setting it again walks through all modules
         yield
         return
-    model.set_attn_implementation(IMPLEMENTATION)
+    model.set_attn_implementation(implementation)
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def through_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
+    return _implemented(model, IMPLEMENTATION)
+
+
+def without_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Let ``model`` compute its own eager attention inside the block.
+
+    A variant of this project that has ``attention_weights`` takes them from its function, untapped.
+    """
+    return _implemented(model, "eager")
 
 
 @contextmanager

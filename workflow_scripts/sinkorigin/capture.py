@@ -226,6 +226,8 @@ def extract(
 ) -> None:
     """Run ``token_ids`` through the model and write its activations, their summaries, and the attention scores.
 
+    Before that, :meth:`Architecture.check_own` runs the first sequence twice, with and without the taps.
+
     Args:
         architecture: the model's sites. One that a layer lacks gets no file there; ``architecture.parquet`` says why.
         token_ids: (N, T) ids.
@@ -238,9 +240,12 @@ def extract(
         workers: batches that are run at the same time, each on one CPU thread; the tables do not depend on it.
 
     Raises:
-        SinkoriginError: an activation is not finite.
+        SinkoriginError: an activation is not finite, or what the taps see is not what the model
+            computes by itself.
     """
     activations = Path(activations)
+    device = next(architecture.model.parameters()).device
+    architecture.check_own(torch.from_numpy(token_ids[:1]).to(device), model)
     length = token_ids.shape[1]
     positions = {site: _position_rows(kept, length) for site, kept in sites.items()}
     writers: dict[tuple[str, int], pq.ParquetWriter] = {}
@@ -328,8 +333,6 @@ def extract(
                 queries.add(layer, query)
                 first_tokens.add("key", layer, key.clone())
                 first_tokens.add("positive", layer, positive)
-
-        device = next(architecture.model.parameters()).device
 
         def run(first: int) -> None:
             """One batch; the last thing is its rows in the tables of all layers."""
