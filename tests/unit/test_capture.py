@@ -166,6 +166,24 @@ def test_non_finite_activations_end_with_a_sentence_and_no_table(token_ids, tmp_
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+@pytest.mark.parametrize(
+    ("site", "projections", "value"),
+    [("query", ["q_proj"], torch.inf), ("key", ["k_proj"], torch.inf), ("attention", ["q_proj", "k_proj"], 1e25)],
+)
+def test_queries_keys_and_attention_that_are_not_finite_are_named(site, projections, value, token_ids, tmp_path):
+    model = copy.deepcopy(build("llama"))
+    architecture = read_architecture(model)
+    with torch.no_grad():
+        for name in projections:
+            getattr(model.model.layers[1].self_attn, name).weight.fill_(value)
+    with pytest.raises(
+        SinkoriginError, match=f"model m: {site} of layer 1 is not finite; use dtype: float32, or another"
+    ):
+        extract(
+            architecture, token_ids, model="m", sites={}, batch=6, activations=tmp_path / "a", scores=tmp_path / "s.parquet",
+        )  # fmt: skip
+
+
 def test_a_model_that_differs_through_the_taps_only_in_long_prompts_is_refused(token_ids, tmp_path):
     """The probe of six tokens cannot see what a window of eight hides."""
     model = copy.deepcopy(build("llama"))

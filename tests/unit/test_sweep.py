@@ -1,5 +1,6 @@
 """A sweep gives what separate full passes give, in every architecture, and runs no more than it must."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -159,6 +160,19 @@ def test_layers_that_share_keys_and_values_are_run_in_full_and_still_right(token
     close(scores, weights[..., 6:, 5].mean(-1))
     norms = pl.read_parquet(tmp_path / "residuals.parquet")["norm"].to_numpy().reshape(residuals.shape[:2])
     close(norms, residuals[:, :, 5].norm(dim=-1))
+
+
+def test_attention_that_is_not_finite_after_the_target_is_told(token_ids, tmp_path):
+    model = copy.deepcopy(build("llama"))
+    architecture = read_architecture(model)
+    # in the last layer, so that no residual at an earlier position knows of it
+    model.model.layers[2].self_attn.q_proj.register_forward_hook(
+        lambda module, args, output: output.index_fill(1, torch.tensor(9), torch.inf)
+    )
+    with pytest.raises(
+        SinkoriginError, match="model m, intervention baseline, strength None: the attention is not finite"
+    ):
+        sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="baseline", batch=3, targets=[5])
 
 
 def test_an_edited_pass_runs_only_later_layers_and_positions(llama, token_ids):

@@ -213,6 +213,15 @@ def _position_rows(kept: Kept, length: int) -> np.ndarray:
     return np.arange(length) if kept.positions is None else np.array(kept.positions)
 
 
+def _check_finite(values: Tensor, model: str, site: str, layer: int) -> None:
+    """Raise a SinkoriginError where not all of a layer's ``values`` at ``site`` are finite; ``model`` is what it is called."""
+    # a sum is as telling as all its terms, and one pass
+    if not torch.isfinite(values.sum(dtype=torch.float32)):
+        raise SinkoriginError(
+            f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
+        )
+
+
 def extract(
     architecture: Architecture,
     token_ids: np.ndarray,
@@ -240,7 +249,7 @@ def extract(
         workers: batches that are run at the same time, each on one CPU thread; the tables do not depend on it.
 
     Raises:
-        SinkoriginError: an activation is not finite, or what the taps see is not what the model
+        SinkoriginError: an activation, or an attention weight, is not finite; or what the taps see is not what the model
             computes by itself.
     """
     activations = Path(activations)
@@ -314,10 +323,7 @@ def extract(
             if count:
                 raw = raw.to("cpu", torch.float32)
             for looked_at in [values] if whole else [raw] if count else []:
-                if not torch.isfinite(looked_at.sum()):  # a sum is as telling as all its terms, and one pass
-                    raise SinkoriginError(
-                        f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
-                    )
+                _check_finite(looked_at, model, site, layer)
             with turns.take((site, layer), now.number):
                 if count:
                     write_raw(site, layer, raw)
@@ -325,6 +331,8 @@ def extract(
                     summarize(site, layer, values)
 
         def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
+            for site, values in (("query", query), ("key", key), ("attention", weights)):
+                _check_finite(values, model, site, layer)
             query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
             rows = _score_rows(layer, now.first, weights, architecture.rows_sum_to_one[layer])
             now.rows["scores"].append(pa.record_batch(rows, schema=SCORES_SCHEMA))
