@@ -49,6 +49,36 @@ ARCHITECTURES = {
     "gpt_oss": ("GptOssConfig", {**_GROUPED, **_EXPERTS, "head_dim": 8, "sliding_window": 4}),
 }
 
+_LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 16}
+_TWO_KINDS = {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4, "sliding_window": 4}
+
+# those that only some tests need: layers that take their keys and values from others, sparse attention, stacked residual
+# streams, attention to later tokens
+OTHERS = {
+    "gemma4": (
+        "Gemma4TextConfig",
+        {
+            **_GROUPED, **_TWO_KINDS, "head_dim": 8, "global_head_dim": 16, "num_kv_shared_layers": 2,
+            "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 96,
+        },
+    ),
+    "gemma3n": (
+        "Gemma3nTextConfig",
+        {
+            **_GROUPED, **_TWO_KINDS, "head_dim": 8, "num_kv_shared_layers": 2, "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": 96, "laurel_rank": 4, "activation_sparsity_pattern": [0.0] * 4,
+        },
+    ),
+    "deepseek_v32": (
+        "DeepseekV32Config",
+        {
+            **_COMMON, **_EXPERTS, **_LATENT, "num_key_value_heads": 4, "n_routed_experts": 4, "n_group": 1,
+            "topk_group": 1, "index_topk": 8, "index_n_heads": 2, "index_head_dim": 16,
+        },
+    ),
+    "bert": ("BertConfig", _COMMON),
+}  # fmt: skip
+
 
 @cache
 def build(name: str, seed: int = 0):
@@ -56,7 +86,7 @@ def build(name: str, seed: int = 0):
     import torch
     import transformers
 
-    cls, arguments = ARCHITECTURES[name]
+    cls, arguments = (ARCHITECTURES | OTHERS)[name]
     torch.set_num_threads(1)  # more only adds overhead at this size
     torch.manual_seed(seed)
     config = getattr(transformers, cls)(**arguments)

@@ -1,13 +1,17 @@
 """Every captured site recombines to what the model itself computes, in many architectures."""
 
+import copy
+
 import pytest
 import torch
 import transformers
 
-from architectures import build
+from architectures import ARCHITECTURES, OTHERS, build
 from sinkorigin.architecture import MODULE_SITES, read_architecture
+from sinkorigin.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.variants.llama import VARIANTS
 
 SITES = (*MODULE_SITES, "value_aggregation", "query", "key", "attention")
 
@@ -142,8 +146,6 @@ def test_the_norm_before_the_attention_is_told_by_what_it_does(any_model):
 
 def test_sites_are_found_where_the_residual_stream_is_massive(token_ids):
     """A dim of a million rounds away what a layer adds to it, which must not hide the layer's other dims."""
-    import copy
-
     model = copy.deepcopy(build("llama"))
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 3] = 1e6
@@ -151,3 +153,132 @@ def test_sites_are_found_where_the_residual_stream_is_massive(token_ids):
     assert architecture.missing == [{}, {}, {}]
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     assert {layer for layer, site in seen if site == "ffn_output"} == {0, 1, 2}
+
+
+def test_an_argument_that_the_attention_function_does_not_know_is_refused_by_name():
+    query = torch.ones(1, 1, 3, 4)
+    plain, _ = tapped_attention(torch.nn.Identity(), query, query, query, None)
+    harmless = dict.fromkeys(HARMLESS_ARGUMENTS, 1)
+    for given in ({"indices": None}, harmless):
+        assert torch.equal(tapped_attention(torch.nn.Identity(), query, query, query, None, **given)[0], plain)
+    with pytest.raises(
+        SinkoriginError, match="Identity passes indices to its attention function, .* choose another model"
+    ):
+        tapped_attention(torch.nn.Identity(), query, query, query, None, indices=torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("deepseek_v32", "model m: DeepseekV32Attention passes indices to its attention function"),
+        ("gemma3n", r"model m: block 0 of Gemma3nForCausalLM has .* its blocks carry several residual streams; choose"),
+        (
+            "bert",
+            "model m: BertLMHeadModel lets a token attend to later ones, .* choose a causal model, or set is_decoder",
+        ),
+    ],
+)
+def test_a_model_whose_attention_or_stream_is_of_another_kind_is_refused_with_the_reason(name, sentence):
+    with pytest.raises(SinkoriginError, match=sentence):
+        read_architecture(build(name), "m")
+
+
+def test_a_causal_model_of_a_class_that_need_not_be_is_read():
+    cls, arguments = OTHERS["bert"]
+    config = getattr(transformers, cls)(**arguments, is_decoder=True)
+    assert read_architecture(transformers.AutoModelForCausalLM.from_config(config).eval(), "m").layers == 3
+
+
+def test_layers_that_share_one_attention_module_are_refused():
+    model = copy.deepcopy(build("llama"))
+    model.model.layers[2] = model.model.layers[1]
+    with pytest.raises(SinkoriginError, match="has 3 layers, but 2 attention modules call .* 3 times; choose a model"):
+        read_architecture(model, "m")
+
+
+def test_an_attention_module_that_is_not_called_as_one_is_refused():
+    model = copy.deepcopy(build("llama"))
+    attention = model.model.layers[1].self_attn
+    model.model.layers[1].self_attn = Unhooked(attention)
+    with pytest.raises(
+        SinkoriginError, match="model m: block 1 of LlamaForCausalLM has no attention module that takes"
+    ):
+        read_architecture(model, "m")
+
+
+class Unhooked(torch.nn.Module):
+    """Calls a module's forward method itself, so that no hook of the module runs."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, *args, **kwargs):
+        return self.module.forward(*args, **kwargs)
+
+
+def test_a_model_that_needs_more_than_tokens_is_refused_with_what_it_raised(monkeypatch):
+    def forward(self, input_ids, images, **kwargs):
+        return images
+
+    monkeypatch.setattr(transformers.LlamaModel, "forward", forward)
+    with pytest.raises(
+        SinkoriginError, match="model m: .* on token ids alone .* argument: 'images'.* choose another model"
+    ):
+        read_architecture(build("llama"), "m")
+
+
+def test_a_norm_that_reads_more_than_the_residual_stream_is_said_to():
+    class Conditioned(torch.nn.Module):
+        def forward(self, hidden, scale):
+            return hidden * scale
+
+    class Block(type(build("llama").model.layers[0])):
+        def forward(self, hidden_states, **kwargs):
+            normed = self.condition(hidden_states, torch.tensor(2.0))
+            hidden_states = hidden_states + self.self_attn(hidden_states=normed, **kwargs)[0]
+            return hidden_states + self.mlp(hidden_states)
+
+    model = copy.deepcopy(build("llama"))
+    model.model.layers[0].__class__, model.model.layers[0].condition = Block, Conditioned()
+    architecture = read_architecture(model, "m")
+    assert architecture.missing[0]["norm"] == (
+        "what normalises the residual stream before the attention reads more than that stream"
+    )
+    assert architecture.norms == [None, "RMSNorm", "RMSNorm"]
+
+
+def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
+    model = copy.deepcopy(build("llama"))
+    embedding = torch.nn.Embedding(200, 32)  # rows behind the vocabulary, as a checkpoint is padded for speed
+    with torch.no_grad():
+        embedding.weight.fill_(torch.nan)
+        embedding.weight[3:96] = model.model.embed_tokens.weight[3:96]
+        embedding.weight[96:] = 1  # finite, but no tokens
+    model.model.embed_tokens = embedding
+    seen = []
+    model.model.register_forward_pre_hook(lambda _m, _a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    architecture = read_architecture(model, "m")
+    assert all(ids.min() >= 3 and ids.max() < 96 for ids in seen)
+    assert architecture.missing == [{}, {}, {}]
+    with torch.no_grad():
+        embedding.weight[4:96] = torch.inf
+    with pytest.raises(SinkoriginError, match="model m: 1 of its 96 tokens have a finite embedding, .* check"):
+        read_architecture(model, "m")
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma4"])
+def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
+    model = build(name)
+    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    assert model.config._attn_implementation == "eager"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
+    torch.manual_seed(0)
+    config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    before = model.config._attn_implementation
+    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    assert model.config._attn_implementation == before

@@ -1,5 +1,6 @@
 """What is streamed to Parquet is what the model computed, in bounded memory."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ from architectures import build
 from sinkorigin.architecture import read_architecture
 from sinkorigin.capture import Kept, attention_scores, extract, normalised_rows, watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
+from sinkorigin.layer_statistics import layer_statistics
 from sinkorigin.summaries import MAGNITUDE_SITES
 
 SITES = {
@@ -160,6 +164,52 @@ def test_non_finite_activations_end_with_a_sentence_and_no_table(token_ids, tmp_
         )  # fmt: skip
     assert not (tmp_path / "a" / "residual").exists()
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("site", "projections", "value"),
+    [("query", ["q_proj"], torch.inf), ("key", ["k_proj"], torch.inf), ("attention", ["q_proj", "k_proj"], 1e25)],
+)
+def test_queries_keys_and_attention_that_are_not_finite_are_named(site, projections, value, token_ids, tmp_path):
+    model = copy.deepcopy(build("llama"))
+    architecture = read_architecture(model)
+    with torch.no_grad():
+        for name in projections:
+            getattr(model.model.layers[1].self_attn, name).weight.fill_(value)
+    with pytest.raises(
+        SinkoriginError, match=f"model m: {site} of layer 1 is not finite; use dtype: float32, or another"
+    ):
+        extract(
+            architecture, token_ids, model="m", sites={}, batch=6, activations=tmp_path / "a", scores=tmp_path / "s.parquet",
+        )  # fmt: skip
+
+
+def test_a_model_that_differs_through_the_taps_only_in_long_prompts_is_refused(token_ids, tmp_path):
+    """The probe of six tokens cannot see what a window of eight hides."""
+    model = copy.deepcopy(build("llama"))
+
+    def window(module, args, kwargs):
+        if model.config._attn_implementation != "eager":
+            return None
+        mask = kwargs["attention_mask"].clone()
+        mask[..., 8:, :4] = torch.finfo(mask.dtype).min
+        return args, {**kwargs, "attention_mask": mask}
+
+    model.model.layers[0].self_attn.register_forward_pre_hook(window, with_kwargs=True)
+    architecture = read_architecture(model)
+    folders = {"activations": tmp_path / "a", "scores": tmp_path / "s.parquet"}
+    extract(architecture, token_ids[:, :8], model="m", sites={}, batch=6, **folders)
+    with pytest.raises(
+        SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other .* choose"
+    ):
+        extract(architecture, token_ids, model="m", sites={}, batch=6, **folders)
+    with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
+        sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="i", batch=6, targets=[5])
+    with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
+        layer_statistics(architecture, token_ids, model="m", batch=6, epsilons=[0.3])
+    edited = {tmp_path / "b": Sweep("i", [Point("mask", (0,), (5,))])}
+    with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
+        sweep_all(architecture, token_ids, edited, sequences=6, model="m", batch=6, scratch=tmp_path)
 
 
 _PEAK = """

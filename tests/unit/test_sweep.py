@@ -1,5 +1,6 @@
 """A sweep gives what separate full passes give, in every architecture, and runs no more than it must."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 
+from architectures import build
 from sinkorigin.architecture import read_architecture
 from sinkorigin.attention import Tap
 from sinkorigin.capture import watch_sites
@@ -140,6 +142,36 @@ def test_a_model_with_other_state_is_run_in_full_and_still_right(llama, token_id
     weights = full_pass(architecture, torch.from_numpy(token_ids), point.edit())[0]
     scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
     close(scores, weights[..., 6:, 5].mean(-1))
+
+
+@pytest.mark.parametrize("with_losses", [True, False])
+def test_layers_that_share_keys_and_values_are_run_in_full_and_still_right(token_ids, tmp_path, with_losses, capsys):
+    architecture = read_architecture(build("gemma4"))
+    point = Point("variance_amplification", (1, 3), (5,), 4.0, site="value_aggregation")
+    edit = point.edit()
+    replay = Replay(architecture, exact=False)
+    with replay.active():
+        estimate_moments(replay, token_ids, [edit], batch=6)
+    sweep(architecture, token_ids, {tmp_path: [point]}, model="m", intervention="i", batch=6, losses=with_losses)
+    assert "every edit runs in full" in capsys.readouterr().out
+    weights, residuals, _, _ = full_pass(architecture, torch.from_numpy(token_ids), edit)
+    scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
+    close(scores, weights[..., 6:, 5].mean(-1))
+    norms = pl.read_parquet(tmp_path / "residuals.parquet")["norm"].to_numpy().reshape(residuals.shape[:2])
+    close(norms, residuals[:, :, 5].norm(dim=-1))
+
+
+def test_attention_that_is_not_finite_after_the_target_is_told(token_ids, tmp_path):
+    model = copy.deepcopy(build("llama"))
+    architecture = read_architecture(model)
+    # in the last layer, so that no residual at an earlier position knows of it
+    model.model.layers[2].self_attn.q_proj.register_forward_hook(
+        lambda module, args, output: output.index_fill(1, torch.tensor(9), torch.inf)
+    )
+    with pytest.raises(
+        SinkoriginError, match="model m, intervention baseline, strength None: the attention is not finite"
+    ):
+        sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="baseline", batch=3, targets=[5])
 
 
 def test_an_edited_pass_runs_only_later_layers_and_positions(llama, token_ids):

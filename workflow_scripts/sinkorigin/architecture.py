@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from sinkorigin.attention import Tap, tapped, through_taps, witnessed
+from sinkorigin.attention import Tap, tapped, through_taps, without_taps, witnessed
 from sinkorigin.errors import SinkoriginError
 
 # the sites that module inputs and outputs show; the others are seen by a tap of the attention function
@@ -103,10 +103,35 @@ class Architecture:
         shared = (*self.model.parameters(), *self.model.buffers())
         return copy.deepcopy(self, {id(tensor): tensor for tensor in shared})
 
-    def forward(self, token_ids: Tensor) -> None:
-        """Run the decoder without its language-model head, on (N, T) ids."""
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Run the decoder without its language-model head, on (N, T) ids; return its (N, T, d) hidden states."""
         with torch.no_grad():
-            self.model.base_model(input_ids=token_ids, use_cache=False)
+            return self.model.base_model(input_ids=token_ids, use_cache=False)[0]
+
+    def check_own(self, token_ids: Tensor, name: str) -> None:
+        """Run (N, T) ids with and without the attention function of the taps, and compare the last hidden states.
+
+        The probe sees few tokens; a sliding window, chunks, or a selection of keys show only in prompts as long as those that
+        are run. The cost is two forward passes of ``token_ids``. Hidden states that neither run keeps finite are left to whom
+        the sites are handed, who can name the first.
+
+        Raises:
+            SinkoriginError: at some position the two differ by more than the model's precision explains.
+        """
+        with through_taps(self.model):
+            tapped_states = self.forward(token_ids).double()
+        with without_taps(self.model):
+            own_states = self.forward(token_ids).double()
+        if not (tapped_states.isfinite().all() or own_states.isfinite().all()):
+            return
+        norms = torch.linalg.vector_norm(own_states, dim=-1).clamp_min(1e-30)
+        off = (torch.linalg.vector_norm(tapped_states - own_states, dim=-1) / norms).max().item()
+        if not off <= _tolerance(self.model.dtype):
+            raise SinkoriginError(
+                f"model {name}: on a prompt of {token_ids.shape[1]} tokens {type(self.model).__name__} gives other hidden states "
+                f"through sinkorigin's attention function than with its own eager attention (relative difference {off:.2g}), so "
+                "what would be measured is another model; choose another model"
+            )
 
 
 def first_tensor(args, kwargs) -> Tensor | None:
@@ -175,10 +200,12 @@ class _Aggregations(Tap):
     def __init__(self):
         self.of: dict[int, Tensor] = {}
         self.rows_sum_to_one: dict[int, bool] = {}
+        self.causal = True
 
     def observe(self, layer, query, key, weights, aggregation):
         sums = weights.double().sum(dim=-1)
         self.rows_sum_to_one[layer] = bool((sums - 1).abs().max() <= _tolerance(weights.dtype))
+        self.causal &= not (weights.triu(1) > 0).any()
         self.of[layer] = aggregation.transpose(1, 2).flatten(2)  # (N, T, H·d_k)
 
 
@@ -243,15 +270,38 @@ _FFN_SITES = ("attention_output", "ffn_input", "ffn_activation", "ffn_output")
 _FFN_ROLES = ("gate", "up", "down")
 
 
+def _check_stream(own: _Call | None, shape: torch.Size, where: str) -> None:
+    """Raise a SinkoriginError where a block's call does not turn one (N, T, d) residual stream into the next.
+
+    Args:
+        shape: (N, T).
+        where: the block, for messages.
+    """
+    if own is None:
+        raise SinkoriginError(f"{where} does not take and return a tensor of hidden states; choose another model")
+    for stream in (own.input, own.output):
+        if stream.shape[:-1] != shape:
+            reason = "its blocks carry several residual streams" if stream.ndim > 3 else "not one vector a token"
+            raise SinkoriginError(
+                f"{where} has hidden states of shape {tuple(stream.shape)} for {shape[0]} sequences of {shape[1]} tokens: "
+                f"{reason}; choose another model"
+            )
+    if own.input.shape != own.output.shape:
+        raise SinkoriginError(
+            f"{where} takes hidden states of width {own.input.shape[-1]} and returns {own.output.shape[-1]}, so no residual "
+            "stream runs through it; choose another model"
+        )
+
+
 def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggregation: Tensor) -> _Block:
     """Sites and matrices of one block from the calls of the probe."""
     names = {id(module): name for name, module in block.named_modules()}
     attention_name = names[id(attention)]
     inside = {name for name in names.values() if name == attention_name or name.startswith(attention_name + ".")}
     own = next(call for call in calls if call.module is block)
+    attention_call = next(call for call in calls if call.module is attention)
     # a module that returns its input (dropout in evaluation) is no site, and one such module may serve twice
     calls = [call for call in calls if call.module is not block and not _same(call.input, call.output)]
-    attention_call = next(call for call in calls if call.module is attention)
     found = _Block({"residual": Place(block, "output"), "attention_input": Place(attention, "input")})
     _read_norm(found, own, calls, attention_call)
     projection = next(
@@ -274,9 +324,14 @@ def _read_block(block: nn.Module, attention: nn.Module, calls: list[_Call], aggr
     attended, fed = contributions
     found.places["attention_output"] = Place(attended.module, "output")
     found.places["ffn_output"] = Place(fed.module, "output")
-    core = fed
+    core: _Call | None = fed
     while not _has_matrix(core.module):  # from a post-norm or dropout back to the FFN
-        core = next(call for call in reversed(calls) if call.order < core.order and _same(call.output, core.input))
+        before = (call for call in reversed(calls) if call.order < core.order and _same(call.output, core.input))
+        core = next(before, None)
+        if core is None:
+            reason = "no module with a matrix makes the FFN's output"
+            found.missing |= dict.fromkeys(("ffn_input", "ffn_activation", *_FFN_ROLES), reason)
+            return found
     leaf = not any(True for _ in core.module.children())
     # the FFN's projections may be children of the block itself, as in OPT
     entry = next(call for call in calls if call.name not in inside and _has_matrix(call.module)) if leaf else core
@@ -311,8 +366,12 @@ def _read_norm(found: _Block, own: _Call, calls: list[_Call], attention_call: _C
     if norm is None:
         found.missing["norm"] = "nothing normalises the residual stream before the attention reads it"
         return
-    with torch.no_grad():
-        shifted = norm.module(norm.input + norm.input.abs().max())
+    try:
+        with torch.no_grad():
+            shifted = norm.module(norm.input + norm.input.abs().max())
+    except TypeError:
+        found.missing["norm"] = "what normalises the residual stream before the attention reads more than that stream"
+        return
     # a LayerNorm subtracts the mean, so a constant added to every dim changes nothing
     centred = (shifted - norm.output).abs().max() < 0.01 * norm.output.abs().max()
     found.norm = "LayerNorm" if centred else "RMSNorm"
@@ -353,29 +412,84 @@ def _read_neurons(found: _Block, ffn: list[_Call], entry: _Call, down: _Call) ->
     found.missing |= dict.fromkeys(("gate", "up"), reason)
 
 
+def _probe_ids(model: PreTrainedModel, name: str) -> Tensor:
+    """(N, T) random ids of tokens whose embedding is finite: rows behind the vocabulary may be padding of any kind."""
+    embedding = getattr(model.get_input_embeddings(), "weight", None)
+    if not isinstance(embedding, Tensor):
+        raise SinkoriginError(
+            f"model {name}: {type(model).__name__} has no matrix of token embeddings, from which the probe takes its tokens; "
+            "choose another model"
+        )
+    vocabulary = getattr(model.config.get_text_config(decoder=True), "vocab_size", len(embedding))
+    # in parts, so that no mask of the whole embedding is held
+    parts = embedding.detach()[:vocabulary].split(4096)
+    ordinary = torch.cat([part.isfinite().all(dim=1) for part in parts]).nonzero().flatten()
+    if len(ordinary) < 2:
+        raise SinkoriginError(
+            f"model {name}: {len(ordinary)} of its {vocabulary} tokens have a finite embedding, and the probe needs 2; check "
+            "the model's weights, or use dtype: float32"
+        )
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randint(len(ordinary), _PROBE, generator=generator)
+    return ordinary[drawn.to(ordinary.device)].to(next(model.parameters()).device)
+
+
+def _attention_modules(model: PreTrainedModel, ids: Tensor, name: str) -> list[nn.Module]:
+    """The modules that call the attention function as the model runs on (N, T) ids, in order.
+
+    Raises:
+        SinkoriginError: the model cannot be run so.
+    """
+    try:
+        with torch.no_grad(), through_taps(model), witnessed() as attention:
+            model.base_model(input_ids=ids, use_cache=False)
+    except SinkoriginError as error:  # of the attention function, which does not know the model's name
+        raise SinkoriginError(f"model {name}: {error}") from error
+    except (MemoryError, torch.OutOfMemoryError):  # says nothing about the model class
+        raise
+    except (
+        Exception
+    ) as error:  # whatever a model class raises that needs more than token ids, or another attention function
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SinkoriginError(
+            f"model {name}: {type(model).__name__} cannot be run on token ids alone through sinkorigin's attention function "
+            f"({reason}); choose another model"
+        ) from error
+    return attention
+
+
 def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
     """Find the sites of ``model`` by probing it once with a few tokens.
 
     Raises:
-        SinkoriginError: the model class does not take its attention from transformers' attention interface.
+        SinkoriginError: the sites cannot be found: the model class does not take the attention of every layer from
+            transformers' attention interface, passes it what is not computed with here, lets queries see later keys, or
+            carries several residual streams; or fewer than two tokens have a finite embedding.
     """
     name = name or type(model).__name__
-    config = model.config.get_text_config(decoder=True)
-    embedding = model.get_input_embeddings().weight
-    assert isinstance(embedding, Tensor)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(len(embedding), _PROBE, generator=generator).to(next(model.parameters()).device)
     unsupported = SinkoriginError(
         f"model {name}: {type(model).__name__} does not take its attention from transformers' AttentionInterface, "
         "so nothing between value aggregation and W_O can be seen; choose a model class that supports it"
     )
     if not getattr(model, "_supports_attention_backend", False):
         raise unsupported
-    with torch.no_grad(), through_taps(model), witnessed() as attention:
-        model.base_model(input_ids=ids, use_cache=False)
-    blocks = _blocks_of(model, attention)
-    if len(attention) != config.num_hidden_layers or not blocks:
+    ids = _probe_ids(model, name)
+    attention = _attention_modules(model, ids, name)
+    if not attention:
         raise unsupported
+    layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", len(attention))
+    if not len(attention) == len(set(attention)) == layers:
+        raise SinkoriginError(
+            f"model {name}: {type(model).__name__} has {layers} layers, but {len(set(attention))} attention modules call "
+            f"transformers' AttentionInterface {len(attention)} times; choose a model whose every layer attends once, with a "
+            "module of its own"
+        )
+    blocks = _blocks_of(model, attention)
+    if not blocks:
+        raise SinkoriginError(
+            f"model {name}: {type(model).__name__} has no list of {layers} blocks of which each holds the attention of one "
+            "layer, so no residual stream between them can be seen; choose another model"
+        )
     calls: list[list[_Call]] = [[] for _ in blocks]
     order = 0
     handles = []
@@ -401,6 +515,18 @@ def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
     finally:
         for handle in handles:
             handle.remove()
+    for layer, block in enumerate(blocks):
+        where = f"model {name}: block {layer} of {type(model).__name__}"
+        _check_stream(next((call for call in calls[layer] if call.module is block), None), ids.shape, where)
+        if block is by_layer[layer] or not any(call.module is by_layer[layer] for call in calls[layer]):
+            raise SinkoriginError(
+                f"{where} has no attention module that takes and returns hidden states; choose another model"
+            )
+    if not aggregations.causal:
+        raise SinkoriginError(
+            f"model {name}: {type(model).__name__} lets a token attend to later ones, but all that is measured is defined for "
+            "causal attention; choose a causal model, or set is_decoder in its config.json where the class has it"
+        )
     read = [
         _read_block(block, by_layer[layer], calls[layer], aggregations.of[layer]) for layer, block in enumerate(blocks)
     ]

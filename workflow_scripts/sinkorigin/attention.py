@@ -5,7 +5,7 @@ there. Where no tap is set it computes what the model's own eager attention comp
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,9 +14,28 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
+from sinkorigin.errors import SinkoriginError
+
 IMPLEMENTATION = "sinkorigin"
 UNTAPPED = "sinkorigin_untapped"
 NULL_KEY = "sinkorigin_null_key"
+
+# Arguments of an attention call that change nothing in what is computed here; transformers' eager attention functions leave
+# them unread too. All others are refused, because a function that ignores them is silently wrong.
+HARMLESS_ARGUMENTS = frozenset(
+    {
+        # positions: query and key have been rotated already
+        "position_ids", "cache_position",
+        # the cache: key and value are what it returned
+        "use_cache",
+        # which keys a query sees: the mask says it
+        "is_causal", "sliding_window",
+        # the kernel's choice of algorithm
+        "deterministic",
+        # what the model returns beside the hidden states, or for how many positions
+        "output_attentions", "output_hidden_states", "output_router_logits", "return_dict", "logits_to_keep",
+    }
+)  # fmt: skip
 
 
 class Tap:
@@ -55,6 +74,12 @@ def _attend(
     **kwargs,
 ) -> tuple[Tensor, Tensor]:
     """See :func:`tapped_attention`."""
+    for argument, given in kwargs.items():
+        if given is not None and argument not in HARMLESS_ARGUMENTS:
+            raise SinkoriginError(
+                f"{type(module).__name__} passes {argument} to its attention function, which sinkorigin's attention function "
+                "does not compute with, so its result would not be the model's; choose another model"
+            )
     groups = query.shape[1] // key.shape[1]
     key = key.repeat_interleave(groups, dim=1) if groups > 1 else key  # (N, H, S, d_k)
     value = value.repeat_interleave(groups, dim=1) if groups > 1 else value
@@ -106,6 +131,9 @@ def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor
 
     Returns:
         The value aggregation (N, T, H, d_k) and the attention weights (N, H, T, S).
+
+    Raises:
+        SinkoriginError: the module passes another argument that is not None and not in ``HARMLESS_ARGUMENTS``.
     """
     for seen in _witnesses:
         seen.append(module)
@@ -145,17 +173,29 @@ for _name, _attention, _mask in (
 
 
 @contextmanager
-def through_taps(model: PreTrainedModel) -> Iterator[None]:
-    """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
+def _implemented(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     before = model.config._attn_implementation
-    if before == IMPLEMENTATION:  # an outer block has set it; setting it again walks through all modules
+    if before == implementation:  # an outer block has set it; setting it again walks through all modules
         yield
         return
-    model.set_attn_implementation(IMPLEMENTATION)
+    model.set_attn_implementation(implementation)
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def through_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
+    return _implemented(model, IMPLEMENTATION)
+
+
+def without_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Let ``model`` compute its own eager attention inside the block.
+
+    A variant of this project that has ``attention_weights`` takes them from its function, untapped.
+    """
+    return _implemented(model, "eager")
 
 
 @contextmanager

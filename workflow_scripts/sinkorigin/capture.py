@@ -213,6 +213,15 @@ def _position_rows(kept: Kept, length: int) -> np.ndarray:
     return np.arange(length) if kept.positions is None else np.array(kept.positions)
 
 
+def _check_finite(values: Tensor, model: str, site: str, layer: int) -> None:
+    """Raise a SinkoriginError where not all of a layer's ``values`` at ``site`` are finite; ``model`` is what it is called."""
+    # a sum is as telling as all its terms, and one pass
+    if not torch.isfinite(values.sum(dtype=torch.float32)):
+        raise SinkoriginError(
+            f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
+        )
+
+
 def extract(
     architecture: Architecture,
     token_ids: np.ndarray,
@@ -226,6 +235,8 @@ def extract(
 ) -> None:
     """Run ``token_ids`` through the model and write its activations, their summaries, and the attention scores.
 
+    Before that, :meth:`Architecture.check_own` runs the first sequence twice, with and without the taps.
+
     Args:
         architecture: the model's sites. One that a layer lacks gets no file there; ``architecture.parquet`` says why.
         token_ids: (N, T) ids.
@@ -238,9 +249,12 @@ def extract(
         workers: batches that are run at the same time, each on one CPU thread; the tables do not depend on it.
 
     Raises:
-        SinkoriginError: an activation is not finite.
+        SinkoriginError: an activation, or an attention weight, is not finite; or what the taps see is not what the model
+            computes by itself.
     """
     activations = Path(activations)
+    device = next(architecture.model.parameters()).device
+    architecture.check_own(torch.from_numpy(token_ids[:1]).to(device), model)
     length = token_ids.shape[1]
     positions = {site: _position_rows(kept, length) for site, kept in sites.items()}
     writers: dict[tuple[str, int], pq.ParquetWriter] = {}
@@ -309,10 +323,7 @@ def extract(
             if count:
                 raw = raw.to("cpu", torch.float32)
             for looked_at in [values] if whole else [raw] if count else []:
-                if not torch.isfinite(looked_at.sum()):  # a sum is as telling as all its terms, and one pass
-                    raise SinkoriginError(
-                        f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
-                    )
+                _check_finite(looked_at, model, site, layer)
             with turns.take((site, layer), now.number):
                 if count:
                     write_raw(site, layer, raw)
@@ -320,6 +331,8 @@ def extract(
                     summarize(site, layer, values)
 
         def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
+            for site, values in (("query", query), ("key", key), ("attention", weights)):
+                _check_finite(values, model, site, layer)
             query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
             rows = _score_rows(layer, now.first, weights, architecture.rows_sum_to_one[layer])
             now.rows["scores"].append(pa.record_batch(rows, schema=SCORES_SCHEMA))
@@ -328,8 +341,6 @@ def extract(
                 queries.add(layer, query)
                 first_tokens.add("key", layer, key.clone())
                 first_tokens.add("positive", layer, positive)
-
-        device = next(architecture.model.parameters()).device
 
         def run(first: int) -> None:
             """One batch; the last thing is its rows in the tables of all layers."""

@@ -77,7 +77,8 @@ def layer_statistics(
         epsilons: thresholds of the sink rate.
 
     Raises:
-        SinkoriginError: an activation is not finite.
+        SinkoriginError: an activation is not finite, or the taps do not see what the model computes by itself (see
+            :meth:`Architecture.check_own`).
     """
     length = token_ids.shape[1]
     thresholds = np.asarray(epsilons, dtype=np.float64)
@@ -100,6 +101,7 @@ def layer_statistics(
         attention.setdefault(layer, _Attention()).add(weights, thresholds)
 
     device = next(architecture.model.parameters()).device
+    architecture.check_own(torch.from_numpy(token_ids[:1]).to(device), model)
     # BLAS on one thread: the matrices are small, and threads that wait for one another cost more than they do
     with watch_sites(architecture, ["residual"], on_site, on_attention), threadpool_limits(1, user_api="blas"):
         for first in range(0, len(token_ids), batch):

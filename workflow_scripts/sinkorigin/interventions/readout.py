@@ -95,13 +95,18 @@ class Readout(Tap):
         """Norms, dominance ratios and key cosines of these layers, (layers, N, targets) each."""
         residuals = torch.stack([self._residuals[layer] for layer in layers]).float()
         absolute = residuals.abs()
-        keys = torch.stack([self._keys[layer] for layer in layers]).float()  # (layers, N, H, targets, d_k)
-        keys = torch.nn.functional.normalize(keys, dim=-1)
-        missing = torch.nan if keys.shape[1] == 1 else 1.0
-        cosines = (keys * keys.roll(-1, dims=1)).sum(dim=-1).mean(dim=2) * missing
+        cosines = torch.stack([_to_next_sequence(self._keys[layer]) for layer in layers])  # (layers, N, H, targets)
+        missing = torch.nan if cosines.shape[1] == 1 else 1.0
+        cosines = cosines.mean(dim=2) * missing
         return (
             torch.linalg.vector_norm(residuals, dim=-1), absolute.amax(dim=-1) / absolute.mean(dim=-1), cosines,
         )  # fmt: skip
+
+
+def _to_next_sequence(keys: Tensor) -> Tensor:
+    """Cosine of each of (N, H, targets, d_k) keys and the next sequence's; d_k may differ from layer to layer."""
+    keys = torch.nn.functional.normalize(keys.float(), dim=-1)
+    return (keys * keys.roll(-1, dims=0)).sum(dim=-1)
 
 
 class UneditedReadout(Readout):

@@ -138,7 +138,7 @@ class Replay:
         cache = DynamicCache()  # without a config its layers keep every position, also those beyond a sliding window
         out = self._run(token_ids, cache, logits)
         self._entries = ()
-        kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+        kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
         return Unedited(
             token_ids,
             [layer.keys for layer in kept],
@@ -232,9 +232,13 @@ class Replay:
         """Try on (N, T) ids whether a partial pass without an edit ends where the full one does.
 
         Every decoder that keeps its keys and values in transformers' cache passes; one that carries other state from
-        position to position does not, and is then run in full.
+        position to position does not, and is then run in full. So is one some of whose layers read the keys and values of
+        another (Gemma 4): they need that layer to run.
         """
         unedited = self.unedited(token_ids, entries={layer})
+        if len(unedited.keys) < len(self.architecture.blocks):
+            self.exact = False
+            return False
         whole = self._last
         self.edited(unedited, layer=layer, position=position)
         part = self._last

@@ -252,12 +252,14 @@ def sweep(
         seed: of random directions.
 
     Raises:
-        SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, or a residual that is
-            not finite.
+        SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, a residual or attention
+            that is not finite, or taps that do not see what the model computes by itself (see
+            :meth:`Architecture.check_own`, which runs the first sequence twice).
     """
     points = [point for own in folders.values() for point in own]
     _check_points(points, token_ids, calibration, targets, architecture.layers, batch, model, intervention)
     replay = Replay(architecture)
+    architecture.check_own(torch.from_numpy(token_ids[:1]).to(replay.device), model)
     with replay.active(), architecture.tapped():  # set and reset once, not for every pass
         _check_replay(replay, token_ids, points, model)
         passes = Passes(
@@ -306,6 +308,7 @@ def sweep_all(
         _check_points(own.points, run, means[folder], (), architecture.layers, batch, model, own.intervention)
     # each worker has modules of its own, on which it sets its edits; the weights are shared
     replays = [Replay(own) for own in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
+    architecture.check_own(torch.from_numpy(run[:1]).to(replays[0].device), model)
     free: queue.SimpleQueue[Replay] = queue.SimpleQueue()
     with ExitStack() as stack:
         for replay in replays:
@@ -425,7 +428,7 @@ def _sweep(
         outputs = {folder: _Output(folder, stack, intervention, losses) for folder in folders}
         for number, part in enumerate(passes.batches):
             unedited, before = passes.take(replay, number)
-            _check_finite(before.norms, model, intervention, None)
+            _check_finite(before.norms, before.laters, model, intervention, None)
             for folder, own in folders.items():
                 if not own:
                     ids, logits = unedited.token_ids, unedited.logits
@@ -436,7 +439,7 @@ def _sweep(
                     if hasattr(edit, "first_sequence"):
                         edit.first_sequence = part.start
                     shown, lost = _edited(replay, unedited, before, point, edit, passes.begin(point), losses)
-                    _check_finite(shown.norms, model, intervention, point.strength)
+                    _check_finite(shown.norms, shown.columns, model, intervention, point.strength)
                     outputs[folder].add(point, part.start, shown, lost)
         for output in outputs.values():
             output.close()
@@ -468,9 +471,11 @@ def _edited(
     return readout.shown(), lost
 
 
-def _check_finite(norms: Tensor, model: str, intervention: str, strength: float | None) -> None:
-    if not torch.isfinite(norms).all():
-        remedy = "use dtype: float32" if strength is None else "lower the strength, or use dtype: float32"
-        raise SinkoriginError(
-            f"model {model}, intervention {intervention}, strength {strength}: the residual is not finite; {remedy}"
-        )
+def _check_finite(norms: Tensor, attention: Tensor, model: str, intervention: str, strength: float | None) -> None:
+    """Raise a SinkoriginError where the residual at a target, or the attention on any position, is not finite."""
+    for site, values in (("residual", norms), ("attention", attention)):
+        if not torch.isfinite(values).all():
+            remedy = "use dtype: float32" if strength is None else "lower the strength, or use dtype: float32"
+            raise SinkoriginError(
+                f"model {model}, intervention {intervention}, strength {strength}: the {site} is not finite; {remedy}"
+            )
