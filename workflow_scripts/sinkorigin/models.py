@@ -1,11 +1,11 @@
 """Loading a model directory of this workflow into PyTorch."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.loading import load_weights, read_config
 from sinkorigin.tables import checked_directory
 
 # set before transformers is imported: a directory that was fetched and checked needs no hub
@@ -19,7 +19,7 @@ def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -
         SinkoriginError: a layer is not one of the model's.
     """
     directory = checked_directory(directory)
-    config = json.loads((directory / "config.json").read_text())
+    config = read_config(directory, f"model {directory.name}")
     text = config.get("text_config", config)
     # the names that GPT-2 and its like, and all others, give to the number of decoder layers
     count = text.get("num_hidden_layers", text.get("n_layer"))
@@ -49,16 +49,14 @@ def load_model(
         gpus: that the job has; accelerate spreads the layers over several.
 
     Raises:
-        SinkoriginError: the directory is incomplete, the GPU is not there, or the class cannot be loaded.
+        SinkoriginError: the directory is incomplete, the GPU is not there, the class cannot be loaded, or the weights in the
+            directory are not those of the class.
     """
     directory = checked_directory(directory)
     import torch
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
     import sinkorigin.variants.llama  # noqa: F401  what a model computes depends on it, so its code counts for the caller
 
-    logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():
@@ -66,20 +64,13 @@ def load_model(
             f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
         )
     spread = device == "cuda" and gpus > 1
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory,
-            device_map="auto" if spread else None,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
-        )
-    except (OSError, ValueError) as error:
-        raise SinkoriginError(
-            f"model {directory} cannot be loaded as a causal language model ({str(error).splitlines()[0]}); "
-            "check its source in the config"
-        ) from error
+    model = load_weights(
+        directory,
+        f"model {directory}",
+        trust_remote_code=trust_remote_code,
+        device_map="auto" if spread else None,
+        dtype=getattr(torch, dtype),
+    )
     if not spread:
         torch.nn.Module.to(model, device)
     return model.eval()

@@ -1,6 +1,5 @@
 """Prompts: random tokens, and windows of natural text, both reproducible from a seed."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.loading import load_tokenizer, read_config, told
+from sinkorigin.shapes import check_prompt_length
 
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
@@ -70,7 +71,8 @@ def natural_text(
         paragraphs = [part.strip() + "\n\n" for part in re.split(r"\n\s*\n", text) if part.strip()]
         if not paragraphs:
             continue
-        encoded = tokenizer(paragraphs, add_special_tokens=False)["input_ids"]
+        with told(f"model {model}: its tokenizer cannot read the corpus", "take intact tokenizer files"):
+            encoded = tokenizer(paragraphs, add_special_tokens=False)["input_ids"]
         start = 0
         while start < len(paragraphs):
             window: list[int] = []
@@ -109,32 +111,24 @@ def read_token_ids(path: str | Path) -> np.ndarray:
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
-def load_tokenizer(directory: Path, trust_remote_code: bool):
-    """The tokenizer of a model directory, as AutoTokenizer loads it.
-
-    AutoTokenizer imports PyTorch, which takes longer than all else here. A directory that was saved by transformers 5 with the
-    general class, as models trained or converted from GGUF here are, does not need it.
-    """
-    settings = directory / "tokenizer_config.json"
-    saved = json.loads(settings.read_text()) if settings.is_file() else {}
-    if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
-
-
 def embedding_rows(directory: Path, trust_remote_code: bool) -> int:
-    """Rows of a model's embedding matrix."""
-    config = json.loads((directory / "config.json").read_text())
-    rows = config.get("text_config", config).get("vocab_size")
-    if rows is None:  # as in the model's class; to ask it imports PyTorch
-        from transformers import AutoConfig
+    """Rows of a model's embedding matrix.
 
-        loaded = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
-        rows = loaded.get_text_config(decoder=True).vocab_size
+    Raises:
+        SinkoriginError: its config.json does not say.
+    """
+    what = f"model {directory.name}"
+    config = read_config(directory, what)
+    text = config.get("text_config", config)
+    rows = text.get("vocab_size") if isinstance(text, dict) else None
+    if rows is None:  # as in the model's class; to ask it imports PyTorch
+        with told(f"{what}: its config.json cannot be read", "take an intact copy"):
+            from transformers import AutoConfig
+
+            loaded = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
+            rows = loaded.get_text_config(decoder=True).vocab_size
+    if not isinstance(rows, int):
+        raise SinkoriginError(f"{what}: vocab_size in its config.json is {rows!r}, not a number; take an intact copy")
     return rows
 
 
@@ -154,17 +148,22 @@ def make_prompts(
     """Draw a prompt set for the model in ``directory`` and write it to ``path``.
 
     Args:
+        path: of the table; its stem is the name of the prompt set, for messages.
         model: its name, for messages.
         kind: "random_tokens", or "natural_text" from the held-out documents of ``corpus``.
         sequences, length: shape of the set; seed: of the draw; bos: whether text begins with the tokenizer's BOS.
 
     Raises:
-        SinkoriginError: the tokenizer lacks the ids, or the held-out text is too short.
+        SinkoriginError: the model has learned fewer positions, the tokenizer lacks the ids or has others than the model,
+            or the held-out text is too short.
     """
     directory = tables.checked_directory(directory)
-    tokenizer = load_tokenizer(directory, trust_remote_code)
+    config = read_config(directory, f"model {model}")
+    check_prompt_length(config, length, model=model, prompts=Path(path).stem)
+    rows = embedding_rows(directory, trust_remote_code)
+    tokenizer = load_tokenizer(directory, f"model {model}", trust_remote_code)
     if kind == "random_tokens":
-        ids = ordinary_token_ids(tokenizer, embedding_rows(directory, trust_remote_code))
+        ids = ordinary_token_ids(tokenizer, rows)
         if len(ids) < 2:
             raise SinkoriginError(
                 f"model {model}: its tokenizer has {len(ids)} ordinary tokens, random prompts need at least 2; "
@@ -175,4 +174,10 @@ def make_prompts(
         documents = tables.read_table(corpus).to_pylist()
         held_out = [row["text"] for row in documents if row["split"] == "validation"]
         token_ids = natural_text(tokenizer, held_out, sequences, length, seed, bos=bos, model=model)
+        if token_ids.max() >= rows:
+            token = tokenizer.convert_ids_to_tokens(int(token_ids.max()))
+            raise SinkoriginError(
+                f"model {model}: its tokenizer gives {token!r} the id {token_ids.max()}, but its embedding has {rows} rows; "
+                "take the tokenizer that the model was trained with"
+            )
     write_prompts(path, token_ids, tokenizer)

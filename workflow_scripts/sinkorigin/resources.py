@@ -215,8 +215,8 @@ class Estimates:
                 return Needs(_TORCH + single, seconds, single)
             case "pypi":  # GGUF, dequantised
                 return Needs(_TORCH + 1.25 * single, seconds, single)
-            case _:  # copied file by file
-                return Needs(_TORCH - 90, seconds, single)
+            case _:  # copied file by file; names compared, numbers looked at block by block, tokenizer loaded
+                return Needs(_TORCH + 1.1e-3 * shape.vocabulary, seconds, single)
 
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)
@@ -231,7 +231,7 @@ class Estimates:
         return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary + text, _SECONDS[_TOKENIZERS] + 2, 0.1)
 
     def _has_general_tokenizer(self, model: str) -> bool:
-        """Whether the tokenizer is one that is loaded without PyTorch, see prompts.load_tokenizer."""
+        """Whether the tokenizer is one that is loaded without PyTorch, see loading.load_tokenizer."""
         own = self._models[model]
         place = own.source.partition(":")[2]
         if own.kind == "random":
@@ -239,7 +239,7 @@ class Estimates:
         for folder in (self.results / "models" / model, Path(place).expanduser()):
             try:
                 return "TokenizersBackend" in (folder / "tokenizer_config.json").read_text()
-            except OSError:  # not there
+            except (OSError, ValueError):  # not there, or no text
                 continue
         return own.kind == "pypi"  # converted from GGUF
 

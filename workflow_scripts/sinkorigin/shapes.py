@@ -1,8 +1,12 @@
 """The shape of a decoder: what its memory and time follow from, known before its weights are there."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from sinkorigin.errors import SinkoriginError
 
 # names that configurations of transformers give to one thing, the usual one first
 _NAMES = {
@@ -19,6 +23,53 @@ _NAMES = {
 _UNGATED = ("gpt2", "gpt_neox", "opt", "gpt_bigcode", "bloom", "gptj", "gpt_neo", "phi", "starcoder2")
 # transformers leaves out of config.json what is as in the class, and these classes tie or untie by default
 _TIED = ("gpt2", "opt", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt_bigcode", "gpt_neo", "bloom")
+# families of decoders that learn a vector for each position, so that there is a last one: how many the class has where
+# config.json leaves the number out; RoPE and its like go on after the length that they were trained at
+_POSITIONS = {"gpt2": 1024, "gpt_bigcode": 1024, "opt": 2048, "ctrl": 256}
+
+
+def learned_positions(config: Mapping[str, Any]) -> int | None:
+    """Number of positions that a model with learned positions has, by its config.json; None for any other model."""
+    default = _POSITIONS.get(str(config.get("model_type")))
+    named = (config.get(name) for name in ("n_positions", "max_position_embeddings"))
+    return default and next((number for number in named if isinstance(number, int)), default)
+
+
+def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, prompts: str) -> None:
+    """Check the length of a prompt set against the positions that a model has learned.
+
+    Args:
+        config: of its config.json.
+
+    Raises:
+        SinkoriginError: the prompts are longer.
+    """
+    limit = learned_positions(config)
+    if limit is not None and length > limit:
+        raise SinkoriginError(
+            f"model {model}: prompts {prompts} have length {length}, but a {config['model_type']} has learned positions and "
+            f"this one {limit} of them; lower length to {limit}, or leave the model or the prompt set out"
+        )
+
+
+def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> None:
+    """Check the prompt sets of a ``path:`` model before any job, where its config.json is there and readable.
+
+    What is wrong with the file itself is told when the model is fetched.
+
+    Args:
+        place: what follows ``path:``; lengths: prompt set → length.
+
+    Raises:
+        SinkoriginError: a prompt set is longer than the positions that the model has learned.
+    """
+    try:
+        config = json.loads((Path(place).expanduser() / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return
+    if isinstance(config, dict):
+        for prompts, length in lengths.items():
+            check_prompt_length(config, length, model=model, prompts=prompts)
 
 
 @dataclass(frozen=True)
@@ -56,21 +107,24 @@ class Shape:
 
         Raises:
             KeyError: it lacks a number that a decoder has.
-            TypeError: what should be a number is none.
+            ValueError: it is no dictionary of such numbers.
         """
-        text = config.get("text_config", config)
-        kind = text.get("model_type", "")
+        text = config.get("text_config", config) if isinstance(config, Mapping) else None
+        if not isinstance(text, Mapping):
+            raise ValueError("no dictionary")
+        kind = str(text.get("model_type", ""))
 
         def number(name: str, default: int | None = None) -> int:
             found = [text[key] for key in _NAMES[name] if text.get(key) is not None]
             if not found and default is None:
                 raise KeyError(name)
-            value = found[0] if found else default
-            if not isinstance(value, int):
-                raise TypeError(f"{name} is {value!r}")
-            return value
+            if found and not isinstance(found[0], int):
+                raise ValueError(f"{name} is {found[0]!r}")
+            return found[0] if found else default
 
         width, heads = number("width"), number("heads")
+        if heads < 1:
+            raise ValueError(f"heads is {heads}")
         return cls(
             layers=number("layers"),
             width=width,

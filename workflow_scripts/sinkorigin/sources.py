@@ -14,6 +14,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,16 @@ from typing import IO, Any, cast
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.loading import (
+    check_finite,
+    check_loaded,
+    listed,
+    load_tokenizer,
+    load_weights,
+    read_config,
+    read_json,
+    told,
+)
 
 _BLOCK = 1 << 20
 # an archive is refused whose members are more bytes than the first, and more than the second times its own
@@ -28,6 +39,11 @@ _HARMLESS = 1 << 28
 _RATIO = 100
 # what a model directory may hold; weights in any other form are left behind
 _MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
+# those that transformers takes for dictionaries without looking
+_DICTIONARIES = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def check_hash(path: Path, sha256: str, what: str) -> None:
@@ -270,33 +286,67 @@ def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[
     return folder, facts.sha
 
 
-def _quantisation(gguf_file: Path) -> str:
-    """Name of the type that most weights of a GGUF file have, such as Q4_1."""
-    from collections import Counter
+def _check_intact(path: Path, what: str) -> None:
+    """Refuse a file of a model that is empty, a Git LFS pointer, or, where it should be one, no JSON dictionary."""
+    with path.open("rb") as stream:
+        begin = stream.read(len(_LFS_POINTER))
+    if begin == _LFS_POINTER:
+        raise SinkoriginError(
+            f"{what}: its {path.name} is a Git LFS pointer in place of the file; run `git lfs pull` in the folder of its "
+            "source, or choose another source"
+        )
+    if not begin and path.suffix != ".py":
+        raise SinkoriginError(f"{what}: its {path.name} is empty; take an intact copy")
+    if path.name in _DICTIONARIES or path.name.endswith(".index.json"):
+        read_json(path, what)
 
-    from gguf import GGUFReader
 
-    sizes: Counter[str] = Counter()
-    for tensor in GGUFReader(gguf_file).tensors:
-        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
-    return sizes.most_common(1)[0][0]
+def _check_all_read(reader, model, what: str, remedy: str) -> None:
+    """Refuse a GGUF file with tensors that did not become weights of ``model``.
+
+    The loader passes over those that it has no place for without a word, and some change what the model computes:
+    ``rope_freqs.weight`` stretches the positions of Llama 3.
+    """
+    stored = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    held = sum(parameter.numel() for parameter in model.parameters())
+    if sum(stored.values()) == held:
+        return
+    with told(f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}", remedy):
+        from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+
+        processor = TENSOR_PROCESSORS.get(reader.fields["general.architecture"].contents(), TensorProcessor)
+        known = get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
+    raise SinkoriginError(
+        f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}, so tensors would be left "
+        f"unread ({listed(stored.keys() - known.keys())}); {remedy}"
+    )
 
 
 def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
-    """Dequantise a GGUF model to float32 safetensors in ``destination``; the quantisation it had."""
+    """Dequantise a GGUF model to float32 safetensors in ``destination``; the name of the type that most weights had.
+
+    Raises:
+        SinkoriginError: the file is damaged, of no architecture that transformers reads, or its tensors are not exactly
+            the weights of that architecture.
+    """
     import torch
+    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    remedy = "take an intact copy or a safetensors source"
+    with told(f"{what}: {gguf_file.name} cannot be converted from GGUF", remedy):
+        reader = GGUFReader(gguf_file)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(**where)
-    except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise SinkoriginError(
-            f"{what}: {gguf_file.name} cannot be converted from GGUF ({str(error).splitlines()[0]}); "
-            "use a safetensors source"
-        ) from error
-    quantisation = _quantisation(gguf_file)
+    model, info = loaded
+    check_loaded(model, info, f"{what}: {gguf_file.name}", remedy)
+    _check_all_read(reader, model, f"{what}: {gguf_file.name}", remedy)
+    sizes: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
     # transformers refuses to save a model that came from GGUF, so the plain model takes over its weights
     config = model.config
     if hasattr(config, "quantization_config"):
@@ -307,7 +357,7 @@ def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
     plain.tie_weights()
     plain.save_pretrained(destination)
     tokenizer.save_pretrained(destination)
-    return quantisation
+    return sizes.most_common(1)[0][0]
 
 
 def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code: bool) -> None:
@@ -315,13 +365,13 @@ def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    with told(f"model {base} cannot be built with random weights", "delete it and run the same command again"):
+        config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
     model.save_pretrained(destination)
-    AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code).save_pretrained(
-        destination
-    )
+    tokenizer.save_pretrained(destination)
 
 
 def local_model_files(place: str) -> list[Path]:
@@ -335,6 +385,11 @@ def local_model_files(place: str) -> list[Path]:
 
 def _take_directory(folder: Path, destination: Path, sha256: str | None, what: str) -> None:
     """Copy a Hugging Face directory's safetensors, config and tokenizer."""
+    if (folder / "adapter_config.json").is_file():
+        raise SinkoriginError(
+            f"{what}: its source holds an adapter (adapter_config.json); merge it into its model (merge_and_unload), save that "
+            "with save_pretrained, and use a path: source"
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         others = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
@@ -351,25 +406,29 @@ def _take_directory(folder: Path, destination: Path, sha256: str | None, what: s
     for path in sorted(folder.iterdir()):
         wanted = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _MODEL_FILES)
         if path.is_file() and wanted and path.name not in {tables.MANIFEST, "provenance.json"}:
+            _check_intact(path, what)
             shutil.copyfile(path, destination / path.name)
 
 
 def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
-    """The directory holds a causal language model's config and a tokenizer."""
+    """The directory holds a causal language model, whole, and a tokenizer; its weights are not loaded for this."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    try:
+    read_config(directory, what)
+    with told(
+        f"{what}: its config.json is of no architecture that transformers knows",
+        "choose another model, or set trust_remote_code: true if its code is safe",
+    ):
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise SinkoriginError(
-            f"{what}: its config.json is of no architecture that transformers knows "
-            f"({str(error).splitlines()[0]}); choose another model, or set trust_remote_code: true if its code is safe"
-        ) from error
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
         raise SinkoriginError(f"{what}: {config.model_type} is no causal language model; choose one that is")
     if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
         raise SinkoriginError(f"{what}: it has no tokenizer; put tokenizer.json beside the weights")
+    # names and shapes as transformers matches them, which renames some and fuses others, without their numbers
+    load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
+    check_finite(directory, what)
+    load_tokenizer(directory, what, trust_remote_code)
 
 
 def fetch_model(
@@ -405,6 +464,7 @@ def fetch_model(
         "model": name,
         "label": label or name,
         "source": source,
+        "member": member,
         "revision": revision,
         "sha256": sha256,
         "licence": licence,
@@ -435,6 +495,7 @@ def fetch_model(
             if origin.is_dir():
                 _take_directory(origin, partial, sha256, what)
             elif origin.suffix == ".gguf":
+                _check_intact(origin, what)
                 if sha256 is not None:
                     check_hash(origin, sha256, what)
                 provenance["quantisation"] = _convert_gguf(origin, partial, what)

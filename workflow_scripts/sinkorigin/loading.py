@@ -1,0 +1,290 @@
+"""A model directory read whole and by name, or refused in a sentence: its config, weights and tokenizer.
+
+transformers gives random numbers to weights that a checkpoint lacks, leaves out those that it does not know and casts
+quantised ones, all with a warning at most. A study of such a model would be one of noise.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sinkorigin.errors import SinkoriginError
+
+_FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_INTEGERS = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
+# a constant that old releases of transformers saved among the weights of GPT-2's kin: -10,000, or -1e9, -inf in half precision
+_CONSTANT = "masked_bias"
+_BLOCK = 1 << 22  # numbers that are looked at together
+# what training tools put before the names of the weights that they save → how to get the plain names
+_PREFIXES = {
+    "_orig_mod.": "rename the weights: they have the prefix _orig_mod. of torch.compile; save the module that was compiled",
+    "base_model.model.": "rename the weights: they have the prefix base_model.model. of PEFT; merge the adapter first "
+    "(merge_and_unload) and save with save_pretrained",
+    "module.": "rename the weights: they have the prefix module. of data-parallel training; save the module inside",
+}
+
+
+@contextmanager
+def told(sentence: str, remedy: str) -> Iterator[None]:
+    """Raise what a library says of a damaged file as ``sentence (what it said); remedy``.
+
+    transformers and tokenizers take the content of a model's files for what it should be, so a damaged one can raise
+    anything. A GPU with too little memory is not the file's fault and passes.
+
+    Raises:
+        SinkoriginError: the block raised an exception.
+    """
+    try:
+        yield
+    except SinkoriginError:
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported for this
+            raise
+        first = next(iter(str(error).splitlines()), "")
+        raise SinkoriginError(f"{sentence} ({type(error).__name__}: {first}); {remedy}") from error
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The dictionary in a JSON file of a model.
+
+    Raises:
+        SinkoriginError: the file cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise SinkoriginError(
+            f"{what}: its {path.name} is missing or damaged ({type(error).__name__}); take an intact copy"
+        ) from error
+    if not isinstance(content, dict):
+        raise SinkoriginError(
+            f"{what}: its {path.name} is no dictionary, but of type {type(content).__name__}; take an intact copy"
+        )
+    return content
+
+
+def read_config(directory: Path, what: str) -> dict[str, Any]:
+    """The config.json of a model whose weights are plain numbers.
+
+    Raises:
+        SinkoriginError: it cannot be read, or the weights are quantised.
+    """
+    config = read_json(directory / "config.json", what)
+    for part in (config, config.get("text_config")):
+        for key in ("quantization_config", "compression_config"):
+            if isinstance(part, dict) and part.get(key) is not None:
+                method = part[key].get("quant_method") if isinstance(part[key], dict) else None
+                raise SinkoriginError(
+                    f"{what}: its weights are quantised ({key} in config.json{f' says {method}' if method else ''}); "
+                    "choose the unquantised model, or a GGUF file, which is dequantised"
+                )
+    return config
+
+
+def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
+    """Name → dtype, shape and offsets of the tensors in a safetensors file, and where their bytes begin.
+
+    Raises:
+        SinkoriginError: the file is truncated or damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt"), path.open("rb") as stream:  # safe_open holds the header against the file's length
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SinkoriginError(
+            f"{what}: its {path.name} is truncated or damaged ({str(error).splitlines()[0]}); take an intact copy"
+        ) from error
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def weight_files(directory: Path, what: str) -> list[Path]:
+    """The safetensors files that transformers loads from ``directory``, each readable and all in it.
+
+    Raises:
+        SinkoriginError: there are none, one is damaged, or the index of several does not describe them.
+    """
+    named = read_json(directory / "config.json", what).get("transformers_weights")
+    usual = ("model.safetensors", "model.safetensors.index.json")
+    name = named or next((name for name in usual if (directory / name).is_file()), None)
+    if name is None:
+        raise SinkoriginError(
+            f"{what}: it has neither model.safetensors nor model.safetensors.index.json; save the model with "
+            "save_pretrained, or give its weights that name"
+        )
+    if not isinstance(name, str) or PurePosixPath(name).name != name or not (directory / name).is_file():
+        raise SinkoriginError(
+            f"{what}: transformers_weights in its config.json is {name!r}, which is no file beside it; correct it"
+        )
+    if not name.endswith(".index.json"):
+        _header(directory / name, what)
+        return [directory / name]
+    index = read_json(directory / name, what)
+    places = index.get("weight_map")
+    if not isinstance(index.get("metadata"), dict) or not isinstance(places, dict) or not places:
+        raise SinkoriginError(f"{what}: its {name} lacks metadata or weight_map; save the model with save_pretrained")
+    for weight, shard in places.items():
+        if not isinstance(shard, str) or PurePosixPath(shard).name != shard or "\\" in shard:
+            raise SinkoriginError(
+                f"{what}: its {name} points out of its folder, to {shard!r} for {weight}; do not use this model"
+            )
+        if not (directory / shard).is_file():
+            raise SinkoriginError(f"{what}: its {name} names {shard}, which is not there; take a complete copy")
+    shards = sorted(set(places.values()))
+    held = {shard: _header(directory / shard, what)[0].keys() for shard in shards}
+    for weight, shard in places.items():
+        if weight not in held[shard]:
+            raise SinkoriginError(
+                f"{what}: its {name} lists {weight} in {shard}, which does not hold it; take an intact copy"
+            )
+    for shard in shards:
+        for weight in held[shard]:
+            if places.get(weight, shard) != shard:
+                raise SinkoriginError(
+                    f"{what}: its {shard} holds {weight}, which its {name} lists in {places[weight]}; take an intact copy"
+                )
+    return [directory / shard for shard in shards]
+
+
+def _check_dtypes(files: list[Path], what: str) -> None:
+    """Refuse weights of a type that transformers would cast as if they were plain numbers."""
+    for path in files:
+        for name, facts in _header(path, what)[0].items():
+            # masks and positions may be integers, weights may not
+            integers = facts["dtype"] in _INTEGERS and not name.endswith("weight")
+            if facts["dtype"] not in _FLOATS and not integers:
+                raise SinkoriginError(
+                    f"{what}: {name} in its {path.name} is quantised ({facts['dtype']}); choose the unquantised model, or a "
+                    "GGUF file, which is dequantised"
+                )
+
+
+def listed(names: Collection[Any]) -> str:
+    """The first three in order, and how many more there are."""
+    first = ", ".join(map(str, sorted(names)[:3]))
+    return first + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def check_loaded(
+    model,
+    info: Mapping[str, Any],
+    what: str,
+    remedy: str = "take config.json and weights that save_pretrained of the causal language model saved together",
+) -> None:
+    """Refuse a model that has weights its checkpoint does not give, or whose checkpoint has weights it does not take.
+
+    Args:
+        info: what ``from_pretrained(..., output_loading_info=True)`` returned beside the model. Tied weights, and those
+            that the class declares ignorable, are not in it.
+        remedy: what to do where the names do not show it.
+
+    Raises:
+        SinkoriginError: names, number and remedy.
+    """
+    missing = info["missing_keys"]
+    unexpected = {name for name in info["unexpected_keys"] if not name.endswith(_CONSTANT)}
+    reshaped = {f"{name} ({list(found)}, not {list(own)})" for name, found, own in info["mismatched_keys"]}
+    parts = [
+        f"{len(names)} {said} ({listed(names)})"
+        for names, said in ((missing, "missing"), (unexpected, "unknown to it"), (reshaped, "of another shape"))
+        if names
+    ]
+    if not parts:
+        return
+    for prefix, advice in _PREFIXES.items():
+        if unexpected and all(name.startswith(prefix) for name in unexpected):
+            remedy = advice
+    raise SinkoriginError(f"{what}: its weights do not fit {type(model).__name__}: {', '.join(parts)}; {remedy}")
+
+
+def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where):
+    """The causal language model in ``directory``, every weight of it from there.
+
+    Args:
+        where: arguments of ``from_pretrained``, such as dtype and device_map. With device_map ``{"": "meta"}`` nothing but
+            names and shapes is read.
+
+    Raises:
+        SinkoriginError: something is missing, left over, of another shape, quantised or damaged.
+    """
+    read_config(directory, what)
+    _check_dtypes(weight_files(directory, what), what)
+    with told(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            directory,
+            use_safetensors=True,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
+            output_loading_info=True,
+            **where,
+        )
+    model, info = loaded
+    check_loaded(model, info, what)
+    return model
+
+
+def check_finite(directory: Path, what: str) -> None:
+    """Refuse weights that are NaN or infinite; a block of them is read at a time.
+
+    Raises:
+        SinkoriginError: the tensor, and which of its rows.
+    """
+    import torch
+
+    for path in weight_files(directory, what):
+        header, begin = _header(path, what)
+        with path.open("rb") as stream:
+            for name, facts in header.items():
+                rows, *rest = facts["shape"] or [1]
+                width = math.prod(rest)
+                if facts["dtype"] not in _FLOATS or rows * width == 0 or name.endswith(_CONSTANT):
+                    continue
+                dtype = getattr(torch, _FLOATS[facts["dtype"]])
+                stream.seek(begin + facts["data_offsets"][0])
+                step = max(1, _BLOCK // width)
+                bad: list[int] = []
+                for start in range(0, rows, step):
+                    block = torch.empty(min(step, rows - start), width, dtype=dtype)
+                    stream.readinto(block.view(torch.uint8).numpy().data)
+                    # much faster than to look at each number, and NaN where one of them is
+                    if not all(bound.isfinite() for bound in torch.aminmax(block)):
+                        found = ~block.isfinite().all(dim=1)
+                        bad += (start + found.nonzero().flatten()).tolist()
+                if bad:
+                    raise SinkoriginError(
+                        f"{what}: {name} in its {path.name} has NaN or infinite numbers in {len(bad)} of its {rows} rows "
+                        f"({listed(bad)}); choose intact weights, or set rows that no token uses to 0 and save the model"
+                    )
+
+
+def load_tokenizer(directory: Path, what: str, trust_remote_code: bool):
+    """The tokenizer of a model directory, as AutoTokenizer loads it.
+
+    AutoTokenizer imports PyTorch, which takes longer than all else here. A directory that was saved by transformers 5 with the
+    general class, as models trained or converted from GGUF here are, does not need it.
+
+    Raises:
+        SinkoriginError: its files are damaged, or of a kind that needs a package that is not there.
+    """
+    settings = directory / "tokenizer_config.json"
+    saved = read_json(settings, what) if settings.is_file() else {}
+    with told(f"{what}: its tokenizer cannot be loaded", "take intact tokenizer files"):
+        if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
