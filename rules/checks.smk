@@ -4,6 +4,8 @@ from tempfile import TemporaryFile
 
 from snakemake.logging import logger
 
+from sinkorigin.run_lock import note_lock
+
 
 def config_texts(files):
     """Config file → its bytes, as they are now."""
@@ -72,6 +74,8 @@ def lift_rate_limit():
 
 
 onstart:  # a second one, in another file, would replace this
+    # none where Snakemake keeps its lock in a database
+    note_lock(getattr(workflow.persistence, "_lockfile", {}).values())
     lift_rate_limit()
     check_gpus()
     prepare_run()
