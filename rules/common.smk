@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from math import ceil
 from pathlib import Path
@@ -9,6 +10,11 @@ from time import time
 
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
+
+# Jobs import this checkout's library too, whatever is installed: Snakemake puts a script's folder last on the search path. What a
+# shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
+# --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
+shell.prefix("PYTHONPATH=" + shlex.quote(str(SCRIPTS)) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg")
 
 from sinkorigin.code_version import Code
 from sinkorigin.config import OPTION_KEYS, read_config
