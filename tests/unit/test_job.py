@@ -92,6 +92,9 @@ def test_a_defect_names_the_log_that_has_its_traceback(tmp_path, capfd):
 def test_a_log_that_cannot_be_opened_is_told_in_a_sentence(tmp_path, capfd):
     (tmp_path / "results").write_text("a file")
     (tmp_path / "folder.log").mkdir()
-    for log, reason in ((tmp_path / "results/logs/job.log", "Not a directory"), (tmp_path / "folder.log", "Is a directory")):
+    for log, reason in (
+        (tmp_path / "results/logs/job.log", "Not a directory"),
+        (tmp_path / "folder.log", "Is a directory"),
+    ):
         said = end_of(Job(log), capfd)
         assert said == f"sinkorigin: {log} cannot be written: {reason}; fix this and run the same command again\n"

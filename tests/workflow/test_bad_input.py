@@ -40,6 +40,24 @@ def test_an_unknown_key_is_told_before_any_job(project):
     assert not (project.folder / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("study: 2024-06-01", "tiny.yaml: study is 2024-06-01: input should be a valid string, but YAML reads this as a date"),
+        ("statistics: {seed: 010}", "tiny.yaml, line 1: seed has 010, which YAML reads as a number of base 8, 8; write"),
+    ],
+)  # fmt: skip
+def test_what_yaml_reads_as_something_else_is_told_before_any_job(project, line, sentence):
+    rest = changed()
+    del rest["study"], rest["statistics"]
+    project.write_config(rest)
+    config = project.folder / "tiny.yaml"
+    config.write_text(f"{line}\n{config.read_text()}")
+    done = project.run("--dry-run", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode and sentence in " ".join(said.split()) and "Traceback" not in said, said
+
+
 def test_a_strength_of_zero_is_told_before_any_job(project):
     config = changed()
     config["interventions"][1]["strengths"] = [0]
