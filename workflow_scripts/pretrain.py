@@ -8,6 +8,7 @@ from sinkorigin.job import job
 with job(snakemake):
     from sinkorigin.pretraining.loop import TrainingSettings, state_key
     from sinkorigin.pretraining.processes import train_in_processes
+    from sinkorigin.scratch import remove_states
 
     seed = int(snakemake.wildcards.seed)
     tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
@@ -29,3 +30,4 @@ with job(snakemake):
         cache_directory="results/.cache/torch",
     )
     shutil.copyfile(Path(snakemake.output.model_files, "provenance.json"), snakemake.output.provenance)
+    remove_states(run_directory.parent, seed)
