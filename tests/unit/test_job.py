@@ -1,6 +1,7 @@
 """A job says which code it ran and what it took, and ends with one sentence whatever becomes of its log."""
 
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -53,8 +54,8 @@ def test_a_log_begins_with_the_code_that_ran(tmp_path, monkeypatch):
 def test_a_library_that_is_not_the_scripts_own_is_refused(tmp_path, capfd):
     said = end_of(Job(tmp_path / "job.log", scripts=tmp_path / "other"), capfd)
     assert re.fullmatch(
-        f"sinkorigin: rule a_rule: its script is in {tmp_path}/other, but .* imports sinkorigin from {SCRIPTS}; "
-        r"uninstall sinkorigin there \(python -m pip uninstall sinkorigin\) and run the same command again\n",
+        f"sinkorigin: rule a_rule: its script is in {tmp_path}/other, but sinkorigin was imported from {SCRIPTS}; uninstall "
+        rf"that \({sys.executable} -m pip uninstall sinkorigin\) and run the same command again\n",
         said,
     )
 

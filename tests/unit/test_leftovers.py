@@ -96,10 +96,17 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
         (tmp_path / name).write_text(name)
     seen = []
     monkeypatch.setattr(folders, "fill", lambda directory, keys, run: run([], None) or [])
-    for module, name in (("models", "load_model"), ("architecture", "read_architecture"), ("prompts", "read_token_ids")):
+    for module, name in (
+        ("models", "load_model"),
+        ("architecture", "read_architecture"),
+        ("prompts", "read_token_ids"),
+    ):
         monkeypatch.setattr(f"sinkorigin.{module}.{name}", lambda *_, **__: None)
     monkeypatch.setattr(sweep, "sweep_all", lambda *_, scratch, **__: seen.append((scratch, list(scratch.iterdir()))))
-    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {"edits": [], "code": "0"}
+    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
+        "edits": [],
+        "code": "0",
+    }
     run_script(
         "intervene.py", tmp_path, inputs={"model": tmp_path / "model", "prompts": tmp_path / "prompts"},
         output=SimpleNamespace(files=results / "edited"), params=params, model="tiny",

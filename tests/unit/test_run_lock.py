@@ -145,3 +145,16 @@ def test_a_run_without_a_lock_or_on_a_full_disk_goes_on_without_a_note(locks, mo
     run_lock.note_lock([locks / "0.output.lock"])
     assert names(locks) == ["0.output.lock"] and not list(locks.glob("*.run"))
     assert clear_killed(locks) == "unknown"
+
+
+def test_the_command_names_the_way_out_of_a_lock_that_nobody_noted(tmp_path):
+    lock = tmp_path / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("results/table.parquet\n")
+    command = [sys.executable, SCRIPTS / "reproduce.py", "--cores", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and lock.exists()
+    assert done.stderr.startswith(
+        "sinkorigin: .snakemake/locks holds a lock that does not tell whether its run is alive"
+    )
+    assert done.stderr.endswith(f"run: {sys.executable} -m snakemake --unlock\n") and done.stderr.count("\n") == 1

@@ -131,7 +131,7 @@ class Record:
         pattern = (
             f"{number} s of work and {number} s of imports; at most {number} MB of memory and {number} MB of a GPU"
         )
-        found = re.findall(pattern, Path(log).read_text()) if Path(log).is_file() else []
+        found = re.findall(pattern, Path(log).read_text(encoding="utf-8")) if Path(log).is_file() else []
         return cls(*map(float, found[-1])) if found else None
 
 
@@ -144,8 +144,8 @@ def _code_of(snakemake) -> str:
     scripts, imported = Path(snakemake.scriptdir).resolve(), Path(__file__).resolve().parents[1]
     if imported != scripts:
         raise SinkoriginError(
-            f"rule {snakemake.rule}: its script is in {scripts}, but {sys.executable} imports sinkorigin from {imported}; "
-            "uninstall sinkorigin there (python -m pip uninstall sinkorigin) and run the same command again"
+            f"rule {snakemake.rule}: its script is in {scripts}, but sinkorigin was imported from {imported}; uninstall that "
+            f"({sys.executable} -m pip uninstall sinkorigin) and run the same command again"
         )
     here = Path.cwd().resolve()
     folder = scripts.relative_to(here) if scripts.is_relative_to(here) else scripts
@@ -170,7 +170,7 @@ def job(snakemake) -> Iterator[None]:
 
     try:
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        log = log_path.open("w")
+        log = log_path.open("w", encoding="utf-8")
     except OSError as error:
         end(f"{log_path} cannot be written: {error.strerror}; fix this and run the same command again")
 
