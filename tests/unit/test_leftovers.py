@@ -11,11 +11,14 @@ import pytest
 from sinkorigin.errors import DivergedError
 from sinkorigin.interventions import folders, sweep
 from sinkorigin.pretraining import loop, processes
-from sinkorigin.pretraining.loop import state_key
+from sinkorigin.pretraining.loop import TrainingSettings, state_key
 from sinkorigin.scratch import scratch_folder
-from test_training import SETTINGS
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+SETTINGS = TrainingSettings(
+    name="tiny", variant="softmax", layers=1, width=8, heads=1, kv_heads=1, ffn_width=8, length=8, batch=2, steps=4, warmup=1,
+    learning_rate=0.1, weight_decay=0.0, clip=1.0, evaluate_every=2, checkpoint_every=2, validation_tokens=8,
+)  # fmt: skip
 
 
 class Inputs(SimpleNamespace):
