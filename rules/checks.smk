@@ -4,6 +4,8 @@ from tempfile import TemporaryFile
 
 from snakemake.logging import logger
 
+from sinkorigin.run_lock import note_lock
+
 
 def config_texts(files):
     """Config file → its bytes, as they are now."""
@@ -29,6 +31,13 @@ logger.addFilter(refused_in_one_sentence)
 
 def check_results():
     """Results can be written."""
+    files = [file for job in workflow.dag.needrun_jobs() for file in (*job.output, *job.log)]
+    for folder in sorted({folder for file in files for folder in Path(file).parents}):
+        if os.path.lexists(folder) and not folder.is_dir():
+            sys.exit(
+                f"sinkorigin: {folder} is not a directory, but results are to lie in it; move it away and run the same "
+                "command again"
+            )
     try:
         Path(STUDY).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=STUDY):
@@ -72,6 +81,8 @@ def lift_rate_limit():
 
 
 onstart:  # a second one, in another file, would replace this
+    # none where Snakemake keeps its lock in a database
+    note_lock(getattr(workflow.persistence, "_lockfile", {}).values())
     lift_rate_limit()
     check_model_names()
     check_gpus()

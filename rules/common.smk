@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from math import ceil
 from pathlib import Path
@@ -10,8 +11,13 @@ from time import time
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+# Jobs import this checkout's library too, whatever is installed: Snakemake puts a script's folder last on the search path. What a
+# shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
+# --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
+shell.prefix("PYTHONPATH=" + shlex.quote(str(SCRIPTS)) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg")
+
 from sinkorigin.code_version import Code
-from sinkorigin.config import OPTION_KEYS, read_config
+from sinkorigin.config import OPTION_KEYS, check_written, read_config
 from sinkorigin.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.resources import Estimates
@@ -33,6 +39,9 @@ def check_local_corpora(study):
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 try:
+    if workflow.is_main_process:  # jobs have what their run began with, whatever became of the files
+        for file in filter(os.path.isfile, ["config.yaml", *workflow.overwrite_configfiles]):
+            check_written(Path(file).read_text(encoding="utf-8"), str(file))
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
     check_local_corpora(STUDY_CONFIG)
 except SinkoriginError as error:

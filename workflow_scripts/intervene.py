@@ -34,10 +34,9 @@ with job(snakemake):
     }
 
     def run(folders, making):
-        from tempfile import TemporaryDirectory
-
         from sinkorigin.architecture import read_architecture
         from sinkorigin.interventions.sweep import Sweep, sweep_all
+        from sinkorigin.scratch import scratch_folder
 
         model = load_model(
             Path(snakemake.input.model).parent,
@@ -54,7 +53,7 @@ with job(snakemake):
             for folder in folders
         }
         # beside the tables, not in /tmp, which may be memory
-        with TemporaryDirectory(prefix=".unedited-", dir=made_so_far.parent) as scratch:
+        with scratch_folder(made_so_far.with_name(".unedited")) as scratch:
             sweep_all(
                 read_architecture(model, snakemake.wildcards.model),
                 read_token_ids(snakemake.input.prompts),
@@ -64,7 +63,7 @@ with job(snakemake):
                 batch=params.batch,
                 losses=params.losses,
                 workers=snakemake.threads,
-                scratch=Path(scratch),
+                scratch=scratch,
                 folder_of=making,
             )
 

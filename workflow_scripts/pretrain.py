@@ -9,6 +9,7 @@ with job(snakemake):
 
     from sinkorigin.pretraining.loop import TrainingSettings, state_key
     from sinkorigin.pretraining.processes import train_in_processes
+    from sinkorigin.scratch import remove_states
     from sinkorigin.tables import write_json
 
     seed = int(snakemake.wildcards.seed)
@@ -34,3 +35,4 @@ with job(snakemake):
     write_json(
         snakemake.output.provenance, json.loads(Path(snakemake.output.model_files, "provenance.json").read_text())
     )
+    remove_states(run_directory.parent, seed)

@@ -1,7 +1,5 @@
 """Train one run at one learning rate of the sweep; only its history is kept, also of a training that diverges."""
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from sinkorigin.job import job
@@ -9,6 +7,7 @@ from sinkorigin.job import job
 with job(snakemake):
     from sinkorigin.errors import DivergedError
     from sinkorigin.pretraining.loop import TrainingSettings, state_key, train
+    from sinkorigin.scratch import remove_states, scratch_folder
     from sinkorigin.statistics.learning_rates import HISTORY_SCHEMA, diverged_history, swept_history
     from sinkorigin.tables import write_table
 
@@ -18,7 +17,7 @@ with job(snakemake):
     folder = Path(snakemake.output[0]).parent
     folder.mkdir(parents=True, exist_ok=True)
     state = folder.parent / f".state-seed={seed}-{state_key(settings, tokens, tokenizer)}"
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".run-") as run_directory:
+    with scratch_folder(folder.with_name(f".run-{folder.name}")) as run_directory:
         try:
             train(
                 settings,
@@ -31,11 +30,11 @@ with job(snakemake):
                 device=snakemake.resources.get("device", "cpu"),
                 cache_directory="results/.cache/torch",
             )
-            history = swept_history(Path(run_directory) / "history.parquet", settings.learning_rate)
+            history = swept_history(run_directory / "history.parquet", settings.learning_rate)
         except DivergedError as error:
             print(error)
-            shutil.rmtree(state, ignore_errors=True)  # it would diverge again
             history = diverged_history(
                 str(error), run=settings.name, variant=settings.variant, seed=seed, peak=settings.learning_rate
             )
         write_table(snakemake.output[0], history, HISTORY_SCHEMA)
+    remove_states(folder.parent, seed)  # that of a training that diverged too: it would do so again

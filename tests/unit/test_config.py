@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sinkorigin.config import Config, json_schema, read_config
+from sinkorigin.config import Config, check_written, json_schema, read_config
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,8 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         (
             "activations.batch",
             "16",
-            'config.yaml: activations.batch is "16": input should be a valid integer; change it',
+            'config.yaml: activations.batch is "16": input should be a valid integer, but YAML reads this as text; write 16, '
+            "without quotes",
         ),
         ("interventions.1.strengths", [2, 0], "strengths.1 is 0: input should be greater than 0; change it"),
         ("interventions.1.strengths", [-1.5], "strengths.0 is -1.5: input should be greater than 0; change it"),
@@ -208,7 +209,7 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         (
             "pretraining.data.0",
             {"name": "shakespeare", "kind": "bigram_backcopy", "tokens": 10_000, "vocabulary": "8"},
-            'pretraining.data.shakespeare.vocabulary is "8": input should be a valid integer; change it',
+            'pretraining.data.shakespeare.vocabulary is "8": input should be a valid integer, but YAML reads this as text',
         ),
         (
             "pretraining.data.0",
@@ -273,3 +274,64 @@ def test_an_edit_of_a_first_token_that_never_varies_is_refused():
         SinkoriginError, match="begins with the first token of run softmax, so variance_matching changes"
     ):
         read_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("study: 2024-06-01", "study is 2024-06-01: input should be a valid string, but YAML reads this as a date; put it in"),
+        ("study: 2024-06-01 10:00:00", "study is 2024-06-01 10:00:00: input should be a valid string, but YAML reads this as"),
+        ("study: 1.10", "study is 1.1: input should be a valid string, but YAML reads this as a number; put it in quotes"),
+        ("study: 20240601", "study is 20240601: input should be a valid string, but YAML reads this as a number; put it"),
+        ("study: no", "study is false: input should be a valid string, but YAML reads this as true or false; put it in"),
+        ("2024-06-01: x", "2024-06-01 is not a key of the config; correct its spelling or delete it"),
+        ("on: x", "True is not a key of the config; correct its spelling or delete it"),
+        ("statistics: {seed: 1e3}", 'seed is "1e3": input should be a valid integer, but YAML reads this as text; write 1000, w'),
+        ("statistics: {seed: 2024-06-01}", "statistics.seed is 2024-06-01: input should be a valid integer; change it"),
+        ("statistics: {onset_mass: 1e-1}", 'onset_mass is "1e-1": input should be a valid number, but YAML reads this as text; write 0.1, w'),
+        ("statistics: {onset_mass: 1e-7}", "write 1.0e-07, without quotes"),
+        ("statistics: {seed: '1.5'}", 'statistics.seed is "1.5": input should be a valid integer; change it'),
+        ("statistics: {seed: ten}", 'statistics.seed is "ten": input should be a valid integer; change it'),
+    ],
+)  # fmt: skip
+def test_what_yaml_reads_as_another_type_is_told_with_the_way_to_write_it(line, sentence):
+    with pytest.raises(SinkoriginError) as caught:
+        read_config({**DEFAULT, **yaml.safe_load(line)}, "mine.yaml")
+    assert f"mine.yaml: {sentence}" in str(caught.value) or sentence in str(caught.value)
+
+
+def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
+    raw = changed("prompts.1.bos", yaml.safe_load("y"))
+    with pytest.raises(SinkoriginError, match='bos is "y": input should be a valid boolean; write true or false'):
+        read_config(raw)
+
+
+def test_what_the_messages_say_to_write_is_accepted():
+    raw = {**DEFAULT, **yaml.safe_load("{study: '2024-06-01', statistics: {seed: 1000, onset_mass: 1.0e-07}}")}
+    assert read_config(raw).statistics.onset_mass == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("models:\n- {name: a, seed: 010}", "mine.yaml, line 2: seed has 010, which YAML reads as a number of base 8, 8; write"),
+        ("prompts:\n  - length: 1:30", "line 2: length has 1:30, which YAML reads as a number of base 60, 90; write the number"),
+        ("a:\n  b: [1, 2:3.5]", "line 2: b has 2:3.5, which YAML reads as a number of base 60, 123.5; write the number that"),
+        ("revision: 0123456", "revision has 0123456, which YAML reads as a number of base 8, 42798; write the number that you mean"),
+        ("study: a\nmodels: []\nstudy: b", "line 3: study stands in line 1 too, and only the last would count; delete one"),
+        ("a:\n- b: 1\n  b: 2", "mine.yaml, line 3: b stands in line 2 too, and only the last would count; delete one of them"),
+        ('{"study": "a", "study": "b"}', "mine.yaml, line 1: study stands in line 1 too, and only the last would count"),
+    ],
+)  # fmt: skip
+def test_what_yaml_would_read_as_something_else_without_a_word_is_refused(text, sentence):
+    with pytest.raises(SinkoriginError) as caught:
+        check_written(text, "mine.yaml")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "config.paper.yaml"])
+def test_a_config_that_means_what_it_says_is_accepted(file):
+    check_written((ROOT / file).read_text(), file)
+    check_written("a: &x {b: 0, c: -1, d: 0.5, e: 1_000, f: 0x1f, g: '010', h: '1:30'}\nb: [*x, *x]\n", file)
+    check_written('{"a": {"b": 0}, "c": {"b": 0}}', file)
+    check_written("# only a comment\n", file)

@@ -2,14 +2,12 @@
 
 import copy
 import json
-import time
 from pathlib import Path
 
 import pytest
-from snakemake.iocontainers import InputFiles
 
 from sinkorigin.config import read_config
-from sinkorigin.job import Record, job, peak_memory
+from sinkorigin.job import Record
 from sinkorigin.plan import comparison, job_row, plan_text
 from sinkorigin.resources import ASSUMED_SHAPE, Estimates
 from sinkorigin.shapes import Shape
@@ -129,24 +127,3 @@ def test_a_plan_sums_up_its_jobs(tmp_path):
     total, sweep = (line.split("|") for line in text.splitlines() if line.startswith("| in all"))
     assert [cell.strip() for cell in (total[2], total[7], total[8], total[9])] == ["2", "6.0 h", "12", "1"]
     assert sweep[2].strip() == "1" and "- the moon is assumed" in text
-
-
-class Job:
-    """What a script sees of Snakemake."""
-
-    def __init__(self, log):
-        self.log, self.rule, self.threads = [log], "a_rule", 1
-        self.input, self.output = InputFiles(), []
-
-
-def test_a_job_says_how_long_it_worked_and_imported_and_what_it_took(tmp_path, monkeypatch):
-    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.3)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    began = time.perf_counter()
-    with job(Job(tmp_path / "job.log")):
-        time.sleep(0.1)
-        import slow_to_import  # noqa: F401
-    wall = time.perf_counter() - began
-    record = Record.read(tmp_path / "job.log")
-    assert record.imports >= 0.3 and 0.1 <= record.work <= wall - 0.3
-    assert record.memory == pytest.approx(peak_memory(), rel=0.05) and record.gpu_memory == 0

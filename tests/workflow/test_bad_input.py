@@ -40,6 +40,24 @@ def test_an_unknown_key_is_told_before_any_job(project):
     assert not (project.folder / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("study: 2024-06-01", "tiny.yaml: study is 2024-06-01: input should be a valid string, but YAML reads this as a date"),
+        ("statistics: {seed: 010}", "tiny.yaml, line 1: seed has 010, which YAML reads as a number of base 8, 8; write"),
+    ],
+)  # fmt: skip
+def test_what_yaml_reads_as_something_else_is_told_before_any_job(project, line, sentence):
+    rest = changed()
+    del rest["study"], rest["statistics"]
+    project.write_config(rest)
+    config = project.folder / "tiny.yaml"
+    config.write_text(f"{line}\n{config.read_text()}")
+    done = project.run("--dry-run", check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode and sentence in " ".join(said.split()) and "Traceback" not in said, said
+
+
 def test_a_strength_of_zero_is_told_before_any_job(project):
     config = changed()
     config["interventions"][1]["strengths"] = [0]
@@ -154,6 +172,17 @@ def test_a_second_plain_run_in_the_same_directory_is_refused_in_a_sentence(proje
 def test_results_that_cannot_be_written_are_told_before_any_job(project):
     (project.folder / "results").symlink_to("/proc")  # nobody, root included, makes a file there
     ends_with(project, TINY, "sinkorigin: results/tiny cannot be written", DOCUMENTS)
+
+
+def test_a_file_where_results_are_to_lie_is_told_before_any_job(project):
+    place = "results/tiny/logs"
+    (project.folder / place).parent.mkdir(parents=True)
+    (project.folder / place).write_text("a file")
+    ends_with(
+        project, TINY, f"sinkorigin: {place} is not a directory, but results are to lie in it; move it away and run the "
+        "same command again", DOCUMENTS,
+    )  # fmt: skip
+    assert (project.folder / place).read_text() == "a file"
 
 
 @pytest.mark.skipif(gpu_visible(), reason="this machine has the GPU that is asked for")

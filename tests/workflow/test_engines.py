@@ -1,6 +1,7 @@
 """Jobs without a shared file system: what they read is brought to them from a storage, and what they make goes there."""
 
 import re
+import shutil
 
 import pytest
 
@@ -10,6 +11,8 @@ from tiny_study import ROOT, digests
 @pytest.fixture(scope="module")
 def storage(fresh, tmp_path_factory):
     """A storage that one checkout filled with a model, activations, statistics and interventions."""
+    if not shutil.which("rsync"):
+        pytest.skip("rsync is not installed, with which the storage plugin for file systems copies")
     folder = tmp_path_factory.mktemp("storage")
     study = fresh.copy(folder / "project")
     study.run(*in_storage(folder / "store", "interventions/tiny/random_tokens/edited/interventions.json"))

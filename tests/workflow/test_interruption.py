@@ -14,8 +14,10 @@ from tiny_study import digests
 TARGET = "results/tiny/pretraining/softmax/seed=0/history.parquet"
 
 
-def start(project):
-    command = [sys.executable, "workflow_scripts/reproduce.py", "--configfile", "tiny.yaml", "--cores", "2", TARGET]
+def start(project, *program):
+    """The command that clears the lock of a killed run first, or another program, with the same arguments."""
+    program = program or ("workflow_scripts/reproduce.py",)
+    command = [sys.executable, *program, "--configfile", "tiny.yaml", "--cores", "2", TARGET]
     return subprocess.Popen(
         command,
         cwd=project.folder,
@@ -74,13 +76,17 @@ def test_a_run_outlives_the_shell_that_started_it(fresh, tmp_path):
     assert (project.folder / TARGET).exists(), (project.folder / "said").read_text()
 
 
-def test_a_second_run_beside_the_first_is_refused(fresh, tmp_path):
+def test_every_start_beside_a_living_run_is_refused(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
-    run = start(project)
-    assert wait_until(lambda: any((project.folder / ".snakemake/locks").glob("*")), 60)
-    second = start(project)
-    said, _ = second.communicate(timeout=60)
-    assert second.returncode != 0
-    assert "another run is going on in this directory; wait for it or stop it" in said
+    run = start(project, "-m", "snakemake")  # a plain run is recognised like one by this command
+    locks = project.folder / ".snakemake/locks"
+    assert wait_until(lambda: any(locks.glob("*.run")), 60)
+    for _ in range(2):
+        another = start(project)
+        said, _ = another.communicate(timeout=60)
+        assert another.returncode != 0
+        assert "another run is going on in this directory; wait for it or stop it" in said
+    assert any(locks.glob("*.lock")) and run.poll() is None
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=60)
+    assert not any(locks.glob("*")), "the note goes with the lock"

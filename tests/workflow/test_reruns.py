@@ -171,9 +171,11 @@ def test_a_model_of_another_study_is_not_overwritten_without_a_word(study):
         "give the model another name in one of the studies, or delete results/tiny if it is no longer needed"
     ) in said
     config["models"][0]["name"] = "tiny-two"
-    config["models"][1]["source"] = "random:tiny-two"
+    config["models"][1] |= {"name": "tiny-two-random", "source": "random:tiny-two"}
     study.write_config(config | {"interventions": []})
     study.run("results/models/tiny-two/manifest.json")
     shutil.rmtree(study.results)
-    study.write_config(config | {"models": [config["models"][0] | {"name": "tiny"}], "interventions": []})
+    config["models"][0]["name"] = "tiny"
+    config["models"][1]["source"] = "random:tiny"
+    study.write_config(config | {"interventions": []})
     study.run("results/models/tiny/manifest.json")

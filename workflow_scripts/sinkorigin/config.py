@@ -5,8 +5,11 @@ sentence with the file, the key, the value and the remedy.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -869,15 +872,92 @@ def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
     message = re.sub(r"^Value error, ", "", problem["msg"])
     if kind == "value_error":
         return f"{key}: {message}" if key else message
-    shown = json.dumps(value, default=str)
+    shown = str(value) if isinstance(value, date) else json.dumps(value, default=str)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return f"{key} is {shown}: {message[0].lower()}{message[1:]}; change it"
+    return f"{key} is {shown}: {message[0].lower()}{message[1:]}{_remedy(kind, value)}"
+
+
+def _remedy(kind: str, value: Any) -> str:
+    """What to do about a value of a wrong type, which is often one that YAML takes for another than is meant."""
+    if kind == "string_type" and isinstance(value, bool | int | float | date):
+        read_as = {bool: "true or false", int: "a number", float: "a number"}.get(type(value), "a date")
+        return f", but YAML reads this as {read_as}; put it in quotes"
+    if kind in ("int_type", "float_type") and isinstance(value, str):
+        with suppress(ValueError):
+            number = float(value)
+            if math.isfinite(number) and (kind == "float_type" or number.is_integer()):
+                return f", but YAML reads this as text; write {_in_yaml(number)}, without quotes"
+    return "; write true or false" if kind == "bool_type" else "; change it"
+
+
+def _in_yaml(number: float) -> str:
+    """A number as YAML 1.1 reads it: one with an exponent has a point."""
+    if number.is_integer() and abs(number) < 1e15:
+        return str(int(number))
+    mantissa, exponent, power = repr(number).partition("e")
+    return f"{mantissa if '.' in mantissa or not exponent else f'{mantissa}.0'}{exponent}{power}"
 
 
 def _has(container, part) -> bool:
     if isinstance(container, dict):
         return part in container
     return isinstance(part, int) and -len(container) <= part < len(container)
+
+
+def check_written(text: str, file: str) -> None:
+    """Refuse what YAML reads as something else than is written: a key given twice, and numbers of base 8 and 60.
+
+    Args:
+        text: a config file, YAML or JSON.
+        file: its name, for messages.
+
+    Raises:
+        SinkoriginError: naming the file, the line, the key and the remedy.
+    """
+    import yaml
+
+    waiting, seen = [("", yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))], set()
+    while waiting:
+        key, node = waiting.pop()
+        if node is None or id(node) in seen:  # an empty file, an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(key, entry) for entry in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            _check_repeated([(own.value, own.start_mark.line + 1) for own, _ in node.value], file)
+            waiting += [(own.value, value) for own, value in node.value]
+        elif node.tag.endswith((":int", ":float")) and (base := _hidden_base(node.value)):
+            raise SinkoriginError(
+                f"{file}, line {node.start_mark.line + 1}: {key} has {node.value}, which YAML reads as a number of base "
+                f"{base}, {yaml.safe_load(node.value)}; write the number that you mean, or put a text in quotes"
+            )
+
+
+def _check_repeated(keys: list[tuple[Any, int]], file: str) -> None:
+    """Refuse a key that stands twice in one dictionary, whose keys these are with their lines."""
+    lines: dict[str, int] = {}
+    for key, line in keys:
+        if str(key) in lines:
+            raise SinkoriginError(
+                f"{file}, line {line}: {key} stands in line {lines[str(key)]} too, and only the last would count; delete one "
+                "of them"
+            )
+        lines[str(key)] = line
+
+
+def _hidden_base(written: str) -> int | None:
+    """The base of a number whose spelling does not show that it is not 10."""
+    if ":" in written:
+        return 60
+    return 8 if re.match(r"[-+]?0[0-7_]+$", written) else None
+
+
+def _plain(value: Any) -> Any:
+    """Plain dicts and lists, whatever the YAML reader made."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(own) for key, own in value.items()}
+    return [_plain(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | None = None) -> Config:
@@ -891,7 +971,7 @@ def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | 
     Raises:
         SinkoriginError: naming the file, the first wrong key, its value and the remedy.
     """
-    raw = json.loads(json.dumps(raw))  # plain dicts and lists, whatever the YAML reader made
+    raw = _plain(raw)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:

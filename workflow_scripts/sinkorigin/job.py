@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from sinkorigin.deferred import unused_imports_deferred
 from sinkorigin.errors import SinkoriginError
@@ -40,26 +41,6 @@ def end_with_parents(interval: float = 1.0) -> None:
             os._exit(143)
 
         threading.Thread(target=watch, name="end-with-parents", daemon=True).start()
-
-
-class _Tee:
-    """Writes to the log and to the terminal."""
-
-    def __init__(self, *streams):
-        self._streams = streams
-
-    def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
-            stream.flush()
-        return len(text)
-
-    def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
-
-    def isatty(self) -> bool:
-        return False
 
 
 class _Imports:
@@ -150,7 +131,7 @@ class Record:
         pattern = (
             f"{number} s of work and {number} s of imports; at most {number} MB of memory and {number} MB of a GPU"
         )
-        found = re.findall(pattern, Path(log).read_text()) if Path(log).is_file() else []
+        found = re.findall(pattern, Path(log).read_text(encoding="utf-8")) if Path(log).is_file() else []
         return cls(*map(float, found[-1])) if found else None
 
 
@@ -164,6 +145,23 @@ def _verify_inputs(snakemake) -> None:
     print(f"inputs verified in {time.perf_counter() - began:.3f} s")
 
 
+def _code_of(snakemake) -> str:
+    """Which code this job runs: its folder, from the working directory where it lies below, and the version that its rule has.
+
+    Raises:
+        SinkoriginError: the library that was imported is not the one beside the script.
+    """
+    scripts, imported = Path(snakemake.scriptdir).resolve(), Path(__file__).resolve().parents[1]
+    if imported != scripts:
+        raise SinkoriginError(
+            f"rule {snakemake.rule}: its script is in {scripts}, but sinkorigin was imported from {imported}; uninstall that "
+            f"({sys.executable} -m pip uninstall sinkorigin) and run the same command again"
+        )
+    here = Path.cwd().resolve()
+    folder = scripts.relative_to(here) if scripts.is_relative_to(here) else scripts
+    return f"code in {folder}, version {snakemake.params.get('code', 'not recorded')}"
+
+
 @contextmanager
 def job(snakemake) -> Iterator[None]:
     """Run a script's body: stdout and stderr go to the rule's log, a user's mistake ends it with one sentence.
@@ -171,40 +169,58 @@ def job(snakemake) -> Iterator[None]:
     What the job reads is verified first.
 
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
-    terminal names that log. The log's last line is the job's :class:`Record`.
+    terminal names that log. The log begins with the code that the job ran and ends with its :class:`Record`. The terminal
+    gets its sentence whatever becomes of the log, which may be what went wrong.
     """
     end_with_parents()
-    terminal = sys.stderr
-    log_path = Path(str(snakemake.log[0]))
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("w") as log:
-        sys.stdout = sys.stderr = log
-        began, imports = time.perf_counter(), _Imports()
-        try:
-            with imports.watched(), unused_imports_deferred():
-                _verify_inputs(snakemake)
-                yield
-                from sinkorigin.verification import record_outputs
+    terminal, log_path = sys.stderr, Path(str(snakemake.log[0]))
 
-                print(record_outputs(snakemake.output), end="")
-            work = time.perf_counter() - began - imports.seconds
-            print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()))
-        except SinkoriginError as error:
-            _Tee(log, terminal).write(f"sinkorigin: {error}\n")
-            sys.exit(1)
-        except OSError as error:
-            _Tee(log, terminal).write(
-                f"sinkorigin: {error.filename or snakemake.rule}: {error.strerror or error}; "
-                f"mend this and run the same command again\n"
-            )
-            traceback.print_exc(file=log)
-            sys.exit(1)
-        except Exception as error:
-            traceback.print_exc(file=log)
-            terminal.write(
-                f"sinkorigin: rule {snakemake.rule} ended with an unexpected {type(error).__name__}: {error}; "
-                f"the traceback is in {log_path}\n"
-            )
-            sys.exit(1)
-        finally:
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    def end(sentence: str) -> NoReturn:
+        terminal.write(f"sinkorigin: {sentence}\n")
+        terminal.flush()
+        sys.exit(1)
+
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log = log_path.open("w", encoding="utf-8")
+    except OSError as error:
+        end(f"{log_path} cannot be written: {error.strerror}; fix this and run the same command again")
+
+    def logged(text: str) -> bool:
+        try:
+            log.write(text)
+            log.flush()
+        except OSError:
+            return False
+        return True
+
+    sys.stdout = sys.stderr = log
+    began, imports = time.perf_counter(), _Imports()
+    try:
+        print(_code_of(snakemake))
+        with imports.watched(), unused_imports_deferred():
+            _verify_inputs(snakemake)
+            yield
+            from sinkorigin.verification import record_outputs
+
+            print(record_outputs(snakemake.output), end="")
+        work = time.perf_counter() - began - imports.seconds
+        print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()), flush=True)
+    except SinkoriginError as error:
+        logged(f"sinkorigin: {error}\n")
+        end(str(error))
+    except OSError as error:
+        what = error.filename or f"rule {snakemake.rule}"
+        sentence = f"{what}: {error.strerror or error}; fix this and run the same command again"
+        logged(f"sinkorigin: {sentence}\n{traceback.format_exc()}")
+        end(sentence)
+    except Exception as error:
+        trace = traceback.format_exc().rstrip()
+        where = f"the traceback is in {log_path}"
+        if not logged(f"{trace}\n"):
+            where = f"{log_path} cannot be written, so the traceback follows\n{trace}"
+        end(f"rule {snakemake.rule} ended with an unexpected {type(error).__name__}: {error}; {where}")
+    finally:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        with suppress(OSError):  # told above, if it is more than the log
+            log.close()

@@ -1,0 +1,124 @@
+"""What a killed job left beside its results is gone when the next run of that job is done."""
+
+import json
+import runpy
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sinkorigin.errors import DivergedError
+from sinkorigin.interventions import folders, sweep
+from sinkorigin.pretraining import loop, processes
+from sinkorigin.pretraining.loop import TrainingSettings, state_key
+from sinkorigin.scratch import scratch_folder
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+SETTINGS = TrainingSettings(
+    name="tiny", variant="softmax", layers=1, width=8, heads=1, kv_heads=1, ffn_width=8, length=8, batch=2, steps=4, warmup=1,
+    learning_rate=0.1, weight_decay=0.0, clip=1.0, evaluate_every=2, checkpoint_every=2, validation_tokens=8,
+)  # fmt: skip
+
+
+class Inputs(SimpleNamespace):
+    def items(self):
+        return vars(self).items()
+
+
+def run_script(script, folder, *, inputs, output, params, **wildcards):
+    """Run a workflow script on what it would see of Snakemake."""
+    snakemake = SimpleNamespace(
+        log=[folder / "job.log"], rule="a_rule", scriptdir=str(SCRIPTS), threads=1, input=Inputs(**inputs), output=output,
+        wildcards=SimpleNamespace(**wildcards), params=Parameters(params), resources=Parameters({"device": "cpu", "gpu": 0}),
+    )  # fmt: skip
+    runpy.run_path(str(SCRIPTS / script), {"snakemake": snakemake})
+
+
+class Parameters(dict):
+    __getattr__ = dict.__getitem__
+
+
+def hidden(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob(".*"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Manifests of tokens and of a tokenizer."""
+    for name in ("tokens", "tokenizer"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "manifest.json").write_text(name)
+    return {name: tmp_path / "data" / name / "manifest.json" for name in ("tokens", "tokenizer")}
+
+
+def leave(folder, *names):
+    for name in names:
+        (folder / name / "inside").mkdir(parents=True)
+
+
+PARAMS = {"run": asdict(SETTINGS), "threads": 1, "code": "0"}
+
+
+def test_a_training_removes_the_states_of_settings_that_were_given_up(tmp_path, data, monkeypatch):
+    runs = tmp_path / "results/run"
+    leave(runs, ".state-seed=0-given_up", ".state-seed=1-another_seeds")
+
+    def train(*_, run_directory, **__):
+        leave(run_directory, "model")
+        (run_directory / "model/provenance.json").write_text("{}")
+
+    monkeypatch.setattr(processes, "train_in_processes", train)
+    output = SimpleNamespace(
+        history=runs / "seed=0/history.parquet", model_files=runs / "seed=0/model", provenance=runs / "provenance.json"
+    )
+    run_script("pretrain.py", tmp_path, inputs=data, output=output, params=PARAMS, seed="0")
+    assert hidden(runs) == [".state-seed=1-another_seeds"]
+
+
+def test_a_training_of_the_sweep_empties_its_folder_and_removes_states(tmp_path, data, monkeypatch):
+    rate = tmp_path / "results/learning_rate=0.1"
+    goes_on = f".state-seed=0-{state_key(SETTINGS, *data.values())}"
+    leave(rate, ".run-seed=0", ".state-seed=0-given_up", goes_on, ".run-seed=1")
+
+    def diverge(*_, run_directory, state_directory, **__):
+        assert not list(run_directory.iterdir()) and state_directory == rate / goes_on and state_directory.exists()
+        raise DivergedError("the loss is nan")
+
+    monkeypatch.setattr(loop, "train", diverge)
+    output = [str(rate / "seed=0/history.parquet")]
+    run_script("pretrain_learning_rate.py", tmp_path, inputs=data, output=output, params=PARAMS, seed="0")
+    assert Path(output[0]).exists()
+    assert hidden(rate) == [".run-seed=1"]
+
+
+def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch):
+    results = tmp_path / "results"
+    leave(results, ".unedited", ".edited")
+    for name in ("model", "prompts"):
+        (tmp_path / name).write_text(name)
+    seen = []
+    monkeypatch.setattr(folders, "fill", lambda directory, keys, run: run([], None) or [])
+    for module, name in (
+        ("models", "load_model"),
+        ("architecture", "read_architecture"),
+        ("prompts", "read_token_ids"),
+    ):
+        monkeypatch.setattr(f"sinkorigin.{module}.{name}", lambda *_, **__: None)
+    monkeypatch.setattr(sweep, "sweep_all", lambda *_, scratch, **__: seen.append((scratch, list(scratch.iterdir()))))
+    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
+        "edits": [],
+        "code": "0",
+    }
+    run_script(
+        "intervene.py", tmp_path, inputs={"model": tmp_path / "model", "prompts": tmp_path / "prompts"},
+        output=SimpleNamespace(files=results / "edited"), params=params, model="tiny",
+    )  # fmt: skip
+    assert seen == [(results / ".unedited", [])]
+    assert hidden(results) == [".edited"]
+
+
+def test_a_scratch_folder_goes_when_the_work_in_it_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / "a/.work") as folder:
+        (folder / "file").write_text(json.dumps(1 / 0))
+    assert not hidden(tmp_path)
