@@ -21,6 +21,15 @@ from sinkorigin.config import OPTION_KEYS, check_written, read_config
 from sinkorigin.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.resources import Estimates
+from sinkorigin.shapes import check_local_model
+
+
+def check_local_models(study):
+    """Look into the models on this machine before any job: their positions reach as far as the prompts."""
+    for model in study.models:
+        if model.kind == "path":
+            place = model.source.partition(":")[2]
+            check_local_model(place, {own.name: own.length for own in study.prompts}, model=model.name)
 
 
 def check_local_corpora(study):
@@ -43,6 +52,7 @@ try:
         for file in filter(os.path.isfile, ["config.yaml", *workflow.overwrite_configfiles]):
             check_written(Path(file).read_text(encoding="utf-8"), str(file))
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
+    check_local_models(STUDY_CONFIG)
     check_local_corpora(STUDY_CONFIG)
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")

@@ -18,8 +18,8 @@ from tiny_study import TINY, Project, digests
 
 
 def without_text() -> dict:
-    config = copy.deepcopy(TINY) | {"prompts": [TINY["prompts"][0]], "interventions": [], "pretraining": {"runs": []}}
-    return config
+    untrained = {"runs": [], "data": [], "prompts": ["random_tokens"]}
+    return copy.deepcopy(TINY) | {"prompts": [TINY["prompts"][0]], "interventions": [], "pretraining": untrained}
 
 
 def with_own_data() -> dict:
@@ -141,7 +141,7 @@ def test_verify_names_all_damage_and_what_it_says_brings_it_back(finished, study
     } <= planned  # fmt: skip
     # the damage was in a link: the file behind it is made again too
     table = "results/tiny/statistics/tiny/random_tokens/interventions.parquet"
-    study.run(table)
+    study.run("results/tiny/interventions/tiny/random_tokens/edited/interventions.json", table)
     scores = DAMAGED[2]
     assert (study.results / scores).read_bytes() == (finished.results / scores).read_bytes()
     assert (study.folder / table).read_bytes() == (finished.folder / table).read_bytes()
