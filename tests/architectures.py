@@ -53,7 +53,7 @@ _LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rop
 _TWO_KINDS = {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4, "sliding_window": 4}
 
 # those that only some tests need: layers that take their keys and values from others, sparse attention, stacked residual
-# streams, attention to later tokens
+# streams, attention to later tokens, a state beside keys and values
 OTHERS = {
     "gemma4": (
         "Gemma4TextConfig",
@@ -77,6 +77,10 @@ OTHERS = {
         },
     ),
     "bert": ("BertConfig", _COMMON),
+    "zaya": (
+        "ZayaConfig",
+        {**_GROUPED, **_EXPERTS, "num_hidden_layers": 4, "head_dim": 8, "num_experts_per_tok": 1},
+    ),
 }  # fmt: skip
 
 

@@ -207,6 +207,9 @@ def test_a_model_that_differs_through_the_taps_only_in_long_prompts_is_refused(t
         sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="i", batch=6, targets=[5])
     with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
         layer_statistics(architecture, token_ids, model="m", batch=6, epsilons=[0.3])
+    with pytest.raises(SinkoriginError, match="gives other hidden states .* use dtype: float32, .* or another model"):
+        read_architecture(model.bfloat16()).check_own(torch.from_numpy(token_ids), "m")
+    model.float()
     edited = {tmp_path / "b": Sweep("i", [Point("mask", (0,), (5,))])}
     with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
         sweep_all(architecture, token_ids, edited, sequences=6, model="m", batch=6, scratch=tmp_path)

@@ -144,9 +144,12 @@ def test_a_model_with_other_state_is_run_in_full_and_still_right(llama, token_id
     close(scores, weights[..., 6:, 5].mean(-1))
 
 
+@pytest.mark.parametrize("name", ["gemma4", "zaya"])
 @pytest.mark.parametrize("with_losses", [True, False])
-def test_layers_that_share_keys_and_values_are_run_in_full_and_still_right(token_ids, tmp_path, with_losses, capsys):
-    architecture = read_architecture(build("gemma4"))
+def test_layers_that_share_keys_or_keep_other_state_are_run_in_full_and_still_right(
+    name, token_ids, tmp_path, with_losses, capsys
+):
+    architecture = read_architecture(build(name))
     point = Point("variance_amplification", (1, 3), (5,), 4.0, site="value_aggregation")
     edit = point.edit()
     replay = Replay(architecture, exact=False)

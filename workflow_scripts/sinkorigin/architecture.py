@@ -127,10 +127,12 @@ class Architecture:
         norms = torch.linalg.vector_norm(own_states, dim=-1).clamp_min(1e-30)
         off = (torch.linalg.vector_norm(tapped_states - own_states, dim=-1) / norms).max().item()
         if not off <= _tolerance(self.model.dtype):
+            half = self.model.dtype in (torch.bfloat16, torch.float16)
+            remedy = "use dtype: float32, which rounds less, or another model" if half else "choose another model"
             raise SinkoriginError(
                 f"model {name}: on a prompt of {token_ids.shape[1]} tokens {type(self.model).__name__} gives other hidden states "
                 f"through sinkorigin's attention function than with its own eager attention (relative difference {off:.2g}), so "
-                "what would be measured is another model; choose another model"
+                f"what would be measured is another model; {remedy}"
             )
 
 
@@ -480,9 +482,9 @@ def read_architecture(model: PreTrainedModel, name: str = "") -> Architecture:
     layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", len(attention))
     if not len(attention) == len(set(attention)) == layers:
         raise SinkoriginError(
-            f"model {name}: {type(model).__name__} has {layers} layers, but {len(set(attention))} attention modules call "
-            f"transformers' AttentionInterface {len(attention)} times; choose a model whose every layer attends once, with a "
-            "module of its own"
+            f"model {name}: the number of layers of {type(model).__name__} is {layers}, that of its calls of transformers' "
+            f"AttentionInterface {len(attention)}, by {len(set(attention))} modules in all; choose a model whose every layer "
+            "attends once, with a module of its own"
         )
     blocks = _blocks_of(model, attention)
     if not blocks:

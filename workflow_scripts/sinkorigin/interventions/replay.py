@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, DynamicLayer
+from transformers import DynamicCache, DynamicLayer, PreTrainedModel
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from sinkorigin.architecture import Architecture, first_tensor, output_tensor, replace_first_tensor
 from sinkorigin.attention import Tap
@@ -60,12 +61,13 @@ class Replay:
     Use inside ``with replay.active():``, which passes the blocks' forward methods through this object.
 
     Attributes:
-        exact: whether :meth:`check` found that partial passes give what full ones give; if not, full ones are run.
+        exact: whether partial passes can give what full ones give, and :meth:`check` found that they do; if not, full ones
+            are run.
     """
 
     def __init__(self, architecture: Architecture, *, exact: bool = True):
         self.architecture = architecture
-        self.exact = exact
+        self.exact = exact and _keeps_only_keys_and_values(architecture.model, architecture.layers)
         self._entries: Collection[int] = ()
         self._residuals: dict[int, Tensor] = {}
         self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states
@@ -112,13 +114,13 @@ class Replay:
 
         return forward
 
-    def _run(self, token_ids: Tensor, cache: DynamicCache, logits: bool) -> Tensor | None:
+    def _run(self, token_ids: Tensor, cache: DynamicCache | None, logits: bool) -> Tensor | None:
         model = self.architecture.model
         with torch.no_grad():
             try:
                 if logits:
-                    return model(input_ids=token_ids, past_key_values=cache, use_cache=True).logits
-                model.base_model(input_ids=token_ids, past_key_values=cache, use_cache=True)
+                    return model(input_ids=token_ids, past_key_values=cache, use_cache=cache is not None).logits
+                model.base_model(input_ids=token_ids, past_key_values=cache, use_cache=cache is not None)
             except Reached:
                 pass
         return None
@@ -135,10 +137,11 @@ class Replay:
         """
         self._entries, self._residuals, self._rest = entries, {}, {}
         self._start, self._stop, self._enter = 0, stop, None
-        cache = DynamicCache()  # without a config its layers keep every position, also those beyond a sliding window
+        # without a config its layers keep every position, also those beyond a sliding window
+        cache = DynamicCache() if self.exact else None
         out = self._run(token_ids, cache, logits)
         self._entries = ()
-        kept = [layer for layer in cache.layers if isinstance(layer, DynamicLayer) and layer.is_initialized]
+        kept = [layer for layer in (() if cache is None else cache.layers) if isinstance(layer, DynamicLayer)]
         return Unedited(
             token_ids,
             [layer.keys for layer in kept],
@@ -175,8 +178,8 @@ class Replay:
         Returns:
             Logits (N, T − position, V) where they are asked for.
         """
-        cache = DynamicCache()
-        if position:
+        cache = DynamicCache() if self.exact else None
+        if cache is not None and position:
             for number, (keys, values) in enumerate(zip(unedited.keys, unedited.values, strict=True)):
                 # the mask and the positions are derived from the length of the first layer, so it is filled even if skipped
                 if number == 0 or number >= layer:
@@ -232,13 +235,11 @@ class Replay:
         """Try on (N, T) ids whether a partial pass without an edit ends where the full one does.
 
         Every decoder that keeps its keys and values in transformers' cache passes; one that carries other state from
-        position to position does not, and is then run in full. So is one some of whose layers read the keys and values of
-        another (Gemma 4): they need that layer to run.
+        position to position does not, and is then run in full.
         """
-        unedited = self.unedited(token_ids, entries={layer})
-        if len(unedited.keys) < len(self.architecture.blocks):
-            self.exact = False
+        if not self.exact:
             return False
+        unedited = self.unedited(token_ids, entries={layer})
         whole = self._last
         self.edited(unedited, layer=layer, position=position)
         part = self._last
@@ -248,6 +249,16 @@ class Replay:
         off = torch.linalg.vector_norm(part.float() - whole) / torch.linalg.vector_norm(whole).clamp_min(1e-30)
         self.exact = bool(off < tolerance)
         return self.exact
+
+
+def _keeps_only_keys_and_values(model: PreTrainedModel, depth: int) -> bool:
+    """Whether the model's cache holds the keys and values of each of its layers and nothing else.
+
+    Layers that read those of another layer (Gemma 4) need that layer to run, and a cache of other state (the convolution of
+    Zaya) cannot be filled from keys and values.
+    """
+    layers = DynamicCache(config=model.config).layers
+    return len(layers) == depth and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
 def _with_rows(unedited: Unedited, layer: int, first: int, rows: Tensor) -> Tensor:
