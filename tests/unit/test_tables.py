@@ -48,6 +48,15 @@ def flipped(path, place):
     path.write_bytes(raw)
 
 
+def written_from(inputs, path):
+    """Write a table as a job does that reads ``inputs``."""
+    tables.record_inputs(inputs)
+    try:
+        tables.write_table(path, columns(rows=3), SCHEMA)
+    finally:
+        tables.record_inputs([])
+
+
 def followed(error):
     """Do what the message says."""
     [path] = re.findall(r"delete (\S+) and run the same command again", str(error))
@@ -122,6 +131,29 @@ def test_a_table_that_was_written_elsewhere_is_refused(results):
     pa.parquet.write_table(pa.table({"model": ["tiny"]}), results / "tiny/norms.parquet")
     with pytest.raises(SinkoriginError, match="is no table of this workflow"):
         tables.verify(results / "tiny/norms.parquet")
+
+
+def test_a_table_that_was_made_from_another_input_than_is_there_is_refused(results):
+    magnitudes, manifest = results / "tiny/magnitudes.parquet", results.parent / "models/tiny/manifest.json"
+    manifest.parent.mkdir(parents=True)
+    tables.write_json(manifest, {"files": {}})
+    tables.write_table(magnitudes, columns(rows=5), SCHEMA)
+    written_from([magnitudes, manifest], results / "tiny/norms.parquet")
+    tables.verify(results / "tiny/norms.parquet")
+    tables.write_table(magnitudes, columns(rows=6), SCHEMA)
+    with pytest.raises(
+        SinkoriginError, match=r"norms\.parquet was made from another .*/tiny/magnitudes\.parquet than"
+    ) as error:
+        tables.verify(results / "tiny/norms.parquet")
+    assert followed(error.value).endswith("norms.parquet")
+
+
+def test_inputs_that_are_not_on_this_machine_are_not_looked_at(results):
+    magnitudes = results / "tiny/magnitudes.parquet"
+    tables.write_table(magnitudes, columns(rows=5), SCHEMA)
+    written_from([magnitudes], results / "tiny/norms.parquet")
+    magnitudes.unlink()
+    tables.verify(results / "tiny/norms.parquet")
 
 
 def test_a_study_may_be_renamed(results):

@@ -5,8 +5,9 @@ appears under its final name only when it is complete.
 
 What is written here can be verified later. A directory has a manifest with the size and sha256 of each of its files; a
 table of its own, and a JSON file, has a *seal*: the sha256 of the whole file, computed with zeros in the place of the
-hash itself, and its place in the study (``statistics/{model}/{prompts}/norms.parquet``), so that neither damage nor
-another model's table is read without a word. :func:`verify` checks both.
+hash itself, its place in the study (``statistics/{model}/{prompts}/norms.parquet``), and the places and hashes of what
+its job read. So neither damage, nor another model's table, nor one that was made from other inputs than are there now is
+read without a word. :func:`verify` checks all three.
 """
 
 import errno
@@ -14,8 +15,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,7 @@ from sinkorigin.errors import SinkoriginError
 MANIFEST = "manifest.json"
 LIST = "interventions.json"  # the manifest of a folder of interventions, which have manifests of their own
 
-_HASH_KEY, _PLACE_KEY = "sinkorigin.sha256", "sinkorigin.place"
+_HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"
 _NO_HASH = "0" * 64  # what stands in place of a file's hash while it is computed
 _BLOCK = 1 << 20
 
@@ -56,6 +59,21 @@ def place_of(path: str | Path) -> str:
         return ""
     below = parts[len(parts) - parts[::-1].index("results") :]
     return "/".join(below if below[0] == "models" else below[1:])
+
+
+_inputs: dict[str, str] = {}  # place → hash of what the job of this process reads
+
+
+def record_inputs(paths: Iterable[str | Path]) -> None:
+    """Let all that this process writes from now on say that it was made from these sealed files."""
+    _inputs.clear()
+    _inputs.update({place_of(path): _seal_of(Path(path)).sha256 for path in paths})
+
+
+def _inputs_at(place: str) -> dict[str, str]:
+    """The inputs that a file at this place records: none in a hidden folder, whose files outlive the job that made them."""
+    hidden = any(part.startswith(".") for part in place.split("/"))
+    return {} if hidden or not place else dict(_inputs)
 
 
 def _float_leaves(schema_: pa.Schema) -> list[str]:
@@ -101,7 +119,8 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
         ) as writer:
             yield writer
             if not _is_partial(path):
-                writer.add_key_value_metadata({_HASH_KEY: _NO_HASH, _PLACE_KEY: place_of(path)})
+                inputs = json.dumps(_inputs_at(place_of(path)))
+                writer.add_key_value_metadata({_HASH_KEY: _NO_HASH, _PLACE_KEY: place_of(path), _INPUTS_KEY: inputs})
         if not _is_partial(path):
             _seal(partial)
         os.replace(partial, path)
@@ -189,34 +208,43 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = None) -> None:
-    """Write facts as JSON with a seal: the file's place in the study, and the sha256 of all else.
+    """Write facts as JSON with a seal: the file's place in the study, its inputs, and the sha256 of all else.
 
     Args:
         facts: without a key ``seal``.
         place: of a file that will be moved; by default that of ``path``.
     """
-    sealed = {**facts, "seal": {"place": place_of(path) if place is None else place}}
+    place = place_of(path) if place is None else place
+    sealed = {**facts, "seal": {"place": place, "inputs": _inputs_at(place)}}
     sealed["seal"]["sha256"] = hashlib.sha256(json.dumps(sealed).encode()).hexdigest()
     write_text(path, json.dumps(sealed, indent=1) + "\n")
 
 
-def _read_sealed(path: Path) -> tuple[dict[str, Any], str]:
-    """Facts and place of a JSON file that :func:`write_json` wrote.
+@dataclass(frozen=True)
+class _Seal:
+    """What a file says of itself: its hash, its place in the study, and place → hash of what it was made from."""
+
+    sha256: str
+    place: str
+    inputs: Mapping[str, str]
+
+
+def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
+    """Facts and seal of a JSON file that :func:`write_json` wrote.
 
     Raises:
         SinkoriginError: it is missing, no JSON, or has another hash than its seal.
     """
     try:
         facts = json.loads(path.read_text())
-        seal = facts["seal"]
-        own = seal.pop("sha256")
-        place = seal["place"]
+        own = facts["seal"].pop("sha256")
+        seal = _Seal(own, facts["seal"]["place"], facts["seal"]["inputs"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
     if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != own:
         raise SinkoriginError(f"{path} is damaged or was changed: its sha256 is not that of its seal; {remedy(path)}")
     del facts["seal"]
-    return facts, place
+    return facts, seal
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -360,33 +388,60 @@ def checked_table(path: str | Path) -> Path:
     return path
 
 
-def _place(path: Path) -> str:
-    """The place in the study that a sealed file was written for."""
+def _seal_of(path: Path) -> _Seal:
+    """The seal of a file, which is not compared with the content of a table."""
+    try:
+        return _cached_seal(path, _fresh(path))
+    except OSError as error:
+        raise SinkoriginError(f"{path} is missing; {remedy(path)}") from error
+
+
+@cache
+def _cached_seal(path: Path, fresh: tuple[Path, int, int]) -> _Seal:
     if path.suffix == ".json":
         return _read_sealed(path)[1]
-    metadata = pq.read_metadata(path).metadata or {}
-    return metadata.get(_PLACE_KEY.encode(), b"").decode()
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        hash_, place, inputs = (metadata[key.encode()].decode() for key in (_HASH_KEY, _PLACE_KEY, _INPUTS_KEY))
+        return _Seal(hash_, place, json.loads(inputs))
+    except (OSError, ValueError, KeyError) as error:
+        raise SinkoriginError(f"{path} is no table of this workflow; {remedy(path)}") from error
+
+
+def _at(place: str, path: Path) -> Path:
+    """The file at a place in the study that holds ``path``."""
+    own = place_of(path)
+    root = path.parents[len(Path(own).parts) - 1]  # results/{study}, or results for a model
+    if place.startswith("models/") and not own.startswith("models/"):
+        root = root.parent
+    return root / place
 
 
 def verify(path: str | Path, threads: int = 1) -> None:
-    """Check a file of a study that is read under its name: its content, and that it was written for this place.
+    """Check a file of a study that is read under its name: its content, its place, and what it was made from.
+
+    Inputs that are not there any more, or not on this machine, are not looked at.
 
     Args:
         path: a table, a JSON file with a seal, or a manifest, which stands for its directory.
         threads: that compute hashes.
 
     Raises:
-        SinkoriginError: it is missing, damaged, or that of another model, prompt set or rule.
+        SinkoriginError: it is missing, damaged, that of another model, prompt set or rule, or was made from another version
+            of an input than is there now.
     """
     path = Path(path)
     if path.name in (MANIFEST, LIST):
         checked_directory(path.parent, threads, name=path.name)
-    elif path.suffix == ".json":
-        _read_sealed(path)
-    else:
+    elif path.suffix != ".json":
         checked_table(path)
-    if (found := _place(path)) != place_of(path):
-        raise SinkoriginError(f"{path} was written as {found or 'a file of no study'}; {remedy(path)}")
+    seal = _seal_of(path)
+    if seal.place != place_of(path):
+        raise SinkoriginError(f"{path} was written as {seal.place or 'a file of no study'}; {remedy(path)}")
+    for place, sha256 in seal.inputs.items():
+        source = _at(place, path)
+        if source.is_file() and _seal_of(source).sha256 != sha256:
+            raise SinkoriginError(f"{path} was made from another {source} than is there now; {remedy(path)}")
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.tables import file_hash, remedy, verify
+from sinkorigin.tables import file_hash, record_inputs, remedy, verify
 
 _SEALED = (".parquet", ".json")  # these carry their hash; that of a figure or page is in the log of its job
 
 
 def verify_inputs(paths: Iterable[str], foreign: Iterable[str], threads: int) -> None:
-    """Check every file of the study that a job reads: its hash, and that it was written for the place where it lies.
+    """Check every file of the study that a job reads, see :func:`sinkorigin.tables.verify`; its outputs will name them.
 
     Args:
         paths: of the job's inputs. A directory is covered by its manifest, which is an input too.
@@ -19,11 +19,12 @@ def verify_inputs(paths: Iterable[str], foreign: Iterable[str], threads: int) ->
         threads: that compute hashes.
 
     Raises:
-        SinkoriginError: a file is missing, damaged, or another one than its name says.
+        SinkoriginError: a file is missing, damaged, another one than its name says, or made from other inputs.
     """
-    for path in dict.fromkeys(paths):
-        if path not in set(foreign) and not Path(path).is_dir():
-            verify(path, threads)
+    own = [path for path in dict.fromkeys(paths) if path not in set(foreign) and not Path(path).is_dir()]
+    for path in own:
+        verify(path, threads)
+    record_inputs(own)
 
 
 def record_outputs(paths: Iterable[str]) -> str:
