@@ -10,16 +10,24 @@ from sinkorigin.config import Config, check_written, json_schema, read_config
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]
+DELETED = object()
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
-def changed(path: str, value):
-    raw = copy.deepcopy(DEFAULT)
+def put(raw, path: str, value) -> None:
     *parents, last = path.split(".")
     here = raw
     for part in parents:
         here = here[int(part) if part.isdigit() else part]
-    here[int(last) if last.isdigit() else last] = value
+    if value is DELETED:
+        del here[last]
+    else:
+        here[int(last) if last.isdigit() else last] = value
+
+
+def changed(path: str, value):
+    raw = copy.deepcopy(DEFAULT)
+    put(raw, path, value)
     return raw
 
 
@@ -225,6 +233,40 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
     assert message.startswith("config.yaml: ")
     assert sentence in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "followed"),
+    [
+        ("studdy", "x", [{"studdy": DELETED}]),
+        ("interventions.0.strengths", [2], [{"interventions.0.strengths": DELETED}]),
+        ("interventions.0.calibration", 8, [{"interventions.0.calibration": DELETED}]),
+        ("interventions.0.to", "zero", [{"interventions.0.to": DELETED}]),
+        ("interventions.0.site", "attention_output", [{"interventions.0.site": DELETED}]),
+        ("interventions.0.positions", [5, 63], [{"interventions.0.positions": [5, 62]}]),
+        ("interventions.0.positions", [0, 5], [{"interventions.0.positions": [1, 5]}]),
+        ("interventions.0.positions", [5, [7, 6]], [{"interventions.0.positions": [5, [6, 7]]}]),
+        ("interventions.1.layers", None, [{"interventions.1.layers": [0]}]),
+        ("interventions.1.calibration", 1, [{"interventions.1.calibration": value} for value in (0, 2)]),
+        ("interventions.1.mean_factors", [1], [{"interventions.1.mean_factors": DELETED}]),
+        ("interventions.17.strengths", [16], [{"activations.batch": 24}, {"interventions.17.strengths": [8]}]),
+        ("interventions.17.strengths", [2.5], [{"interventions.17.strengths": [2, 3]}]),
+        ("corpus.source", "hub:owner/name@commit", [{"corpus.sha256": None}]),
+        ("models.0.source", "hub:a/b", [{"models.0.source": "hub:a/b@0123"}, {"models.0.revision": "0123"}]),
+        ("pretraining.runs.0.sigmoid", {}, [{"pretraining.runs.0.sigmoid": DELETED}]),
+        ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED}]),
+        ("pretraining.data.0.tokenizer", "hub:a/b@c", [{f"pretraining.data.0.{key}": DELETED} for key in ("vocabulary", "tokenizer")]),
+        ("pretraining.runs.0.warmup", 100_000, [{"pretraining.runs.0.warmup": 10}]),
+    ],
+)  # fmt: skip
+def test_what_a_sentence_says_to_do_makes_the_config_valid(path, wrong, followed):
+    with pytest.raises(SinkoriginError):
+        read_config(changed(path, wrong), base=ROOT)
+    for edits in followed:
+        raw = changed(path, wrong)
+        for place, value in edits.items():
+            put(raw, place, value)
+        read_config(raw, base=ROOT)
 
 
 def test_a_run_has_the_options_of_its_variant_with_their_defaults():
