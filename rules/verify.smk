@@ -22,7 +22,7 @@ rule verify:
     localrule: True
     conda:
         "../envs/statistics.yaml"
-    threads: workflow.cores or 1
+    threads: 2
     resources:
         mem_mb=1000,
         gpu=0,

@@ -1,6 +1,5 @@
 """The figures say what their tables say, name what they show, and are the same bytes every time."""
 
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from sinkorigin.figures import (
     style,
     variance_by_position,
 )
+from sinkorigin.tables import write_json
 
 LABELS = {
     "small": "SmolLM2-135M-Instruct, dequantised from Q4_1",
@@ -229,7 +229,7 @@ def test_a_model_without_a_label_is_refused_rather_than_left_out():
 
 def test_labels_come_from_the_provenance_of_each_model(tmp_path):
     for name in ("b", "a"):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"model": name, "label": f"model {name}"}))
+        write_json(tmp_path / f"{name}.json", {"model": name, "label": f"model {name}"})
     labels = style.model_labels([tmp_path / "b.json", tmp_path / "a.json"])
     assert list(labels.items()) == [("b", "model b"), ("a", "model a")]
 

@@ -6,20 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from snakemake.iocontainers import InputFiles
 
+from scripts_by_hand import SCRIPTS, seen_by_a_script
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.job import Record, job, peak_memory
-
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
-
-
-class Job:
-    """What a script sees of Snakemake."""
-
-    def __init__(self, log, scripts=SCRIPTS):
-        self.log, self.rule, self.scriptdir, self.params = [log], "a_rule", str(scripts), {"code": "0123456789abcdef"}
-        self.input, self.output, self.threads = InputFiles(), [], 1
 
 
 def end_of(snakemake, capfd, error=None):
@@ -35,7 +25,7 @@ def test_a_job_says_how_long_it_worked_and_imported_and_what_it_took(tmp_path, m
     (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     began = time.perf_counter()
-    with job(Job(tmp_path / "job.log")):
+    with job(seen_by_a_script(tmp_path / "job.log")):
         time.sleep(0.1)
         import slow_to_import  # noqa: F401
     wall = time.perf_counter() - began
@@ -47,14 +37,14 @@ def test_a_job_says_how_long_it_worked_and_imported_and_what_it_took(tmp_path, m
 def test_a_log_begins_with_the_code_that_ran(tmp_path, monkeypatch):
     for folder, shown in ((SCRIPTS.parent, "workflow_scripts"), (tmp_path, str(SCRIPTS))):
         monkeypatch.chdir(folder)
-        with job(Job(tmp_path / "job.log")):
+        with job(seen_by_a_script(tmp_path / "job.log")):
             pass
         first = (tmp_path / "job.log").read_text().splitlines()[0]
         assert first == f"code in {shown}, version 0123456789abcdef"
 
 
 def test_a_library_that_is_not_the_scripts_own_is_refused(tmp_path, capfd):
-    said = end_of(Job(tmp_path / "job.log", scripts=tmp_path / "other"), capfd)
+    said = end_of(seen_by_a_script(tmp_path / "job.log", scripts=tmp_path / "other"), capfd)
     assert re.fullmatch(
         f"sinkorigin: rule a_rule: its script is in {tmp_path}/other, but sinkorigin was imported from {SCRIPTS}; uninstall "
         rf"that \({sys.executable} -m pip uninstall sinkorigin\) and run the same command again\n",
@@ -67,15 +57,15 @@ FULL = Path("/dev/full")  # every write fails as on a full disk
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_the_sentence_comes_when_the_disk_is_full(capfd):
-    assert end_of(Job(FULL), capfd, SinkoriginError("what is wrong")) == "sinkorigin: what is wrong\n"
+    assert end_of(seen_by_a_script(FULL), capfd, SinkoriginError("what is wrong")) == "sinkorigin: what is wrong\n"
     full = "sinkorigin: rule a_rule: No space left on device; fix this and run the same command again\n"
-    assert end_of(Job(FULL), capfd) == full  # the record at the end of a job that did its work
-    assert end_of(Job(FULL), capfd, OSError(28, "No space left on device")) == full
+    assert end_of(seen_by_a_script(FULL), capfd) == full  # the record at the end of a job that did its work
+    assert end_of(seen_by_a_script(FULL), capfd, OSError(28, "No space left on device")) == full
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 def test_a_traceback_that_the_log_cannot_take_is_on_the_terminal(capfd):
-    said = end_of(Job(FULL), capfd, ZeroDivisionError("a defect")).splitlines()
+    said = end_of(seen_by_a_script(FULL), capfd, ZeroDivisionError("a defect")).splitlines()
     assert said[0] == (
         "sinkorigin: rule a_rule ended with an unexpected ZeroDivisionError: a defect; /dev/full cannot be written, so the "
         "traceback follows"
@@ -84,7 +74,7 @@ def test_a_traceback_that_the_log_cannot_take_is_on_the_terminal(capfd):
 
 
 def test_a_defect_names_the_log_that_has_its_traceback(tmp_path, capfd):
-    said = end_of(Job(tmp_path / "job.log"), capfd, ZeroDivisionError("a defect"))
+    said = end_of(seen_by_a_script(tmp_path / "job.log"), capfd, ZeroDivisionError("a defect"))
     assert said == (
         "sinkorigin: rule a_rule ended with an unexpected ZeroDivisionError: a defect; the traceback is in "
         f"{tmp_path}/job.log\n"
@@ -99,5 +89,5 @@ def test_a_log_that_cannot_be_opened_is_told_in_a_sentence(tmp_path, capfd):
         (tmp_path / "results/logs/job.log", "Not a directory"),
         (tmp_path / "folder.log", "Is a directory"),
     ):
-        said = end_of(Job(log), capfd)
+        said = end_of(seen_by_a_script(log), capfd)
         assert said == f"sinkorigin: {log} cannot be written: {reason}; fix this and run the same command again\n"

@@ -78,14 +78,9 @@ def test_the_figure_marks_the_best_rate_and_what_diverged(tmp_path):
 
 
 def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
-    import runpy
-    from types import SimpleNamespace
-
-    from snakemake.iocontainers import InputFiles
-
+    from scripts_by_hand import run_script
     from sinkorigin.tables import read_table
     from small_corpus import make_corpus
-    from tiny_study import ROOT
 
     text = " ".join(["the king and the queen of all this fair isle"] * 60)
     make_corpus(tmp_path, [text, text])
@@ -97,14 +92,11 @@ def test_a_training_that_diverges_ends_its_job_with_a_row(tmp_path):
     found = {}
     for rate in (0.01, 1e30):
         output = tmp_path / f"learning_rate={rate:g}" / "seed=0" / "history.parquet"
-        snakemake = SimpleNamespace(
-            input=InputFiles(fromdict={name: str(tmp_path / name / "manifest.json") for name in ("tokens", "tokenizer")}),
-            output=[str(output)], log=[str(tmp_path / f"{rate:g}.log")], wildcards=SimpleNamespace(seed="0"), threads=1,
-            params=SimpleNamespace(run={**run, "learning_rate": rate}, threads=1), resources={"device": "cpu"},
+        run_script(
+            "pretrain_learning_rate.py", tmp_path, seed="0", outputs={"history": output},
+            inputs={name: tmp_path / name / "manifest.json" for name in ("tokens", "tokenizer")},
+            params={"run": {**run, "learning_rate": rate}, "threads": 1},
         )  # fmt: skip
-        runpy.run_path(
-            str(ROOT / "workflow_scripts" / "pretrain_learning_rate.py"), init_globals={"snakemake": snakemake}
-        )
         found[rate] = read_table(output)
         assert [path.name for path in output.parent.parent.iterdir()] == ["seed=0"]  # no model, no state
     [lost, ended] = [sweep_table([found[rate]], {"r": 0.01}).to_pylist()[0] for rate in (1e30, 0.01)]

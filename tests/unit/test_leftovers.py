@@ -1,42 +1,21 @@
 """What a killed job left beside its results is gone when the next run of that job is done."""
 
 import json
-import runpy
 from dataclasses import asdict
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from scripts_by_hand import run_script, write_empty_manifest
 from sinkorigin.errors import DivergedError
 from sinkorigin.interventions import folders, sweep
 from sinkorigin.pretraining import loop, processes
 from sinkorigin.pretraining.loop import TrainingSettings, state_key
 from sinkorigin.scratch import scratch_folder
 
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 SETTINGS = TrainingSettings(
     name="tiny", variant="softmax", layers=1, width=8, heads=1, kv_heads=1, ffn_width=8, length=8, batch=2, steps=4, warmup=1,
     learning_rate=0.1, weight_decay=0.0, clip=1.0, evaluate_every=2, checkpoint_every=2, validation_tokens=8,
 )  # fmt: skip
-
-
-class Inputs(SimpleNamespace):
-    def items(self):
-        return vars(self).items()
-
-
-def run_script(script, folder, *, inputs, output, params, **wildcards):
-    """Run a workflow script on what it would see of Snakemake."""
-    snakemake = SimpleNamespace(
-        log=[folder / "job.log"], rule="a_rule", scriptdir=str(SCRIPTS), threads=1, input=Inputs(**inputs), output=output,
-        wildcards=SimpleNamespace(**wildcards), params=Parameters(params), resources=Parameters({"device": "cpu", "gpu": 0}),
-    )  # fmt: skip
-    runpy.run_path(str(SCRIPTS / script), {"snakemake": snakemake})
-
-
-class Parameters(dict):
-    __getattr__ = dict.__getitem__
 
 
 def hidden(folder):
@@ -46,10 +25,7 @@ def hidden(folder):
 @pytest.fixture
 def data(tmp_path):
     """Manifests of tokens and of a tokenizer."""
-    for name in ("tokens", "tokenizer"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "manifest.json").write_text(name)
-    return {name: tmp_path / "data" / name / "manifest.json" for name in ("tokens", "tokenizer")}
+    return {name: write_empty_manifest(tmp_path / "data" / name) for name in ("tokens", "tokenizer")}
 
 
 def leave(folder, *names):
@@ -57,7 +33,7 @@ def leave(folder, *names):
         (folder / name / "inside").mkdir(parents=True)
 
 
-PARAMS = {"run": asdict(SETTINGS), "threads": 1, "code": "0"}
+PARAMS = {"run": asdict(SETTINGS), "threads": 1}
 
 
 def test_a_training_removes_the_states_of_settings_that_were_given_up(tmp_path, data, monkeypatch):
@@ -69,10 +45,12 @@ def test_a_training_removes_the_states_of_settings_that_were_given_up(tmp_path, 
         (run_directory / "model/provenance.json").write_text("{}")
 
     monkeypatch.setattr(processes, "train_in_processes", train)
-    output = SimpleNamespace(
-        history=runs / "seed=0/history.parquet", model_files=runs / "seed=0/model", provenance=runs / "provenance.json"
-    )
-    run_script("pretrain.py", tmp_path, inputs=data, output=output, params=PARAMS, seed="0")
+    outputs = {
+        "history": runs / "seed=0/history.parquet",
+        "model_files": runs / "seed=0/model",
+        "provenance": runs / "provenance.json",
+    }
+    run_script("pretrain.py", tmp_path, inputs=data, outputs=outputs, params=PARAMS, seed="0")
     assert hidden(runs) == [".state-seed=1-another_seeds"]
 
 
@@ -86,17 +64,18 @@ def test_a_training_of_the_sweep_empties_its_folder_and_removes_states(tmp_path,
         raise DivergedError("the loss is nan")
 
     monkeypatch.setattr(loop, "train", diverge)
-    output = [str(rate / "seed=0/history.parquet")]
-    run_script("pretrain_learning_rate.py", tmp_path, inputs=data, output=output, params=PARAMS, seed="0")
-    assert Path(output[0]).exists()
+    history = rate / "seed=0/history.parquet"
+    run_script(
+        "pretrain_learning_rate.py", tmp_path, inputs=data, outputs={"history": history}, params=PARAMS, seed="0"
+    )
+    assert history.exists()
     assert hidden(rate) == [".run-seed=1"]
 
 
 def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch):
     results = tmp_path / "results"
     leave(results, ".unedited", ".edited")
-    for name in ("model", "prompts"):
-        (tmp_path / name).write_text(name)
+    inputs = {name: write_empty_manifest(tmp_path / name) for name in ("model", "prompts")}
     seen = []
     monkeypatch.setattr(folders, "fill", lambda directory, keys, run: run([], None) or [])
     for module, name in (
@@ -106,14 +85,9 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
     ):
         monkeypatch.setattr(f"sinkorigin.{module}.{name}", lambda *_, **__: None)
     monkeypatch.setattr(sweep, "sweep_all", lambda *_, scratch, **__: seen.append((scratch, list(scratch.iterdir()))))
-    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
-        "edits": [],
-        "code": "0",
-    }
-    run_script(
-        "intervene.py", tmp_path, inputs={"model": tmp_path / "model", "prompts": tmp_path / "prompts"},
-        output=SimpleNamespace(files=results / "edited"), params=params, model="tiny",
-    )  # fmt: skip
+    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {"edits": []}
+    outputs = {"files": results / "edited"}
+    run_script("intervene.py", tmp_path, inputs=inputs, outputs=outputs, params=params, model="tiny")
     assert seen == [(results / ".unedited", [])]
     assert hidden(results) == [".edited"]
 

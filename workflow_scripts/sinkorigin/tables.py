@@ -344,9 +344,7 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
         SinkoriginError: the manifest or one of its files is missing, or damaged.
     """
     path = Path(path)
-    files = _read_sealed(path / name)[0].get("files")
-    if not files:
-        raise SinkoriginError(f"{path / name} lists no files; {remedy(path / name)}")
+    files = _read_sealed(path / name)[0]["files"]
 
     def check(entry: tuple[str, dict]) -> None:
         file, facts = path / entry[0], entry[1]
