@@ -11,10 +11,16 @@ from time import time
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
+
+def braced(path):
+    """A path as Snakemake's formatting of shell commands wants it."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 # Jobs import this checkout's library too, whatever is installed: Snakemake puts a script's folder last on the search path. What a
 # shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
 # --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
-shell.prefix("PYTHONPATH=" + shlex.quote(str(SCRIPTS)) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg")
+shell.prefix("PYTHONPATH=" + shlex.quote(braced(SCRIPTS)) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg")
 
 from sinkorigin.code_version import Code
 from sinkorigin.config import OPTION_KEYS, check_written, read_config
@@ -25,7 +31,7 @@ from sinkorigin.shapes import check_local_model
 
 
 def check_local_models(study):
-    """Look into the models on this machine before any job: their positions reach as far as the prompts."""
+    """Check before any job that no prompt is longer than the positions that a model on this machine has learned."""
     for model in study.models:
         if model.kind == "path":
             place = model.source.partition(":")[2]
@@ -50,10 +56,11 @@ CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.ya
 try:
     if workflow.is_main_process:  # jobs have what their run began with, whatever became of the files
         for file in filter(os.path.isfile, ["config.yaml", *workflow.overwrite_configfiles]):
-            check_written(Path(file).read_text(encoding="utf-8"), str(file))
+            check_written(Path(file))
     STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
-    check_local_models(STUDY_CONFIG)
-    check_local_corpora(STUDY_CONFIG)
+    if workflow.is_main_process:
+        check_local_models(STUDY_CONFIG)
+        check_local_corpora(STUDY_CONFIG)
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")
 

@@ -7,23 +7,26 @@ def fetched_as(name):
 
 
 def check_model_names():
-    """A model that another study has under the same name is the same model, since both share its directory."""
+    """Refuse to fetch a model over that of another study, which has the same name and other settings."""
     from sinkorigin.tables import read_json  # imports pyarrow, which a dry run need not wait for
 
-    for name in MODELS:
+    fetching = [job.wildcards.model for job in workflow.dag.needrun_jobs() if job.rule.name == "fetch_model"]
+    for name in fetching:
         users = {folder.parts[1] for folder in Path("results").glob(f"*/prompts/{name}/")}
         others = sorted(users - {STUDY_CONFIG.study})
         try:
-            there = read_json(f"results/models/{name}.provenance.json")["asked"]
+            there = read_json(f"results/models/{name}.provenance.json")["config"]
         except (SinkoriginError, KeyError):
-            continue  # it is fetched again anyway
-        for key, value in fetched_as(name).items():
-            if others and there.get(key) != value:
-                sys.exit(
-                    f"sinkorigin: {CONFIG_FILES}: model {name} has {key} {value}, but results/models/{name} was fetched with "
-                    f"{there.get(key)} and study {others[0]} uses it; give the model another name in one of the studies, or "
-                    f"delete results/{others[0]} if it is no longer needed"
-                )
+            continue
+        new = fetched_as(name)
+        different = [key for key in new if key in there and there[key] != new[key]]
+        if others and different:
+            key = different[0]
+            sys.exit(
+                f"sinkorigin: {CONFIG_FILES}: model {name} has {key} {new[key]}, but results/models/{name} was fetched with "
+                f"{there[key]} and study {others[0]} uses it; give the model another name in one of the studies, or "
+                f"delete results/{others[0]} if it is no longer needed"
+            )
 
 
 rule fetch_model:

@@ -5,7 +5,7 @@
 
 
 def data_jobs():
-    """Rule → the wildcards of each of its jobs, of those that make what is trained on."""
+    """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""
     data = [DATA[name] for name in dict.fromkeys(run.data for run in RUNS.values())]
     texts = [own for own in data if own.kind == "text"]
 
@@ -23,7 +23,7 @@ def data_jobs():
 
 
 def study_jobs():
-    """Rule → the wildcards of each of its jobs, but for those of figures and of the claims."""
+    """Rule → the wildcards of each of its jobs, for all rules but those of the figures and the claims."""
     trainings = [{"run": run.name, "seed": str(seed)} for run, seed in TRAINED.values()]
     studied = [{"model": model, "prompts": prompts} for model, prompts in STUDIED]
     edited = [{"model": model, "prompts": prompts} for (model, prompts), edits in EDITED.items() if edits]

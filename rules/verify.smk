@@ -2,7 +2,12 @@
 
 
 def written_files():
-    """Every file of the study that `all` demands, and of the learning rates what is there, each with the log of its job."""
+    """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job."""
+    if workflow.storage_settings.default_storage_provider:
+        sys.exit(
+            "sinkorigin: verify compares the files in results/ on this machine, but the results of this run lie in a storage; "
+            "copy results/ from it and run verify without --default-storage-provider"
+        )
     plotted = [one for one in workflow.rules if one.name.startswith("plot_")]
     jobs = study_jobs() | {"judge_claims": [{}]} | {one.name: [{}] for one in plotted}
     demanded = {*output_files(study_jobs()), *figure_files(), *rules.judge_claims.output}

@@ -14,4 +14,4 @@ with job(snakemake):
     fetch_model(snakemake.output.files, base=base and Path(base).parent, **snakemake.params.model)
     # beside the model, so that figures need not read its directory
     provenance = json.loads(Path(snakemake.output.files, "provenance.json").read_text())
-    write_json(snakemake.output.provenance, {**provenance, "asked": snakemake.params.model})
+    write_json(snakemake.output.provenance, {**provenance, "config": snakemake.params.model})

@@ -68,7 +68,7 @@ with job(snakemake):
             )
 
     made = fill(made_so_far, keys, run)
-    # links: Snakemake empties the output before each job, and what was made before is to last
+    # links: Snakemake empties the output before each job, and folders that were made before are kept
     shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
     write_manifest(Path(snakemake.output.files), snakemake.threads, name=LIST)
     print(

@@ -4,11 +4,15 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from snakemake.caching import AbstractOutputFileCache
 from snakemake.logging import logger
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.tables import MANIFEST, verify
 
 
 class SharedOutputs(AbstractOutputFileCache):
@@ -16,8 +20,8 @@ class SharedOutputs(AbstractOutputFileCache):
 
     Snakemake's own local cache keeps every output by itself: of two runs that store a directory at the same time, the second
     puts its own inside the first one's; a run may find some outputs of a job and not yet the others; and what lies there
-    may be changed by everybody. Here a folder takes its name when it is whole, the first one stays, and its files are
-    read-only.
+    may be changed by everybody. Here a folder takes its name when it is whole, the first one stays, its files are
+    read-only, and each run verifies what it takes: its content, and that it was made from inputs that are the run's own.
     """
 
     def __init__(self):
@@ -41,9 +45,10 @@ class SharedOutputs(AbstractOutputFileCache):
 
     async def fetch(self, job) -> None:
         """Make the job's outputs from the cache: directories of their own, with links to its files."""
-        if not await self.exists(job):
+        entry = await self.entry(job)
+        if not await self.exists(job) or not self._sound(entry, job):
             self.raise_cache_miss_exception(job)
-        self._link(await self.entry(job), job)
+        self._link(entry, job)
 
     async def store(self, job) -> None:
         """Put the job's outputs into the cache, and links in their place. What it cannot take stays where it is."""
@@ -59,10 +64,26 @@ class SharedOutputs(AbstractOutputFileCache):
             reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
             logger.warning(f"{self.path} did not take {job}: {reason}; its results stay in this directory.")
             return
-        if await self.exists(job):
+        if await self.exists(job) and self._sound(entry, job):
             for file, _ in self.outputs(job):
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             self._link(entry, job)
+
+    def _sound(self, entry: Path, job) -> bool:
+        """Whether what the cache has is undamaged, and made from the inputs that lie here; what is not is removed."""
+        try:
+            for file, name in self.outputs(job):
+                if (entry / name).is_dir():
+                    verify(entry / name / MANIFEST, at=file / MANIFEST)
+                elif file.suffix in (".parquet", ".json"):
+                    verify(entry / name, at=file)
+        except SinkoriginError as error:
+            logger.warning(f"{str(error).partition('; delete ')[0]}; the cache's results are not used.")
+            with TemporaryDirectory(dir=self.path, prefix=".refused-", ignore_cleanup_errors=True) as folder:
+                with suppress(OSError):  # of another user, who alone may remove it
+                    os.rename(entry, Path(folder, entry.name))
+            return False
+        return True
 
     def _link(self, entry: Path, job) -> None:
         logger.info(f"Linking to {entry}.")

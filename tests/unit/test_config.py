@@ -1,6 +1,7 @@
 """A wrong config ends with one sentence that names file, key, value and remedy."""
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -362,18 +363,39 @@ def test_what_the_messages_say_to_write_is_accepted():
         ("revision: 0123456", "revision has 0123456, which YAML reads as a number of base 8, 42798; write the number that you mean"),
         ("study: a\nmodels: []\nstudy: b", "line 3: study stands in line 1 too, and only the last would count; delete one"),
         ("a:\n- b: 1\n  b: 2", "mine.yaml, line 3: b stands in line 2 too, and only the last would count; delete one of them"),
-        ('{"study": "a", "study": "b"}', "mine.yaml, line 1: study stands in line 1 too, and only the last would count"),
+        ('{"study": "a", "study": "b"}', "mine.yaml: study stands twice in one dictionary, and only the last would count"),
+        ("a: [", "mine.yaml is no YAML in UTF-8 (while parsing"),
+        ("a: \udcff", "mine.yaml is no YAML in UTF-8 ('utf-8' codec can't decode byte 0xff"),
     ],
 )  # fmt: skip
-def test_what_yaml_would_read_as_something_else_without_a_word_is_refused(text, sentence):
+def test_what_yaml_would_read_as_something_else_without_a_word_is_refused(text, sentence, tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(SinkoriginError) as caught:
-        check_written(text, "mine.yaml")
+        check_written(tmp_path / "mine.yaml")
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "config.paper.yaml"])
-def test_a_config_that_means_what_it_says_is_accepted(file):
-    check_written((ROOT / file).read_text(), file)
-    check_written("a: &x {b: 0, c: -1, d: 0.5, e: 1_000, f: 0x1f, g: '010', h: '1:30'}\nb: [*x, *x]\n", file)
-    check_written('{"a": {"b": 0}, "c": {"b": 0}}', file)
-    check_written("# only a comment\n", file)
+def test_a_config_that_means_what_it_says_is_accepted(file, tmp_path):
+    check_written(ROOT / file)
+    for text in (
+        "a: &x {b: 0, c: -1, d: 0.5, e: 1_000, f: 0x1f, g: '010', h: '1:30'}\nb: [*x, *x]\n",
+        '{"a": {"b": 0}, "c": {"b": 0}}',
+        json.dumps({"label": "\N{MATHEMATICAL ITALIC SMALL LAMDA}"}),  # a surrogate pair, which is no YAML
+        "# only a comment\n",
+    ):
+        (tmp_path / "mine.yaml").write_text(text)
+        check_written(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["results", "models", "logs"])
+def test_a_study_is_not_called_as_a_folder_of_all_studies(name):
+    with pytest.raises(
+        SinkoriginError, match=f"study: the name {name} is taken by a folder of all studies; choose anoth"
+    ):
+        read_config(changed("study", name))
+
+
+def test_no_model_is_called_as_the_folder_of_all_results():
+    with pytest.raises(SinkoriginError, match="models: the name results is taken by the folder of all results; choose"):
+        read_config(changed("models.1.name", "results"))

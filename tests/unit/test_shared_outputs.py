@@ -3,11 +3,13 @@
 import asyncio
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from snakemake.exceptions import CacheMissException
 
 import shared_outputs
 from shared_outputs import SharedOutputs
+from sinkorigin import tables
 
 
 class File(str):
@@ -37,34 +39,60 @@ def cache(tmp_path, monkeypatch):
     return shared
 
 
-def checkout(folder, content=None):
-    """A job of a checkout, and its outputs if it ran there: a directory with a manifest that is an output too, and a table."""
-    model = folder / "model"
-    model.mkdir(parents=True)
+SCHEMA = tables.schema(content=(pa.string(), "a text"))
+
+
+def checkout(folder, content=None, tokens=None):
+    """A job of a checkout, and its outputs if it ran there: a directory with a manifest that is an output too, and a table.
+
+    Args:
+        content: of what the job makes; tokens: of what it reads.
+    """
+    results = folder / "results/study"
+    model, read = results / "model", results / "tokens.json"
+    results.mkdir(parents=True, exist_ok=True)
+    if tokens:
+        tables.write_json(read, {"tokens": tokens})
     if content:
-        (model / "layer=0").mkdir()
-        (model / "layer=0" / "weights").write_text(content)
-        (model / "manifest.json").write_text(content)
-        (folder / "history.parquet").write_text(content)
+        tables.record_inputs(tables.hashes_by_place([read] if tokens else []))
+        with tables.atomic_directory(model) as partial:
+            (partial / "layer=0").mkdir()
+            (partial / "layer=0" / "weights").write_text(content)
+        tables.write_table(results / "history.parquet", {"content": [content]}, SCHEMA)
+        tables.record_inputs({})
+    else:
+        model.mkdir()
     return SimpleNamespace(
         output=Outputs(
-            model=File(model / "manifest.json"), files=Directory(model), history=File(folder / "history.parquet")
+            model=File(model / "manifest.json"), files=Directory(model), history=File(results / "history.parquet")
         )
     )
 
 
 def contents(folder):
-    return {file.relative_to(folder).as_posix(): file.read_text() for file in folder.rglob("*") if file.is_file()}
+    """File → its content; of those that the job makes, what it put in."""
+    found = {}
+    for file in folder.rglob("*"):
+        if file.is_file() and file.name != "tokens.json":
+            name = file.relative_to(folder).as_posix().removeprefix("results/study/")
+            found[name] = {
+                ".parquet": lambda file=file: tables.read_table(file)["content"][0].as_py(),
+                ".json": lambda: "manifest",
+            }.get(file.suffix, file.read_text)()
+    return found
 
 
-WHOLE = ["history.parquet", "model/layer=0/weights", "model/manifest.json"]
+def made_by(content):
+    return {"history.parquet": content, "model/layer=0/weights": content, "model/manifest.json": "manifest"}
 
 
 def test_what_one_stores_another_fetches(cache, tmp_path):
     asyncio.run(cache.store(checkout(tmp_path / "a", "a")))
     asyncio.run(cache.fetch(checkout(tmp_path / "b")))
-    assert contents(tmp_path / "a") == contents(tmp_path / "b") == dict.fromkeys(WHOLE, "a")
-    assert (tmp_path / "b/model/layer=0/weights").is_symlink() and not (tmp_path / "b/model/layer=0").is_symlink()
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == made_by("a")
+    assert (tmp_path / "b/results/study/model/layer=0/weights").is_symlink() and not (
+        tmp_path / "b/results/study/model/layer=0"
+    ).is_symlink()
     assert sorted(contents(cache.path)) == [
         "key/files/layer=0/weights", "key/files/manifest.json", "key/history.parquet"
     ]  # fmt: skip
@@ -77,13 +105,13 @@ def test_a_cache_on_another_file_system_gets_copies(cache, tmp_path, monkeypatch
     monkeypatch.setattr(shared_outputs.os, "link", elsewhere)
     asyncio.run(cache.store(checkout(tmp_path / "a", "a")))
     asyncio.run(cache.fetch(checkout(tmp_path / "b")))
-    assert contents(tmp_path / "b") == dict.fromkeys(WHOLE, "a")
+    assert contents(tmp_path / "b") == made_by("a")
 
 
 def test_of_two_that_store_the_same_the_first_one_stays_and_both_have_it(cache, tmp_path):
     asyncio.run(cache.store(checkout(tmp_path / "a", "a")))
     asyncio.run(cache.store(checkout(tmp_path / "b", "b")))
-    assert contents(tmp_path / "b") == contents(tmp_path / "a") == dict.fromkeys(WHOLE, "a")
+    assert contents(tmp_path / "b") == contents(tmp_path / "a") == made_by("a")
     assert [path.name for path in cache.path.iterdir()] == ["key"]
 
 
@@ -107,6 +135,53 @@ def test_a_cache_that_takes_nothing_leaves_the_results_where_they_are(cache, tmp
     monkeypatch.setattr(shared_outputs.os, "link", full)
     monkeypatch.setattr(shared_outputs.shutil, "copyfile", full)
     asyncio.run(cache.store(checkout(tmp_path / "a", "a")))
-    assert contents(tmp_path / "a") == dict.fromkeys(WHOLE, "a") and contents(cache.path) == {}
+    assert contents(tmp_path / "a") == made_by("a") and contents(cache.path) == {}
     assert "No space left on device; its results stay in this directory" in said[0]
-    assert (tmp_path / "a/history.parquet").stat().st_mode & 0o200, "still writable"
+    assert (tmp_path / "a/results/study/history.parquet").stat().st_mode & 0o200, "still writable"
+
+
+def test_what_is_damaged_in_the_cache_is_not_taken_and_makes_room(cache, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(shared_outputs.logger, "warning", said.append)
+    asyncio.run(cache.store(checkout(tmp_path / "a", "a")))
+    weights = cache.path / "key/files/layer=0/weights"
+    weights.chmod(0o644)
+    weights.write_text("b")
+    with pytest.raises(CacheMissException):
+        asyncio.run(cache.fetch(checkout(tmp_path / "b")))
+    assert (
+        "weights is damaged or was changed: its sha256 is not that of its manifest; the cache's results are not"
+        in said[0]
+    )
+    assert contents(tmp_path / "b") == {} and list(cache.path.iterdir()) == []
+    asyncio.run(cache.store(checkout(tmp_path / "c", "a")))
+    asyncio.run(cache.fetch(checkout(tmp_path / "d")))
+    assert contents(tmp_path / "d") == made_by("a")
+
+
+def test_what_was_made_from_other_inputs_than_are_here_is_not_taken(cache, tmp_path):
+    asyncio.run(cache.store(checkout(tmp_path / "a", "a", tokens="old")))
+    job = checkout(tmp_path / "b", tokens="new")
+    with pytest.raises(CacheMissException):
+        asyncio.run(cache.fetch(job))
+    job = checkout(tmp_path / "c", "c", tokens="new")
+    asyncio.run(cache.store(job))
+    assert contents(tmp_path / "c") == made_by("c"), "the run keeps what it made itself"
+    asyncio.run(cache.fetch(checkout(tmp_path / "d", tokens="new")))
+    assert contents(tmp_path / "d") == made_by("c")
+
+
+def test_what_cannot_be_removed_from_the_cache_is_left_and_not_taken(cache, tmp_path, monkeypatch):
+    asyncio.run(cache.store(checkout(tmp_path / "a", "a", tokens="old")))
+
+    def not_owner(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(shared_outputs.os, "rename", not_owner)
+    job = checkout(tmp_path / "b", "b", tokens="new")
+    with pytest.raises(CacheMissException):
+        asyncio.run(cache.fetch(job))
+    asyncio.run(cache.store(job))
+    assert contents(tmp_path / "b") == made_by("b") and not any(
+        path.is_symlink() for path in (tmp_path / "b").rglob("*")
+    )

@@ -50,11 +50,11 @@ def flipped(path, place):
 
 def written_from(inputs, path):
     """Write a table as a job does that reads ``inputs``."""
-    tables.record_inputs(inputs)
+    tables.record_inputs(tables.hashes_by_place(inputs))
     try:
         tables.write_table(path, columns(rows=3), SCHEMA)
     finally:
-        tables.record_inputs([])
+        tables.record_inputs({})
 
 
 def followed(error):

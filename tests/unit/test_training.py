@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining import acceleration, loop
 from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype
@@ -103,13 +104,17 @@ def test_micro_batches_give_the_loss_and_weights_of_the_whole_batch(corpus, tmp_
 def test_two_processes_reach_the_loss_of_one_and_a_single_one_may_finish_their_run(corpus, tmp_path, capfd):
     settings = replace(SETTINGS, accumulate=2, keep=[0, 20])
     one = run(corpus, tmp_path / "one", settings)
-    train_in_processes(2, settings, seed=0, threads=2, **places(corpus, tmp_path / "two"))
-    two = tmp_path / "two" / "run"
+    inputs = {"pretraining/data/text/tokens/manifest.json": "0" * 64}  # as the job has verified
+    tables.record_inputs(inputs)
+    train_in_processes(2, settings, seed=0, threads=2, **places(corpus, tmp_path / "results/two"))
+    tables.record_inputs({})
+    two = tmp_path / "results/two/run"
     assert history(two)["step"] == history(one)["step"] == [5, 10, 15, 20]
     for name in ("train_loss", "validation_loss"):
         assert history(two)[name] == pytest.approx(history(one)[name], abs=1e-4)
     assert json.loads((two / "model" / "provenance.json").read_text())["computed"]["processes"] == 2
-    assert (two / "checkpoints" / "manifest.json").exists() and not (tmp_path / "two" / "state").exists()
+    assert (two / "checkpoints" / "manifest.json").exists() and not (tmp_path / "results/two/state").exists()
+    assert json.loads((two / "model/manifest.json").read_text())["seal"]["inputs"] == inputs
     assert "train" in capfd.readouterr().out  # the processes' progress is in the log
 
 

@@ -40,26 +40,27 @@ def test_every_output_of_every_job_is_demanded_so_that_a_missing_one_is_made_aga
     project.write_config(config)
     found = undemanded_outputs(project.folder, [*project.arguments, "--forceall", *targets])
     assert len(found) > 10 and {job: files for job, files in found.items() if files} == {}
-    reads_text = config is not without_text and any(p["kind"] == "natural_text" for p in config["prompts"])
+    reads_text = any(prompts["kind"] == "natural_text" for prompts in config["prompts"])
     assert ("fetch_corpus()" in found) == reads_text
 
 
 class Killer(threading.Thread):
-    """Kills the first process of each script that works for a checkout."""
+    """Kills the first process of each rule that works for a checkout."""
 
     def __init__(self, study: Project):
         super().__init__(daemon=True)
         self.killed: set[str] = set()
-        self._scripts = re.compile(rf"{re.escape(str(study.folder))}/\.snakemake/scripts/tmp\w+\.(\w+)\.py$")
+        self._scripts = re.compile(rf"{re.escape(str(study.folder))}/\.snakemake/scripts/tmp\w+\.\w+\.py$")
         self._ended = threading.Event()
 
     def run(self):
         while not self._ended.wait(0.02):
             for process in psutil.process_iter(["cmdline"]):
-                found = self._scripts.match((process.info["cmdline"] or [""])[-1])
-                if found and found[1] not in self.killed:
+                script = (process.info["cmdline"] or [""])[-1]
+                rule = rule_of(Path(script)) if self._scripts.match(script) else None
+                if rule is not None and rule not in self.killed:
                     process.send_signal(signal.SIGKILL)
-                    self.killed.add(found[1])
+                    self.killed.add(rule)
 
     def __enter__(self):
         self.start()
@@ -70,30 +71,61 @@ class Killer(threading.Thread):
         self.join()
 
 
-def test_a_job_of_every_rule_killed_after_an_edit_is_run_again_to_the_bytes_of_a_clean_run(finished, study):
-    # an edit that reruns every job and changes no result
+def rule_of(script: Path) -> str | None:
+    """The rule whose job runs a script that Snakemake wrote, which tells it in pickled form; None where it is over."""
+    try:
+        written = script.read_text(errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"/logs/(\w+)", written)
+    # this one has the log and script of another
+    kept = "pretrain_with_checkpoints"
+    return kept if kept in written else found and found[1]
+
+
+def killed_until_it_ends(study: Project, *targets: str) -> set[str]:
+    """Run a study again and again, with the first job of each rule killed, until it ends well; the rules."""
+    with Killer(study) as killer:
+        for _ in range(20):
+            before = len(killer.killed)
+            if not study.run(*targets, check=False).returncode:
+                return killer.killed
+            assert len(killer.killed) > before, "it failed, and nothing was killed"
+    raise AssertionError("it does not end")
+
+
+def rerun_with_kills(study: Project, reference: Project, *targets: str) -> set[str]:
+    """Edit a finished study, run it with kills, and compare it with a clean run of the same; the rules that were killed."""
+    # every job runs again, and no result changes
     added("workflow_scripts/sinkorigin/job.py", "\n_CHANGED = 1\n")(study)
     time.sleep(0.01)
     edited = time.time()
-    scripts = {path.stem for path in (study.folder / "workflow_scripts").glob("*.py")}
-    apart = {"reproduce", "shared_outputs", "verify", "plan", "check_resources"}
-    sweep = {"pretrain_learning_rate", "compute_learning_rates", "plot_learning_rates"}  # another target
-    with Killer(study) as killer:
-        for _ in range(15):
-            before = len(killer.killed)
-            ended = study.run(check=False).returncode
-            if not ended:
-                break
-            assert len(killer.killed) > before, "it failed, and nothing was killed"
-    assert not ended and killer.killed == scripts - apart - sweep - {"take_tokenizer"}
-    made = digests(study.folder / "results")
-    expected = digests(finished.folder / "results")
+    killed = killed_until_it_ends(study, *targets)
+    made, expected = digests(study.folder / "results"), digests(reference.folder / "results")
     assert {name for name in expected if made.get(name) != expected[name] and "timing" not in name} == set()
     files = [
         path for path in (study.folder / "results").rglob("*") if path.is_file() and "benchmarks" not in path.parts
     ]
     assert [path for path in files if path.stat().st_mtime < edited and ".edited" not in path.parts] == []
+    return killed
+
+
+def test_a_job_of_every_rule_killed_after_an_edit_is_run_again_to_the_bytes_of_a_clean_run(finished, study):
+    rules = {job.partition("(")[0] for job in undemanded_outputs(study.folder, [*study.arguments, "--forceall"])}
+    assert rerun_with_kills(study, finished) == rules - {"all"}
     assert study.planned_jobs() == set()
+
+
+def test_killed_jobs_of_the_sweep_and_of_own_data_are_run_again_too(fresh, tmp_path):
+    config = with_own_data()
+    config["pretraining"]["runs"] = config["pretraining"]["runs"][1:2]
+    reference = fresh.copy(tmp_path / "reference")
+    reference.write_config(config)
+    reference.run("learning_rates")
+    assert rerun_with_kills(reference.copy(tmp_path / "study"), reference, "learning_rates") == {
+        "fetch_own_corpus", "take_tokenizer", "tokenize_corpus", "pretrain_learning_rate", "compare_learning_rates",
+        "plot_learning_rates",
+    }  # fmt: skip
 
 
 DAMAGED = [
@@ -157,6 +189,21 @@ def test_a_job_refuses_damage_and_what_it_says_brings_it_back(finished, study):
     assert follow(study, said) == [f"results/tiny/{DAMAGED[0]}"]
     study.run(table)
     assert (study.folder / table).read_bytes() == (finished.folder / table).read_bytes()
+
+
+def test_a_renamed_study_is_as_it_was_written(study):
+    study.results.rename(study.results.with_name("renamed"))
+    study.write_config(TINY | {"study": "renamed"})
+    assert "files of study renamed are as they were written" in study.run("verify").stdout
+
+
+def test_verify_is_refused_where_results_lie_in_a_storage(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    storage = ["--default-storage-provider", "fs", "--default-storage-prefix", tmp_path, "--shared-fs-usage", "none"]
+    done = project.run("verify", *storage, check=False)
+    said = " ".join(done.stderr.split())
+    assert done.returncode and "results of this run lie in a storage; copy results/ from it and run verify" in said
+    assert "Traceback" not in said
 
 
 def test_a_model_of_another_study_is_not_overwritten_without_a_word(study):

@@ -112,8 +112,8 @@ class Architecture:
         """Run (N, T) ids with and without the attention function of the taps, and compare the last hidden states.
 
         The probe sees few tokens; a sliding window, chunks, or a selection of keys show only in prompts as long as those that
-        are run. The cost is two forward passes of ``token_ids``. Hidden states that neither run keeps finite are left to whom
-        the sites are handed, who can name the first.
+        are run. The cost is two forward passes of ``token_ids``. Where the hidden states of both are not finite nothing is
+        compared: the caller's own check names the first site that is not.
 
         Raises:
             SinkoriginError: at some position the two differ by more than the model's precision explains.
@@ -449,9 +449,7 @@ def _attention_modules(model: PreTrainedModel, ids: Tensor, name: str) -> list[n
         raise SinkoriginError(f"model {name}: {error}") from error
     except (MemoryError, torch.OutOfMemoryError):  # says nothing about the model class
         raise
-    except (
-        Exception
-    ) as error:  # whatever a model class raises that needs more than token ids, or another attention function
+    except Exception as error:  # whatever a class raises that needs more than token ids, or another attention function
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SinkoriginError(
             f"model {name}: {type(model).__name__} cannot be run on token ids alone through sinkorigin's attention function "

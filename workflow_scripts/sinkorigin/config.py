@@ -693,6 +693,8 @@ class Config(_Strict):
 
     @model_validator(mode="after")
     def _cross_checks(self):
+        if self.study in ("results", "models", "logs", "benchmarks"):
+            raise ValueError(f"study: the name {self.study} is taken by a folder of all studies; choose another")
         trained = self.trained
         for key, names in (
             ("models", [m.name for m in self.models] + list(trained)),
@@ -703,8 +705,9 @@ class Config(_Strict):
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"{key}: the name {_first_repeated(names)} is given twice; rename one")
-            if "baseline" in names:
-                raise ValueError(f"{key}: the name baseline is taken by the unedited model; choose another")
+            for name, owner in (("baseline", "the unedited model"), ("results", "the folder of all results")):
+                if name in names:
+                    raise ValueError(f"{key}: the name {name} is taken by {owner}; choose another")
         models = {m.name: m for m in self.models}
         for model in self.models:
             other = model.source.partition(":")[2]
@@ -904,19 +907,27 @@ def _has(container, part) -> bool:
     return isinstance(part, int) and -len(container) <= part < len(container)
 
 
-def check_written(text: str, file: str) -> None:
+def check_written(file: Path) -> None:
     """Refuse what YAML reads as something else than is written: a key given twice, and numbers of base 8 and 60.
 
-    Args:
-        text: a config file, YAML or JSON.
-        file: its name, for messages.
+    In JSON, as which Snakemake reads a file that is such, there are no such numbers.
 
     Raises:
         SinkoriginError: naming the file, the line, the key and the remedy.
     """
     import yaml
 
-    waiting, seen = [("", yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))], set()
+    try:
+        text = file.read_text(encoding="utf-8")
+        with suppress(ValueError):
+            json.loads(
+                text, object_pairs_hook=lambda pairs: _check_repeated([(key, None) for key, _ in pairs], str(file))
+            )
+            return
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SinkoriginError(f"{file} is no YAML in UTF-8 ({' '.join(str(error).split())}); correct it") from error
+    waiting, seen = [("", root)], set()
     while waiting:
         key, node = waiting.pop()
         if node is None or id(node) in seen:  # an empty file, an alias
@@ -925,7 +936,7 @@ def check_written(text: str, file: str) -> None:
         if isinstance(node, yaml.SequenceNode):
             waiting += [(key, entry) for entry in node.value]
         elif isinstance(node, yaml.MappingNode):
-            _check_repeated([(own.value, own.start_mark.line + 1) for own, _ in node.value], file)
+            _check_repeated([(own.value, own.start_mark.line + 1) for own, _ in node.value], str(file))
             waiting += [(own.value, value) for own, value in node.value]
         elif node.tag.endswith((":int", ":float")) and (base := _hidden_base(node.value)):
             raise SinkoriginError(
@@ -934,15 +945,14 @@ def check_written(text: str, file: str) -> None:
             )
 
 
-def _check_repeated(keys: list[tuple[Any, int]], file: str) -> None:
-    """Refuse a key that stands twice in one dictionary, whose keys these are with their lines."""
-    lines: dict[str, int] = {}
+def _check_repeated(keys: list[tuple[Any, int | None]], file: str) -> None:
+    """Refuse a key that stands twice in one dictionary, whose keys these are with their lines, where they are known."""
+    lines: dict[str, int | None] = {}
     for key, line in keys:
         if str(key) in lines:
-            raise SinkoriginError(
-                f"{file}, line {line}: {key} stands in line {lines[str(key)]} too, and only the last would count; delete one "
-                "of them"
-            )
+            where = file if line is None else f"{file}, line {line}"
+            too = "twice in one dictionary" if line is None else f"in line {lines[str(key)]} too"
+            raise SinkoriginError(f"{where}: {key} stands {too}, and only the last would count; delete one of them")
         lines[str(key)] = line
 
 

@@ -20,12 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, first_line, listed
 from sinkorigin.sources import (
     archive_errors,
     check_hash,
     download_package,
-    first_line,
     hub_errors,
     matches,
     read_members,
@@ -274,7 +273,7 @@ def _lines(path: Path, name: str, column: str, what: str) -> Iterator[tuple[str,
                 continue
             if not line.isascii() and _BAD.search(line):
                 raise SinkoriginError(
-                    f"{what}: line {number} of {name} holds bytes that are not UTF-8; mend the file, or leave it out"
+                    f"{what}: line {number} of {name} holds bytes that are not UTF-8; fix the file, or leave it out"
                 )
             try:
                 row = json.loads(line)
@@ -282,11 +281,11 @@ def _lines(path: Path, name: str, column: str, what: str) -> Iterator[tuple[str,
                 row = None
             if not isinstance(row, dict):
                 raise SinkoriginError(
-                    f"{what}: line {number} of {name} is no JSON object; mend the file, or leave it out"
+                    f"{what}: line {number} of {name} is no JSON object; fix the file, or leave it out"
                 )
             if column not in row:
                 raise SinkoriginError(
-                    f"{what}: line {number} of {name} has no key {column}; it has {_listed(row)}; set column in the config"
+                    f"{what}: line {number} of {name} has no key {column}; it has {listed(row)}; set column in the config"
                 )
             if row[column] is not None and not isinstance(row[column], str):
                 raise SinkoriginError(
@@ -304,7 +303,7 @@ def _parquet_texts(path: Path, name: str, column: str, what: str) -> Iterator[tu
             raise SinkoriginError(f"{what}: {name} has several columns {column}; rename them, or leave the file out")
         if column not in schema.names:
             raise SinkoriginError(
-                f"{what}: {name} has no column {column}; it has {_listed(schema.names)}; set column in the config"
+                f"{what}: {name} has no column {column}; it has {listed(schema.names)}; set column in the config"
             )
         type_ = schema.field(column).type
         type_ = type_.value_type if pa.types.is_dictionary(type_) else type_
@@ -330,11 +329,6 @@ def _rows_at_once(file: pq.FileMetaData, column: str, name: str, what: str) -> i
     if mean > 4 * LONGEST:  # bytes: told before they are read
         raise _too_long(what, f"{column} of a row of {name}")
     return int(max(1, min(_GROUP / max(mean, 1), 64)))
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return (", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")) or "none"
 
 
 def _documents(path: Path, name: str, column: str, what: str) -> Iterator[tuple[str, str]]:

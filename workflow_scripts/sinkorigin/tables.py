@@ -64,10 +64,20 @@ def place_of(path: str | Path) -> str:
 _inputs: dict[str, str] = {}  # place → hash of what the job of this process reads
 
 
-def record_inputs(paths: Iterable[str | Path]) -> None:
-    """Let all that this process writes from now on say that it was made from these sealed files."""
+def hashes_by_place(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Place → hash of files that have a seal."""
+    return {place_of(path): _seal_of(Path(path)).sha256 for path in paths}
+
+
+def record_inputs(hashes: Mapping[str, str]) -> None:
+    """Let all that this process writes from now on say that it was made from files with these hashes, by place."""
     _inputs.clear()
-    _inputs.update({place_of(path): _seal_of(Path(path)).sha256 for path in paths})
+    _inputs.update(hashes)
+
+
+def recorded_inputs() -> dict[str, str]:
+    """What was recorded last, for a process that writes on behalf of this one."""
+    return dict(_inputs)
 
 
 def _inputs_at(place: str) -> dict[str, str]:
@@ -87,10 +97,12 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
     return leaves
 
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
 def _raise_if_full(path: Path, error: BaseException) -> None:
-    full = {errno.ENOSPC, errno.EDQUOT}
     # safetensors has an exception of its own, and the number in its text only
-    if getattr(error, "errno", None) in full or any(f"os error {number})" in str(error) for number in full):
+    if getattr(error, "errno", None) in FULL_DISK or any(f"os error {number})" in str(error) for number in FULL_DISK):
         raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
 
 
@@ -199,7 +211,7 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     partial = _partial(path)
     try:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -236,7 +248,7 @@ def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
         SinkoriginError: it is missing, no JSON, or has another hash than its seal.
     """
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_text(encoding="utf-8"))
         own = facts["seal"].pop("sha256")
         seal = _Seal(own, facts["seal"]["place"], facts["seal"]["inputs"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -314,12 +326,17 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
 def remedy(path: Path) -> str:
     """What to do about a file that cannot be used: delete what the workflow makes again as a whole, and run again.
 
-    That is the topmost directory around it that has a manifest, else the file itself.
+    That is the topmost directory around it whose manifest lists it, else the file itself.
     """
-    whole = path
+    whole = path.parent if path.name in (MANIFEST, LIST) else path
     for parent in path.parents:
-        if (parent / MANIFEST).is_file() or (parent / LIST).is_file():
-            whole = parent
+        for name in (MANIFEST, LIST):
+            try:
+                files = json.loads((parent / name).read_text(encoding="utf-8"))["files"]
+                if path.relative_to(parent).as_posix() in files:
+                    whole = parent
+            except (OSError, ValueError, TypeError, KeyError):  # none, a damaged one, or a file of somebody else
+                continue
     return f"delete {whole} and run the same command again"
 
 
@@ -331,7 +348,7 @@ def _fresh(path: Path) -> tuple[Path, int, int]:
     return path.absolute(), facts.st_size, facts.st_mtime_ns
 
 
-def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFEST) -> Path:
+def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFEST, unread: str | None = None) -> Path:
     """``path``, after checking that every file of its manifest is there with its size and sha256.
 
     A process computes the hash of a file once.
@@ -339,6 +356,7 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
     Args:
         threads: that compute hashes.
         name: of the manifest.
+        unread: pattern of the files whose content the caller does not read, and whose hash is not compared.
 
     Raises:
         SinkoriginError: the manifest or one of its files is missing, or damaged.
@@ -352,6 +370,8 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
             raise SinkoriginError(
                 f"{file} is missing or does not have the {facts['bytes']} bytes of its manifest; {remedy(file)}"
             )
+        if unread is not None and file.match(unread):
+            return
         if (fresh := _fresh(file)) not in _verified:
             if file_hash(file) != facts["sha256"]:
                 raise SinkoriginError(
@@ -364,7 +384,9 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
 
 
 def checked_table(path: str | Path) -> Path:
-    """``path``, after checking that a table has the hash of its seal; a file of a directory with a manifest has none.
+    """``path``, after checking that a table has the hash of its seal.
+
+    The tables in a directory with a manifest have no seal: the manifest holds their hashes.
 
     A process computes the hash of a file once.
 
@@ -415,7 +437,7 @@ def _at(place: str, path: Path) -> Path:
     return root / place
 
 
-def verify(path: str | Path, threads: int = 1) -> None:
+def verify(path: str | Path, threads: int = 1, *, at: Path | None = None, unread: str | None = None) -> None:
     """Check a file of a study that is read under its name: its content, its place, and what it was made from.
 
     Inputs that are not there any more, or not on this machine, are not looked at.
@@ -423,6 +445,8 @@ def verify(path: str | Path, threads: int = 1) -> None:
     Args:
         path: a table, a JSON file with a seal, or a manifest, which stands for its directory.
         threads: that compute hashes.
+        at: where the file is to lie in the study, if not at ``path``.
+        unread: as of :func:`checked_directory`.
 
     Raises:
         SinkoriginError: it is missing, damaged, that of another model, prompt set or rule, or was made from another version
@@ -430,14 +454,14 @@ def verify(path: str | Path, threads: int = 1) -> None:
     """
     path = Path(path)
     if path.name in (MANIFEST, LIST):
-        checked_directory(path.parent, threads, name=path.name)
+        checked_directory(path.parent, threads, name=path.name, unread=unread)
     elif path.suffix != ".json":
         checked_table(path)
-    seal = _seal_of(path)
-    if seal.place != place_of(path):
+    seal, at = _seal_of(path), path if at is None else at
+    if seal.place != place_of(at):
         raise SinkoriginError(f"{path} was written as {seal.place or 'a file of no study'}; {remedy(path)}")
     for place, sha256 in seal.inputs.items():
-        source = _at(place, path)
+        source = _at(place, at)
         if source.is_file() and _seal_of(source).sha256 != sha256:
             raise SinkoriginError(f"{path} was made from another {source} than is there now; {remedy(path)}")
 

@@ -5,39 +5,44 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.tables import file_hash, record_inputs, remedy, verify
+from sinkorigin.tables import file_hash, hashes_by_place, place_of, record_inputs, remedy, verify
 
 _SEALED = (".parquet", ".json")  # these carry their hash; that of a figure or page is in the log of its job
 
 
-def verify_inputs(paths: Iterable[str], foreign: Iterable[str], threads: int) -> None:
+def verify_inputs(
+    paths: Iterable[str], foreign: Iterable[str] = (), *, threads: int = 1, unread: str | None = None
+) -> None:
     """Check every file of the study that a job reads, see :func:`sinkorigin.tables.verify`; its outputs will name them.
 
     Args:
         paths: of the job's inputs. A directory is covered by its manifest, which is an input too.
         foreign: inputs that are the user's own files.
         threads: that compute hashes.
+        unread: pattern of the files in these directories that the job does not read.
 
     Raises:
         SinkoriginError: a file is missing, damaged, another one than its name says, or made from other inputs.
     """
-    own = [path for path in dict.fromkeys(paths) if path not in set(foreign) and not Path(path).is_dir()]
-    for path in own:
-        verify(path, threads)
-    record_inputs(own)
+    of_user = set(foreign)
+    files = [path for path in dict.fromkeys(paths) if path not in of_user and not Path(path).is_dir()]
+    for path in files:
+        verify(path, threads, unread=unread)
+    record_inputs(hashes_by_place(files))
 
 
 def record_outputs(paths: Iterable[str]) -> str:
     """A line for each output that does not carry its hash itself, for the log of its job."""
     files = [path for path in map(Path, paths) if path.is_file() and path.suffix not in _SEALED]
-    return "".join(f"made {path}, sha256 {file_hash(path)}\n" for path in files)
+    return "".join(f"made {place_of(path)}, sha256 {file_hash(path)}\n" for path in files)
 
 
 def _recorded(path: Path, log: str | None) -> str | None:
     """The hash of an output in the log of its job, or None."""
     if log is None or not Path(log).is_file():
         return None
-    found = re.findall(rf"^made {re.escape(str(path))}, sha256 (\w+)$", Path(log).read_text(errors="replace"), re.M)
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    found = re.findall(rf"^made {re.escape(place_of(path))}, sha256 (\w+)$", text, re.MULTILINE)
     return found[-1] if found else None
 
 
@@ -55,9 +60,13 @@ def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
                 raise SinkoriginError(f"{path} is missing; run the study again")
             if Path(path).suffix in _SEALED:
                 verify(path, threads)
-            elif file_hash(path) != _recorded(Path(path), log):
+            elif (recorded := _recorded(Path(path), log)) is None:
                 raise SinkoriginError(
-                    f"{path} does not have the sha256 that the log of its job records, in {log}; {remedy(Path(path))}"
+                    f"{path} cannot be compared, since the log of its job, {log}, does not have its sha256; {remedy(Path(path))}"
+                )
+            elif file_hash(path) != recorded:
+                raise SinkoriginError(
+                    f"{path} is damaged or was changed: its sha256 is not that in the log of its job, {log}; {remedy(Path(path))}"
                 )
         except SinkoriginError as error:
             wrong.append(str(error))

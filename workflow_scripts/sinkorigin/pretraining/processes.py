@@ -15,6 +15,7 @@ from torch import distributed
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.job import end_with_parents
 from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.tables import record_inputs, recorded_inputs
 
 
 def train_in_processes(processes: int, settings: TrainingSettings, *, threads: int = 1, **arguments: Any) -> None:
@@ -34,10 +35,11 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
         return
     arguments = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
     arguments |= {"settings": asdict(settings), "threads": max(1, threads // processes)}
+    given = {"arguments": arguments, "inputs": recorded_inputs()}
     library = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [library, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "arguments.json").write_text(json.dumps(arguments))
+        (Path(folder) / "arguments.json").write_text(json.dumps(given))
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         with subprocess.Popen(
             [*torchrun, "-m", "sinkorigin.pretraining.processes", folder],
@@ -62,7 +64,9 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
 def _work(folder: Path) -> None:
     """What each process does."""
     end_with_parents()
-    arguments = json.loads((folder / "arguments.json").read_text())
+    given = json.loads((folder / "arguments.json").read_text())
+    arguments = given["arguments"]
+    record_inputs(given["inputs"])
     rank = int(os.environ["RANK"])
     if arguments.get("device", "cpu") == "cpu":
         distributed.init_process_group("gloo")
