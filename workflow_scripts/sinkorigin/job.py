@@ -227,5 +227,5 @@ def job(snakemake) -> Iterator[None]:
         end(f"rule {snakemake.rule} ended with an unexpected {type(error).__name__}: {error}; {where}")
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        with suppress(OSError):  # told above, if it is more than the log
+        with suppress(OSError):  # the sentence above covers it, unless the log alone failed
             log.close()

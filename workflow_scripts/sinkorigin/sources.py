@@ -450,7 +450,7 @@ def fetch_model(
         licence: recorded, not checked.
 
     Raises:
-        SinkoriginError: anything that a user can mend; nothing is then left at ``destination``.
+        SinkoriginError: anything that a user can fix; nothing is then left at ``destination``.
     """
     os.environ["TQDM_DISABLE"] = "1"
     what = f"model {name}"

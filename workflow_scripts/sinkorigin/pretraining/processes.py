@@ -57,7 +57,7 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
         if group.returncode:
             raise SinkoriginError(
                 f"run {settings.name}: one of {processes} training processes ended with code {group.returncode}; "
-                "see the log above this line, mend it and run the same command again"
+                "see the log above this line, fix it and run the same command again"
             )
 
 
