@@ -476,7 +476,7 @@ class Estimates:
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
-        return Needs(_TABLES + 70 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
+        return Needs(_TABLES + 80 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
 
     @property
     def _studied(self) -> int:

@@ -17,6 +17,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
@@ -294,13 +295,38 @@ def _check_intact(path: Path, what: str) -> None:
         read_dictionary(path, what)
 
 
-def _check_all_read(reader, model, what: str, remedy: str) -> None:
+@dataclass(frozen=True)
+class _Gguf:
+    """What the header of a GGUF file says: its architecture, and name, type and size of each tensor."""
+
+    architecture: str
+    tensors: list[tuple[str, str, int]]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Gguf":
+        """The header alone; the file is mapped into memory for the length of this call only."""
+        from gguf import GGUFReader
+
+        reader = GGUFReader(path)
+        tensors = [(tensor.name, tensor.tensor_type.name, int(tensor.n_elements)) for tensor in reader.tensors]
+        return cls(reader.fields["general.architecture"].contents(), tensors)
+
+    @property
+    def quantisation(self) -> str:
+        """The type that most weights have, such as Q4_1."""
+        sizes: Counter[str] = Counter()
+        for _, kind, size in self.tensors:
+            sizes[kind] += size
+        return sizes.most_common(1)[0][0]
+
+
+def _check_all_read(header: _Gguf, model, what: str, remedy: str) -> None:
     """Refuse a GGUF file with tensors that did not become weights of ``model``.
 
     The loader passes over those that it has no place for without a word, and some change what the model computes:
     ``rope_freqs.weight`` stretches the positions of Llama 3.
     """
-    stored = {tensor.name: int(tensor.n_elements) for tensor in reader.tensors}
+    stored = {name: size for name, _, size in header.tensors}
     held = sum(parameter.numel() for parameter in model.parameters())
     if sum(stored.values()) == held:
         return
@@ -309,7 +335,7 @@ def _check_all_read(reader, model, what: str, remedy: str) -> None:
     ):
         from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
-        processor = TENSOR_PROCESSORS.get(reader.fields["general.architecture"].contents(), TensorProcessor)
+        processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
         known = get_gguf_hf_weights_map(model, processor(config=model.config.to_dict()))
     raise SinkoriginError(
         f"{what} has {sum(stored.values()):,} numbers but {type(model).__name__} takes {held:,}, so tensors would be left "
@@ -325,23 +351,19 @@ def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
             the weights of that architecture.
     """
     import torch
-    from gguf import GGUFReader
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where: dict[str, Any] = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     remedy = "take an intact copy or a safetensors source"
     with library_errors(f"{what}: {gguf_file.name} cannot be converted from GGUF", remedy):
-        reader = GGUFReader(gguf_file)
+        header = _Gguf.read(gguf_file)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(**where)
     model, info = loaded
     check_loaded(model, info, f"{what}: {gguf_file.name}", remedy)
-    _check_all_read(reader, model, f"{what}: {gguf_file.name}", remedy)
-    sizes: Counter[str] = Counter()
-    for tensor in reader.tensors:
-        sizes[tensor.tensor_type.name] += int(tensor.n_elements)
+    _check_all_read(header, model, f"{what}: {gguf_file.name}", remedy)
     # transformers refuses to save a model that came from GGUF, so the plain model takes over its weights
     config = model.config
     if hasattr(config, "quantization_config"):
@@ -352,7 +374,7 @@ def _convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
     plain.tie_weights()
     plain.save_pretrained(destination)
     tokenizer.save_pretrained(destination)
-    return sizes.most_common(1)[0][0]
+    return header.quantisation
 
 
 def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code: bool) -> None:
