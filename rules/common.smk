@@ -149,6 +149,11 @@ def directory_of(manifest):
 model_files = directory_of(model_of)
 
 
+def fetched_as(name):
+    """Everything that decides what lies in a model's directory."""
+    return MODELS[name].model_dump(exclude={"shape"})
+
+
 def local_model(wildcards):
     """Files of a model on this machine, whose content is to count."""
     kind, _, place = MODELS[wildcards.model].source.partition(":")

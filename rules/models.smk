@@ -1,34 +1,6 @@
 # Models: fetched and checked once, shared by all studies.
 
 
-def fetched_as(name):
-    """Everything that decides what lies in a model's directory."""
-    return MODELS[name].model_dump(exclude={"shape"})
-
-
-def check_model_names():
-    """Refuse to fetch a model over that of another study, which has the same name and other settings."""
-    from sinkorigin.tables import read_json  # imports pyarrow, which a dry run need not wait for
-
-    fetching = [job.wildcards.model for job in workflow.dag.needrun_jobs() if job.rule.name == "fetch_model"]
-    for name in fetching:
-        users = {folder.parts[1] for folder in Path("results").glob(f"*/prompts/{name}/")}
-        others = sorted(users - {STUDY_CONFIG.study})
-        try:
-            there = read_json(f"results/models/{name}.provenance.json")["config"]
-        except (SinkoriginError, KeyError):
-            continue
-        new = fetched_as(name)
-        different = [key for key in new if key in there and there[key] != new[key]]
-        if others and different:
-            key = different[0]
-            sys.exit(
-                f"sinkorigin: {CONFIG_FILES}: model {name} has {key} {new[key]}, but results/models/{name} was fetched with "
-                f"{there[key]} and study {others[0]} uses it; give the model another name in one of the studies, or "
-                f"delete results/{others[0]} if it is no longer needed"
-            )
-
-
 rule fetch_model:
     input:
         unpack(base_model),
