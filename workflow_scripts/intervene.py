@@ -70,7 +70,8 @@ with job(snakemake):
     made = fill(made_so_far, keys, run)
     # links: Snakemake empties the output before each job, and folders that were made before are kept
     shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
-    write_manifest(Path(snakemake.output.files), snakemake.threads, name=LIST)
+    # the tables alone: what else is there holds the version of the code, of which they are to be independent
+    write_manifest(Path(snakemake.output.files), snakemake.threads, name=LIST, pattern="*.parquet")
     print(
         f"made {', '.join(made) or 'nothing'} of {', '.join(f'{name}/{group}' for name in keys for group in keys[name])}"
     )

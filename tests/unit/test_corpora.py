@@ -235,7 +235,7 @@ def test_a_file_in_another_encoding_is_refused_with_the_remedy(tmp_path, monkeyp
 
 def test_a_line_of_json_that_is_not_utf_8_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n\n{"text": "caf\xe9"}\n')
-    refused(tmp_path, f"path:{tmp_path / 'a.jsonl'}", "line 3 of a.jsonl holds bytes that are not UTF-8; mend the file")
+    refused(tmp_path, f"path:{tmp_path / 'a.jsonl'}", "line 3 of a.jsonl holds bytes that are not UTF-8; fix the file")
 
 
 def test_the_look_into_a_corpus_before_all_jobs_prints_nothing(tmp_path, capsys):
@@ -425,7 +425,7 @@ def test_a_damaged_file_is_named(tmp_path):
     refused(tmp_path, f"path:{tmp_path / 'c.jsonl.gz'}", "c.jsonl.gz cannot be read as JSON lines|is no JSON object")
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n["b"]\n')
     refused(
-        tmp_path, f"path:{tmp_path / 'd.jsonl'}", "line 2 of d.jsonl is no JSON object; mend the file, or leave it out"
+        tmp_path, f"path:{tmp_path / 'd.jsonl'}", "line 2 of d.jsonl is no JSON object; fix the file, or leave it out"
     )
     (tmp_path / "e.txt").write_bytes(b"\x00\x01binary")
     refused(tmp_path, f"path:{tmp_path / 'e.txt'}", "e.txt is no text file; correct members")
@@ -438,7 +438,7 @@ def test_a_local_file_must_have_the_hash_of_the_config(tmp_path):
 
 def test_json_that_is_nested_too_deeply_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a", "more": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
-    refused(tmp_path, f"path:{tmp_path / 'a.jsonl'}", "line 1 of a.jsonl is no JSON object; mend")
+    refused(tmp_path, f"path:{tmp_path / 'a.jsonl'}", "line 1 of a.jsonl is no JSON object; fix")
 
 
 def test_strings_of_parquet_may_be_views_and_two_columns_of_a_name_are_refused(tmp_path):

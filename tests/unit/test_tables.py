@@ -91,6 +91,18 @@ def test_one_flipped_bit_in_a_raw_file_of_a_directory_is_refused(results):
     assert followed(error.value).endswith("tiny/residual")
 
 
+def test_what_is_to_be_deleted_is_what_is_made_again_as_a_whole(results):
+    edited = results / "edited"
+    with tables.atomic_directory(edited / "mask/strength=1") as partial:
+        tables.write_table(partial / "scores.parquet", columns(), SCHEMA)
+    tables.write_manifest(edited, name=tables.LIST, pattern="*.parquet")
+    (results / "manifest.json").write_text('{"name": "a web site"}')
+    for name in ("mask/strength=1/scores.parquet", "mask/strength=1/manifest.json", tables.LIST):
+        assert tables.remedy(edited / name) == f"delete {edited} and run the same command again"
+    for name in ("norms.parquet", "provenance.json"):
+        assert tables.remedy(results / "tiny" / name) == f"delete {results}/tiny/{name} and run the same command again"
+
+
 @pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".json")])
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"files": {}}', '{"seal": []}', '{"seal": {"sha256": 1}}'])
 def test_json_that_says_nothing_is_refused(results, file, text):

@@ -283,15 +283,18 @@ def _map(function, items: list, threads: int) -> list:
         return list(pool.map(function, items))
 
 
-def write_manifest(directory: Path, threads: int = 1, *, name: str = MANIFEST, place: str | None = None) -> None:
+def write_manifest(
+    directory: Path, threads: int = 1, *, name: str = MANIFEST, pattern: str = "*", place: str | None = None
+) -> None:
     """List every file under a directory with its size and sha256; the list itself takes its name when it is complete.
 
     Args:
         threads: that compute hashes.
         name: of the list.
+        pattern: of the files' names.
         place: in the study, of a directory that will be moved; by default its own.
     """
-    files = [file for file in sorted(directory.rglob("*")) if file.is_file() and file != directory / name]
+    files = [file for file in sorted(directory.rglob(pattern)) if file.is_file() and file != directory / name]
     hashes = _map(file_hash, files, threads)
     facts = {
         file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256}
@@ -326,14 +329,16 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
 def remedy(path: Path) -> str:
     """What to do about a file that cannot be used: delete what the workflow makes again as a whole, and run again.
 
-    That is the topmost directory around it whose manifest lists it, else the file itself.
+    That is the topmost directory around it whose manifest lists it, or lists files of its directory where it is a manifest
+    itself, else the file.
     """
-    whole = path.parent if path.name in (MANIFEST, LIST) else path
-    for parent in path.parents:
+    whole = found = path.parent if path.name in (MANIFEST, LIST) else path
+    for parent in found.parents:
+        own = found.relative_to(parent).as_posix()
         for name in (MANIFEST, LIST):
             try:
                 files = json.loads((parent / name).read_text(encoding="utf-8"))["files"]
-                if path.relative_to(parent).as_posix() in files:
+                if any(file == own or file.startswith(f"{own}/") for file in files):
                     whole = parent
             except (OSError, ValueError, TypeError, KeyError):  # none, a damaged one, or a file of somebody else
                 continue
