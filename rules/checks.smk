@@ -29,15 +29,19 @@ def refused_in_one_sentence(record):
 logger.addFilter(refused_in_one_sentence)
 
 
-def check_results():
-    """Results can be written."""
-    files = [file for job in workflow.dag.needrun_jobs() for file in (*job.output, *job.log)]
+def check_folders(files):
+    """No file stands where a folder of these files is to be."""
     for folder in sorted({folder for file in files for folder in Path(file).parents}):
         if os.path.lexists(folder) and not folder.is_dir():
             sys.exit(
                 f"sinkorigin: {folder} is not a directory, but results are to lie in it; move it away and run the same "
                 "command again"
             )
+
+
+def check_results():
+    """Results can be written."""
+    check_folders([file for job in workflow.dag.needrun_jobs() for file in (*job.output, *job.log)])
     try:
         Path(STUDY).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=STUDY):

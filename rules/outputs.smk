@@ -88,3 +88,7 @@ def written_files():
         for file in output_files({name: [wildcards]})
     }
     return {file: logs.get(file) for file in sorted(map(str, demanded))}
+
+
+if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
+    check_folders([*output_files(study_jobs()), *figure_files()])

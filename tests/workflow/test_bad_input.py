@@ -174,13 +174,15 @@ def test_results_that_cannot_be_written_are_told_before_any_job(project):
     ends_with(project, TINY, "sinkorigin: results/tiny cannot be written", DOCUMENTS)
 
 
-def test_a_file_where_results_are_to_lie_is_told_before_any_job(project):
-    place = "results/tiny/logs"
-    (project.folder / place).parent.mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("place", "targets"), [("results/tiny/logs", [DOCUMENTS]), ("results", []), ("results/tiny/statistics/tiny", [])]
+)
+def test_a_file_where_results_are_to_lie_is_told_before_any_job(project, place, targets):
+    (project.folder / place).parent.mkdir(parents=True, exist_ok=True)
     (project.folder / place).write_text("a file")
     ends_with(
         project, TINY, f"sinkorigin: {place} is not a directory, but results are to lie in it; move it away and run the "
-        "same command again", DOCUMENTS,
+        "same command again", *targets,
     )  # fmt: skip
     assert (project.folder / place).read_text() == "a file"
 
