@@ -31,8 +31,7 @@ include: "rules/verify.smk"
 rule all:
     default_target: True
     input:
-        output_files(study_jobs()),
-        figure_files(),
+        STUDY_FILES,
         rules.judge_claims.output,
 
 

@@ -79,7 +79,7 @@ def written_files():
         )
     plotted = [one for one in workflow.rules if one.name.startswith("plot_")]
     jobs = study_jobs() | {"judge_claims": [{}]} | {one.name: [{}] for one in plotted}
-    demanded = {*output_files(study_jobs()), *figure_files(), *rules.judge_claims.output}
+    demanded = {*STUDY_FILES, *rules.judge_claims.output}
     demanded |= {file for file in rules.learning_rates.input if Path(file).is_file()}
     logs = {
         file: str(getattr(rules, name).log[0]).format(**wildcards)
@@ -90,5 +90,7 @@ def written_files():
     return {file: logs.get(file) for file in sorted(map(str, demanded))}
 
 
+STUDY_FILES = output_files(study_jobs()) + figure_files()
+
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
-    check_folders([*output_files(study_jobs()), *figure_files()])
+    check_folders(STUDY_FILES)

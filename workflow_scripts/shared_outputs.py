@@ -12,7 +12,7 @@ from snakemake.caching import AbstractOutputFileCache
 from snakemake.logging import logger
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.tables import MANIFEST, verify
+from sinkorigin.tables import MANIFEST, SEALED, verify
 
 
 class SharedOutputs(AbstractOutputFileCache):
@@ -75,12 +75,12 @@ class SharedOutputs(AbstractOutputFileCache):
             for file, name in self.outputs(job):
                 if (entry / name).is_dir():
                     verify(entry / name / MANIFEST, at=file / MANIFEST)
-                elif file.suffix in (".parquet", ".json"):
+                elif file.suffix in SEALED:
                     verify(entry / name, at=file)
         except SinkoriginError as error:
             logger.warning(f"{str(error).partition('; delete ')[0]}; the cache's results are not used.")
-            with TemporaryDirectory(dir=self.path, prefix=".refused-", ignore_cleanup_errors=True) as folder:
-                with suppress(OSError):  # of another user, who alone may remove it
+            with suppress(OSError):  # a cache that is read-only, or an entry of another user, who alone may remove it
+                with TemporaryDirectory(dir=self.path, prefix=".refused-", ignore_cleanup_errors=True) as folder:
                     os.rename(entry, Path(folder, entry.name))
             return False
         return True

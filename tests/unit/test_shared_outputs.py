@@ -185,3 +185,14 @@ def test_what_cannot_be_removed_from_the_cache_is_left_and_not_taken(cache, tmp_
     assert contents(tmp_path / "b") == made_by("b") and not any(
         path.is_symlink() for path in (tmp_path / "b").rglob("*")
     )
+
+
+def test_a_cache_that_cannot_be_written_costs_no_more_than_what_is_damaged_in_it(cache, tmp_path, monkeypatch):
+    asyncio.run(cache.store(checkout(tmp_path / "a", "a", tokens="old")))
+
+    def read_only(**_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(shared_outputs, "TemporaryDirectory", read_only)
+    with pytest.raises(CacheMissException):
+        asyncio.run(cache.fetch(checkout(tmp_path / "b", tokens="new")))

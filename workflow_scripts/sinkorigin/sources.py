@@ -7,7 +7,6 @@ weights are read from safetensors or GGUF only.
 
 import errno
 import fnmatch
-import hashlib
 import json
 import os
 import re
@@ -52,8 +51,7 @@ def check_hash(path: Path, sha256: str, what: str) -> None:
     Raises:
         SinkoriginError: it has.
     """
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = tables.file_hash(path)
     if found != sha256:
         raise SinkoriginError(
             f"{what}: the sha256 of {path.name} is {found}, not {sha256} as the config says; "

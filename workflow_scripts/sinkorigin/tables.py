@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from sinkorigin.errors import SinkoriginError
 
 MANIFEST = "manifest.json"
+SEALED = (".parquet", ".json")  # files that carry their own hash
 LIST = "interventions.json"  # the manifest of a folder of interventions, which have manifests of their own
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"

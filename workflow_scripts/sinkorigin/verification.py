@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.tables import file_hash, hashes_by_place, place_of, record_inputs, remedy, verify
-
-_SEALED = (".parquet", ".json")  # these carry their hash; that of a figure or page is in the log of its job
+from sinkorigin.tables import SEALED, file_hash, hashes_by_place, place_of, record_inputs, remedy, verify
 
 
 def verify_inputs(
@@ -33,7 +31,7 @@ def verify_inputs(
 
 def record_outputs(paths: Iterable[str]) -> str:
     """A line for each output that does not carry its hash itself, for the log of its job."""
-    files = [path for path in map(Path, paths) if path.is_file() and path.suffix not in _SEALED]
+    files = [path for path in map(Path, paths) if path.is_file() and path.suffix not in SEALED]
     return "".join(f"made {place_of(path)}, sha256 {file_hash(path)}\n" for path in files)
 
 
@@ -58,7 +56,7 @@ def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
         try:
             if not Path(path).is_file():
                 raise SinkoriginError(f"{path} is missing; run the study again")
-            if Path(path).suffix in _SEALED:
+            if Path(path).suffix in SEALED:
                 verify(path, threads)
             elif (recorded := _recorded(Path(path), log)) is None:
                 raise SinkoriginError(
