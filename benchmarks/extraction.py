@@ -15,15 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
 import numpy as np
 import torch
 
-from sinkorigin.architecture import MODULE_SITES, read_architecture
-from sinkorigin.capture import Kept, extract
-from sinkorigin.models import load_model
-from sinkorigin.prompts import read_token_ids
+from sinkorigin.activations.capture import Kept, extract
+from sinkorigin.corpora.prompts import read_token_ids
+from sinkorigin.models.loading import load_model
+from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
 
 POSITIONS = (0, 1, 2, 4, 8, 16, 32, 48)
 DEFAULT_STUDY = {
@@ -168,7 +168,7 @@ def main() -> None:
 
 def float32_bytes(architecture, sites, tokens: int) -> int:
     """Size of the kept vectors as plain float32."""
-    from sinkorigin.capture import watch_sites
+    from sinkorigin.activations.capture import watch_sites
 
     widths: dict[str, list[int]] = {site: [] for site in sites}
     length = 64

@@ -17,16 +17,16 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
 import torch
 import yaml
 
-from sinkorigin.architecture import read_architecture
+from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.interventions.points import facts_of, points_of
 from sinkorigin.interventions.sweep import Sweep, sweep_all
-from sinkorigin.models import load_model
-from sinkorigin.prompts import read_token_ids
+from sinkorigin.models.loading import load_model
+from sinkorigin.sites.architecture import read_architecture
 
 LAYERS = (0, 1, 2, 3)
 

@@ -12,10 +12,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
-from sinkorigin.job import Record
-from sinkorigin.plan import read_benchmark
+from harness.job import Record
+from harness.plan import read_benchmark
 
 BAR = 0.15
 

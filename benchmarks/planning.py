@@ -17,9 +17,9 @@ from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow_scripts"))
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
-from sinkorigin.config import VARIANTS
+from harness.config import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 

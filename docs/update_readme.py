@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "workflow_scripts"))
+sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
 
 from sinkorigin.claims import value_text
 from sinkorigin.claims.comparison import markdown_table

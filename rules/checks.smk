@@ -4,7 +4,7 @@ from tempfile import TemporaryFile
 
 from snakemake.logging import logger
 
-from sinkorigin.run_lock import note_lock
+from harness.run_lock import note_lock
 
 
 def config_texts(files):

@@ -6,7 +6,7 @@ import os
 
 from snakemake.settings.types import SharedFSUsage
 
-from sinkorigin.slurm import check_requests, check_slurm
+from harness.slurm import check_requests, check_slurm
 
 # Fetching needs the network, which nodes seldom have; the others take seconds.
 LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_")

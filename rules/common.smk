@@ -8,8 +8,9 @@ from math import ceil
 from pathlib import Path
 from time import time
 
-SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
-sys.path.insert(0, str(SCRIPTS))
+ROOT = Path(workflow.basedir)
+SOURCES = [ROOT / "src", ROOT / "workflow_scripts"]
+sys.path[:0] = map(str, SOURCES)
 
 
 def braced(path):
@@ -20,14 +21,16 @@ def braced(path):
 # Jobs import this checkout's library too, whatever is installed: Snakemake puts a script's folder last on the search path. What a
 # shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
 # --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
-shell.prefix("PYTHONPATH=" + shlex.quote(braced(SCRIPTS)) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg")
+shell.prefix(
+    "PYTHONPATH=" + ":".join(shlex.quote(braced(folder)) for folder in SOURCES) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
+)
 
-from sinkorigin.code_version import Code
-from sinkorigin.config import OPTION_KEYS, check_written, read_config
-from sinkorigin.devices import gpu_visible, resolve_device
+from harness.code_version import Code
+from harness.config import OPTION_KEYS, check_written, read_config
+from harness.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.resources import Estimates
-from sinkorigin.shapes import check_local_model
+from harness.resources import Estimates
+from sinkorigin.models.shapes import check_local_model
 
 
 def check_local_models(study):
@@ -42,7 +45,7 @@ def check_local_corpora(study):
     """Look into the corpora on this machine before any job."""
     local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
     if local:
-        from sinkorigin.corpora import (
+        from sinkorigin.corpora.sources import (
             check_local_corpus,
         )  # imports pyarrow, which other studies need not wait for
 
@@ -101,8 +104,8 @@ wildcard_constraints:
 
 
 CODE = Code(
-    SCRIPTS,
-    lock=Path(workflow.basedir) / "requirements.lock",
+    ROOT,
+    lock=ROOT / "requirements.lock",
     memory=Path(".snakemake/parsed_code.json"),
 )
 CODE_VERSIONS = CODE.versions()
@@ -159,7 +162,7 @@ def local_model(wildcards):
     kind, _, place = MODELS[wildcards.model].source.partition(":")
     if kind != "path":
         return []
-    from sinkorigin.sources import local_model_files
+    from sinkorigin.models.sources import local_model_files
 
     return [local(path) for path in local_model_files(place)]
 
@@ -168,7 +171,7 @@ def local_corpus(corpus):
     """Files of a corpus on this machine, whose content is to count."""
     if not corpus.source.startswith("path:"):
         return []
-    from sinkorigin.corpora import local_corpus_files
+    from sinkorigin.corpora.sources import local_corpus_files
 
     return [local(path) for path in local_corpus_files(corpus.source, corpus.members)]
 

@@ -2,8 +2,8 @@
 
 import snakemake.workflow
 
-from shared_outputs import SharedOutputs
-from sinkorigin.pins import check_installed
+from harness.shared_outputs import SharedOutputs
+from harness.pins import check_installed
 
 # Their `wildcards` parameter makes the key of Snakemake's cache whole.
 SHARED = [

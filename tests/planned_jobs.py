@@ -57,7 +57,7 @@ def _dry_run(question, folder: Path, command: list[str], environment: dict[str, 
     os.chdir(folder)
     os.environ.update(environment)
     # the checkout's own library, not the one under test
-    sys.path = [path for path in sys.path if not path.endswith("workflow_scripts")]
+    sys.path = [path for path in sys.path if not path.endswith(("src", "workflow_scripts"))]
     import snakemake.cli
 
     answer = question()

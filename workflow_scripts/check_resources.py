@@ -1,12 +1,12 @@
 """Predicted memory of every job that has run beside its measured peak; ends with an error where it is off."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import sys
 
+    from harness.plan import WITHIN, comparison
     from sinkorigin.errors import SinkoriginError
-    from sinkorigin.plan import WITHIN, comparison
     from sinkorigin.tables import read_table
 
     text, wrong = comparison(read_table(snakemake.input[0]).to_pylist())

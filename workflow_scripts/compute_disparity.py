@@ -1,6 +1,6 @@
 """D1 and D2: dominance ratios by layer and position, and where activations are massive."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.disparity import (

@@ -1,6 +1,6 @@
 """E1: effective rank of the residual stream by layer."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.rank import EFFECTIVE_RANK_MEAN_SCHEMA, EFFECTIVE_RANK_SCHEMA, rank_tables

@@ -1,6 +1,6 @@
 """K1 and K2: the key of position 0, and how queries point along it."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.keys import (

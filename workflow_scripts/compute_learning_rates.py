@@ -1,6 +1,6 @@
 """The last losses of every learning rate of the sweep, and which rate is best for each run."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.learning_rates import SCHEMA, sweep_table

@@ -1,6 +1,6 @@
 """V3: norms of the residual stream, and where the first token's surges."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.change_points import SCHEMA as CHANGES_SCHEMA

@@ -1,6 +1,6 @@
 """The paper's table of pretraining: every run's losses and structure over seeds, against its baseline."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.pretraining_comparison import (

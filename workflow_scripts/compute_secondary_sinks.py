@@ -1,6 +1,6 @@
 """Sinks at positions other than 0, by token and by layer."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.secondary_sinks import (

@@ -1,6 +1,6 @@
 """A1 and A2: sink scores, mass, rate and onset."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.change_points import SCHEMA as CHANGES_SCHEMA

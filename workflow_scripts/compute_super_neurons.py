@@ -1,6 +1,6 @@
 """S1: the FFN neurons of the first token, ranked."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.statistics.super_neurons import SUPER_NEURONS_SCHEMA, SURGE_SCHEMA, super_neuron_tables

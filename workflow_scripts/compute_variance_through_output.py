@@ -1,6 +1,6 @@
 """V2: the variance discrepancy before and after W_O."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from pathlib import Path

@@ -1,9 +1,9 @@
 """Bring a corpus here as a table of documents, split into train and validation."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.corpora import fetch_corpus
+    from sinkorigin.corpora.sources import fetch_corpus
 
     data = snakemake.wildcards.get("data")
     what = f"corpus of data {data}" if data else "corpus"

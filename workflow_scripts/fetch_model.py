@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import json
 
-    from sinkorigin.sources import fetch_model
+    from sinkorigin.models.sources import fetch_model
     from sinkorigin.tables import write_json
 
     base = snakemake.input.get("base")

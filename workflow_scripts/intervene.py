@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
+    from sinkorigin.corpora.prompts import read_token_ids
     from sinkorigin.interventions.folders import fill, key_of
     from sinkorigin.interventions.points import facts_of, points_of
-    from sinkorigin.models import check_model_layers, load_model
-    from sinkorigin.prompts import read_token_ids
+    from sinkorigin.models.loading import check_model_layers, load_model
     from sinkorigin.tables import LIST, file_hash, write_manifest
 
     params = snakemake.params
@@ -34,9 +34,9 @@ with job(snakemake):
     }
 
     def run(folders, making):
-        from sinkorigin.architecture import read_architecture
         from sinkorigin.interventions.sweep import Sweep, sweep_all
         from sinkorigin.scratch import scratch_folder
+        from sinkorigin.sites.architecture import read_architecture
 
         model = load_model(
             Path(snakemake.input.model).parent,

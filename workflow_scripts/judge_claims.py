@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.claims import SCHEMA, Judged, judge, render_html

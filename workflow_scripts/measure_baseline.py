@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.architecture import read_architecture
+    from sinkorigin.corpora.prompts import read_token_ids
     from sinkorigin.interventions.sweep import BASELINE, sweep
-    from sinkorigin.models import load_model
-    from sinkorigin.prompts import read_token_ids
+    from sinkorigin.models.loading import load_model
+    from sinkorigin.sites.architecture import read_architecture
     from sinkorigin.tables import atomic_directory
 
     model = load_model(

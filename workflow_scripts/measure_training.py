@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.architecture import read_architecture
-    from sinkorigin.layer_statistics import layer_statistics
-    from sinkorigin.models import load_model
-    from sinkorigin.prompts import read_token_ids
+    from sinkorigin.corpora.prompts import read_token_ids
+    from sinkorigin.models.loading import load_model
+    from sinkorigin.pretraining.layer_statistics import layer_statistics
+    from sinkorigin.sites.architecture import read_architecture
     from sinkorigin.statistics.training import SCHEMA, training_table
     from sinkorigin.tables import checked_directory, write_table
 

@@ -1,14 +1,19 @@
 """S1 and S2 from the weights: norms and sparsity of FFN neurons, columns of W_O."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from pathlib import Path
 
-    from sinkorigin.architecture import read_architecture
-    from sinkorigin.models import load_model
+    from sinkorigin.models.loading import load_model
+    from sinkorigin.sites.architecture import read_architecture
+    from sinkorigin.statistics.weights import (
+        NEURONS_SCHEMA,
+        OUTPUT_PROJECTION_SCHEMA,
+        neuron_table,
+        output_projection_table,
+    )
     from sinkorigin.tables import write_table
-    from sinkorigin.weights import NEURONS_SCHEMA, OUTPUT_PROJECTION_SCHEMA, neuron_table, output_projection_table
 
     model = load_model(
         Path(snakemake.input.model).parent,

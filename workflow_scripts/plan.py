@@ -1,6 +1,6 @@
 """A row for every job of the study: what it is expected to need, and what it needed where it has run."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import sys
@@ -10,7 +10,7 @@ with job(snakemake):
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
-    from sinkorigin.plan import SCHEMA, job_row, plan_text
+    from harness.plan import SCHEMA, job_row, plan_text
     from sinkorigin.tables import write_table, write_text
 
     targets = {"all", "learning_rates"}

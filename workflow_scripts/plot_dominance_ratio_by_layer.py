@@ -1,6 +1,6 @@
 """Rule plot_dominance_ratio_by_layer: disparity_by_layer tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_edited_layers: intervention_layers tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

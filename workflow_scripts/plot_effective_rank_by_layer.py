@@ -1,6 +1,6 @@
 """Rule plot_effective_rank_by_layer: effective_rank tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_intervention_contrasts: intervention_contrasts tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

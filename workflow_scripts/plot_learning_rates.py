@@ -1,6 +1,6 @@
 """Rule plot_learning_rates: table of the sweep → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_loss_curves: training histories → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

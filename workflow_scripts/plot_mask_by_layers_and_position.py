@@ -1,6 +1,6 @@
 """Rule plot_mask_by_layers_and_position: interventions tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_massive_activations: massive_activations tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_norm_and_sink_by_layer: norm and sink tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_pretraining_comparison: values by seed and their paired differences → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

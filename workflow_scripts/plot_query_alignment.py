@@ -1,6 +1,6 @@
 """Rule plot_query_alignment: query_alignment and alignment_correlation tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,6 +1,6 @@
 """Rule plot_sinks_by_position: sink_rate and secondary_sinks tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

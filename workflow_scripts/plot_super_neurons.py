@@ -1,6 +1,6 @@
 """Rule plot_super_neurons: super_neurons and super_neuron_surge tables → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

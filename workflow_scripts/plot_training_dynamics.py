@@ -1,6 +1,6 @@
 """Rule plot_training_dynamics: histories and statistics over training → figure."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import polars as pl

@@ -1,7 +1,7 @@
 """``snakemake`` with this command line, after clearing the lock of a run that was killed.
 
 Snakemake's lock outlives a SIGKILL. A lock is removed only if the run that took it is known to be over, see
-``sinkorigin/run_lock.py``; any other is left alone.
+``harness/run_lock.py``; any other is left alone.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from sinkorigin.run_lock import LOCKS, clear_killed
+from harness.run_lock import LOCKS, clear_killed
 
 
 def main() -> None:

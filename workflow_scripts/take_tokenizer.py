@@ -1,6 +1,6 @@
 """Take the tokenizer that the config names for some data."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.pretraining.taken_tokenizer import take_tokenizer

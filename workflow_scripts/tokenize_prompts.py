@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.prompts import make_prompts
+    from sinkorigin.corpora.prompts import make_prompts
 
     make_prompts(
         snakemake.output[0],

@@ -1,6 +1,6 @@
 """Train a byte-level BPE tokenizer on the corpus' training split."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     from sinkorigin.pretraining.data import training_texts

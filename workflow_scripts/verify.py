@@ -1,12 +1,12 @@
 """Compare every file of the study with the hash that it was written with; ends with an error where one differs."""
 
-from sinkorigin.job import job
+from harness.job import job
 
 with job(snakemake):
     import sys
 
+    from harness.verification import verify_study
     from sinkorigin.errors import SinkoriginError
-    from sinkorigin.verification import verify_study
 
     files = snakemake.params.files
     wrong = verify_study(files, snakemake.threads)

@@ -5,9 +5,9 @@ import subprocess
 
 import pytest
 
+from harness.slurm import check_requests, check_slurm
 from local_slurm import fill_in, snakemake
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.slurm import check_requests, check_slurm
 
 
 def refusal(project, environment, *arguments):

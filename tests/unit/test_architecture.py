@@ -7,10 +7,10 @@ import torch
 import transformers
 
 from architectures import ARCHITECTURES, OTHERS, build
-from sinkorigin.architecture import MODULE_SITES, read_architecture
-from sinkorigin.attention import HARMLESS_ARGUMENTS, tapped_attention
-from sinkorigin.capture import watch_sites
+from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
+from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.variants.llama import VARIANTS
 
 SITES = (*MODULE_SITES, "value_aggregation", "query", "key", "attention")

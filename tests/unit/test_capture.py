@@ -12,13 +12,13 @@ import torch
 import transformers
 
 from architectures import build
-from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import Kept, attention_scores, extract, normalised_rows, watch_sites
+from sinkorigin.activations.capture import Kept, attention_scores, extract, normalised_rows, watch_sites
+from sinkorigin.activations.summaries import MAGNITUDE_SITES
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
-from sinkorigin.layer_statistics import layer_statistics
-from sinkorigin.summaries import MAGNITUDE_SITES
+from sinkorigin.pretraining.layer_statistics import layer_statistics
+from sinkorigin.sites.architecture import read_architecture
 
 SITES = {
     "residual": Kept(),
@@ -219,8 +219,8 @@ _PEAK = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np, torch, transformers
-from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import Kept, extract
+from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.activations.capture import Kept, extract
 config = transformers.LlamaConfig(vocab_size=512, hidden_size=256, intermediate_size=256, num_hidden_layers=4,
                                   num_attention_heads=4, num_key_value_heads=4)
 model = transformers.LlamaForCausalLM(config).eval()
@@ -251,7 +251,7 @@ found = {
 for i, table in enumerate(found if isinstance(found, tuple) else [found]):
     write_table(folder / f"{sys.argv[3]}-{i}.parquet", table, table.schema)
 """
-LIBRARY = Path(__file__).parents[2] / "workflow_scripts"
+LIBRARY = Path(__file__).parents[2] / "src"
 
 
 # not ru_maxrss, which on Linux is at least that of the process that started this one

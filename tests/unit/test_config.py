@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sinkorigin.config import Config, check_written, json_schema, read_config
+from harness.config import Config, check_written, json_schema, read_config
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]

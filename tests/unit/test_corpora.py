@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sinkorigin import corpora, sources
-from sinkorigin.corpora import check_local_corpus, chosen, fetch_corpus
+from sinkorigin.corpora import sources as corpora
+from sinkorigin.corpora.sources import check_local_corpus, chosen, fetch_corpus
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models import sources
 from tiny_study import write_text
 
 TEXTS = [f"Document {i}.\n\nIt says {'é' * i}." for i in range(10)]

@@ -11,7 +11,7 @@ import sinkorigin
 
 BEGIN = """
 import sys
-from sinkorigin.deferred import unused_imports_deferred
+from harness.deferred import unused_imports_deferred
 imported = lambda module: module in sys.modules
 """
 

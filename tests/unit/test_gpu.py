@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from architectures import build
-from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import Kept, extract
+from sinkorigin.activations.capture import Kept, extract
 from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.sweep import sweep
-from sinkorigin.layer_statistics import layer_statistics
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch
+from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.pretraining.loop import TrainingSettings, train
 from sinkorigin.pretraining.processes import train_in_processes
+from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.variants.llama import VARIANTS
 from small_corpus import made_up_text, make_corpus
 

@@ -3,9 +3,7 @@
 import pytest
 import torch
 
-from sinkorigin.architecture import read_architecture
-from sinkorigin.attention import Tap
-from sinkorigin.capture import watch_sites
+from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions import (
     DimReplacement,
@@ -21,6 +19,8 @@ from sinkorigin.interventions import (
     intervene,
     layer_text,
 )
+from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.sites.attention import Tap
 
 
 class Watch(Tap):

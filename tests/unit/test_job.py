@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.job import Record, job, peak_memory
 from scripts_by_hand import SCRIPTS, seen_by_a_script
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.job import Record, job, peak_memory
 
 
 def end_of(snakemake, capfd, error=None):
@@ -46,7 +46,7 @@ def test_a_log_begins_with_the_code_that_ran(tmp_path, monkeypatch):
 def test_a_library_that_is_not_the_scripts_own_is_refused(tmp_path, capfd):
     said = end_of(seen_by_a_script(tmp_path / "job.log", scripts=tmp_path / "other"), capfd)
     assert re.fullmatch(
-        f"sinkorigin: rule a_rule: its script is in {tmp_path}/other, but sinkorigin was imported from {SCRIPTS}; uninstall "
+        f"sinkorigin: rule a_rule: its script is in {tmp_path}/other, but sinkorigin 0.1.0 was imported from {SCRIPTS.parent}/src; uninstall "
         rf"that \({sys.executable} -m pip uninstall sinkorigin\) and run the same command again\n",
         said,
     )

@@ -7,12 +7,12 @@ import shutil
 import pytest
 
 from architectures import build
+from harness.config import read_config
+from harness.resources import ASSUMED_SHAPE, Estimates
 from sinkorigin import tables
-from sinkorigin.config import read_config
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models import load_model
-from sinkorigin.resources import ASSUMED_SHAPE, Estimates
-from sinkorigin.sources import fetch_model
+from sinkorigin.models.loading import load_model
+from sinkorigin.models.sources import fetch_model
 from tiny_study import TINY, write_model, write_text
 
 

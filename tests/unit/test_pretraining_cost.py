@@ -85,7 +85,7 @@ def test_predicted_memory_is_within_half_of_the_measured_peak(variant):
     run = RUN | {"variant": variant}
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(run), str(VOCABULARY)],
-        cwd=ROOT / "workflow_scripts", capture_output=True, text=True, check=True,
+        cwd=ROOT / "src", capture_output=True, text=True, check=True,
     )  # fmt: skip
     measured, predicted = float(done.stdout.split()[-1]), cost(run, vocabulary=VOCABULARY, options={}).memory
     assert 1 / 1.5 < predicted / measured < 1.5, (predicted, measured)

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from sinkorigin import tables
-from sinkorigin.corpora import DOCUMENTS_SCHEMA
+from sinkorigin.corpora.prompts import make_prompts, read_token_ids
+from sinkorigin.corpora.sources import DOCUMENTS_SCHEMA
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.prompts import make_prompts, read_token_ids
-from sinkorigin.shapes import check_local_model
+from sinkorigin.models.shapes import check_local_model
 from tiny_study import write_model, write_text
 
 

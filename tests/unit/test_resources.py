@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from sinkorigin.config import read_config
-from sinkorigin.job import Record
-from sinkorigin.plan import comparison, job_row, plan_text
-from sinkorigin.resources import ASSUMED_SHAPE, Estimates
-from sinkorigin.shapes import Shape
+from harness.config import read_config
+from harness.job import Record
+from harness.plan import comparison, job_row, plan_text
+from harness.resources import ASSUMED_SHAPE, Estimates
+from sinkorigin.models.shapes import Shape
 from tiny_study import TINY
 
 SHAPE = {"layers": 8, "width": 512, "heads": 8, "kv_heads": 4, "ffn_width": 1408, "vocabulary": 32000}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sinkorigin import run_lock
-from sinkorigin.run_lock import clear_killed
+from harness import run_lock
+from harness.run_lock import clear_killed
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
@@ -17,7 +17,7 @@ RUN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from sinkorigin.run_lock import note_lock
+from harness.run_lock import note_lock
 files = [Path(sys.argv[2], name) for name in sys.argv[3:]]
 for file in files:
     file.write_text("results/table.parquet\\n")

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from snakemake.exceptions import CacheMissException
 
-import shared_outputs
-from shared_outputs import SharedOutputs
+from harness import shared_outputs
+from harness.shared_outputs import SharedOutputs
 from sinkorigin import tables
 
 

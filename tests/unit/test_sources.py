@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sources import archive_errors, download_package, fetch_model, read_members
+from sinkorigin.models.sources import archive_errors, download_package, fetch_model, read_members
 from sinkorigin.tables import checked_directory
 from tiny_study import write_model, write_text
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from sinkorigin.capture import SCORES_SCHEMA, activation_schema
+from sinkorigin.activations.capture import SCORES_SCHEMA, activation_schema
+from sinkorigin.activations.summaries import MAGNITUDES_SCHEMA
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import variance
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
@@ -15,7 +16,6 @@ from sinkorigin.statistics.norms import norm_tables
 from sinkorigin.statistics.sinks import sink_tables
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import kendall_tau, variance_tables
-from sinkorigin.summaries import MAGNITUDES_SCHEMA
 from sinkorigin.tables import atomic_directory, table_writer, write_table
 
 NAMES = {"model": "m", "prompts": "p"}

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from architectures import build
-from sinkorigin.architecture import MODULE_SITES, read_architecture
-from sinkorigin.capture import Kept, extract, watch_sites
+from sinkorigin.activations.capture import Kept, extract, watch_sites
+from sinkorigin.activations.summaries import ResidualGram
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.disparity import massive_table
@@ -23,9 +24,13 @@ from sinkorigin.statistics.super_neurons import super_neuron_tables
 from sinkorigin.statistics.through_output import through_output_table
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import variance_tables
-from sinkorigin.summaries import ResidualGram
+from sinkorigin.statistics.weights import (
+    NEURONS_SCHEMA,
+    OUTPUT_PROJECTION_SCHEMA,
+    neuron_table,
+    output_projection_table,
+)
 from sinkorigin.tables import write_table
-from sinkorigin.weights import NEURONS_SCHEMA, OUTPUT_PROJECTION_SCHEMA, neuron_table, output_projection_table
 
 NAMES = {"model": "m", "prompts": "p"}
 BOOTSTRAP = {"replicates": 25, "seed": 0}
@@ -271,7 +276,7 @@ def test_key_collapse_and_alignment_equal_numpy(llama_measured):
 @pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_neox", "phi", "cohere"])
 def test_the_key_of_one_dim_is_layer_norms_own_limit(name, tmp_path):
     """±sqrt(d/(1−1/d))·(e_c − 1/d) ⊙ γ + β through the key projection, for a residual stream with one dim."""
-    from sinkorigin.summaries import keys_of_inputs
+    from sinkorigin.activations.summaries import keys_of_inputs
 
     architecture = read_architecture(build(name))
     x = torch.zeros(2, 32)
@@ -319,7 +324,7 @@ def _key_projection(name, attention, normed):
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "qwen3", "qwen2", "phi3"])
 def test_the_key_of_one_dim_honours_one_plus_gamma_biases_and_qk_norm(name):
-    from sinkorigin.summaries import keys_of_inputs
+    from sinkorigin.activations.summaries import keys_of_inputs
 
     model = build(name)
     architecture = read_architecture(model)
@@ -433,7 +438,7 @@ def test_secondary_sinks_are_found_where_they_are(llama_measured, tmp_path):
 def write_prompts(path, tokens):
     import pyarrow as pa
 
-    from sinkorigin.prompts import SCHEMA
+    from sinkorigin.corpora.prompts import SCHEMA
 
     write_table(
         path,
@@ -448,7 +453,7 @@ def write_prompts(path, tokens):
 
 
 def write_scores(path, weights):
-    from sinkorigin.capture import SCORES_SCHEMA
+    from sinkorigin.activations.capture import SCORES_SCHEMA
 
     n, layers, heads, length, _ = weights.shape
     grid = np.indices((n, layers, heads, length)).reshape(4, -1)

@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from architectures import build
-from sinkorigin.architecture import read_architecture
-from sinkorigin.attention import Tap
-from sinkorigin.capture import watch_sites
+from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import applied
 from sinkorigin.interventions.folders import fill, key_of
@@ -22,6 +20,8 @@ from sinkorigin.interventions.passes import even_batches
 from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
+from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.sites.attention import Tap
 
 LENGTH = 12
 
@@ -408,7 +408,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
 from architectures import build
-from sinkorigin.architecture import read_architecture
+from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
 from sinkorigin.statistics.interventions import intervention_tables
@@ -435,7 +435,7 @@ def test_eight_times_the_sequences_take_no_more_memory_to_edit_and_to_compare(tm
     here = Path(__file__).parents[1]
     peaks = {}
     for count in (64, 512):
-        command = [sys.executable, "-c", _SWEEP, here.parent / "workflow_scripts", here, count, tmp_path / str(count)]
+        command = [sys.executable, "-c", _SWEEP, here.parent / "src", here, count, tmp_path / str(count)]
         answer = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
         peaks[count] = int(answer.stdout.split()[-1])
     assert peaks[512] < 1.15 * peaks[64], peaks

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from harness.verification import record_outputs, verify_study
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.verification import record_outputs, verify_study
 
 SCHEMA = tables.schema(
     model=(pa.string(), "name of the model"),

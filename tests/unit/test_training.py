@@ -360,7 +360,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_memory_that_a_step_frees_is_not_faulted_in_again():
     # glibc adapts its thresholds to what was freed before; held at where they start, it gives back every large tensor
     start = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-    environment = {**os.environ, **start, "PYTHONPATH": str(ROOT / "workflow_scripts")}
+    environment = {**os.environ, **start, "PYTHONPATH": str(ROOT / "src")}
     usual, kept = (
         int(
             subprocess.run(

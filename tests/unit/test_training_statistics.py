@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from architectures import build
-from sinkorigin.architecture import read_architecture
-from sinkorigin.capture import extract, normalised_rows
+from sinkorigin.activations.capture import extract, normalised_rows
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.layer_statistics import layer_statistics
+from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.statistics.disparity import disparity_tables
 from sinkorigin.statistics.norms import norm_tables
 from sinkorigin.statistics.rank import rank_tables

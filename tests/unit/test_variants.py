@@ -14,13 +14,13 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from sinkorigin.architecture import read_architecture
-from sinkorigin.attention import Tap
-from sinkorigin.capture import watch_sites
-from sinkorigin.config import OPTION_KEYS
-from sinkorigin.config import VARIANTS as NAMES
+from harness.config import OPTION_KEYS
+from harness.config import VARIANTS as NAMES
+from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.sites.attention import Tap
 from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS, sigmoid, softmax_off_by_one, softpick
 from sinkorigin.variants.gated import GatedProjection
 from sinkorigin.variants.headwise_rmsnorm import HeadwiseNormProjection
@@ -440,7 +440,7 @@ def test_the_config_and_the_models_know_the_same_variants():
 # ---- what a stranger does
 
 
-def python(code, *arguments, library=ROOT / "workflow_scripts"):
+def python(code, *arguments, library=ROOT / "src"):
     """Run code in a process of its own, in which ``sinkorigin`` can be imported and nothing is yet."""
     code = f"import sys; sys.path.insert(0, {str(library)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
@@ -478,9 +478,9 @@ def blocks(kind):
 _SEVENTH = """
 import torch, yaml
 from pathlib import Path
-from sinkorigin.config import read_config
+from harness.config import read_config
 from sinkorigin.pretraining.model import build_model
-from sinkorigin.architecture import read_architecture
+from sinkorigin.sites.architecture import read_architecture
 from transformers import AutoModelForCausalLM
 
 torch.set_num_threads(1)
@@ -507,7 +507,7 @@ print(run.name, loaded.config.model_type, type(loaded).__name__, architecture.ro
 
 
 def test_the_recipe_for_a_seventh_variant_is_one_function_and_one_config_entry(tmp_path):
-    shutil.copytree(ROOT / "workflow_scripts" / "sinkorigin", tmp_path / "sinkorigin")
+    shutil.copytree(ROOT / "src" / "sinkorigin", tmp_path / "sinkorigin")
     with (tmp_path / "sinkorigin" / "variants" / "attention_weights.py").open("a") as file:
         file.write("\n\n" + blocks("python")[0])
     config = (ROOT / "config.yaml").read_text()

@@ -11,7 +11,7 @@ from edits import Apply, added, config, text
 from planned_jobs import job
 from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY, Project
 
-LIBRARY = "workflow_scripts/sinkorigin"
+LIBRARY = "src/sinkorigin"
 
 # ---- the jobs of the tiny study
 

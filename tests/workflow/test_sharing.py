@@ -100,7 +100,7 @@ def test_changed_code_makes_results_of_its_own_and_leaves_the_others(shared, tmp
     cache, (one, _) = shared
     study = one.copy(tmp_path / "changed")
     before = digests(cache)
-    capture = "workflow_scripts/sinkorigin/capture.py"
+    capture = "src/sinkorigin/activations/capture.py"
     added(capture, "\n_CHANGED = 1\n")(study)
     run(study, cache, TARGETS[0])
     after = digests(cache)
@@ -148,7 +148,7 @@ def test_another_name_library_package_or_file_gives_other_keys(keys):
     assert with_twin["fetch_model(model=twin)"] not in before.values()
     assert with_twin.keys() > before.keys() and len(set(with_twin.values())) == len(with_twin)
 
-    code = changed(added("workflow_scripts/sinkorigin/capture.py", "\n_CHANGED = 1\n"), "code")
+    code = changed(added("src/sinkorigin/activations/capture.py", "\n_CHANGED = 1\n"), "code")
     assert rules(code) == {"extract_activations"} and len(code) == 7
     model = changed(added("tiny_model/generation_config.json", "\n"), "model")
     assert rules(model) == {"fetch_model", "tokenize_prompts", "extract_activations"}

@@ -1,0 +1,121 @@
+"""Means over sequences of what an edit changes, in the edited model."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sinkorigin.interventions.context import applied, place_of
+from sinkorigin.interventions.edits import Moments, VectorEdit
+from sinkorigin.interventions.passes import Passes, even_batches
+from sinkorigin.interventions.replay import Reached, Replay
+from sinkorigin.sites.architecture import edit_place
+from sinkorigin.sites.attention import Tap
+
+
+@dataclass
+class _Sums:
+    """Sums over sequences of (N, P, G, w) vectors, shifted by the first batch's mean so that rounding stays small."""
+
+    count: int = 0
+    shift: Tensor | None = None
+    first: Tensor | None = None
+    second: Tensor | None = None
+
+    def add(self, vectors: Tensor) -> None:
+        vectors = vectors.double()
+        if self.shift is None:
+            self.shift = vectors.mean(dim=0)
+            self.first, self.second = torch.zeros_like(self.shift), torch.zeros_like(self.shift[..., 0])
+        shifted = vectors - self.shift
+        self.count += len(vectors)
+        self.first = self.first + shifted.sum(dim=0)
+        self.second = self.second + shifted.square().sum(dim=(0, -1))
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (P, G, w), and root mean square of the distance to it (P, G)."""
+        assert self.shift is not None and self.first is not None and self.second is not None
+        away = self.first / self.count
+        spread = (self.second / self.count - away.square().sum(dim=-1)).clamp_min(0).sqrt()
+        return self.shift + away, spread
+
+
+class _Reader(Tap):
+    """Adds up what an edit's site holds at one layer, before the edit changes it there."""
+
+    def __init__(self, edit: VectorEdit, layer: int, sums: _Sums, position: int):
+        self._rows = [p - position for p in edit.positions]
+        self._edit, self._layer, self._sums = edit, layer, sums
+
+    def edit_aggregation(self, layer, aggregation, offset):
+        if self._edit.site == "value_aggregation" and layer == self._layer:
+            self._sums.add(aggregation[:, :, self._rows].transpose(1, 2))  # (N, P, H, d_k)
+            raise Reached
+        return aggregation
+
+    def read(self, values: Tensor) -> Tensor:
+        """Hook of a module's site."""
+        self._sums.add(values[:, self._rows].unsqueeze(2))  # (N, P, 1, w)
+        raise Reached
+
+
+@contextmanager
+def _reading(replay: Replay, reader: _Reader, edit: VectorEdit, layer: int) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(replay.architecture.tapped(reader))
+        if edit.site != "value_aggregation":
+            handle = edit_place(place_of(replay.architecture, layer, edit.site), reader.read)
+            stack.callback(handle.remove)
+        yield
+
+
+def estimate_moments(
+    replay: Replay, token_ids: np.ndarray, edits: Sequence[VectorEdit], batch: int, passes: Passes | None = None
+) -> None:
+    """Give each of ``edits`` its moments: over all of ``token_ids``, in the model that it edits.
+
+    An edit changes what the next edited layer holds, so the layers are done in order, each with the edit in place in the
+    layers below. Only positions up to the edit's last can matter, and of these only those from its first on are run again
+    for each edit; the unedited part is run once a layer and batch for all. Memory is bounded by the batch.
+
+    Args:
+        replay: an active one.
+        token_ids: (N, T) ids, N at least 2.
+        edits: edits that need moments, in any mixture of places.
+        passes: unedited passes of ``token_ids`` that were kept; then none is run here.
+    """
+    waiting = [edit for edit in edits if edit.needs_moments]
+    for edit in waiting:
+        edit.moments = Moments()
+    batches = even_batches(len(token_ids), batch) if passes is None else passes.batches
+    for layer in sorted({layer for edit in waiting for layer in edit.layers}):
+        here = [edit for edit in waiting if layer in edit.layers]
+        sums = [_Sums() for _ in here]
+        upto = max(edit.positions[-1] for edit in here) + 1
+        entries = {min(edit.layers) for edit in here}
+        for number, part in enumerate(batches):
+            if passes is None:
+                ids = torch.from_numpy(token_ids[part, :upto]).to(replay.device)
+                unedited = replay.unedited(ids, entries=entries, stop=layer)
+            else:
+                unedited, _ = passes.take(replay, number)
+            for edit, own in zip(here, sums, strict=True):
+                first, position = replay.starts(min(edit.layers), edit.positions[0])
+                below = edit.at_layers([done for done in edit.layers if done < layer])
+                reader = _Reader(edit, layer, own, position)
+                for other in (edit, below):
+                    if hasattr(other, "first_sequence"):
+                        other.first_sequence = part.start
+                with (
+                    applied(replay.architecture, below, computes=replay.computes),
+                    _reading(replay, reader, edit, layer),
+                ):
+                    replay.edited(
+                        unedited, layer=first, position=position, upto=edit.positions[-1] + 1, stop=layer
+                    )  # fmt: skip
+        for edit, own in zip(here, sums, strict=True):
+            assert edit.moments is not None
+            edit.moments.mean[layer], edit.moments.spread[layer] = own.moments()

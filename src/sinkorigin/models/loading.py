@@ -1,0 +1,76 @@
+"""Loading a model directory of this workflow into PyTorch."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.checked_loading import load_weights, read_config
+from sinkorigin.tables import checked_directory
+
+# set before transformers is imported: a directory that was fetched and checked needs no hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -> None:
+    """Check layer numbers against a model's config.json, without loading the model.
+
+    Raises:
+        SinkoriginError: a layer is not one of the model's.
+    """
+    directory = checked_directory(directory)
+    config = read_config(directory, f"model {directory.name}")
+    text = config.get("text_config", config)
+    # the names that GPT-2 and its like, and all others, give to the number of decoder layers
+    count = text.get("num_hidden_layers", text.get("n_layer"))
+    if count is not None and max(layers) >= count:
+        raise SinkoriginError(
+            f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )
+
+
+def load_model(
+    directory: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+    gpus: int = 1,
+):
+    """The causal language model in ``directory``, in evaluation mode on ``device``.
+
+    Args:
+        directory: a directory with config.json, safetensors weights and a manifest.
+        device: "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+        threads: CPU threads of PyTorch; by default its own choice.
+        gpus: that the job has; accelerate spreads the layers over several.
+
+    Raises:
+        SinkoriginError: the directory is incomplete, the GPU is not there, the class cannot be loaded, or the weights in the
+            directory are not those of the class.
+    """
+    directory = checked_directory(directory)
+    import torch
+
+    import sinkorigin.variants.llama  # noqa: F401  what a model computes depends on it, so its code counts for the caller
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SinkoriginError(
+            f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
+        )
+    spread = device == "cuda" and gpus > 1
+    model = load_weights(
+        directory,
+        f"model {directory}",
+        trust_remote_code=trust_remote_code,
+        device_map="auto" if spread else None,
+        dtype=getattr(torch, dtype),
+    )
+    if not spread:
+        torch.nn.Module.to(model, device)
+    return model.eval()

@@ -1,0 +1,129 @@
+"""Sink, dimension disparity, norms and effective rank of every layer straight from a forward pass, without tables.
+
+The extraction and the statistics tables say more, with intervals, and cost several times as much. This is for the many
+checkpoints of one training: the same definitions and the same functions, summed while the model runs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from sinkorigin.activations import summaries
+from sinkorigin.activations.capture import attention_scores, normalised_rows, watch_sites
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.architecture import Architecture
+from sinkorigin.statistics.disparity import dominance_ratio
+from sinkorigin.statistics.rank import effective_rank
+from sinkorigin.statistics.training import Measured
+from sinkorigin.statistics.uniform import uniform_score
+
+
+@dataclass
+class _Attention:
+    """Sums over sequences and heads of what position 0 gets in one layer."""
+
+    count: int = 0
+    mass: float = 0.0
+    normalised: float = 0.0
+    above: np.ndarray | float = 0.0  # (epsilons,) scores above each epsilon
+
+    def add(self, weights: Tensor, epsilons: np.ndarray) -> None:
+        """Take (n, H, T, T) weights."""
+        score, after = (part[..., 0].double().numpy() for part in attention_scores(weights))  # (n, H)
+        _, normalised = attention_scores(normalised_rows(weights))
+        self.count += score.size
+        self.mass += after.sum()
+        self.normalised += normalised[..., 0].double().numpy().sum()
+        self.above = self.above + (score[..., None] > epsilons).sum(axis=(0, 1))
+
+
+@dataclass
+class _Residual:
+    """Sums over tokens of one layer's residual stream, first tokens and the others: (2,) arrays."""
+
+    count: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    ratio: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    norm: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    def add(self, layer: int, values: np.ndarray) -> None:
+        """Take (n, T, d) vectors."""
+        rows = summaries.magnitude_rows("residual", layer, 0, values)
+        # float64 before the division, as the tables are read
+        largest, mean, norm = (rows[name].astype(np.float64) for name in ("max_abs", "mean_abs", "norm"))
+        ratio = dominance_ratio(largest, mean)
+        first = np.arange(len(ratio)) % values.shape[1] == 0
+        for i, chosen in enumerate((first, ~first)):
+            self.count[i] += chosen.sum()
+            self.ratio[i] += ratio[chosen].sum()
+            self.norm[i] += norm[chosen].sum()
+
+
+def layer_statistics(
+    architecture: Architecture, token_ids: np.ndarray, *, model: str, batch: int, epsilons: Sequence[float]
+) -> list[Measured]:
+    """Every quantity of ``statistics.training.QUANTITIES`` in every layer that has it.
+
+    Memory: a batch, and two (d, d) float64 matrices a layer, whatever the number of sequences.
+
+    Args:
+        architecture: the model's sites.
+        token_ids: (N, T) ids, T >= 2.
+        model: what messages call it.
+        batch: sequences in one forward pass.
+        epsilons: thresholds of the sink rate.
+
+    Raises:
+        SinkoriginError: an activation is not finite, or the taps do not see what the model computes by itself (see
+            :meth:`Architecture.check_own`).
+    """
+    length = token_ids.shape[1]
+    thresholds = np.asarray(epsilons, dtype=np.float64)
+    attention: dict[int, _Attention] = {}
+    residual: dict[int, _Residual] = {}
+    gram = summaries.ResidualGram()
+
+    def on_site(layer: int, site: str, values: Tensor) -> None:
+        values = values.detach().reshape(-1, length, values.shape[-1]).to("cpu", torch.float32)
+        if not torch.isfinite(values.sum()):
+            raise SinkoriginError(
+                f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
+            )
+        residual.setdefault(layer, _Residual()).add(layer, values.numpy())
+        gram.add(layer, "first", values[:, 0])
+        gram.add(layer, "rest", values[:, 1:].reshape(-1, values.shape[-1]))
+
+    def on_attention(layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
+        weights = weights.detach().to("cpu", torch.float32)
+        attention.setdefault(layer, _Attention()).add(weights, thresholds)
+
+    device = next(architecture.model.parameters()).device
+    architecture.check_own(torch.from_numpy(token_ids[:1]).to(device), model)
+    # BLAS on one thread: the matrices are small, and threads that wait for one another cost more than they do
+    with watch_sites(architecture, ["residual"], on_site, on_attention), threadpool_limits(1, user_api="blas"):
+        for first in range(0, len(token_ids), batch):
+            architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(device))
+
+    def found() -> Iterator[Measured]:
+        uniform = uniform_score(0, length)
+        for layer, sums in sorted(attention.items()):
+            yield Measured(layer, "sink_mass", sums.mass / sums.count, uniform=uniform)
+            yield Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform)
+            for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
+                yield Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon)
+        grams: dict[int, np.ndarray] = {}
+        for layer, _, matrix in gram.matrices():
+            grams[layer] = grams.get(layer, 0.0) + matrix
+        for layer, totals in sorted(residual.items()):
+            ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
+            yield Measured(layer, "dominance_ratio_first", float(ratio[0]))
+            yield Measured(layer, "dominance_ratio_rest", float(ratio[1]))
+            yield Measured(layer, "norm_first", float(norm[0]))
+            yield Measured(layer, "norm_rest", float(norm[1]))
+            yield Measured(layer, "norm_ratio", float(norm[0] / norm[1]))
+            yield Measured(layer, "effective_rank", effective_rank(grams[layer]))
+
+    return list(found())

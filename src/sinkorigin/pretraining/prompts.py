@@ -1,0 +1,85 @@
+"""Prompts for models that are trained here, from their own data: text that the training left out, and random tokens."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sinkorigin.corpora.prompts import ordinary_token_ids, random_tokens, write_prompts
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.pretraining.data import Tokens, load_tokens, tokenizer_sha256
+from sinkorigin.tables import checked_directory
+
+
+def held_out_windows(
+    tokens: Tokens, sequences: int, length: int, seed: int, *, first_token: bool, data: str
+) -> np.ndarray:
+    """(sequences, length) ids of windows of the validation split, none of which overlaps another or spans two documents.
+
+    Places a window apart are visited in a seeded order; those at which a document ends are passed over.
+
+    Args:
+        tokens: of the data.
+        first_token: whether the end-of-text token stands before each window, as in the training.
+        data: their name, for messages.
+
+    Raises:
+        SinkoriginError: there are too few such windows.
+    """
+    body = length - first_token
+    windows: list[np.ndarray] = []
+    for place in np.random.default_rng(seed).permutation(len(tokens.validation) // body):
+        window = tokens.validation[place * body : (place + 1) * body]  # (body,)
+        if not np.any(window == tokens.eos):
+            windows.append(np.asarray(window, dtype=np.int64))
+            if len(windows) == sequences:
+                break
+    if len(windows) < sequences:
+        raise SinkoriginError(
+            f"data {data}: the validation split has {len(windows)} windows of {length} tokens inside a "
+            f"document, but {sequences} sequences are asked for; lower sequences or length of this prompt set, or hold "
+            "out more of the data"
+        )
+    chosen = np.stack(windows)
+    return np.insert(chosen, 0, tokens.eos, axis=1) if first_token else chosen
+
+
+def make_data_prompts(
+    path: str | Path,
+    *,
+    data: str,
+    tokenizer_directory: str | Path,
+    tokens_directory: str | Path,
+    kind: str,
+    sequences: int,
+    length: int,
+    seed: int,
+    first_token: bool,
+) -> None:
+    """Draw a prompt set for the models that are trained on these data and write it to ``path``.
+
+    Args:
+        data: their name, for messages.
+        tokenizer_directory, tokens_directory: what they are trained with.
+        kind: "natural_text", from the validation split, or "random_tokens".
+        sequences, length: shape of the set; seed: of the draw.
+        first_token: whether every training sequence began with the end-of-text token; each prompt of text then does, and
+            position 0 has no variance.
+
+    Raises:
+        SinkoriginError: the token files were made with another tokenizer, or their validation split is too short.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    directory = checked_directory(tokenizer_directory)
+    tokens = load_tokens(tokens_directory)
+    if tokens.tokenizer_sha256 != tokenizer_sha256(directory):
+        raise SinkoriginError(
+            f"data {data}: {tokens_directory} was made with another tokenizer than the one in {directory}; delete both and "
+            "run the same command again"
+        )
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
+    if kind == "random_tokens":
+        token_ids = random_tokens(ordinary_token_ids(tokenizer, tokens.vocabulary), sequences, length, seed)
+    else:
+        token_ids = held_out_windows(tokens, sequences, length, seed, first_token=first_token, data=data)
+    write_prompts(path, token_ids, tokenizer)

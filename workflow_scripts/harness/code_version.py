@@ -1,0 +1,122 @@
+"""The version of a script: a hash of what it and everything it imports from the library would do.
+
+Snakemake follows a script but not its imports. Each rule therefore carries this hash as a parameter, so that an edit of
+a library module reruns exactly the jobs whose script can reach it, and an edit of a comment or docstring none. The pinned
+versions of the packages that this code imports count too.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from harness.pins import pins_of
+
+_PACKAGE = "sinkorigin"
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return tree
+
+
+def _parse(source: str, filename: str) -> list:
+    """Hash of one file's code, and the dotted names of the modules that it imports anywhere."""
+    tree = ast.parse(source, filename=filename)
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            # "from sinkorigin.statistics import variance" may name a module or something inside one
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return [hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), sorted(imported)]
+
+
+def _with_packages(dotted: str) -> list[str]:
+    """``a.b.c`` and the packages whose ``__init__`` runs on its import."""
+    parts = dotted.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+class Code:
+    """The code of the workflow: every script of a folder, and the library package in it.
+
+    Args:
+        root: the checkout, with the scripts in ``workflow_scripts`` and the library in ``src``.
+        lock: requirements.lock.
+        memory: a file to keep what was parsed in, by content: parsing takes a second, half of Snakemake's start.
+    """
+
+    def __init__(self, root: Path, lock: Path, memory: Path | None = None):
+        self._root = root
+        self._lock = lock
+        self._memory = memory
+        self._remembered: dict[str, list] = {}
+        if memory is not None:
+            with suppress(OSError, ValueError):
+                self._remembered = json.loads(memory.read_text())
+        self._parsed: dict[Path, list] = {}
+        self._used: dict[str, list] = {}
+
+    def parsed(self, path: Path) -> list:
+        """Hash of one file's code, and the dotted names of the modules that it imports."""
+        if path not in self._parsed:
+            source = path.read_bytes()
+            # the same syntax gives another tree in another Python
+            key = hashlib.sha256(sys.version.encode() + source).hexdigest()
+            found = self._remembered.get(key) or _parse(source.decode(), str(path))
+            self._used[key] = self._parsed[path] = found
+        return self._parsed[path]
+
+    def closure(self, script: str) -> list[Path]:
+        """The script and every library file that importing it can reach, sorted."""
+        found: set[Path] = set()
+        waiting = [self._root / "workflow_scripts" / script]
+        while waiting:
+            path = waiting.pop()
+            if path not in found:
+                found.add(path)
+                own = {dotted for dotted in self.parsed(path)[1] if dotted.split(".")[0] == _PACKAGE}
+                modules = {name for dotted in own for name in _with_packages(dotted)}
+                waiting.extend(file for name in modules if (file := self._module_file(name)) is not None)
+        return sorted(found)
+
+    def _module_file(self, dotted: str) -> Path | None:
+        base = self._root.joinpath("src", *dotted.split("."))
+        return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
+
+    def packages(self, script: str) -> dict[str, str]:
+        """The pins that the script's import closure depends on: package → version."""
+        modules = {dotted.split(".")[0] for path in self.closure(script) for dotted in self.parsed(path)[1]}
+        return pins_of(sorted(modules), self._lock)
+
+    def version(self, script: str) -> str:
+        """Sixteen hex digits that change when code in the script's closure, or the pin of a package below it, changes."""
+        digest = hashlib.sha256()
+        for path in self.closure(script):
+            digest.update(path.relative_to(self._root).as_posix().encode())
+            digest.update(self.parsed(path)[0].encode())
+        digest.update(repr(self.packages(script)).encode())
+        return digest.hexdigest()[:16]
+
+    def versions(self) -> dict[str, str]:
+        """Script → its version, for all scripts; what was parsed is kept for the next start."""
+        found = {path.name: self.version(path.name) for path in sorted((self._root / "workflow_scripts").glob("*.py"))}
+        if self._memory is not None and self._used.keys() != self._remembered.keys():
+            partial = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
+            with suppress(OSError):  # a directory that this process may not write to: it parses every time
+                partial.write_text(json.dumps(self._used))
+                os.replace(partial, self._memory)
+        return found

@@ -1,0 +1,597 @@
+"""What every job of a study needs: memory, GPU memory, time and disk, from the shapes of its model and data alone.
+
+One class answers for all rules, before anything is fetched or run: the rules ask it for their requests, ``snakemake plan``
+adds its answers up, and ``snakemake check_resources`` holds them against what was measured. The constants were fitted to
+the peaks of jobs on a CPU and lie above them; docs/resources.md tells how, and what was not measured.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from harness.config import Config, Intervention, TextData
+from sinkorigin.models.shapes import Shape
+from sinkorigin.pretraining.cost import cost
+
+MB = 2**20
+
+# what is assumed of things that are not there yet
+ASSUMED_SHAPE = Shape(
+    layers=32, width=4096, heads=32, kv_heads=32, ffn_width=11008, vocabulary=32_000, head_width=128
+)  # Llama-2-7B's, of a model without a shape in the config
+ASSUMED_VOCABULARY = 32_000  # of a tokenizer that is taken
+ASSUMED_CORPUS = 100.0  # MB, of a corpus
+
+# MB of a process before it holds data, by what it imports
+_TABLES = 90.0  # NumPy and Arrow
+_DRAWING = 235.0  # and Matplotlib
+_TOKENIZERS = 136.0  # and transformers without PyTorch
+_TORCH = 450.0  # PyTorch and transformers
+_CUDA = 2500.0  # more of the host's memory, where PyTorch runs on a GPU
+_CONTEXT = 700.0  # of the GPU's, which CUDA takes for itself
+
+# seconds until a process has imported that
+_SECONDS = {_TABLES: 2.0, _TOKENIZERS: 4.0, _DRAWING: 5.0, _TORCH: 12.0}
+
+_MARGIN = 1.15  # what is asked for over what was fitted, because runs differ
+_RUNTIME = 4.0  # a job may take so many times the expected time before it is stopped, and
+_RUNTIME_MORE = 10.0  # so many minutes more
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_TEXT_OVER_ZSTD = 2.5
+_COMPRESSED = 0.85  # of float32 activations in Parquet
+_AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one layer
+_EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
+_USABLE = 0.85  # of a GPU's memory
+_WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
+_EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and its prompts
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Of one job.
+
+    Attributes:
+        memory: peak resident memory, MB.
+        seconds: expected time, on the machine that the config's ``machine`` describes.
+        disk: MB that it leaves.
+        gpu_memory: MB of each GPU.
+        gpus: number of them.
+    """
+
+    memory: float
+    seconds: float
+    disk: float = 0.0
+    gpu_memory: float = 0.0
+    gpus: int = 0
+
+    @property
+    def runtime(self) -> int:
+        """Minutes after which it may be stopped."""
+        return math.ceil(_RUNTIME_MORE + _RUNTIME * self.seconds / 60)
+
+
+class Estimates:
+    """Of all rules of one study.
+
+    Args:
+        config: the study.
+        device: "cpu" or "cuda", where models run.
+        results: folder of what was made already; a shape or size that lies there is not assumed.
+    """
+
+    def __init__(self, config: Config, device: str, results: Path = Path("results")):
+        self.config, self.device, self.results = config, device, results
+        self._models = {model.name: model for model in config.models}
+        self._prompts = {prompts.name: prompts for prompts in config.prompts}
+        self._trained = config.trained
+        self._runs = {run.name: run for run in config.pretraining.runs}
+        self._data = {data.name: data for data in config.pretraining.data}
+        self.shape = cache(self._shape)
+        self._cached = cache(self._of)
+
+    def of(self, rule: str, wildcards: Mapping[str, str]) -> Needs:
+        """Of one job of a rule."""
+        return self._cached(rule, tuple(sorted(wildcards.items())))
+
+    def _of(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
+        name = {"pretrain_with_checkpoints": "pretrain"}.get(rule, rule)
+        usual = self._plot if rule.startswith("plot_") else None
+        needs = getattr(self, f"_{name}", usual)(**dict(wildcards))
+        return replace(needs, memory=needs.memory * _MARGIN, gpu_memory=needs.gpu_memory * _MARGIN)
+
+    def assumptions(self) -> list[str]:
+        """What was assumed, a sentence each."""
+        said = [
+            f"model {name}: no shape is known before it is fetched, that of Llama-2-7B is assumed; give it one in the config"
+            for name in self._models
+            if self.shape(name) is ASSUMED_SHAPE
+        ]
+        said += [
+            f"{key}: its size is not known before it is fetched, {ASSUMED_CORPUS:.0f} MB are assumed; give it megabytes"
+            for key, corpus in self.config.corpora.items()
+            if corpus.megabytes is None and not self._documents(key).is_file()
+        ]
+        return said + [
+            f"data {data.name}: the vocabulary of its tokenizer is not known before it is there, {ASSUMED_VOCABULARY:,} "
+            "tokens are assumed"
+            for data in self._data.values()
+            if isinstance(data, TextData) and data.tokenizer and self._told_vocabulary(data.name) is None
+        ]
+
+    # shapes and sizes
+
+    def _shape(self, model: str) -> Shape:
+        """Of a model: as its config.json says, or the study's config, or as is assumed."""
+        if model in self._trained:
+            run = self._trained[model][0]
+            return Shape.of_size(run.model_dump(), self.vocabulary(run.data))
+        own = self._models[model]
+        place = own.source.partition(":")[2]
+        folders = [self.results / "models" / model, *([Path(place).expanduser()] if own.kind == "path" else [])]
+        for folder in folders:
+            try:
+                return Shape.of_config(json.loads((folder / "config.json").read_text()))
+            # not there, damaged, or of a kind that only transformers knows
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+        if own.kind == "random":
+            return self.shape(place)
+        return ASSUMED_SHAPE if own.shape is None else Shape.of_size(own.shape.model_dump(), own.shape.vocabulary)
+
+    def vocabulary(self, data: str) -> int:
+        """Number of tokens of what runs train on."""
+        own = self._data[data]
+        if isinstance(own, TextData) and own.tokenizer:
+            return self._told_vocabulary(data) or ASSUMED_VOCABULARY
+        return own.vocabulary
+
+    @property
+    def _study(self) -> Path:
+        return self.results / self.config.study
+
+    def _told_vocabulary(self, data: str) -> int | None:
+        try:
+            return json.loads((self._study / f"pretraining/data/{data}/tokens/meta.json").read_text())["vocabulary"]
+        except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: its readers refuse it
+            return None
+
+    def _documents(self, key: str) -> Path:
+        """Where the documents of a corpus of the study lie."""
+        own = key.split(".")
+        return self._study / ("corpus" if len(own) == 1 else f"pretraining/data/{own[2]}") / "documents.parquet"
+
+    def _text(self, data: str | None = None) -> float:
+        """MB of text in a corpus: the study's, or that of data that have one of their own."""
+        corpora = self.config.corpora
+        key = f"pretraining.data.{data}.corpus" if f"pretraining.data.{data}.corpus" in corpora else "corpus"
+        path = self._documents(key)
+        if path.is_file():
+            return _TEXT_OVER_ZSTD * path.stat().st_size / MB
+        return corpora[key].megabytes or ASSUMED_CORPUS
+
+    def _runs_model(
+        self, shape: Shape, *, live: float, host: float, seconds: float, disk: float = 0.0, head: bool = False
+    ) -> Needs:
+        """A job that runs a model.
+
+        Args:
+            live: MB that a batch holds on a GPU.
+            host: MB beside the weights in the host's memory, whatever runs the model.
+            head: whether the language-model head runs.
+        """
+        if self.device == "cpu":
+            # weights are mapped from their file, and what no one touches takes no memory: embeddings of other tokens, the head
+            numbers = shape.layers * shape.layer_matrices + (shape.vocabulary * shape.width if head else 0)
+            held = numbers * _BYTES[self.config.dtype] / MB
+            return Needs(_TORCH + held + host, _SECONDS[_TORCH] + seconds, disk)
+        held = self._weights(shape)
+        gpus = math.ceil((held + live) / (_USABLE * self.config.machine.gpu_memory * 1000))
+        # the weights pass through the host's memory a file at a time
+        memory = _TORCH + _CUDA + min(held, _WEIGHTS_FILE) + host
+        return Needs(memory, _SECONDS[_TORCH] + seconds, disk, _CONTEXT + (held + live) / gpus, gpus)
+
+    def _weights(self, shape: Shape, dtype: str | None = None) -> float:
+        return shape.parameters * _BYTES[dtype or self.config.dtype] / MB
+
+    def _forward_seconds(self, shape: Shape, tokens: float, length: int, threads: int) -> float:
+        """Of forward passes over so many tokens, the language-model head left out."""
+        own = shape.layers * (shape.layer_matrices + 2 * shape.attention_width * length)
+        machine = self.config.machine
+        speed = threads * machine.core_gflops * 1e9 if self.device == "cpu" else machine.gpu_tflops * 1e12 / 20
+        return 2 * own * tokens / speed
+
+    # models, corpora and prompts
+
+    def _fetch_model(self, model: str) -> Needs:
+        shape, kind = self.shape(model), self._models[model].kind
+        single = self._weights(shape, "float32")
+        seconds = _SECONDS[_TORCH] + 0.03 * single
+        match kind:
+            case "random":
+                return Needs(_TORCH + single, seconds, single)
+            case "pypi":  # GGUF, dequantised
+                return Needs(_TORCH + 1.25 * single, seconds, single)
+            case _:  # copied file by file; names compared, numbers looked at block by block, tokenizer loaded
+                return Needs(_TORCH + 1.1e-3 * shape.vocabulary, seconds, single)
+
+    def _fetch_corpus(self, data: str | None = None) -> Needs:
+        size = self._text(data)
+        return Needs(112 + 15 * min(size, 13), _SECONDS[_TABLES] + size / 5, size / 2)
+
+    _fetch_own_corpus = _fetch_corpus
+
+    def _tokenize_prompts(self, model: str, prompts: str) -> Needs:
+        if not self._has_general_tokenizer(model):
+            return Needs(_TORCH + 10, _SECONDS[_TORCH] + 2, 0.1)
+        text = 25.0 if self._prompts[prompts].kind == "natural_text" else 0.0
+        return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary + text, _SECONDS[_TOKENIZERS] + 2, 0.1)
+
+    def _has_general_tokenizer(self, model: str) -> bool:
+        """Whether the tokenizer is one that is loaded without PyTorch, see loading.load_tokenizer."""
+        own = self._models[model]
+        place = own.source.partition(":")[2]
+        if own.kind == "random":
+            return self._has_general_tokenizer(place)
+        for folder in (self.results / "models" / model, Path(place).expanduser()):
+            try:
+                return "TokenizersBackend" in (folder / "tokenizer_config.json").read_text()
+            except (OSError, ValueError):  # not there, or no text
+                continue
+        return own.kind == "pypi"  # converted from GGUF
+
+    def _draw_data_prompts(self, data: str, start: str, prompts: str) -> Needs:
+        return Needs(_TOKENIZERS + 1.1e-3 * self.vocabulary(data), _SECONDS[_TOKENIZERS], 0.1)
+
+    # activations
+
+    def _sizes(self, model: str, prompts: str) -> "_Sizes":
+        shape, own = self.shape(model), self._prompts[prompts]
+        activations = self.config.activations
+        return _Sizes(shape, own.sequences, own.length, min(activations.batch, own.sequences), self._replicates)
+
+    @property
+    def _replicates(self) -> int:
+        return self.config.statistics.replicates
+
+    def extraction_threads(self, model: str) -> int:
+        """CPU threads on which a model's activations are extracted; no table depends on them."""
+        # a small model is loaded for longer than it is run, which leaves a second core idle
+        return self.config.pretraining.threads if model in self._trained else 2
+
+    def _extract_activations(self, model: str, prompts: str) -> Needs:
+        s, shape = self._sizes(model, prompts), self.shape(model)
+        threads = self.extraction_threads(model)
+        kept = [
+            (min(site.sequences if site.sequences is not None else s.N, s.N), len(site.positions or range(s.T)), _width(shape, site.site, s.T))
+            for site in self.config.activations.sites
+        ]  # fmt: skip
+        raw = sum(s.L * sequences * positions * width * 4 for sequences, positions, width in kept) / MB
+        # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
+        summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
+        firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
+        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
+        seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
+        return self._runs_model(
+            shape,
+            live=s.layer_megabytes,
+            host=threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts,
+            seconds=seconds + s.gram_seconds(self.config.machine.core_gflops),
+            disk=disk,
+        )
+
+    def _measure_weights(self, model: str) -> Needs:
+        shape = self.shape(model)
+        held, neurons = shape.layers * shape.layer_matrices * 4 / MB, shape.layers * shape.ffn_width
+        made = (16 * shape.width * shape.ffn_width + 1400 * neurons) / MB
+        return Needs(_TORCH - 10 + held + made, _SECONDS[_TORCH] + held / 200, 60 * neurons / MB)
+
+    # statistics
+
+    def _statistic(self, memory: float, seconds: float, disk: float = 0.1) -> Needs:
+        return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
+
+    def _compute_variance(self, model: str, prompts: str) -> Needs:
+        s, shape = self._sizes(model, prompts), self.shape(model)
+        memory, seconds = 0.0, 0.0
+        for site in self.config.activations.sites:
+            if site.site not in self.config.activations.variance_sites:
+                continue
+            sequences = min(s.N, site.sequences or s.N)
+            positions, width = len(site.positions or range(s.T)), _width(shape, site.site, s.T)
+            memory = max(memory, s.moments(sequences, positions, width))
+            seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
+        return self._statistic(memory, seconds)
+
+    def _compute_variance_through_output(self, model: str, prompts: str) -> Needs:
+        s, shape = self._sizes(model, prompts), self.shape(model)
+        outer = next(site for site in self.config.activations.sites if site.site == "attention_output")
+        positions, width = len(outer.positions or range(s.T)), shape.attention_width
+        by_dim = 6 * positions * (s.R + 1) * width * 8 / MB
+        seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)
+        return self._statistic(by_dim + 5 * s.block(s.N, s.T, width), seconds)
+
+    def _compute_norms(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        return self._statistic(2 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
+
+    def _compute_disparity(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        return self._statistic(5 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
+
+    def _compute_sinks(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
+        return self._statistic(memory, 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB)
+
+    def _compute_secondary_sinks(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        return self._statistic(
+            5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB, 5e-7 * s.L * s.N * s.H * s.T
+        )
+
+    def _compute_keys(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        head = self.shape(model).head_width
+        memory = (
+            5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8) + 4 * s.chunk(s.N * s.H * s.T * 12)
+        )
+        return self._statistic(memory, 1e-8 * s.L * s.H * (head**3 + s.R * s.N * head))
+
+    def _compute_super_neurons(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f + 1000 * s.L * s.T) / MB
+        return self._statistic(memory, 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB)
+
+    def _compute_effective_rank(self, model: str, prompts: str) -> Needs:
+        s = self._sizes(model, prompts)
+        seconds = 4 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
+        return self._statistic(11 * s.d**2 * 8 / MB, seconds)
+
+    # interventions
+
+    def _edits(self, model: str, prompts: str) -> list[Intervention]:
+        return [edit for edit in self.config.interventions if model in edit.models and prompts in edit.prompts]
+
+    def _edited(self, model: str, prompts: str) -> tuple["_Sizes", int]:
+        """Sizes of the sequences that run, and the number of edits."""
+        edits, own = self._edits(model, prompts), self._prompts[prompts]
+        sequences = max(edit.sequences or own.sequences - edit.calibration for edit in edits)
+        points = sum(len(e.positions) * len(e.strengths) * len(e.mean_factors or [1]) for e in edits)
+        s = self._sizes(model, prompts)
+        return replace(s, N=sequences, B=min(s.B, sequences)), points
+
+    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, logits: int, rows: int) -> Needs:
+        """A job that runs a model unedited, and perhaps edited.
+
+        Args:
+            workers: batches at the same time. passes: over all sequences. rows: bytes for each sequence, layer and head.
+            logits: copies of a batch's logits that a worker holds, where losses are read.
+        """
+        s, _ = self._edited(model, prompts)
+        head = self._prompts[prompts].kind == "natural_text"
+        batch = s.replayed_megabytes + (logits * s.B * s.T * s.shape.vocabulary * 4 / MB if head else 0.0)
+        return self._runs_model(
+            s.shape,
+            live=s.layer_megabytes + workers * batch,
+            host=20 + 2.6 * s.L + (workers * batch if self.device == "cpu" else 0.0),
+            seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, workers),
+            disk=rows * s.N * s.L * s.H / MB,
+            head=head,
+        )
+
+    def _measure_baseline(self, model: str, prompts: str) -> Needs:
+        targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})
+        return self._edits_a_model(model, prompts, workers=1, passes=1, logits=4, rows=12 * targets)
+
+    def _intervene(self, model: str, prompts: str) -> Needs:
+        _, points = self._edited(model, prompts)
+        # an edit's pass begins where the edit does
+        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, logits=6, rows=8 * points)
+
+    def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
+        s, points = self._edited(model, prompts)
+        comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
+        return self._statistic(62 + comparisons + 5 * s.N * s.L * s.H * 8 / MB, 0.1 * points)
+
+    # pretraining
+
+    def _train_tokenizer(self, data: str) -> Needs:
+        size = self._text(data)
+        return Needs(106 + 40 * math.sqrt(size), _SECONDS[_TABLES] + size / 2, 1)
+
+    def _take_tokenizer(self, data: str) -> Needs:
+        return Needs(_TORCH, _SECONDS[_TORCH], 5)
+
+    def _tokenize_corpus(self, data: str) -> Needs:
+        size = self._text(data)
+        return Needs(_TABLES + 48 * min(size, 6), _SECONDS[_TABLES] + size / 2, size / 2)
+
+    def _make_bigram_backcopy(self, data: str) -> Needs:
+        own = self._data[data]
+        assert not isinstance(own, TextData)
+        return Needs(105 + 30 * own.tokens / MB, _SECONDS[_TABLES] + own.tokens / 1e6, 2.2 * own.tokens / MB)
+
+    def _pretrain(self, run: str, seed: str, learning_rate: str | None = None) -> Needs:
+        own, settings = self._runs[run], self.config.pretraining
+        devices = settings.gpus if self.device == "cuda" and learning_rate is None else 1
+        dtype = own.dtype if own.dtype != "auto" else ("bfloat16" if self.device == "cuda" else "float32")
+        needs = cost(
+            own.model_dump() | {"dtype": dtype},
+            vocabulary=self.vocabulary(own.data),
+            options=own.options,
+            devices=devices,
+        )
+        machine = self.config.machine
+        speed = machine.gpu_tflops * 1e12 if self.device == "cuda" else settings.threads * machine.core_gflops * 1e9
+        seconds = _SECONDS[_TORCH] + needs.flops / (speed * devices)
+        weights = 4 * needs.parameters / MB
+        # beside the exported model: what is kept, and one state with AdamW's moments
+        disk = weights * ((1 + len(own.keep)) if learning_rate is None else 0) + 3 * weights
+        needed = needs.memory / MB
+        if self.device == "cuda":
+            memory = devices * (_TORCH + _CUDA) + 2 * weights
+            return Needs(memory, seconds, disk, _CONTEXT + needed, devices)
+        return Needs(_TORCH + 60 + needed, seconds, disk)
+
+    def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
+        return self._pretrain(run, seed, learning_rate)
+
+    def _measure_training(self, run: str, seed: str) -> Needs:
+        own, name = self._runs[run], f"{run}-seed{seed}"
+        read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
+        passes = [
+            1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
+            for s in read
+        ]
+        return self._runs_model(
+            self.shape(name),
+            live=max(s.layer_megabytes for s in read),
+            host=max(s.seen_megabytes + s.gram_megabytes for s in read),
+            seconds=(1 + len(own.keep)) * sum(passes),
+            disk=0.1,
+        )
+
+    def _all_trainings(self) -> Needs:
+        return Needs(_TABLES + 30, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
+
+    _summarize_pretraining = _compare_learning_rates = _all_trainings
+
+    def _compare_pretraining(self) -> Needs:
+        return Needs(_TABLES + 30 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
+
+    # what people look at
+
+    def _plot(self) -> Needs:
+        return Needs(_DRAWING + 3 * self._studied, _SECONDS[_DRAWING] + self._studied, 1)
+
+    def _plot_channel_sparsity(self) -> Needs:
+        return replace(self._plot(), memory=self._plot().memory + 900 * self._neurons / MB)
+
+    def _plot_super_neurons(self) -> Needs:
+        return replace(self._plot(), memory=self._plot().memory + 1150 * self._neurons / MB)
+
+    def _judge_claims(self) -> Needs:
+        pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
+        return Needs(_TABLES + 80 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
+
+    @property
+    def _studied(self) -> int:
+        """Number of models that go through all statistics."""
+        return len(self._models) + len(self.config.studied)
+
+    @property
+    def _neurons(self) -> int:
+        """FFN neurons of all of them."""
+        shapes = map(self.shape, [*self._models, *self.config.studied])
+        return sum(shape.layers * shape.ffn_width for shape in shapes)
+
+
+def _width(shape: Shape, site: str, length: int) -> int:
+    """Numbers of one vector of a site."""
+    match site:
+        case "value_aggregation" | "query":
+            return shape.attention_width
+        case "key":
+            return shape.attention_width
+        case "ffn_activation":
+            return shape.ffn_width
+        case "attention":
+            return shape.heads * length
+    return shape.width
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """A model on a prompt set, in the letters of docs/science.md, and what they make in MB.
+
+    Attributes:
+        N, T: sequences and positions.
+        B: sequences in a batch.
+        R: bootstrap replicates.
+    """
+
+    shape: Shape
+    N: int
+    T: int
+    B: int
+    R: int
+
+    @property
+    def L(self) -> int:
+        """Layers."""
+        return self.shape.layers
+
+    @property
+    def d(self) -> int:
+        """Width of the residual stream."""
+        return self.shape.width
+
+    @property
+    def H(self) -> int:
+        """Query heads."""
+        return self.shape.heads
+
+    @property
+    def f(self) -> int:
+        """Width of the FFN."""
+        return self.shape.ffn_width
+
+    @property
+    def layer_megabytes(self) -> float:
+        """What one layer's forward pass of a batch holds: vectors, attention weights, and copies of both."""
+        vectors = 12 * self.d + 4 * self.f + 6 * self.shape.attention_width
+        return self.B * self.T * (vectors + 4 * self.H * self.T) * 4 / MB
+
+    @property
+    def seen_megabytes(self) -> float:
+        """What looking at every layer of a batch leaves in memory until its end, as measured: 3 (d + f) numbers a token."""
+        return self.B * self.T * (3 * self.L * (self.d + self.f) + 4 * self.H * self.T) * 4 / MB
+
+    @property
+    def replayed_megabytes(self) -> float:
+        """What an unedited and an edited pass of a batch take, as measured: keys and values, and 5.5 d numbers a token."""
+        keys_and_values = 2 * self.shape.kv_heads * self.shape.head_width
+        return self.B * self.T * (self.L * (keys_and_values + 5.5 * self.d) + 4 * self.H * self.T) * 4 / MB
+
+    @property
+    def gram_megabytes(self) -> float:
+        """Gram matrices of the residual stream, first tokens (or their vectors) and others, and of the heads' queries."""
+        width, tokens = self.d, self.N
+        first = tokens * width / 2 if tokens <= width / 2 else width**2
+        residual = (self.L + 1) * (first + width**2)
+        queries = self.L * self.H * self.shape.head_width**2
+        return (residual + queries + self.L * self.T * self.d) * 8 / MB
+
+    def gram_seconds(self, core_gflops: float) -> float:
+        """Of making them."""
+        return 4 * (self.L + 1) * self.N * self.T * self.d**2 / (core_gflops * 1e9)
+
+    @property
+    def first_token_megabytes(self) -> float:
+        """Tables of the first tokens' neurons and keys, and of the cosines with the gates."""
+        return self.L * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + self.T * self.f) * 4 / MB
+
+    @property
+    def score_megabytes(self) -> float:
+        """Attention scores, two numbers a row."""
+        return self.N * self.L * self.H * self.T * 8 / MB
+
+    def chunk(self, layer: float) -> float:
+        """MB of a table that are read at once, from the bytes of one layer."""
+        layer /= MB
+        return max(layer, min(_AT_ONCE, self.L * layer))
+
+    def block(self, sequences: int, positions: int, width: int) -> float:
+        """MB of raw vectors that are read at once: all of few, a block of many; see statistics/variance.py."""
+        numbers = sequences * positions * width
+        return 4 * (numbers if numbers <= 2_500_000 else max(2**19, positions * width)) / MB
+
+    def moments(self, sequences: int, positions: int, width: int) -> float:
+        """MB of weighted moments over sequences, for all replicates."""
+        several = sequences * positions * width > 2_500_000
+        means = 1.3 * positions * (self.R + 1) * width * 4 / MB if several else 0.0
+        return 9.3 * self.block(sequences, positions, width) + means + 3 * positions * width * 8 / MB
