@@ -26,7 +26,9 @@ shell.prefix(
 )
 
 from harness.code_version import Code
-from harness.config import OPTION_KEYS, check_written, read_config
+from harness.config.pretraining import OPTION_KEYS
+from harness.config.reading import read_config
+from harness.config.yaml_checks import check_written
 from harness.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
 from harness.resources import Estimates
