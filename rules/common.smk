@@ -110,12 +110,11 @@ CODE = Code(
     lock=ROOT / "requirements.lock",
     memory=Path(".snakemake/parsed_code.json"),
 )
-CODE_VERSIONS = CODE.versions()
 
 
-def code(script):
-    """Version of a script, of all library code that it imports, and of the packages below: docs/incremental.md."""
-    return CODE_VERSIONS[script]
+def code(script, *modules):
+    """Version of a script, of all library code that it and these modules import, and of the packages below: docs/incremental.md."""
+    return CODE.version(script, *modules)
 
 
 def all_wildcards(wildcards):
