@@ -22,7 +22,9 @@ def braced(path):
 # shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
 # --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
 shell.prefix(
-    "PYTHONPATH=" + ":".join(shlex.quote(braced(folder)) for folder in SOURCES) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
+    "PYTHONPATH="
+    + ":".join(shlex.quote(braced(folder)) for folder in SOURCES)
+    + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
 )
 
 from harness.code_version import Code
@@ -154,7 +156,7 @@ model_files = directory_of(model_of)
 
 def fetched_as(name):
     """Everything that decides what lies in a model's directory."""
-    return MODELS[name].model_dump(exclude={"shape"})
+    return MODELS[name].model_dump(exclude={"shape", "label", "licence"})
 
 
 def local_model(wildcards):
@@ -213,8 +215,8 @@ def first_prompts(name):
 
 
 def provenance_of(models):
-    """Where the models come from: copies of their provenance.json, beside the models, which figures need not be brought."""
-    paths = {name: f"results/models/{name}.provenance.json" for name in MODELS} | {
+    """Files that say where the models come from and how this study labels them."""
+    paths = {name: f"{STUDY}/provenance/{name}.json" for name in MODELS} | {
         name: f"{STUDY}/pretraining/{run.name}/seed={seed}/provenance.json"
         for name, (run, seed) in TRAINED.items()
     }

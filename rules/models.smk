@@ -1,4 +1,4 @@
-# Models: fetched and checked once, shared by all studies.
+# Models: fetched and checked once, shared by all studies; each study gives them labels.
 
 
 rule fetch_model:
@@ -14,7 +14,7 @@ rule fetch_model:
     benchmark:
         "results/benchmarks/fetch_model/{model}.tsv"
     wildcard_constraints:
-        model="|".join(map(re.escape, MODELS)),
+        model=one_of(MODELS),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -31,3 +31,34 @@ rule fetch_model:
         "Fetching model {wildcards.model}"
     script:
         "../workflow_scripts/fetch_model.py"
+
+
+# apart from the fetch, so that another label or licence fetches and measures nothing again
+rule label_model:
+    input:
+        "results/models/{model}.provenance.json",
+    output:
+        f"{STUDY}/provenance/{{model}}.json",
+    log:
+        f"{STUDY}/logs/label_model/{{model}}.log",
+    benchmark:
+        f"{STUDY}/benchmarks/label_model/{{model}}.tsv"
+    wildcard_constraints:
+        model=one_of(MODELS),
+    localrule: True
+    conda:
+        "../envs/statistics.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("label_model"),
+        runtime=minutes("label_model"),
+        disk_mb=disk("label_model"),
+        gpu=0,
+    params:
+        label=lambda wildcards: MODELS[wildcards.model].label,
+        licence=lambda wildcards: MODELS[wildcards.model].licence,
+        code=code("label_model.py"),
+    message:
+        "Labelling model {wildcards.model}"
+    script:
+        "../workflow_scripts/label_model.py"

@@ -1,4 +1,4 @@
-"""Bring one model to results/models/: download or copy, check, convert, and note where it came from."""
+"""Fetch one model to results/models/: download or copy, check, convert, and record where it came from."""
 
 from pathlib import Path
 
@@ -12,6 +12,6 @@ with job(snakemake):
 
     base = snakemake.input.get("base")
     fetch_model(snakemake.output.files, base=base and Path(base).parent, **snakemake.params.model)
-    # beside the model, so that figures need not read its directory
+    # beside the model, so that jobs that read it alone need not be brought the model's directory
     provenance = json.loads(Path(snakemake.output.files, "provenance.json").read_text())
     write_json(snakemake.output.provenance, {**provenance, "config": snakemake.params.model})

@@ -12,8 +12,6 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.checked_loading import library_errors, load_tokenizer, read_config
 from sinkorigin.models.shapes import check_prompt_length
 
-WEIGHTS = "*.safetensors"  # what a model's directory holds beside the files that prompts are made with
-
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
     token_ids=(pa.list_(pa.int32()), "the token ids, all sequences equally long"),
@@ -146,6 +144,7 @@ def make_prompts(
     bos: bool,
     corpus: str | Path | None = None,
     trust_remote_code: bool = False,
+    unread: str | None = None,
 ) -> None:
     """Draw a prompt set for the model in ``directory`` and write it to ``path``.
 
@@ -154,12 +153,13 @@ def make_prompts(
         model: its name, for messages.
         kind: "random_tokens", or "natural_text" from the held-out documents of ``corpus``.
         sequences, length: shape of the set; seed: of the draw; bos: whether text begins with the tokenizer's BOS.
+        unread: pattern of the model's files that are not verified, since prompts do not depend on them: the weights.
 
     Raises:
         SinkoriginError: the model has learned fewer positions, the tokenizer lacks the ids or has others than the model,
             or the held-out text is too short.
     """
-    directory = tables.checked_directory(directory, unread=WEIGHTS)
+    directory = tables.checked_directory(directory, unread=unread)
     config = read_config(directory, f"model {model}")
     check_prompt_length(config, length, model=model, prompts=Path(path).stem)
     rows = embedding_rows(directory, trust_remote_code)

