@@ -1,4 +1,4 @@
-# Models: fetched and checked once, shared by all studies; each study gives them labels.
+# Models: fetched and checked once, shared by all studies; each study gives them its labels.
 
 
 rule fetch_model:
@@ -9,20 +9,9 @@ rule fetch_model:
         files=directory("results/models/{model}"),
         manifest="results/models/{model}/manifest.json",
         provenance="results/models/{model}.provenance.json",
-    log:
-        "results/logs/fetch_model/{model}.log",
-    benchmark:
-        "results/benchmarks/fetch_model/{model}.tsv"
     wildcard_constraints:
         model=one_of(MODELS),
-    conda:
-        "../envs/models.yaml"
     threads: 2
-    resources:
-        mem_mb=memory("fetch_model"),
-        runtime=minutes("fetch_model"),
-        disk_mb=disk("fetch_model"),
-        gpu=0,
     params:
         model=lambda wildcards: fetched_as(wildcards.model),
         wildcards=all_wildcards,
@@ -39,21 +28,9 @@ rule label_model:
         "results/models/{model}.provenance.json",
     output:
         f"{STUDY}/provenance/{{model}}.json",
-    log:
-        f"{STUDY}/logs/label_model/{{model}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/label_model/{{model}}.tsv"
     wildcard_constraints:
         model=one_of(MODELS),
     localrule: True
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("label_model"),
-        runtime=minutes("label_model"),
-        disk_mb=disk("label_model"),
-        gpu=0,
     params:
         label=lambda wildcards: MODELS[wildcards.model].label,
         licence=lambda wildcards: MODELS[wildcards.model].licence,
