@@ -49,7 +49,7 @@ def check_local_corpora(study):
     """Look into the corpora on this machine before any job."""
     local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
     if local:
-        from sinkorigin.corpora.sources import (
+        from sinkorigin.corpora.fetching import (
             check_local_corpus,
         )  # imports pyarrow, which other studies need not wait for
 
@@ -165,7 +165,7 @@ def local_model(wildcards):
     kind, _, place = MODELS[wildcards.model].source.partition(":")
     if kind != "path":
         return []
-    from sinkorigin.models.sources import local_model_files
+    from sinkorigin.models.fetching import local_model_files
 
     return [local(path) for path in local_model_files(place)]
 
@@ -174,7 +174,7 @@ def local_corpus(corpus):
     """Files of a corpus on this machine, whose content is to count."""
     if not corpus.source.startswith("path:"):
         return []
-    from sinkorigin.corpora.sources import local_corpus_files
+    from sinkorigin.corpora.fetching import local_corpus_files
 
     return [local(path) for path in local_corpus_files(corpus.source, corpus.members)]
 

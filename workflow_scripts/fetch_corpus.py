@@ -3,7 +3,7 @@
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.corpora.sources import fetch_corpus
+    from sinkorigin.corpora.fetching import fetch_corpus
 
     data = snakemake.wildcards.get("data")
     what = f"corpus of data {data}" if data else "corpus"

@@ -7,7 +7,7 @@ from harness.job import job
 with job(snakemake):
     import json
 
-    from sinkorigin.models.sources import fetch_model
+    from sinkorigin.models.fetching import fetch_model
     from sinkorigin.tables import write_json
 
     base = snakemake.input.get("base")

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.sources import archive_errors, download_package, fetch_model, read_members
+from sinkorigin.models.fetching import fetch_model
+from sinkorigin.sources.archives import archive_errors, read_members
+from sinkorigin.sources.package_index import download_package
 from sinkorigin.tables import checked_directory
 from tiny_study import write_model, write_text
 

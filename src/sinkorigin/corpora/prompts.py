@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.checked_loading import library_errors, load_tokenizer, read_config
+from sinkorigin.models.files import library_errors, read_config
 from sinkorigin.models.shapes import check_prompt_length
+from sinkorigin.models.tokenizer import load_tokenizer
 
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
