@@ -41,10 +41,6 @@ def schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
     return pa.schema([pa.field(name, type_, metadata={"description": text}) for name, (type_, text) in columns.items()])
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
 def _is_partial(path: Path) -> bool:
     """Whether a path lies in a directory that is being written, whose manifest will have the file's hash."""
     return any(part.startswith(".") and part.endswith(".partial") for part in path.parts[:-1])
@@ -101,10 +97,35 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def _raise_if_full(path: Path, error: BaseException) -> None:
-    # safetensors raises another exception, with the number in its text only
-    if getattr(error, "errno", None) in FULL_DISK or any(f"os error {number})" in str(error) for number in FULL_DISK):
-        raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write a file or directory at; it takes its final name when the block ends, or is removed.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        if partial.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except BaseException as error:
+        _remove(partial)
+        # safetensors raises an exception that has the number in its text only
+        full = any(getattr(error, "errno", None) == code or f"os error {code})" in str(error) for code in FULL_DISK)
+        if full:
+            raise SinkoriginError(
+                f"{path}: the disk is full; free some space and run the same command again"
+            ) from error
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -118,11 +139,10 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
     floats = _float_leaves(schema_)
     texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
     flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # minima of vectors have no use
-    try:
+    with _written_whole(path) as partial:
         with pq.ParquetWriter(
             partial,
             schema_,
@@ -139,14 +159,6 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
                 writer.add_key_value_metadata({_HASH_KEY: _NO_HASH, _PLACE_KEY: place_of(path), _INPUTS_KEY: inputs})
         if not _is_partial(path):
             _seal(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        _raise_if_full(path, error)
-        raise
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, schema_: pa.Schema) -> None:
@@ -213,15 +225,8 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         SinkoriginError: the disk is full.
     """
-    path = Path(path)
-    partial = _partial(path)
-    try:
+    with _written_whole(Path(path)) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        _raise_if_full(path, error)
-        raise
 
 
 def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = None) -> None:
@@ -323,18 +328,11 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
-    partial.mkdir()
-    try:
+    with _written_whole(path) as partial:
+        _remove(partial)  # left by a killed run
+        partial.mkdir()
         yield partial
         write_manifest(partial, threads, place=place_of(path / MANIFEST))
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        _raise_if_full(path, error)
-        raise
 
 
 def remedy(path: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import read_config
+from sinkorigin.models.shapes import stated, text_config
 from sinkorigin.models.weights import load_weights
 from sinkorigin.tables import checked_directory
 
@@ -20,9 +21,7 @@ def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -
     """
     directory = checked_directory(directory)
     config = read_config(directory, f"model {directory.name}")
-    text = config.get("text_config", config)
-    # n_layer is the name in GPT-2 and its like, num_hidden_layers in all others
-    count = text.get("num_hidden_layers", text.get("n_layer"))
+    count = stated(text_config(config), "layers")
     if count is not None and max(layers) >= count:
         raise SinkoriginError(
             f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
