@@ -1,4 +1,4 @@
-"""Bring a corpus here as a table of documents, split into train and validation."""
+"""Fetch a corpus as one table of documents, split into train and validation."""
 
 from harness.job import job
 

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from sinkorigin.errors import SinkoriginError
 
 MANIFEST = "manifest.json"
-SEALED = (".parquet", ".json")  # files that carry their own hash
+SEALED = (".parquet", ".json")  # files with a seal
 LIST = "interventions.json"  # the manifest of a folder of interventions, each of which has a MANIFEST too
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"

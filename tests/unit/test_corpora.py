@@ -303,7 +303,7 @@ def hub(tmp_path, monkeypatch):
     """A data set hub in a folder: the folder of owner/set, and the names that were downloaded."""
     folder = tmp_path / "hub"
     folder.mkdir()
-    asked = []
+    downloaded = []
 
     def dataset_info(self, repository, revision):
         if (repository, revision) != ("owner/set", "v1"):
@@ -315,7 +315,7 @@ def hub(tmp_path, monkeypatch):
     def hf_hub_download(repository, name, *, repo_type, revision, local_dir):
         assert (repository, repo_type, revision) == ("owner/set", "dataset", "abc123")
         assert not [path for path in local_dir.rglob("*") if path.is_file()], "an earlier file is still on the disk"
-        asked.append(name)
+        downloaded.append(name)
         target = local_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((folder / name).read_bytes())
@@ -323,36 +323,36 @@ def hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
-    return folder, asked
+    return folder, downloaded
 
 
 def test_a_data_set_is_read_shard_by_shard_at_its_commit_and_no_code_of_it(hub, tmp_path, capsys):
-    folder, asked = hub
+    folder, downloaded = hub
     (folder / "data").mkdir()
     write_parquet(folder / "data" / "train-0.parquet", TEXTS[:5])
     write_parquet(folder / "data" / "train-1.parquet", TEXTS[5:])
     (folder / "set.py").write_text("raise SystemExit")
     (folder / "README.md").write_text("about")
     assert fetched(tmp_path, "hub:owner/set@v1")["text"].to_list() == TEXTS
-    assert asked == ["data/train-0.parquet", "data/train-1.parquet"]
+    assert downloaded == ["data/train-0.parquet", "data/train-1.parquet"]
     assert "owner/set at commit abc123, 2 files" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["documents.parquet", "hub"]
 
 
 def test_no_more_shards_are_downloaded_than_documents_are_wanted(hub, tmp_path):
-    folder, asked = hub
+    folder, downloaded = hub
     for i in range(4):
         write_lines(folder / f"{i}.jsonl.gz", [f"{i}: {text}" for text in TEXTS[:5]])
     assert fetched(tmp_path, "hub:owner/set@v1", documents=7).height == 7
-    assert asked == ["0.jsonl.gz", "1.jsonl.gz"]
+    assert downloaded == ["0.jsonl.gz", "1.jsonl.gz"]
 
 
 def test_members_choose_the_shards_of_a_data_set(hub, tmp_path):
-    folder, asked = hub
+    folder, downloaded = hub
     for name in ("en-0.jsonl", "en-1.jsonl", "de-0.jsonl"):
         write_lines(folder / name, TEXTS)
     fetched(tmp_path, "hub:owner/set@v1", members=["en-*", "!*-1.jsonl"])
-    assert asked == ["en-0.jsonl"]
+    assert downloaded == ["en-0.jsonl"]
     with pytest.raises(
         SinkoriginError, match=r"hub:owner/set@v1 has no file that matches members \['fr-\*'\]; correct"
     ):

@@ -103,6 +103,15 @@ def test_no_import_goes_up():
     assert not upward
 
 
+def test_a_package_holds_a_docstring_only():
+    """Its code would be part of the versions of all jobs that import one of its modules."""
+    bodies = {
+        path.parent.name: ast.parse(path.read_text()).body for path in MODULES.values() if path.name == "__init__.py"
+    }
+    del bodies["sinkorigin"]
+    assert not [name for name, body in bodies.items() if any(not isinstance(line, ast.Expr) for line in body)]
+
+
 def test_imports_have_no_cycle():
     list(TopologicalSorter(GRAPH).static_order())  # raises CycleError, which shows it
 

@@ -17,7 +17,7 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
 from sinkorigin.models.tokenizer import load_tokenizer
-from sinkorigin.models.weights import check_finite, load_weights
+from sinkorigin.models.weights import check_finite, load_weights, register_variant
 from sinkorigin.sources.archives import extract
 from sinkorigin.sources.hub import hub_errors
 from sinkorigin.sources.package_index import check_hash, download_package
@@ -71,6 +71,7 @@ def _write_random_weights(base: Path, destination: Path, seed: int, trust_remote
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with library_errors(f"model {base} cannot be built with random weights", "leave its random: model out"):
+        register_variant(read_config(base, f"model {base}"))
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
@@ -123,11 +124,12 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     """Check that a directory holds a whole causal language model and a tokenizer, without loading the weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    read_config(directory, what)
+    facts = read_config(directory, what)
     with library_errors(
         f"{what}: its config.json is of no architecture that transformers knows",
         "choose another model, or set trust_remote_code: true if its code is safe",
     ):
+        register_variant(facts)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
