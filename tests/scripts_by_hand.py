@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-from snakemake.iocontainers import InputFiles, OutputFiles
+from snakemake.iocontainers import InputFiles, OutputFiles, Wildcards
 
 from sinkorigin.tables import write_json
 
@@ -17,11 +17,15 @@ class Parameters(dict):
 
 def seen_by_a_script(log, *, inputs=(), outputs=(), params=(), scripts=SCRIPTS, **wildcards) -> SimpleNamespace:
     """What a script sees whose log this is."""
+
+    def texts(files):
+        return {name: [*map(str, path)] if isinstance(path, list) else str(path) for name, path in dict(files).items()}
+
     return SimpleNamespace(
         log=[log], rule="a_rule", scriptdir=str(scripts), threads=1,
-        input=InputFiles(fromdict={name: str(path) for name, path in dict(inputs).items()}),
-        output=OutputFiles(fromdict={name: str(path) for name, path in dict(outputs).items()}),
-        wildcards=SimpleNamespace(**wildcards), params=Parameters({"code": "0123456789abcdef", **dict(params)}),
+        input=InputFiles(fromdict=texts(inputs)),
+        output=OutputFiles(fromdict=texts(outputs)),
+        wildcards=Wildcards(fromdict=wildcards), params=Parameters({"code": "0123456789abcdef", **dict(params)}),
         resources=Parameters({"device": "cpu", "gpu": 0}),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from harness.job import job
 with job(snakemake):
     from sinkorigin.models.loading import load_model
     from sinkorigin.sites.architecture import read_architecture
-    from sinkorigin.statistics import weights
+    from sinkorigin.statistics.weights import weight_tables
     from sinkorigin.tables import write_table
 
     model = load_model(
@@ -16,5 +16,5 @@ with job(snakemake):
         trust_remote_code=snakemake.params.trust_remote_code,
     )
     name = snakemake.wildcards.model
-    for table_name, table in weights.compute(read_architecture(model, name), model=name).items():
+    for table_name, table in weight_tables(read_architecture(model, name), model=name).items():
         write_table(snakemake.output[table_name], table, table.schema)

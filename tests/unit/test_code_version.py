@@ -7,6 +7,7 @@ import pytest
 
 from harness import code_version as module
 from harness.code_version import Code
+from sinkorigin.statistics.registry import STATISTICS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -21,14 +22,20 @@ def checkout(tmp_path):
     return tmp_path / "checkout"
 
 
+SINKS, VARIANCE, LOSSES = (
+    ("compute.py", f"sinkorigin.statistics.{name}") for name in ("sinks", "variance", "pretraining")
+)
+EXTRACTION, FIGURE = ("extract_activations.py",), ("plot_loss_curves.py",)
+
+
 def version(checkout, script, *modules):
     return Code(checkout, LOCK).version(script, *modules)
 
 
 def versions(checkout, lock=LOCK, memory=None):
-    """Script → its version, of all scripts."""
+    """Version of the code of each of some jobs: script and modules → version."""
     code = Code(checkout, lock, memory)
-    found = {path.name: code.version(path.name) for path in sorted((checkout / "workflow_scripts").glob("*.py"))}
+    found = {job: code.version(*job) for job in (SINKS, VARIANCE, LOSSES, EXTRACTION, FIGURE)}
     code.remember()
     return found
 
@@ -40,18 +47,26 @@ def edit(path, old, new):
 
 
 def test_comments_docstrings_and_layout_change_nothing(checkout):
-    before = version(checkout, "compute_sinks.py")
+    before = version(checkout, *SINKS)
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text('"""Another docstring."""\n\n# a comment\n' + sinks.read_text().split('"""', 2)[2] + "\n\n")
-    assert version(checkout, "compute_sinks.py") == before
+    assert version(checkout, *SINKS) == before
 
 
-def test_a_statistic_changes_its_own_script_only(checkout):
-    names = ["compute_sinks.py", "compute_variance.py", "extract_activations.py", "plot_loss_curves.py"]
-    before = {name: version(checkout, name) for name in names}
+def test_a_statistic_changes_its_own_version_only(checkout):
+    before = versions(checkout)
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
-    assert [name for name in names if version(checkout, name) != before[name]] == ["compute_sinks.py"]
+    after = versions(checkout)
+    assert [job for job in before if after[job] != before[job]] == [SINKS]
+
+
+def test_one_more_statistic_changes_no_version(checkout):
+    before = versions(checkout)
+    statistics = checkout / LIBRARY / "statistics"
+    (statistics / "entropy.py").write_text("def compute(inputs):\n    return {}\n")
+    edit(statistics / "registry.py", '"sinks",', '"sinks", "entropy",')
+    assert versions(checkout) == before
 
 
 def test_a_module_reached_through_another_counts(checkout):
@@ -63,16 +78,15 @@ def test_a_module_reached_through_another_counts(checkout):
 
 def test_no_statistic_figure_or_claim_can_reach_pytorch():
     code = Code(ROOT, LOCK)
-    for script in SCRIPTS.glob("*.py"):
-        if script.name.startswith(("compute_", "plot_", "judge_")):
-            for path in code.closure(script.name):
-                text = path.read_text()
-                assert "import torch" not in text and "from torch" not in text, (script.name, path.name)
+    jobs = [("compute.py", f"sinkorigin.statistics.{name}") for name in STATISTICS]
+    jobs += [(script.name,) for pattern in ("compute_*", "plot_*", "judge_*") for script in SCRIPTS.glob(pattern)]
+    for job in jobs:
+        for path in code.closure(*job):
+            text = path.read_text()
+            assert "import torch" not in text and "from torch" not in text, (job, path.name)
 
 
 def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
-    names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "plot_loss_curves.py"]
-
     memory = tmp_path / "parsed.json"
     before = versions(checkout, LOCK, memory)
 
@@ -81,12 +95,12 @@ def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
         lock.write_text(LOCK.read_text().replace(f"\n{package}==", f"\n{package}==99."))
         assert lock.read_text() != LOCK.read_text(), package
         after = versions(checkout, lock, memory)
-        return [name for name in names if after[name] != before[name]]
+        return [job for job in before if after[job] != before[job]]
 
-    assert changed("scipy") == ["compute_sinks.py"]
-    assert changed("torch") == changed("tokenizers") == ["extract_activations.py"]
-    assert changed("polars-runtime-32") == ["plot_loss_curves.py"]  # required by polars alone
-    assert changed("numpy") == names
+    assert changed("scipy") == [SINKS, VARIANCE]
+    assert changed("torch") == changed("tokenizers") == [EXTRACTION]
+    assert changed("polars-runtime-32") == [SINKS, VARIANCE, LOSSES, FIGURE]  # required by polars alone
+    assert changed("numpy") == list(before)
     assert changed("pytest") == changed("requests") == changed("snakemake") == []
 
 
@@ -101,6 +115,6 @@ def test_what_was_parsed_before_is_not_parsed_again_and_gives_the_same_versions(
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
     after = versions(checkout, LOCK, memory)
     assert parsed == ["sinks.py"]
-    assert [name for name in first if after[name] != first[name]] == ["compute_sinks.py"]
+    assert [job for job in first if after[job] != first[job]] == [SINKS]
     memory.write_text("not JSON")
     assert versions(checkout, LOCK, memory) == after

@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 
+import pytest
 import yaml
 
 from tiny_study import ROOT
@@ -36,7 +37,7 @@ def test_ci_calls_the_test_command():
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_the_command_for_an_own_model_plans_a_study(fresh, tmp_path):
+def test_the_command_for_your_model_plans_a_study(fresh, tmp_path):
     assert "snakemake --cores all --configfile mine.yaml" in shell_lines()
     project = fresh.copy(tmp_path / "project")
     (project.folder / "tiny.yaml").rename(project.folder / "mine.yaml")
@@ -63,6 +64,17 @@ def test_every_page_and_file_that_the_readme_links_is_there():
             assert (ROOT / link).exists(), link
 
 
+# strict: remove the mark when the last of these places is there
+@pytest.mark.xfail(strict=True, reason="kinds of intervention and docs/extending.md are still to come")
+def test_every_path_that_the_readme_names_is_there():
+    """Paths in backticks that have a folder; `interventions/registry.py` is below the library."""
+    paths = re.findall(r"`([\w.]+/[\w./]*)`", README)
+    assert len(paths) > 10
+    for path in paths:
+        if not path.startswith("results/"):
+            assert (ROOT / path).exists() or (ROOT / "src" / "sinkorigin" / path).exists(), path
+
+
 def test_conda_environments_have_the_pins_of_the_lock():
     lock = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
     lock = {name.lower().replace("_", "-"): version for name, version in lock.items()}
@@ -80,7 +92,13 @@ def test_every_direct_dependency_is_in_the_lock():
         line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "requirements.lock").read_text().splitlines()
     }
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = project["project"]["dependencies"] + project["dependency-groups"]["test"]
-    for requirement in wanted:
+    extras = project["project"]["optional-dependencies"]
+    wanted = [
+        *project["project"]["dependencies"],
+        *extras["figures"],
+        *extras["workflow"],
+        *project["dependency-groups"]["test"],
+    ]
+    for requirement in set(wanted) - {"sinkorigin[figures]"}:
         name = re.split(r"[<>=!~ ]", requirement)[0].lower().replace("_", "-")
         assert name in names, requirement

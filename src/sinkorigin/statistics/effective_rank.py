@@ -38,7 +38,7 @@ EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
 
 
 def effective_rank(gram: np.ndarray) -> float:
-    """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; E1 in docs/paper.md).
+    """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; docs/paper.md, E1).
 
     Args:
         gram: (d, d) float64, X^T X of the (tokens, d) matrix X, whose eigenvalues are σ²; only the upper triangle is read.
@@ -89,7 +89,7 @@ def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndar
                     parts = {}
                 parts[tokens] = part
                 before = layer
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # the last: a foreign table
         raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
     if parts:
         yield before, parts

@@ -216,7 +216,7 @@ def _ranked(neurons: pa.Table) -> pa.Table:
 
 
 def shares_of_output(activation: np.ndarray, on_output: np.ndarray, output_norm: np.ndarray) -> np.ndarray:
-    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (S1 in docs/paper.md).
+    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (docs/paper.md, S1).
 
     Args:
         activation: (N, f) a_n.

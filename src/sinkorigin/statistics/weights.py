@@ -36,7 +36,7 @@ OUTPUT_PROJECTION_SCHEMA = tables.schema(
 )
 
 
-def compute(architecture: Architecture, *, model: str) -> dict[str, pa.Table]:
+def weight_tables(architecture: Architecture, *, model: str) -> dict[str, pa.Table]:
     """Weight tables of a model.
 
     Args:
