@@ -6,18 +6,19 @@ from pathlib import Path
 
 import polars as pl
 
+from sinkorigin import tables
 from sinkorigin.claims.verdicts import (
     DOMINANCE_FACTOR,
     NOT_APPLICABLE,
-    SINK_FACTOR,
     Judged,
     decided,
     row_of,
 )
 from sinkorigin.statistics.pretraining_comparison import paired_interval
+from sinkorigin.statistics.uniform import SINK_FACTOR
 
 TABLE = "statistics/pretraining_by_seed.parquet"
-SAME_ROWS = 1e-3  # raw and row-normalised sink mass that differ by less, relatively, are not told apart
+SAME_ROWS = 1e-3  # raw and row-normalised sink mass that differ by less, relatively, count as one quantity
 
 # variant → quantity → what the paper reports of it and of softmax
 PAPER = {
@@ -39,7 +40,14 @@ PAPER = {
 
 @dataclass(frozen=True)
 class _Run:
-    """One run's values by seed, of one prompt set and of what has none."""
+    """Values of one run by seed, on one prompt set or of quantities without one.
+
+    Attributes:
+        name: name of the run.
+        variant: its attention variant.
+        reading: which form of the variant, where the paper leaves several open.
+        rows: its rows of ``pretraining_comparison.BY_SEED_SCHEMA``.
+    """
 
     name: str
     variant: str
@@ -48,26 +56,37 @@ class _Run:
 
     def values(self, quantity: str) -> dict[int, float]:
         """Seed → value, of the seeds that have one."""
-        own = self.rows.filter(pl.col("quantity") == quantity).drop_nulls("value")
-        return dict(own.select("seed", "value").rows())
+        known = self.rows.filter(pl.col("quantity") == quantity).drop_nulls("value")
+        return dict(known.select("seed", "value").rows())
 
     def uniform(self, quantity: str) -> float:
         """What uniform attention would give."""
         return self.rows.filter(pl.col("quantity") == quantity)["uniform"][0]
 
     def paper(self, quantity: str) -> str | None:
+        """What the paper reports of the quantity; None where it reports nothing."""
         return PAPER.get(self.variant, {}).get(quantity)
 
     @property
-    def spoken(self) -> str:
+    def label(self) -> str:
+        """Name of the run with its reading."""
         return f"{self.name} ({self.reading})" if self.reading else self.name
 
 
-def of_pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str]) -> Iterator[dict]:
-    """What each baseline has, then each other run against its baseline."""
-    if not (root / TABLE).is_file():
+def pretraining_claims(
+    by_seed: Sequence[str | Path], models: Sequence[Judged], prompts: Sequence[str]
+) -> Iterator[dict]:
+    """What each baseline has, then each other run against its baseline.
+
+    Args:
+        by_seed: path of the table of every training's quantities; none in a study that trains nothing.
+        models: the models, of which trained ones say which reading of their variant they have.
+        prompts: names of the prompt sets.
+    """
+    if not by_seed:
         return
-    table = pl.read_parquet(root / TABLE)
+    [path] = by_seed
+    table = pl.DataFrame(tables.read_table(path))
     readings = {model.run: model.reading for model in models if model.role == "trained"}
 
     def run_of(name: str, prompt_set: str | None) -> _Run:
@@ -76,15 +95,15 @@ def of_pretraining(root: Path, models: Sequence[Judged], prompts: Sequence[str])
         return _Run(name, variant, readings.get(name), rows)
 
     pairs = table.select("run", "baseline").unique(maintain_order=True).drop_nulls().rows()
-    known = [name for name in prompts if name in table["prompts"].unique()]
+    studied = [name for name in prompts if name in table["prompts"].unique()]
     for run, baseline in pairs:
         if run == baseline:
-            for name in known:
-                yield from _of_baseline(run_of(run, name), name)
+            for name in studied:
+                yield from _baseline(run_of(run, name), name)
     for run, baseline in pairs:
         if run != baseline:
             yield from _losses(run_of(run, None), run_of(baseline, None))
-            for name in known:
+            for name in studied:
                 yield from _structure(run_of(run, name), run_of(baseline, name), name)
 
 
@@ -92,7 +111,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _of_baseline(base: _Run, prompts: str) -> Iterator[dict]:
+def _baseline(base: _Run, prompts: str) -> Iterator[dict]:
     """Whether the baseline has at all what a variant may remove."""
     masses, ratios = base.values("sink_mass"), base.values("disparity_over_rest")
     disparities = base.values("dimension_disparity")
@@ -131,23 +150,23 @@ def _paired(ours: _Run, base: _Run, quantity: str) -> tuple[list[int], list[tupl
 
 
 def _difference(ours, base, quantity, claim, statement, words, prompts, *, lower: bool) -> Iterator[dict]:
-    """One claim that a difference to the baseline lies below or above 0."""
+    """Claim that the difference of a quantity to the baseline lies below or above 0; none without common seeds."""
     seeds, pairs = _paired(ours, base, quantity)
     if not pairs:
         return
-    spoken = "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
+    values = "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
     yield row_of(
-        claim, statement, words, f"{ours.spoken} − {base.name}, {_seeds(seeds)}", prompts, ours.paper(quantity),
+        claim, statement, words, f"{ours.label} − {base.name}, {_seeds(seeds)}", prompts, ours.paper(quantity),
         "< 0" if lower else "> 0", TABLE,
         **decided(
-            *paired_interval([a - b for a, b in pairs]), (lambda x: x < 0) if lower else (lambda x: x > 0), spoken
+            *paired_interval([a - b for a, b in pairs]), (lambda x: x < 0) if lower else (lambda x: x > 0), values
         ),
     )  # fmt: skip
 
 
 def _losses(ours: _Run, base: _Run) -> Iterator[dict]:
     last = "difference of the last losses (nats per token), mean over seeds"
-    if ours.variant == "sigmoid":  # of which the paper says the opposite
+    if ours.variant == "sigmoid":  # the paper claims the opposite of it
         yield from _difference(
             ours, base, "validation_loss_over_training", "trains more slowly",
             f"{ours.name} trains more slowly than {base.name}",
@@ -212,15 +231,15 @@ def _sinks(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
             "difference of the largest sink mass of a layer, mean over seeds", prompts, lower=True,
         ):  # fmt: skip
             yield _unless(lacking, row | {"paper": ours.paper("sink_mass")})
-        own = ours.values(quantity)
-        ratios = [mass / uniform for mass in own.values()]
+        masses = ours.values(quantity)
+        ratios = [mass / uniform for mass in masses.values()]
         row = row_of(
             f"sink removed{suffix}", f"no layer of {ours.name} has a sink at position 0{suffix}",
-            "largest sink mass of a layer / uniform attention, mean over seeds", f"{ours.spoken}, {_seeds(list(own))}",
+            "largest sink mass of a layer / uniform attention, mean over seeds", f"{ours.label}, {_seeds(list(masses))}",
             prompts, ours.paper("sink_mass"), f"< {SINK_FACTOR:g}", TABLE,
             **decided(
                 *paired_interval(ratios), lambda x: x < SINK_FACTOR,
-                f"mass {_listed(own.values())}; {base.name} {_listed(theirs.values())}; uniform {uniform:.3f}",
+                f"mass {_listed(masses.values())}; {base.name} {_listed(theirs.values())}; uniform {uniform:.3f}",
             ),
         )  # fmt: skip
         yield _unless(lacking, row)
