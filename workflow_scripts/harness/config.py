@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.registry import SITES
 from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS
 
 Name = Annotated[
@@ -23,18 +24,7 @@ Name = Annotated[
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Letters, digits, '_', '.', '-'; it becomes a folder."),
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Site = Literal[
-    "residual",
-    "attention_input",
-    "value_aggregation",
-    "attention_output",
-    "ffn_input",
-    "ffn_activation",
-    "ffn_output",
-    "query",
-    "key",
-    "attention",
-]
+Site = Literal[*SITES]  # type: ignore[valid-type]
 
 
 class _Strict(BaseModel):
