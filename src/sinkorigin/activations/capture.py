@@ -58,7 +58,7 @@ def watch_sites(
             if site.before_blocks:
                 places[-1] = Place(architecture.blocks[0], "input")
             for layer, place in places.items():
-                stack.callback(place.watch(partial(on_site, layer, site.name)).remove)
+                stack.callback(place.hook(partial(on_site, layer, site.name)).remove)
         in_attention = [site for site in loaded if isinstance(site, AttentionSite)]
         with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention)):
             yield

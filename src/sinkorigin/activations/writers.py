@@ -58,11 +58,7 @@ class RawVectors:
         self._writers: dict[tuple[str, int], pq.ParquetWriter] = {}
 
     def part(self, site: str, first: int, values: Tensor) -> Tensor | None:
-        """Kept part of (n, T, width) values, on the CPU in float32; None where nothing of them is kept.
-
-        Args:
-            first: number of their first sequence.
-        """
+        """Kept part of (n, T, width) values from sequence ``first`` on, on the CPU in float32; None where nothing is kept."""
         kept = self._kept.get(site, Kept(sequences=0))
         count = len(values) if kept.sequences is None else min(len(values), max(0, kept.sequences - first))
         if not count:

@@ -94,7 +94,7 @@ def _hooked(place: Place, edit: VectorEdit, layer: int, clock: _Clock, computes)
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
         return edit.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
-    handle = place.edit(change)
+    handle = place.hook(change)
     try:
         yield
     finally:

@@ -66,7 +66,7 @@ def _reading(replay: Replay, reader: _Reader, edit: VectorEdit, layer: int) -> I
     with ExitStack() as stack:
         stack.enter_context(replay.architecture.tapped(reader))
         if edit.site != "value_aggregation":
-            handle = place_of(replay.architecture, layer, edit.site).edit(reader.read)
+            handle = place_of(replay.architecture, layer, edit.site).hook(reader.read)
             stack.callback(handle.remove)
         yield
 

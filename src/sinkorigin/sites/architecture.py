@@ -27,7 +27,7 @@ from sinkorigin.sites.definitions import (
 )
 from sinkorigin.sites.modules import Place, Projection
 from sinkorigin.sites.precision import tolerance
-from sinkorigin.sites.probe import run_probe
+from sinkorigin.sites.probe import probe_blocks
 from sinkorigin.sites.site import ModuleSite, load_site
 
 # found in every model, because interventions edit them and every extraction summarises some of them
@@ -147,20 +147,20 @@ def read_architecture(model: PreTrainedModel, name: str = "", sites: Sequence[st
             carries several residual streams; or fewer than two tokens have a finite embedding; or a site does not exist.
     """
     further = [site for site in map(load_site, sites) if isinstance(site, ModuleSite)]
-    probe = run_probe(model, name or type(model).__name__)
-    found: list[dict] = [_parts(block, (*_ALWAYS, *further)) for block in probe.blocks]
+    blocks = probe_blocks(model, name or type(model).__name__)
+    found: list[dict] = [_parts(block, (*_ALWAYS, *further)) for block in blocks]
 
     def of_kind(kind: type) -> list[dict]:
         return [{name: part for name, part in parts.items() if isinstance(part, kind)} for parts in found]
 
     return Architecture(
         model=model,
-        blocks=[block.stream.module for block in probe.blocks],
-        attention={layer: block.attention.module for layer, block in enumerate(probe.blocks)},
+        blocks=[block.stream.module for block in blocks],
+        attention={layer: block.attention.module for layer, block in enumerate(blocks)},
         places=of_kind(Place),
         projections=of_kind(Projection),
         norms=[parts.get("norm") for parts in of_kind(str)],
-        rows_sum_to_one=probe.rows_sum_to_one,
+        rows_sum_to_one=[block.rows_sum_to_one for block in blocks],
         missing=[{name: part.reason for name, part in parts.items()} for parts in of_kind(Lacking)],
     )
 

@@ -53,13 +53,7 @@ class Tap:
         return aggregation
 
     def observe(self, layer: int, query: Tensor, key: Tensor, weights: Tensor, aggregation: Tensor) -> None:
-        """Receive the tensors of the call after all edits.
-
-        Args:
-            query: (N, H, T, d_k); key: (N, H, S, d_k), repeated for grouped queries; both after RoPE.
-            weights: (N, H, T, S).
-            aggregation: (N, H, T, d_k).
-        """
+        """Receive query (N, H, T, d_k) and key (N, H, S, d_k) after RoPE, weights (N, H, T, S) and edited aggregation."""
 
 
 _taps: WeakKeyDictionary[nn.Module, list[tuple[int, Tap]]] = WeakKeyDictionary()

@@ -42,6 +42,11 @@ class Call:
     input: Tensor
     output: Tensor
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the module has no children."""
+        return not any(True for _ in self.module.children())
+
     def place(self, end: Literal["input", "output"]) -> Place:
         """Where the input or output of this call can be seen."""
         return Place(self.module, end)
@@ -55,20 +60,23 @@ def equal(left: Tensor, right: Tensor) -> bool:
     return left.numel() == right.numel() and torch.equal(left.reshape(-1), right.reshape(-1))
 
 
+@dataclass(eq=False)
 class Block:
     """What the probe showed of one block, from which sites and matrices are read.
 
     Attributes:
         stream: the call of the block: the residual stream before and after it.
         attention: the call of its attention module.
-        calls: the calls of all other modules, in order, without those that return their input.
+        calls: the calls of the modules in the block, in order, without those that return their input.
         aggregation: (N, T, H·d_k) value aggregation.
+        rows_sum_to_one: whether the attention weights of each query do.
     """
 
-    def __init__(self, stream: Call, attention: Call, calls: list[Call], aggregation: Tensor):
-        self.stream, self.attention, self.aggregation = stream, attention, aggregation
-        # a module that returns its input (dropout in evaluation) is no site, and one such module may serve twice
-        self.calls = [call for call in calls if call.module is not stream.module and not equal(call.input, call.output)]
+    stream: Call
+    attention: Call
+    calls: list[Call]
+    aggregation: Tensor
+    rows_sum_to_one: bool
 
     def in_attention(self, call: Call) -> bool:
         """Whether a call is that of the attention module or of a module in it."""
@@ -86,9 +94,10 @@ class Block:
     def contributions(self) -> tuple[Part, Part]:
         """Calls whose outputs add up to what the block adds to the residual stream: the attention's and the FFN's."""
         before, after = self.stream.input, self.stream.output
+        beside = [call for call in self.calls if not self.in_attention(call) and call.output.numel() == before.numel()]
         # what the attention's output becomes: itself, then modules that it is passed through (post-norm, dropout)
         chain = [self.attention]
-        for call in self._beside_attention():
+        for call in beside:
             if not has_matrix(call.module) and any(equal(call.input, link.output) for link in chain):
                 chain.append(call)
         added = (after.double() - before.double()).reshape(-1)
@@ -98,9 +107,7 @@ class Block:
         best: tuple[float, Call, Call] | None = None
         for first in reversed(chain):
             rest = added - first.output.double().reshape(-1)
-            for second in self._beside_attention():
-                if second in chain:
-                    continue
+            for second in (call for call in beside if call not in chain):
                 off = (rest - second.output.double().reshape(-1)).abs() - rounding
                 error = (off.clamp_min(0).max() / scale).item()
                 # of equal outputs (an MLP and its last projection) the later call is the outer module
@@ -110,14 +117,6 @@ class Block:
             lacking = Lacking("the block does not add two module outputs to its residual stream")
             return lacking, lacking
         return best[1], best[2]
-
-    def _beside_attention(self) -> list[Call]:
-        """Calls outside the attention module whose output is as large as the residual stream."""
-        return [
-            call
-            for call in self.calls
-            if not self.in_attention(call) and call.output.numel() == self.stream.input.numel()
-        ]
 
     @property
     def attended(self) -> Part:
@@ -134,44 +133,38 @@ class Block:
         """The FFN itself, found from its contribution backwards through a post-norm or dropout."""
         core = self.fed
         while isinstance(core, Call) and not has_matrix(core.module):
-            core = self._maker(core) or Lacking("no module with a matrix makes the FFN's output")
+            earlier = [call for call in self.calls if call.order < core.order and equal(call.output, core.input)]
+            core = earlier[-1] if earlier else Lacking("no module with a matrix makes the FFN's output")
         return core
-
-    def _maker(self, reader: Call) -> Call | None:
-        """Last call before ``reader`` whose output is the input of ``reader``."""
-        earlier = (call for call in reversed(self.calls) if call.order < reader.order)
-        return next((call for call in earlier if equal(call.output, reader.input)), None)
-
-    @property
-    def _ffn_is_matrix(self) -> bool:
-        """Whether the FFN's projections are children of the block itself, as in OPT, so that its last one stands for it."""
-        return isinstance(self.ffn, Call) and not any(True for _ in self.ffn.module.children())
 
     @cached_property
     def ffn_entry(self) -> Part:
         """Call whose input is what the FFN receives."""
-        if not self._ffn_is_matrix:
-            return self.ffn
-        return next(call for call in self.calls if not self.in_attention(call) and has_matrix(call.module))
+        # the FFN's projections may be children of the block itself, as in OPT, so that the last one stands for it
+        if isinstance(self.ffn, Call) and self.ffn.is_leaf:
+            return next(call for call in self.calls if not self.in_attention(call) and has_matrix(call.module))
+        return self.ffn
 
     @cached_property
     def _ffn_calls(self) -> list[Call]:
         """Calls of modules of the FFN, in order."""
-        if isinstance(self.ffn, Lacking):
+        ffn = self.ffn
+        if isinstance(ffn, Lacking):
             return []
-        if self._ffn_is_matrix:
+        if ffn.is_leaf:
             return [call for call in self.calls if not self.in_attention(call)]
-        return [call for call in self.calls if call.name.startswith(self.ffn.name + ".")]
+        return [call for call in self.calls if call.name.startswith(ffn.name + ".")]
 
     @cached_property
     def down(self) -> Part:
         """The down-projection: the last matrix of the FFN."""
-        if isinstance(self.ffn, Lacking):
-            return self.ffn
-        for call in [self.ffn] if self._ffn_is_matrix else reversed(self._ffn_calls):
-            if is_projection(call.module) and equal(call.output, self.ffn.output):
-                return call
-        return Lacking("no single projection makes the FFN's output, as in a mixture of experts")
+        ffn = self.ffn
+        if isinstance(ffn, Lacking):
+            return ffn
+        made = (
+            call for call in reversed(self._ffn_calls) if is_projection(call.module) and equal(call.output, ffn.output)
+        )
+        return next(made, Lacking("no single projection makes the FFN's output, as in a mixture of experts"))
 
     def matrices(self) -> dict[str, Projection | Lacking]:
         """``output`` (W_O), and ``gate``, ``up`` and ``down`` of the FFN: each role's matrix, or why there is none."""

@@ -17,36 +17,23 @@ class Place:
     module: nn.Module
     end: Literal["input", "output"]
 
-    def watch(self, see: Callable[[Tensor], None]) -> RemovableHandle:
-        """Call ``see`` with the hidden states here in every forward pass, until the handle is removed."""
-        if self.end == "input":
+    def hook(self, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call ``see`` with the hidden states here in every forward pass, until the handle is removed.
 
-            def before(module, args, kwargs):
-                see(first_tensor(args, kwargs))
+        What ``see`` returns takes their place, unless it is None.
+        """
 
-            return self.module.register_forward_pre_hook(before, with_kwargs=True)
-
-        def after(module, args, output):
-            see(output_tensor(output))
-
-        return self.module.register_forward_hook(after)
-
-    def edit(self, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
-        """Replace the hidden states here by ``change`` of them in every forward pass, until the handle is removed."""
-        if self.end == "input":
-
-            def before(module, args, kwargs):
-                value = first_tensor(args, kwargs)
-                return None if value is None else replace_first_tensor(args, kwargs, change(value))
-
-            return self.module.register_forward_pre_hook(before, with_kwargs=True)
+        def before(module, args, kwargs):
+            old = first_tensor(args, kwargs)
+            new = see(old)
+            return None if new is None else replace_first_tensor(args, kwargs, new)
 
         def after(module, args, output):
-            value = output_tensor(output)
-            if value is None:
-                return output
-            return (change(value), *output[1:]) if isinstance(output, tuple | list) else change(value)
+            new = see(output_tensor(output))
+            return (new, *output[1:]) if new is not None and isinstance(output, tuple | list) else new
 
+        if self.end == "input":
+            return self.module.register_forward_pre_hook(before, with_kwargs=True)
         return self.module.register_forward_hook(after)
 
 
@@ -94,6 +81,5 @@ def output_tensor(output) -> Tensor | None:
 def replace_first_tensor(args: tuple, kwargs: dict, value: Tensor) -> tuple[tuple, dict]:
     """Arguments of a module with ``value`` in place of what :func:`first_tensor` finds, which must not be None."""
     old = first_tensor(args, kwargs)
-    return tuple(value if given is old else given for given in args), {
-        name: value if given is old else given for name, given in kwargs.items()
-    }
+    args = tuple(value if given is old else given for given in args)
+    return args, {name: value if given is old else given for name, given in kwargs.items()}

@@ -1,8 +1,8 @@
 """A forward pass over a few random tokens that shows which module makes what, whatever the class of the model."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +10,11 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.attention import Tap, tapped, through_taps, witnessed
-from sinkorigin.sites.block import Block, Call
+from sinkorigin.sites.block import Block, Call, equal
 from sinkorigin.sites.modules import first_tensor, output_tensor
 from sinkorigin.sites.precision import tolerance
 
 _SHAPE = (2, 6)  # sequences, positions
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What one forward pass showed of a model.
-
-    Attributes:
-        blocks: the decoder layers, in order.
-        rows_sum_to_one: for each layer, whether the attention weights of a query do.
-    """
-
-    blocks: list[Block]
-    rows_sum_to_one: list[bool]
 
 
 class _Attention(Tap):
@@ -45,40 +32,27 @@ class _Attention(Tap):
         self.aggregations[layer] = aggregation.transpose(1, 2).flatten(2)
 
 
-@dataclass
-class _Calls:
-    """Records the calls of the modules of every block."""
+@contextmanager
+def _recorded(blocks: list[nn.Module]) -> Iterator[list[list[Call]]]:
+    """Record the calls of the modules of each block, in order."""
+    calls: list[list[Call]] = [[] for _ in blocks]
 
-    blocks: list[nn.Module]
-    by_block: list[list[Call]] = field(init=False)
+    def record(layer, path, module, args, kwargs, output):
+        into, out = first_tensor(args, kwargs), output_tensor(output)
+        if into is not None and out is not None:
+            order = len(calls[layer])
+            calls[layer].append(Call(path, module, order, into.detach().clone(), out.detach().clone()))
 
-    def __post_init__(self):
-        self.by_block = [[] for _ in self.blocks]
-
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        handles = [
-            module.register_forward_hook(self._recorder(calls, path), with_kwargs=True)
-            for block, calls in zip(self.blocks, self.by_block, strict=True)
-            for path, module in block.named_modules()
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _recorder(self, calls: list[Call], path: str):
-        def record(module, args, kwargs, output):
-            into, out = first_tensor(args, kwargs), output_tensor(output)
-            if into is not None and out is not None:
-                calls.append(Call(path, module, len(calls), into.detach().clone(), out.detach().clone()))
-
-        return record
+    with ExitStack() as stack:
+        for layer, block in enumerate(blocks):
+            for path, module in block.named_modules():
+                handle = module.register_forward_hook(partial(record, layer, path), with_kwargs=True)
+                stack.callback(handle.remove)
+        yield calls
 
 
-def run_probe(model: PreTrainedModel, name: str) -> Probe:
-    """Run ``model`` on a few tokens and record the calls of each block's modules.
+def probe_blocks(model: PreTrainedModel, name: str) -> list[Block]:
+    """Run ``model`` on a few tokens and record what the modules of each block make of them.
 
     Raises:
         SinkoriginError: the class is not supported; see :func:`sinkorigin.sites.architecture.read_architecture`.
@@ -95,26 +69,27 @@ def run_probe(model: PreTrainedModel, name: str) -> Probe:
     if not attention:
         raise unsupported
     blocks = _blocks(model, attention, name)
-    taps, calls = _Attention(), _Calls(blocks)
-    with torch.no_grad(), calls.recorded(), tapped(model, dict(enumerate(attention)), taps):
+    taps = _Attention()
+    with torch.no_grad(), _recorded(blocks) as calls, tapped(model, dict(enumerate(attention)), taps):
         model.base_model(input_ids=ids, use_cache=False)
-    read = [
-        _read_calls(
-            block,
-            attention[layer],
-            calls.by_block[layer],
-            taps.aggregations[layer],
-            ids.shape,
-            f"model {name}: block {layer} of {kind}",
-        )
-        for layer, block in enumerate(blocks)
-    ]
+    for layer, block in enumerate(blocks):
+        _check_stream(block, attention[layer], calls[layer], ids.shape, f"model {name}: block {layer} of {kind}")
     if not taps.causal:
         raise SinkoriginError(
             f"model {name}: {kind} lets a token attend to later ones, but all that is measured is defined for "
             "causal attention; choose a causal model, or set is_decoder in its config.json where the class has it"
         )
-    return Probe(read, [taps.rows_sum_to_one[layer] for layer in range(len(blocks))])
+    return [
+        Block(
+            stream=next(call for call in calls[layer] if call.module is block),
+            attention=next(call for call in calls[layer] if call.module is attention[layer]),
+            # a module that returns its input (dropout in evaluation) is no site, and one such module may serve twice
+            calls=[call for call in calls[layer] if call.module is not block and not equal(call.input, call.output)],
+            aggregation=taps.aggregations[layer],
+            rows_sum_to_one=taps.rows_sum_to_one[layer],
+        )
+        for layer, block in enumerate(blocks)
+    ]
 
 
 def _token_ids(model: PreTrainedModel, name: str) -> Tensor:
@@ -186,18 +161,15 @@ def _blocks(model: PreTrainedModel, attention: list[nn.Module], name: str) -> li
     )
 
 
-def _read_calls(
-    block: nn.Module, attention: nn.Module, calls: list[Call], aggregation: Tensor, shape: torch.Size, where: str
-) -> Block:
-    """Check that one (N, T, d) residual stream runs through a block, and gather what the probe showed of it.
+def _check_stream(block: nn.Module, attention: nn.Module, calls: list[Call], shape: torch.Size, where: str) -> None:
+    """Check that a block turns one (N, T, d) residual stream into the next, with an attention module in it.
 
     Args:
-        aggregation: (N, T, H·d_k).
         shape: (N, T).
         where: the block, for messages.
 
     Raises:
-        SinkoriginError: no residual stream, or several, or no attention module that takes and returns hidden states.
+        SinkoriginError: it has no residual stream, or several, or no attention module that takes and returns hidden states.
     """
     stream = next((call for call in calls if call.module is block), None)
     if stream is None:
@@ -214,9 +186,7 @@ def _read_calls(
             f"{where} takes hidden states of width {stream.input.shape[-1]} and returns {stream.output.shape[-1]}, so no "
             "residual stream runs through it; choose another model"
         )
-    attended = next((call for call in calls if call.module is attention), None)
-    if block is attention or attended is None:
+    if block is attention or not any(call.module is attention for call in calls):
         raise SinkoriginError(
             f"{where} has no attention module that takes and returns hidden states; choose another model"
         )
-    return Block(stream, attended, calls, aggregation)

@@ -32,7 +32,7 @@ SCHEMA = tables.schema(
 )
 
 
-def key_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[pa.Table]:
+def key_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[dict]:
     """Rows of each layer; ``first`` is the number of the first sequence of ``tokens``. Runs the model on one position."""
     inputs = {layer: tokens.residual[layer - 1] for layer in range(architecture.layers)}
     count = len(inputs[0])
@@ -50,20 +50,17 @@ def key_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Ite
                 list_column(part.reshape(rows, width).numpy(), column) for part in predicted[layer].split(count)
             )
             one_hot = one_hot_cosine(inputs[layer], norm).repeat_interleave(heads).numpy()
-        yield pa.table(
-            {
-                "sequence": np.repeat(np.arange(first, first + count, dtype=np.int32), heads),
-                "layer": np.full(rows, layer, dtype=np.int32),
-                "head": np.tile(np.arange(heads, dtype=np.int32), count),
-                "key": list_column(key.reshape(rows, width).numpy(), column),
-                "one_dim": one_dim,
-                "two_dims": two_dims,
-                "top_dim": inputs[layer].abs().argmax(-1).int().repeat_interleave(heads).numpy(),
-                "one_hot": one_hot,
-                "positive": tokens.positive[layer].reshape(rows).numpy(),
-            },
-            schema=SCHEMA,
-        )
+        yield {
+            "sequence": np.repeat(np.arange(first, first + count, dtype=np.int32), heads),
+            "layer": np.full(rows, layer, dtype=np.int32),
+            "head": np.tile(np.arange(heads, dtype=np.int32), count),
+            "key": list_column(key.reshape(rows, width).numpy(), column),
+            "one_dim": one_dim,
+            "two_dims": two_dims,
+            "top_dim": inputs[layer].abs().argmax(-1).int().repeat_interleave(heads).numpy(),
+            "one_hot": one_hot,
+            "positive": tokens.positive[layer].reshape(rows).numpy(),
+        }
 
 
 def largest_dims(vectors: Tensor, count: int) -> Tensor:
@@ -117,7 +114,7 @@ def keys_of_inputs(architecture: Architecture, inputs: Mapping[int, Tensor]) -> 
     keys = _Keys()
     with ExitStack() as stack:
         for layer, block in enumerate(architecture.blocks):
-            handle = Place(block, "input").edit(partial(_in_place_of, inputs[layer]))
+            handle = Place(block, "input").hook(partial(_in_place_of, inputs[layer]))
             stack.callback(handle.remove)
         stack.enter_context(architecture.tapped(keys))
         stack.enter_context(architecture.wrapped(keys.end_block))

@@ -24,7 +24,7 @@ SCHEMA = tables.schema(
 )
 
 
-def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[pa.Table]:
+def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[dict]:
     """Rows of each layer that has a down-projection; ``first`` is the number of the first sequence of ``tokens``."""
     column = SCHEMA.field("activation").type
     for layer, projections in enumerate(architecture.projections):
@@ -37,14 +37,11 @@ def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> 
         on_residual = pa.nulls(count, column)
         if "contribution" not in architecture.missing[layer]:
             on_residual = list_column((tokens.residual[layer] @ down).numpy(), column)
-        yield pa.table(
-            {
-                "sequence": np.arange(first, first + count, dtype=np.int32),
-                "layer": np.full(count, layer, dtype=np.int32),
-                "activation": list_column(activation.numpy(), column),
-                "on_output": list_column((output @ down).numpy(), column),
-                "on_residual": on_residual,
-                "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
-            },
-            schema=SCHEMA,
-        )
+        yield {
+            "sequence": np.arange(first, first + count, dtype=np.int32),
+            "layer": np.full(count, layer, dtype=np.int32),
+            "activation": list_column(activation.numpy(), column),
+            "on_output": list_column((output @ down).numpy(), column),
+            "on_residual": on_residual,
+            "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
+        }

@@ -1,6 +1,6 @@
 """Alignment of the FFN's input with each neuron's gate weights, by position (S1): ``gate_cosines.parquet``."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -34,23 +34,17 @@ class GateCosines:
         self._units[layer] = self._units.get(layer, 0.0) + units
         self._counts[layer] = self._counts.get(layer, 0) + len(values)
 
-    def write(self, path: Path, architecture: Architecture) -> None:
-        """Write the table, with rows for the layers whose FFN has a gate."""
+    def rows(self, architecture: Architecture) -> Iterator[dict]:
+        """Columns of the table, for each layer whose FFN has a gate."""
         column = SCHEMA.field("cosine").type
-        with tables.table_writer(path, SCHEMA) as writer:
-            for layer, units in sorted(self._units.items()):
-                gate = architecture.projections[layer].get("gate")
-                if gate is None:
-                    continue
-                weights = torch.nn.functional.normalize(gate.weight(), dim=-1)  # (f, d)
-                cosines = torch.from_numpy(units / self._counts[layer]).float() @ weights.T  # (T, f)
-                writer.write_table(
-                    pa.table(
-                        {
-                            "layer": np.full(len(units), layer, dtype=np.int32),
-                            "position": np.arange(len(units), dtype=np.int32),
-                            "cosine": list_column(cosines.numpy(), column),
-                        },
-                        schema=SCHEMA,
-                    )
-                )
+        for layer, units in sorted(self._units.items()):
+            gate = architecture.projections[layer].get("gate")
+            if gate is None:
+                continue
+            weights = torch.nn.functional.normalize(gate.weight(), dim=-1)  # (f, d)
+            cosines = torch.from_numpy(units / self._counts[layer]).float() @ weights.T  # (T, f)
+            yield {
+                "layer": np.full(len(units), layer, dtype=np.int32),
+                "position": np.arange(len(units), dtype=np.int32),
+                "cosine": list_column(cosines.numpy(), column),
+            }

@@ -1,6 +1,6 @@
 """Mean and largest magnitude of each neuron's activation, first tokens against the others (S1): ``neuron_moments.parquet``."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -40,21 +40,15 @@ class NeuronMoments:
             old = self._sums.get((layer, tokens), (0, np.float64(0), largest))
             self._sums[layer, tokens] = (old[0] + count, old[1] + total, np.maximum(old[2], largest))
 
-    def write(self, path: Path) -> None:
-        """Write the table."""
-        with tables.table_writer(path, SCHEMA) as writer:
-            for (layer, tokens), (count, magnitude, largest) in sorted(self._sums.items()):
-                neurons = len(largest)
-                writer.write_table(
-                    pa.table(
-                        {
-                            "layer": np.full(neurons, layer, dtype=np.int32),
-                            "tokens": [tokens] * neurons,
-                            "neuron": np.arange(neurons, dtype=np.int32),
-                            "count": np.full(neurons, count),
-                            "mean_abs": magnitude / count,
-                            "max_abs": largest.astype(np.float64),
-                        },
-                        schema=SCHEMA,
-                    )
-                )
+    def rows(self) -> Iterator[dict]:
+        """Columns of the table, for each part of its rows."""
+        for (layer, tokens), (count, magnitude, largest) in sorted(self._sums.items()):
+            neurons = len(largest)
+            yield {
+                "layer": np.full(neurons, layer, dtype=np.int32),
+                "tokens": [tokens] * neurons,
+                "neuron": np.arange(neurons, dtype=np.int32),
+                "count": np.full(neurons, count),
+                "mean_abs": magnitude / count,
+                "max_abs": largest.astype(np.float64),
+            }

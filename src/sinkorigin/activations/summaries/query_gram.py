@@ -1,6 +1,6 @@
 """Products of each head's queries, from which their first singular vector is computed (K2): ``query_gram.parquet``."""
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -32,22 +32,16 @@ class QueryGram:
         self._grams[layer] = self._grams.get(layer, 0.0) + products.astype(np.float64)  # the batches in float64
         self._counts[layer] = self._counts.get(layer, 0) + later.shape[1]
 
-    def write(self, path: Path) -> None:
-        """Write the table."""
+    def rows(self) -> Iterator[dict]:
+        """Columns of the table, for each part of its rows."""
         column = SCHEMA.field("products").type
-        with tables.table_writer(path, SCHEMA) as writer:
-            for layer, grams in sorted(self._grams.items()):
-                heads, width, _ = grams.shape
-                rows = heads * width
-                writer.write_table(
-                    pa.table(
-                        {
-                            "layer": np.full(rows, layer, dtype=np.int32),
-                            "head": np.repeat(np.arange(heads, dtype=np.int32), width),
-                            "dim": np.tile(np.arange(width, dtype=np.int32), heads),
-                            "count": np.full(rows, self._counts[layer]),
-                            "products": list_column(grams.reshape(rows, width), column),
-                        },
-                        schema=SCHEMA,
-                    )
-                )
+        for layer, grams in sorted(self._grams.items()):
+            heads, width, _ = grams.shape
+            rows = heads * width
+            yield {
+                "layer": np.full(rows, layer, dtype=np.int32),
+                "head": np.repeat(np.arange(heads, dtype=np.int32), width),
+                "dim": np.tile(np.arange(width, dtype=np.int32), heads),
+                "count": np.full(rows, self._counts[layer]),
+                "products": list_column(grams.reshape(rows, width), column),
+            }

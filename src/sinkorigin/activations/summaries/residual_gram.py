@@ -1,7 +1,6 @@
 """Sums and products of the residual stream's dims, from which effective ranks are computed (E1): ``residual_gram.parquet``."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -56,33 +55,27 @@ class ResidualGram:
             few = self._few.get((layer, tokens))
             yield layer, tokens, self._grams[layer, tokens] if few is None else _products(np.concatenate(few))
 
-    def write(self, path: Path) -> None:
-        """Write the table."""
+    def rows(self) -> Iterator[dict]:
+        """Columns of the table, for each part of its rows."""
         products, values = (SCHEMA.field(name).type for name in ("products", "values"))
-        with tables.table_writer(path, SCHEMA) as writer:
-            for key, count in sorted(self._counts.items()):
-                layer, tokens = key
-                width = len(self._totals[key])
-                columns = {"products": pa.nulls(width, products), "values": pa.nulls(width, values)}
-                if key in self._few:
-                    columns["values"] = list_column(np.concatenate(self._few[key]).T, values)
-                else:
-                    offsets = np.concatenate([[0], np.cumsum(np.arange(width, 0, -1))]).astype(np.int32)
-                    upper = np.concatenate([row[i:] for i, row in enumerate(self._grams[key])])
-                    columns["products"] = pa.ListArray.from_arrays(offsets, pa.array(upper), type=products)
-                writer.write_table(
-                    pa.table(
-                        {
-                            "layer": np.full(width, layer, dtype=np.int32),
-                            "tokens": [tokens] * width,
-                            "dim": np.arange(width, dtype=np.int32),
-                            "count": np.full(width, count),
-                            "sum": self._totals[key],
-                            **columns,
-                        },
-                        schema=SCHEMA,
-                    )
-                )
+        for key, count in sorted(self._counts.items()):
+            layer, tokens = key
+            width = len(self._totals[key])
+            columns = {"products": pa.nulls(width, products), "values": pa.nulls(width, values)}
+            if key in self._few:
+                columns["values"] = list_column(np.concatenate(self._few[key]).T, values)
+            else:
+                offsets = np.concatenate([[0], np.cumsum(np.arange(width, 0, -1))]).astype(np.int32)
+                upper = np.concatenate([row[i:] for i, row in enumerate(self._grams[key])])
+                columns["products"] = pa.ListArray.from_arrays(offsets, pa.array(upper), type=products)
+            yield {
+                "layer": np.full(width, layer, dtype=np.int32),
+                "tokens": [tokens] * width,
+                "dim": np.arange(width, dtype=np.int32),
+                "count": np.full(width, count),
+                "sum": self._totals[key],
+                **columns,
+            }
 
 
 def _products(vectors: np.ndarray) -> np.ndarray:

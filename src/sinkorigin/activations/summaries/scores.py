@@ -49,8 +49,8 @@ def normalised_rows(weights: Tensor) -> Tensor:
     return weights / sums.masked_fill(sums == 0, 1)
 
 
-def score_rows(layer: int, first: int, weights: Tensor, rows_sum_to_one: bool) -> pa.RecordBatch:
-    """Rows of one layer.
+def score_rows(layer: int, first: int, weights: Tensor, rows_sum_to_one: bool) -> dict:
+    """Columns of the table for one layer.
 
     Args:
         first: number of the first sequence.
@@ -60,22 +60,20 @@ def score_rows(layer: int, first: int, weights: Tensor, rows_sum_to_one: bool) -
     score, excluding_self = (part.numpy() for part in attention_scores(weights))  # (n, H, T)
     sequences, heads, length = score.shape
     rows = sequences * heads * length
-    if rows_sum_to_one:
-        normalised = [pa.nulls(rows, pa.float32())] * 2
-    else:
-        normalised = [_nan_as_null(part.numpy()) for part in attention_scores(normalised_rows(weights))]
-    return pa.record_batch(
-        [
-            np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads * length),
-            np.full(rows, layer, dtype=np.int32),
-            np.tile(np.repeat(np.arange(heads, dtype=np.int32), length), sequences),
-            np.tile(np.arange(length, dtype=np.int32), sequences * heads),
-            score.reshape(-1),
-            _nan_as_null(excluding_self),
-            *normalised,
-        ],
-        schema=SCHEMA,
-    )
+    normalised = normalised_excluding_self = pa.nulls(rows, pa.float32())
+    if not rows_sum_to_one:
+        parts = attention_scores(normalised_rows(weights))
+        normalised, normalised_excluding_self = (_nan_as_null(part.numpy()) for part in parts)
+    return {
+        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads * length),
+        "layer": np.full(rows, layer, dtype=np.int32),
+        "head": np.tile(np.repeat(np.arange(heads, dtype=np.int32), length), sequences),
+        "position": np.tile(np.arange(length, dtype=np.int32), sequences * heads),
+        "score": score.reshape(-1),
+        "score_excluding_self": _nan_as_null(excluding_self),
+        "score_normalised": normalised,
+        "score_excluding_self_normalised": normalised_excluding_self,
+    }
 
 
 def _nan_as_null(values: np.ndarray) -> pa.Array:
