@@ -12,7 +12,7 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.activations.pipeline import extract
-from sinkorigin.activations.summaries.residual_gram import ResidualGram
+from sinkorigin.activations.summaries import residual_gram
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites import registry
@@ -366,12 +366,13 @@ def test_spearman_shares_the_rank_of_ties():
 @pytest.mark.parametrize("tokens", [5, 16, 17, 40])  # kept as they are up to half of the 32 dims
 def test_tokens_that_become_many_have_the_gram_matrix_of_all(tokens, tmp_path):
     vectors = torch.randn(tokens, 32, generator=torch.Generator().manual_seed(tokens))
-    gram, whole = ResidualGram(), vectors.double().T @ vectors.double()
+    gram, whole = residual_gram.ResidualGram(), vectors.double().T @ vectors.double()
     for part in vectors.split(5):
         gram.add(0, "rest", part)
     ((_, _, matrix),) = gram.matrices()
     np.testing.assert_allclose(matrix, whole, rtol=1e-12)
-    gram.write(tmp_path / "gram.parquet")
+    (rows,) = gram.rows()
+    write_table(tmp_path / "gram.parquet", rows, residual_gram.SCHEMA)
     assert (pl.read_parquet(tmp_path / "gram.parquet")["values"].null_count() == 0) == (tokens <= 16)
     found = rows_of(rank_tables(tmp_path / "gram.parquet", **NAMES)[0])
     ranks = {row["centred"]: row["effective_rank"] for row in found}
