@@ -2,6 +2,9 @@
 
 from harness.figures import FIGURES, check_figures
 from harness.shared_directives import stated_outputs
+from harness.study import Study
+
+SEEN = Study(STUDY_CONFIG, DEVICE)
 
 try:
     check_figures(
@@ -22,17 +25,17 @@ for figure in FIGURES:
         name:
             f"plot_{figure.name}"
         input:
-            **figure.inputs(STUDY_CONFIG),
+            **figure.inputs(SEEN),
         output:
             report(
-                figure.outputs(STUDY_CONFIG),
+                figure.outputs(SEEN),
                 caption=f"../captions/{figure.name}.rst",
                 category="Figures",
                 labels={"figure": figure.label or figure.name.replace("_", " ")},
             ),
         params:
             figure=figure.name,
-            keywords=figure.keywords(STUDY_CONFIG),
+            keywords=figure.keywords(SEEN),
             code=code("plot.py", f"sinkorigin.figures.{figure.name}"),
         message:
             f"Drawing {figure.name}"

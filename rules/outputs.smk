@@ -91,7 +91,7 @@ def written_files():
 
 
 STUDY_FILES = output_files(study_jobs()) + [
-    file for figure in FIGURES if figure.when(STUDY_CONFIG) for file in figure.outputs(STUDY_CONFIG)
+    file for figure in FIGURES if figure.when(SEEN) for file in figure.outputs(SEEN)
 ]
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there

@@ -10,6 +10,7 @@ import pytest
 
 from harness.config.reading import read_config
 from harness.figures import FIGURES, Figure, check_figures, first_prompts, model_labels
+from harness.study import Study
 from scripts_by_hand import run_script
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.figures import loss_curves, style
@@ -23,7 +24,7 @@ TRAININGS = ["loss_curves", "training_dynamics", "pretraining_comparison"]
 
 
 def study(**changes):
-    return read_config(copy.deepcopy(TINY) | changes)
+    return Study(read_config(copy.deepcopy(TINY) | changes), "cpu")
 
 
 def had(**changes) -> set[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import sinkorigin
-from harness.config.study import Config
 from harness.config.values import first_repeated
+from harness.study import Study
 from sinkorigin.errors import SinkoriginError
 
 Wildcards = dict[str, Any]
@@ -43,27 +43,27 @@ class Figure:
 
     name: str
     tables: tuple[str, ...]
-    covers: Callable[[Config], list[Wildcards]]
-    settings: Callable[[Config], dict[str, Any]] = lambda study: {}
-    when: Callable[[Config], bool] = lambda study: True
+    covers: Callable[[Study], list[Wildcards]]
+    settings: Callable[[Study], dict[str, Any]] = lambda study: {}
+    when: Callable[[Study], bool] = lambda study: True
     label: str = ""
 
     def patterns(self) -> dict[str, str]:
         """Table → its file in the folder of the study, with wildcards, as the rule that makes it names it."""
         return {table: _FILES.get(table, f"statistics/{{model}}/{{prompts}}/{table}.parquet") for table in self.tables}
 
-    def inputs(self, study: Config) -> dict[str, list[str]]:
+    def inputs(self, study: Study) -> dict[str, list[str]]:
         """Table → its files."""
         return {
-            table: [f"results/{study.study}/{pattern.format(**wildcards)}" for wildcards in self.covers(study)]
+            table: [f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study)]
             for table, pattern in self.patterns().items()
         }
 
-    def outputs(self, study: Config) -> list[str]:
+    def outputs(self, study: Study) -> list[str]:
         """The files of the figure, one a format."""
-        return [f"results/{study.study}/figures/{self.name}.{format_}" for format_ in study.figures.formats]
+        return [f"{study.folder}/figures/{self.name}.{format_}" for format_ in study.config.figures.formats]
 
-    def keywords(self, study: Config) -> dict[str, Any]:
+    def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
         shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
         labels = model_labels(study)
@@ -98,49 +98,46 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
                 )
 
 
-def model_labels(study: Config) -> dict[str, str]:
+def model_labels(study: Study) -> dict[str, str]:
     """Model → what figures call it: its label or name, and the type of its weights if the config names a GGUF file."""
     labels = {}
-    for model in study.models:
+    for model in study.models.values():
         file = Path(model.member or model.source)
         stored = re.findall(r"I?Q\d_[A-Z0-9]+|BF16|F16|F32", file.stem.upper()) if file.suffix == ".gguf" else []
         labels[model.name] = model.label or model.name
         if stored and stored[-1] not in labels[model.name]:
             labels[model.name] += f", dequantised from {stored[-1]}"
-    trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in study.studied.items()}
+    trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in study.trained.items()}
     return labels | trained
 
 
 # ---- what a figure covers
 
 
-def every_prompts(study: Config) -> list[Wildcards]:
+def every_prompts(study: Study) -> list[Wildcards]:
     """Every model on every prompt set that it reads."""
-    fetched = [(model.name, prompts.name) for model in study.models for prompts in study.prompts]
-    trained = [(model, prompts) for model in study.studied for prompts in study.pretraining.prompts]
-    return [{"model": model, "prompts": prompts} for model, prompts in fetched + trained]
+    return [{"model": model, "prompts": prompts} for model, prompts in study.studied]
 
 
-def first_prompts(study: Config) -> list[Wildcards]:
+def first_prompts(study: Study) -> list[Wildcards]:
     """Every model on the first prompt set that it reads."""
     first: dict[str, Wildcards] = {}
-    for studied in every_prompts(study):
-        first.setdefault(studied["model"], studied)
+    for pair in every_prompts(study):
+        first.setdefault(pair["model"], pair)
     return list(first.values())
 
 
-def edited(study: Config) -> list[Wildcards]:
+def edited(study: Study) -> list[Wildcards]:
     """Every model on every prompt set on which it is edited."""
-    pairs = [(model, prompts) for edit in study.interventions for model in edit.models for prompts in edit.prompts]
-    return [studied for studied in every_prompts(study) if (studied["model"], studied["prompts"]) in pairs]
+    return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
-def trainings(study: Config) -> list[Wildcards]:
+def trainings(study: Study) -> list[Wildcards]:
     """Every run with every seed."""
     return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
 
 
-def whole_study(study: Config) -> list[Wildcards]:
+def whole_study(study: Study) -> list[Wildcards]:
     """The study as one, whose tables have no wildcards."""
     return [{}]
 
@@ -148,34 +145,30 @@ def whole_study(study: Config) -> list[Wildcards]:
 # ---- settings
 
 
-def compared_runs(study: Config) -> dict[str, Any]:
-    """Groups of runs that are drawn together: run → its data and its baseline."""
-    data = {run.name: run.data for run in study.pretraining.runs}
-    baselines = study.pretraining.baselines
-    return {"groups": {run: f"{data[run]}, baseline {baseline or run}" for run, baseline in baselines.items()}}
+def compared_runs(study: Study) -> dict[str, Any]:
+    """The groups of runs that are drawn together."""
+    return {"groups": study.comparison_groups()}
 
 
-def compared_runs_on_text(study: Config) -> dict[str, Any]:
-    """The compared runs, and the prompt set on which they are shown: the first of held-out text, else the first."""
-    texts = {prompts.name for prompts in study.prompts if prompts.kind == "natural_text"}
-    prompts = sorted(study.pretraining.prompts, key=lambda name: name not in texts)
-    return compared_runs(study) | {"prompts": prompts[0] if prompts else None}
+def compared_models(study: Study) -> dict[str, Any]:
+    """The groups of runs that are drawn together, and the prompt set on which their models are shown."""
+    return {"groups": study.comparison_groups(), "prompts": study.prompts_of_figures()}
 
 
 # ---- when a study has a figure
 
 
-def has_runs(study: Config) -> bool:
+def has_runs(study: Study) -> bool:
     """Whether the study trains models."""
-    return bool(study.pretraining.runs)
+    return bool(study.runs)
 
 
-def kinds_edited(study: Config, *, first: bool = False) -> set[str]:
+def kinds_edited(study: Study, *, first: bool = False) -> set[str]:
     """Kinds of the interventions that edit the first position, or any later one."""
-    return {edit.kind for edit in study.interventions if (0 in edit.targets if first else any(edit.targets))}
+    return {edit.kind for edit in study.config.interventions if (0 in edit.targets if first else any(edit.targets))}
 
 
-def on_request(study: Config) -> bool:
+def on_request(study: Study) -> bool:
     """Never: a target of its own demands the figure."""
     return False
 
@@ -187,7 +180,7 @@ FIGURES = (
         "variance_by_position",
         ("variance", "variance_trend"),
         first_prompts,
-        settings=lambda study: {"layers": study.figures.variance_layers},
+        settings=lambda study: {"layers": study.config.figures.variance_layers},
     ),
     Figure(
         "variance_through_output",
@@ -227,11 +220,11 @@ FIGURES = (
         "dispersion_grid",
         ("interventions", "dispersion_grid"),
         edited,
-        when=lambda study: any(edit.kind == "mean_and_deviation" for edit in study.interventions),
+        when=lambda study: any(edit.kind == "mean_and_deviation" for edit in study.config.interventions),
     ),
     Figure("necessity", ("interventions",), edited, when=lambda study: bool(kinds_edited(study, first=True))),
     Figure("loss_curves", ("history",), trainings, when=has_runs),
-    Figure("training_dynamics", ("history", "training"), trainings, compared_runs_on_text, when=has_runs),
-    Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_runs_on_text, when=has_runs),
+    Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
+    Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
     Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=on_request),
 )
