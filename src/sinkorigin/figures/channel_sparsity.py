@@ -1,4 +1,4 @@
-"""On how few residual dims a neuron writes: all neurons as a distribution, the super neurons above it (S2)."""
+"""Sparsity of the down weights: how few residual dims a neuron writes to, super neurons above all neurons (S2)."""
 
 from typing import Any
 

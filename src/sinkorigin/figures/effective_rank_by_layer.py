@@ -1,4 +1,4 @@
-"""How many directions the residual stream uses, with the first token and without it (E1)."""
+"""Effective rank of the residual stream: how many directions it uses, with the first token and without it (E1)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How far the key of position 0 has collapsed to one direction, and to the one that a single dim gives it (K1)."""
+"""Collapse of the key of position 0 to one direction, and to the one that a single dim gives it (K1)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The first token's norm and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
+"""Norm of the first token and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
 
 import polars as pl
 from matplotlib.axes import Axes

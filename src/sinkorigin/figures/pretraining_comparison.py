@@ -1,4 +1,4 @@
-"""What each run reached by seed, and its differences to the baseline of the same seed with their interval."""
+"""Values of each run by seed, and differences to the baseline of the same seed with their interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""How runs of the pretraining comparison look and are called in the figures that draw them as lines."""
+"""Looks and names of the runs of the pretraining comparison in the figures that draw them as lines."""
 
 from collections.abc import Sequence
 from typing import Any

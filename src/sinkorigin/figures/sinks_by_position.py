@@ -1,4 +1,4 @@
-"""At which positions sinks are, and on which tokens those are that are not at position 0 (A1, A2)."""
+"""Positions of sinks, and the tokens of those that are not at position 0 (A1, A2)."""
 
 from functools import cache
 from typing import Any

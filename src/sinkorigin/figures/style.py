@@ -28,7 +28,7 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
-REFERENCE = (0.35, 0.35, 0.35)  # lines that are not measurements of the edited or studied thing: uniform, unedited
+REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: uniform attention, the unedited model
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 BAND_ALPHA = 0.22
 
@@ -182,7 +182,7 @@ def _filled(text: str, inches: float, size: float) -> list[str]:
 
 
 def laid_out(width: float, height: float) -> Figure:
-    """An empty figure of this many inches, or of the smallest width, whose panels, titles and legend make room."""
+    """An empty figure of this size in inches, but not below the smallest width, whose layout makes room for all text."""
     return Figure(
         figsize=(max(width, SMALLEST_WIDTH), height),
         layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.02),
@@ -231,7 +231,7 @@ def is_leftmost(ax: Axes) -> bool:
 
 
 def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> None:
-    """A left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``; both whole, on several lines.
+    """Write a left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``, on as many lines as they take.
 
     Args:
         beside: inches of the figure's width that a colour bar takes beside the panels.
@@ -265,7 +265,7 @@ def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> 
 def line(
     ax: Axes, rows: pl.DataFrame, x: str, name: str, *, band: bool = True, band_alpha: float = BAND_ALPHA, **look
 ) -> None:
-    """A line through the column ``name``, its interval as a band; where it is null there is a gap in both, never a zero.
+    """Draw the column ``name`` as a line and its interval as a band; a null is a gap in both, never a zero.
 
     Args:
         rows: with the columns ``x``, ``name`` and, for the band, ``{name}_low`` and ``{name}_high``.
@@ -283,17 +283,17 @@ def _floats(column: pl.Series) -> np.ndarray:
 
 
 def band_handle(label: str = "95 % bootstrap interval over sequences") -> Patch:
-    """The legend's entry for the bands."""
+    """Legend entry of the bands."""
     return Patch(facecolor=REFERENCE, alpha=BAND_ALPHA, linewidth=0, label=label)
 
 
 def line_handle(label: str, **look) -> Line2D:
-    """A legend entry that is drawn as a line of this look."""
+    """Legend entry that is drawn as a line of this look."""
     return Line2D([], [], label=label, **look)
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """One legend for the whole figure, under the panels, in as many columns as its width holds."""
+    """Put one legend for the whole figure under the panels, in as many columns as its width holds."""
     key = 3.4 * LEGEND_SIZE / 72  # the sample, its gap, and the gap to the next column
     room = figure.get_figwidth() - 0.3
     for handle in handles:
@@ -319,7 +319,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def log_y(ax: Axes) -> None:
-    """A logarithmic y axis that has labelled ticks even where the data span less than a decade."""
+    """Make the y axis logarithmic, with labelled ticks even where the data span less than a decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     decades = np.log10(high / low)
@@ -352,7 +352,7 @@ def same_y(axes: Sequence[Axes], *, margin: float = 0.0) -> None:
 
 
 def whole_x(ax: Axes) -> None:
-    """Ticks at whole numbers only: layers and positions."""
+    """Put the ticks of the x axis at whole numbers only: layers and positions."""
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 4, 5, 8, 10]))
 
 
@@ -369,7 +369,7 @@ def heat_map(
     colours: Colormap,
     limits: tuple[float, float],
 ) -> QuadMesh:
-    """Cells of colour with their values in them, the first row at the top; NaN is an empty cell.
+    """Draw cells of colour with their values in them, the first row at the top; NaN is an empty cell.
 
     Args:
         values: (rows, columns).

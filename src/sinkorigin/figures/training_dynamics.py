@@ -1,4 +1,4 @@
-"""How loss, sink, disparity, norm and rank develop over the tokens trained on, one line a run with a band over seeds."""
+"""Loss, sink, disparity, norm and rank over the tokens trained on, one line a run with a band over seeds."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the output projection does to the variance discrepancy, layer by layer (V2)."""
+"""Variance discrepancy before and after the output projection, layer by layer (V2)."""
 
 from typing import Any
 
