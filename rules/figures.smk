@@ -36,7 +36,7 @@ for figure in FIGURES:
         params:
             figure=figure.name,
             keywords=figure.keywords(SEEN),
-            code=code("plot.py", f"sinkorigin.figures.{figure.name}"),
+            code=code("plot.py", *figure.modules(SEEN)),
         message:
             f"Drawing {figure.name}"
         script:

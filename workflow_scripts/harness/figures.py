@@ -37,6 +37,7 @@ class Figure:
         tables: the tables that it reads.
         covers: study → the wildcards of every file of a table; the files of a table are read as one, in this order.
         settings: study → what decides how it is drawn, beside tables and labels.
+        loads: study → modules of ``sinkorigin`` that its module loads by name.
         when: whether `all` has it in this study.
         label: its name in the report; by default the name with spaces.
     """
@@ -45,6 +46,7 @@ class Figure:
     tables: tuple[str, ...]
     covers: Callable[[Study], list[Wildcards]]
     settings: Callable[[Study], dict[str, Any]] = lambda study: {}
+    loads: Callable[[Study], list[str]] = lambda study: []
     when: Callable[[Study], bool] = lambda study: True
     label: str = ""
 
@@ -62,6 +64,10 @@ class Figure:
     def outputs(self, study: Study) -> list[str]:
         """The files of the figure, one a format."""
         return [f"{study.folder}/figures/{self.name}.{format_}" for format_ in study.config.figures.formats]
+
+    def modules(self, study: Study) -> list[str]:
+        """Modules that are loaded by name to draw it."""
+        return [f"sinkorigin.figures.{self.name}", *self.loads(study)]
 
     def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
