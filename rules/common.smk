@@ -207,14 +207,6 @@ def per_model(name, studied=None):
     return [f"{STUDY}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in studied or STUDIED]
 
 
-def first_prompts(name):
-    """A statistic's table for every model, on the first prompt set that it reads."""
-    first = {}
-    for model, prompts in STUDIED:
-        first.setdefault(model, prompts)
-    return per_model(name, list(first.items()))
-
-
 def provenance_of(models):
     """Files that say where the models come from and how this study labels them."""
     paths = {name: f"{STUDY}/provenance/{name}.json" for name in MODELS} | {
@@ -258,51 +250,6 @@ def gpus(rule):
 def gpu_memory(rule):
     """Megabytes of each of its GPUs."""
     return growing(rule, "gpu_memory") if DEVICE == "cuda" else 0
-
-
-def of_edited(name):
-    """A table of the interventions for every (model, prompts) that has some."""
-    return per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
-
-
-def intervention_figures():
-    """Figures of the interventions, each only where the study runs an edit that it shows."""
-    edits = [edit for own in EDITED.values() for edit in own]
-    later = {edit.kind for edit in edits if any(edit.targets)}
-    controls = {"norm_control", "random_directions", "mean_shift", "shuffled_deviations"}
-    shown = {
-        "sink_by_intervention": later & {"mask", "variance_amplification", *controls},
-        "intervention_contrasts": "variance_amplification" in later and later & controls,
-        "mask_by_layers_and_position": "mask" in later,
-        "edited_layers": later & {"mask", "variance_amplification", "norm_control"},
-        "dispersion_grid": any(edit.kind == "mean_and_deviation" for edit in edits),
-        "necessity": any(0 in edit.targets for edit in edits),
-    }
-    return [name for name, found in shown.items() if found]
-
-
-def figure_files(name=None):
-    """The files of one figure, or of all figures of this study."""
-    names = [
-        "variance_by_position",
-        "variance_through_output",
-        "norm_and_sink_by_layer",
-        "super_neurons",
-        "channel_sparsity",
-        "dominance_ratio_by_layer",
-        "massive_activations",
-        "key_collapse",
-        "query_alignment",
-        "sinks_by_position",
-        "effective_rank_by_layer",
-    ]
-    names += intervention_figures()
-    names += ["loss_curves", "training_dynamics", "pretraining_comparison"] if RUNS else []
-    return [
-        f"{STUDY}/figures/{figure}.{suffix}"
-        for figure in ([name] if name else names)
-        for suffix in STUDY_CONFIG.figures.formats
-    ]
 
 
 def base_model(wildcards):
@@ -468,18 +415,6 @@ def compared_trainings():
         {"run": run.name, "variant": run.variant, "seed": seed, "baseline": baselines[run.name]}
         for run, seed in TRAINED.values()
     ]
-
-
-def comparison_groups():
-    """Run → what it shares with the runs that it is drawn with: its data, and its baseline."""
-    baselines = STUDY_CONFIG.pretraining.baselines
-    return {run: f"{RUNS[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
-
-
-def prompts_of_figures():
-    """The prompt set on which figures show trained models: the first of held-out text, else the first."""
-    own = STUDY_CONFIG.pretraining.prompts
-    return next((name for name in own if PROMPTS[name].kind == "natural_text"), own[0] if own else None)
 
 
 def judged_models():
