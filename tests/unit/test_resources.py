@@ -103,7 +103,7 @@ def test_what_is_assumed_is_said_and_what_is_there_is_not_assumed(tmp_path, llam
 
 def write_job(folder, memory, peak_seen):
     (folder / "job.tsv").write_text(f"s\th:m:s\tmax_rss\n9.5\t0:00:09\t{peak_seen}\n")
-    (folder / "job.log").write_text(f"reading\n{Record(4.0, 3.0, memory, 0.0)}\n")
+    (folder / "job.log").write_text(f"reading\n{Record(7.0, memory, 0.0)}\n")
     needs = study().of("measure_weights", {"model": "own"})
     return job_row(
         needs, target="all", rule="measure_weights", wildcards={"model": "own"}, threads=1,

@@ -8,9 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from snakemake.caching import AbstractOutputFileCache
-from snakemake.logging import logger
-
+from harness.snakemake_internals import AbstractOutputFileCache, logger, named_outputs
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import MANIFEST, SEALED, verify
 
@@ -34,7 +32,7 @@ class SharedOutputs(AbstractOutputFileCache):
     def outputs(self, job) -> Iterator[tuple[Path, str]]:
         """Output and its name in the job's folder; what lies in a directory that is an output comes with it."""
         directories = {Path(file) for file in job.output if file.is_directory}
-        for name, file in job.output._allitems():
+        for name, file in named_outputs(job):
             if directories.isdisjoint(Path(file).parents):
                 suffix = "" if file.is_directory else Path(file).suffix
                 yield Path(file), f"{name or 'output'}{suffix}"
