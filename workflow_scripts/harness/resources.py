@@ -29,7 +29,7 @@ ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
 _TABLES = 90.0  # NumPy and Arrow
-_DRAWING = 235.0  # and Matplotlib
+_DRAWING = 270.0  # and Matplotlib
 _TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
 _CUDA = 2500.0  # more of the host's memory, where PyTorch runs on a GPU
