@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -18,6 +19,8 @@ from tiny_study import ROOT
 def test_the_locked_versions_are_those_that_were_tried():
     pins = dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
     assert {package: pins[package] in versions for package, versions in TRIED.items()} == dict.fromkeys(TRIED, True)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["workflow"]
+    assert {f"{package}=={version}" for package, [version] in TRIED.items()} <= set(extras)
     assert [wrong_version(package) for package in TRIED] == [None, None]
     assert wrong_library(ROOT / "workflow_scripts") is None
 
