@@ -49,8 +49,7 @@ def _check_local_corpora(study: Config, files: str) -> None:
     """Look into the corpora on this machine."""
     for key, corpus in study.corpora.items():
         if corpus.source.startswith("path:"):
-            from sinkorigin.corpora.fetching import (
-                check_local_corpus,
-            )  # imports pyarrow, which other studies do without
+            # here, because it imports pyarrow, for which other studies need not wait
+            from sinkorigin.corpora.fetching import check_local_corpus
 
             check_local_corpus(f"{files}: {key}", **corpus.model_dump(include={"source", "members", "column"}))
