@@ -35,7 +35,7 @@ def check_registries(library: Path) -> None:
             if name in seen:
                 raise SinkoriginError(f"{where}: {name} is registered twice; delete one of its lines")
             seen.add(name)
-            modules = [*package.glob(f"{name}.py"), *package.glob(f"*/{name}.py")]
+            modules = [*package.glob(f"*/{name}.py"), *package.glob(f"{name}.py")]  # sites/attention.py is no site
             if not modules:
                 raise SinkoriginError(
                     f"{where}: {name} is registered, but there is no module {name}.py in {package} or a folder in it; add the "
