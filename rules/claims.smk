@@ -24,7 +24,7 @@ rule judge_claims:
             )
         },
         **{
-            name: of_edited(name)
+            name: per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
             for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
         },
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs

@@ -18,7 +18,7 @@ COLUMNS = {
     "sink rate": "sink_rate",
     "tokens to baseline's loss": "tokens_to_baseline_loss",
 }
-# what the authors report of their 152 M models after 20 B tokens; never ours
+# what the authors report of their 152 M models after 20 B tokens; no result of this project
 PAPER_ROWS = {
     "paper: softmax": ("2.7483 ± 0.0118", "2.7812 ± 0.0109", "343.71 ± 15.63", "82.67 ± 8.09", "from layer 5 on"),
     "paper: head-wise RMSNorm": ("2.7073 ± 0.0095", "2.7421 ± 0.0066", "445.96 ± 5.37", "33.74 ± 2.73", "none"),

@@ -142,21 +142,21 @@ def _listed(values) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-def _paired(ours: _Run, base: _Run, quantity: str) -> tuple[list[int], list[tuple[float, float]]]:
+def _paired(run: _Run, base: _Run, quantity: str) -> tuple[list[int], list[tuple[float, float]]]:
     """Seeds that both have, and their values."""
-    mine, theirs = ours.values(quantity), base.values(quantity)
-    seeds = sorted(mine.keys() & theirs.keys())
-    return seeds, [(mine[seed], theirs[seed]) for seed in seeds]
+    values, base_values = run.values(quantity), base.values(quantity)
+    seeds = sorted(values.keys() & base_values.keys())
+    return seeds, [(values[seed], base_values[seed]) for seed in seeds]
 
 
-def _difference(ours, base, quantity, claim, statement, words, prompts, *, lower: bool) -> Iterator[dict]:
+def _difference(run, base, quantity, claim, statement, words, prompts, *, lower: bool) -> Iterator[dict]:
     """Claim that the difference of a quantity to the baseline lies below or above 0; none without common seeds."""
-    seeds, pairs = _paired(ours, base, quantity)
+    seeds, pairs = _paired(run, base, quantity)
     if not pairs:
         return
     values = "; ".join(f"{a:.4f} against {b:.4f}" for a, b in pairs)
     yield row_of(
-        claim, statement, words, f"{ours.label} − {base.name}, {_seeds(seeds)}", prompts, ours.paper(quantity),
+        claim, statement, words, f"{run.label} − {base.name}, {_seeds(seeds)}", prompts, run.paper(quantity),
         "< 0" if lower else "> 0", TABLE,
         **decided(
             *paired_interval([a - b for a, b in pairs]), (lambda x: x < 0) if lower else (lambda x: x > 0), values
@@ -164,29 +164,29 @@ def _difference(ours, base, quantity, claim, statement, words, prompts, *, lower
     )  # fmt: skip
 
 
-def _losses(ours: _Run, base: _Run) -> Iterator[dict]:
+def _losses(run: _Run, base: _Run) -> Iterator[dict]:
     last = "difference of the last losses (nats per token), mean over seeds"
-    if ours.variant == "sigmoid":  # the paper claims the opposite of it
+    if run.variant == "sigmoid":  # the paper claims the opposite of it
         yield from _difference(
-            ours, base, "validation_loss_over_training", "trains more slowly",
-            f"{ours.name} trains more slowly than {base.name}",
+            run, base, "validation_loss_over_training", "trains more slowly",
+            f"{run.name} trains more slowly than {base.name}",
             "difference of the validation losses (nats per token), mean over the training and over seeds", None,
             lower=False,
         )  # fmt: skip
         yield from _difference(
-            ours, base, "validation_loss", "ends worse", f"{ours.name} ends at a higher validation loss than {base.name}",
+            run, base, "validation_loss", "ends worse", f"{run.name} ends at a higher validation loss than {base.name}",
             last, None, lower=False,
         )  # fmt: skip
         return
     for quantity in ("train_loss", "validation_loss"):
         name = quantity.replace("_", " ")
         yield from _difference(
-            ours, base, quantity, f"lower {name}", f"{ours.name} reaches a lower {name} than {base.name}", last, None,
+            run, base, quantity, f"lower {name}", f"{run.name} reaches a lower {name} than {base.name}", last, None,
             lower=True,
         )  # fmt: skip
 
 
-def _structure(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
+def _structure(run: _Run, base: _Run, prompts: str) -> Iterator[dict]:
     """Disparity, sink and rank on one prompt set; what the baseline does not have, nothing can have less of."""
     ratios, disparities = base.values("disparity_over_rest"), base.values("dimension_disparity")
     lacking = ""
@@ -195,15 +195,15 @@ def _structure(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
         levels = "; ".join(f"{a:.3g} (rest {b:.3g})" for a, b in zip(disparities.values(), rests, strict=True))
         lacking = f"{base.name} has no dimension disparity to begin with at this scale: {levels}"
     for row in _difference(
-        ours, base, "dimension_disparity", "less dimension disparity",
-        f"{ours.name} has a smaller dominance ratio of the first token than {base.name}",
+        run, base, "dimension_disparity", "less dimension disparity",
+        f"{run.name} has a smaller dominance ratio of the first token than {base.name}",
         "difference of the largest dominance ratio of a layer, mean over seeds", prompts, lower=True,
     ):  # fmt: skip
         yield _unless(lacking, row)
-    yield from _sinks(ours, base, prompts)
+    yield from _sinks(run, base, prompts)
     yield from _difference(
-        ours, base, "effective_rank", "higher effective rank",
-        f"{ours.name} has a residual stream of higher effective rank than {base.name}",
+        run, base, "effective_rank", "higher effective rank",
+        f"{run.name} has a residual stream of higher effective rank than {base.name}",
         "difference of the effective ranks, mean over layers and seeds", prompts, lower=False,
     )  # fmt: skip
 
@@ -212,34 +212,34 @@ def _unless(lacking: str, row: dict) -> dict:
     return row | {"verdict": NOT_APPLICABLE, "reason": f"{lacking}; {row['reason']}"} if lacking else row
 
 
-def _sinks(ours: _Run, base: _Run, prompts: str) -> Iterator[dict]:
+def _sinks(run: _Run, base: _Run, prompts: str) -> Iterator[dict]:
     """Attention on position 0 as it is and, where the variant's rows do not sum to one, with rows that do."""
-    raw, normalised = ours.values("sink_mass"), ours.values("sink_mass_normalised")
+    raw, normalised = run.values("sink_mass"), run.values("sink_mass_normalised")
     if not raw:
         return
     differ = any(abs(normalised[seed] - mass) > SAME_ROWS * abs(mass) for seed, mass in raw.items())
     for quantity, suffix in [("sink_mass", "")] + [("sink_mass_normalised", ", rows normalised")] * differ:
         uniform = base.uniform(quantity)
-        theirs = base.values(quantity)
+        base_values = base.values(quantity)
         lacking = ""
-        if all(mass < SINK_FACTOR * uniform for mass in theirs.values()):
-            levels = "; ".join(f"{mass:.3g} (uniform {uniform:.3g})" for mass in theirs.values())
+        if all(mass < SINK_FACTOR * uniform for mass in base_values.values()):
+            levels = "; ".join(f"{mass:.3g} (uniform {uniform:.3g})" for mass in base_values.values())
             lacking = f"{base.name} has no sink to begin with at this scale: {levels}"
         for row in _difference(
-            ours, base, quantity, f"less sink{suffix}",
-            f"{ours.name} has less attention on position 0 than {base.name}{suffix}",
+            run, base, quantity, f"less sink{suffix}",
+            f"{run.name} has less attention on position 0 than {base.name}{suffix}",
             "difference of the largest sink mass of a layer, mean over seeds", prompts, lower=True,
         ):  # fmt: skip
-            yield _unless(lacking, row | {"paper": ours.paper("sink_mass")})
-        masses = ours.values(quantity)
+            yield _unless(lacking, row | {"paper": run.paper("sink_mass")})
+        masses = run.values(quantity)
         ratios = [mass / uniform for mass in masses.values()]
         row = row_of(
-            f"sink removed{suffix}", f"no layer of {ours.name} has a sink at position 0{suffix}",
-            "largest sink mass of a layer / uniform attention, mean over seeds", f"{ours.label}, {_seeds(list(masses))}",
-            prompts, ours.paper("sink_mass"), f"< {SINK_FACTOR:g}", TABLE,
+            f"sink removed{suffix}", f"no layer of {run.name} has a sink at position 0{suffix}",
+            "largest sink mass of a layer / uniform attention, mean over seeds", f"{run.label}, {_seeds(list(masses))}",
+            prompts, run.paper("sink_mass"), f"< {SINK_FACTOR:g}", TABLE,
             **decided(
                 *paired_interval(ratios), lambda x: x < SINK_FACTOR,
-                f"mass {_listed(masses.values())}; {base.name} {_listed(theirs.values())}; uniform {uniform:.3f}",
+                f"mass {_listed(masses.values())}; {base.name} {_listed(base_values.values())}; uniform {uniform:.3f}",
             ),
         )  # fmt: skip
         yield _unless(lacking, row)

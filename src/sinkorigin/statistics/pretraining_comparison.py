@@ -208,8 +208,8 @@ def comparison_table(trainings: Sequence[Training], by_seed: pa.Table) -> pa.Tab
         one = example[run]
         values = [row["value"] for row in seeds if row["value"] is not None]
         baseline = one.baseline if one.baseline != run else None
-        theirs = {row["seed"]: row["value"] for row in groups.get((baseline, *what), [])}
-        pairs = [(row["value"], theirs[row["seed"]]) for row in seeds if row["seed"] in theirs]
+        base_values = {row["seed"]: row["value"] for row in groups.get((baseline, *what), [])}
+        pairs = [(row["value"], base_values[row["seed"]]) for row in seeds if row["seed"] in base_values]
         rows.append(
             {
                 **{name: seeds[0][name] for name in COMPARISON_SCHEMA.names if name in seeds[0]},
@@ -231,4 +231,4 @@ def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> Mapping[s
     names = ("difference", "difference_low", "difference_high")
     if not pairs or any(value is None for pair in pairs for value in pair):
         return dict.fromkeys(names)
-    return dict(zip(names, paired_interval([ours - theirs for ours, theirs in pairs]), strict=True))
+    return dict(zip(names, paired_interval([value - base_value for value, base_value in pairs]), strict=True))

@@ -71,7 +71,7 @@ class _LayerScores:
     def measure(
         cls, score: np.ndarray, excluding_self: np.ndarray, draws: np.ndarray, epsilons: Sequence[float]
     ) -> "_LayerScores":
-        """From (N, H, T) scores over q >= k and q > k, and (R, N) weights of bootstrap replicates."""
+        """Summarise (N, H, T) scores over q >= k and over q > k, under (R, N) weights of bootstrap replicates."""
         sequences, heads, length = score.shape
         samples = (draws @ excluding_self.reshape(sequences, -1)).reshape(-1, heads, length)  # (R, H, T)
         low, high = interval(samples)

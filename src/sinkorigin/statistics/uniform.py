@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# A sink gets more than this many times what uniform attention would give, at any position. The criterion is ours.
+# A sink gets more than this many times what uniform attention would give, at any position. The paper gives no criterion.
 SINK_FACTOR = 3.0
 
 
