@@ -4,6 +4,8 @@ transformers gives random numbers to weights that a checkpoint lacks, leaves out
 quantised ones, all with a warning at most. A study of such a model would be one of noise.
 """
 
+import importlib
+import importlib.util
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -84,6 +86,20 @@ def read_config(directory: Path, what: str) -> dict[str, Any]:
                     "choose the unquantised model, or a GGUF file, which is dequantised"
                 )
     return config
+
+
+def register_variant(config: Mapping[str, Any]) -> None:
+    """Make the model type of an attention variant known to transformers' Auto classes, if a config.json names one.
+
+    ``{variant}_llama`` is the model type of the variant that the module ``sinkorigin.variants.{variant}`` declares. It is
+    imported by its name, so that the code of one variant is no part of the jobs of other models.
+    """
+    name, suffix, rest = str(config.get("model_type")).rpartition("_llama")
+    module = f"sinkorigin.variants.{name}"
+    if suffix and not rest and name.isidentifier() and importlib.util.find_spec(module) is not None:
+        variant = getattr(importlib.import_module(module), "VARIANT", None)
+        if variant is not None:
+            variant.register()
 
 
 def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
@@ -209,9 +225,10 @@ def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where
     Raises:
         SinkoriginError: something is missing, left over, of another shape, quantised or damaged.
     """
-    read_config(directory, what)
+    config = read_config(directory, what)
     _check_dtypes(weight_files(directory, what), what)
     with library_errors(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
+        register_variant(config)
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 

@@ -30,6 +30,7 @@ from sinkorigin.models.checked_loading import (
     load_weights,
     read_config,
     read_dictionary,
+    register_variant,
 )
 
 _BLOCK = 1 << 20
@@ -381,6 +382,7 @@ def _random_weights(base: Path, destination: Path, seed: int, trust_remote_code:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     with library_errors(f"model {base} cannot be built with random weights", "leave its random: model out"):
+        register_variant(read_config(base, f"model {base}"))
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
@@ -429,11 +431,12 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     """The directory holds a causal language model, whole, and a tokenizer; its weights are not loaded for this."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    read_config(directory, what)
+    facts = read_config(directory, what)
     with library_errors(
         f"{what}: its config.json is of no architecture that transformers knows",
         "choose another model, or set trust_remote_code: true if its code is safe",
     ):
+        register_variant(facts)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
