@@ -22,7 +22,9 @@ def braced(path):
 # shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
 # --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
 shell.prefix(
-    "PYTHONPATH=" + ":".join(shlex.quote(braced(folder)) for folder in SOURCES) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
+    "PYTHONPATH="
+    + ":".join(shlex.quote(braced(folder)) for folder in SOURCES)
+    + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
 )
 
 from harness.code_version import Code

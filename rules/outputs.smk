@@ -94,5 +94,3 @@ STUDY_FILES = output_files(study_jobs()) + figure_files()
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
     check_folders(STUDY_FILES)
-
-CODE.remember()
