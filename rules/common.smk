@@ -28,7 +28,7 @@ shell.prefix(
 )
 
 from harness.code_version import Code
-from harness.config.pretraining import OPTION_KEYS
+from harness.config.variants import OPTION_KEYS, VARIANTS
 from harness.config.reading import read_config
 from harness.config.yaml_checks import check_written
 from harness.devices import gpu_visible, resolve_device
@@ -427,7 +427,7 @@ def task_parameters(wildcards):
 def training_parameters(wildcards):
     """What one training uses: its run without the other seeds, and without options of another variant."""
     run = RUNS[wildcards.run]
-    return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS.values()}) | {"options": run.options}
+    return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS}) | {"options": run.options}
 
 
 def swept_parameters(wildcards):
@@ -494,15 +494,6 @@ def judged_models():
             "run": run.name,
             "variant": run.variant,
             "seed": seed,
-            "reading": reading_of(run),
+            "reading": VARIANTS[run.variant].reading(run.options),
         }
-        for name, (run, seed) in STUDY_CONFIG.studied.items()
-    ]
-
-
-def reading_of(run):
-    """Which form of its variant a run has, where there are several."""
-    options = run.options
-    if run.variant == "headwise_rmsnorm":
-        return f"scale {options['scale']}, {'with' if options['bias'] else 'without'} offset"
-    return f"bias {options['bias']}" if run.variant == "sigmoid" else None
+        for name, (run, seed) in STUDY_CONF
