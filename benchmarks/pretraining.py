@@ -27,8 +27,9 @@ from torch.nn import functional as F
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.acceleration import resolve_dtype
 from sinkorigin.pretraining.data import batch, load_tokens
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.settings import TrainingSettings
 
 COMMON = {
     "name": "benchmark",

@@ -11,7 +11,8 @@ from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
 from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
-from sinkorigin.variants.llama import VARIANTS
+from sinkorigin.variants.declaration import declared
+from sinkorigin.variants.registry import VARIANTS
 
 SITES = (*MODULE_SITES, "value_aggregation", "query", "key", "attention")
 
@@ -279,8 +280,8 @@ def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
     torch.manual_seed(0)
-    config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    configuration, model_class = declared(variant).classes
+    model = model_class(configuration(**ARCHITECTURES["llama"][1])).eval()
     before = model.config._attn_implementation
     read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == before

@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.loading import load_model
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
-from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at, state_key
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 from small_corpus import made_up_text, make_corpus
 
@@ -206,7 +208,7 @@ def test_kept_checkpoints_are_the_model_at_these_steps(corpus, tmp_path):
     listed = json.loads((directory / "checkpoints" / "manifest.json").read_text())["files"]
     assert {f"step={step}/model.safetensors" for step in steps} < set(listed)
     fresh = build_model(SIZE, vocabulary=load_tokens(corpus / "tokens").vocabulary, variant=SETTINGS.variant, seed=0)
-    first = AutoModelForCausalLM.from_pretrained(directory / "checkpoints" / "step=0")
+    first = load_model(directory / "checkpoints" / "step=0")
     for name, weight in fresh.named_parameters():
         assert torch.equal(weight, first.get_parameter(name))
     weights = [(directory / "checkpoints" / f"step={step}" / "model.safetensors").read_bytes() for step in steps]
@@ -290,7 +292,7 @@ def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch
 
 def test_the_settings_of_the_headwise_norm_reach_the_model(corpus, tmp_path):
     directory = run(corpus, tmp_path, replace(SETTINGS, options={"scale": "shared", "bias": False}))
-    projection = AutoModelForCausalLM.from_pretrained(directory / "model").model.layers[1].self_attn.o_proj
+    projection = load_model(directory / "model").model.layers[1].self_attn.o_proj
     assert projection.scale.shape == (4,) and projection.offset is None
     assert not torch.all(projection.scale == 1)  # it was trained
 

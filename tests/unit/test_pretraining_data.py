@@ -24,8 +24,9 @@ from sinkorigin.pretraining.bigram_backcopy import (
     save_character_tokenizer,
 )
 from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.prompts import held_out_windows, make_data_prompts
+from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
