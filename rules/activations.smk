@@ -26,7 +26,7 @@ rule extract_activations:
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         wildcards=all_wildcards,
-        code=code("extract_activations.py"),
+        code=model_code("extract_activations.py"),
     message:
         "Extracting the activations of {wildcards.model} on {wildcards.prompts}"
     script:

@@ -28,7 +28,7 @@ shell.prefix(
 )
 
 from harness.code_version import Code
-from harness.config.variants import OPTION_KEYS, VARIANTS
+from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.config.reading import read_config
 from harness.config.yaml_checks import check_written
 from harness.devices import gpu_visible, resolve_device
@@ -117,6 +117,16 @@ CODE = Code(
 def code(script, *modules):
     """Version of a script, of all library code that it and these modules import, and of the packages below: docs/incremental.md."""
     return CODE.version(script, *modules)
+
+
+def model_code(script):
+    """Version of a script that loads the model of the wildcards, whose attention variant it imports by name."""
+    return lambda wildcards: code(script, *variant_modules(STUDY_CONFIG, wildcards.model))
+
+
+def run_code(script):
+    """Version of a script that builds or loads models of the run of the wildcards, whose variant it imports by name."""
+    return lambda wildcards: code(script, variant_module(RUNS[wildcards.run].variant))
 
 
 def all_wildcards(wildcards):
@@ -427,7 +437,7 @@ def task_parameters(wildcards):
 def training_parameters(wildcards):
     """What one training uses: its run without the other seeds, and without options of another variant."""
     run = RUNS[wildcards.run]
-    return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS}) | {"options": run.options}
+    return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS.values()}) | {"options": run.options}
 
 
 def swept_parameters(wildcards):
@@ -445,20 +455,23 @@ def swept():
 
 def measured_run(run):
     """What the statistics over its training need to know of a run."""
-    return run.model_dump(include={"name", "variant", "steps", "batch", "length", "keep"})
+    return run.model_dump(include={"name", "variant", "seeds", "steps", "batch", "length", "keep"})
 
 
-def kept_checkpoints(wildcards):
-    """Manifest of the checkpoints that a run keeps, if it keeps some."""
-    folder = f"{STUDY}/pretraining/{wildcards.run}/seed={wildcards.seed}/checkpoints"
-    if not RUNS[wildcards.run].keep:
-        return {}
-    return {"checkpoint_files": ancient(folder), "checkpoints": f"{folder}/manifest.json"}
+def trainings_of_run(wildcards):
+    """Final models, and kept checkpoints if there are some, of all seeds of a run."""
+    run = RUNS[wildcards.run]
+    folders = [f"{STUDY}/pretraining/{run.name}/seed={seed}" for seed in run.seeds]
+    found = {}
+    for part in ["model", "checkpoints"] if run.keep else ["model"]:
+        found[f"{part}_files"] = [ancient(f"{folder}/{part}") for folder in folders]
+        found[part] = [f"{folder}/{part}/manifest.json" for folder in folders]
+    return found
 
 
 def training_tables():
-    """Statistics over training of every run and seed."""
-    return [f"{STUDY}/statistics/training/{run.name}/seed={seed}.parquet" for run, seed in TRAINED.values()]
+    """Manifests of the statistics over training of every run."""
+    return [f"{STUDY}/statistics/training/{run}/manifest.json" for run in RUNS]
 
 
 def compared_trainings():
@@ -496,4 +509,5 @@ def judged_models():
             "seed": seed,
             "reading": VARIANTS[run.variant].reading(run.options),
         }
-        for name, (run, seed) in STUDY_CONF
+        for name, (run, seed) in STUDY_CONFIG.studied.items()
+    ]

@@ -570,6 +570,7 @@ rule plot_loss_curves:
 rule plot_training_dynamics:
     input:
         history=rules.compare_pretraining.input.history,
+        training_files=rules.compare_pretraining.input.training_files,
         training=rules.compare_pretraining.input.training,
     output:
         report(

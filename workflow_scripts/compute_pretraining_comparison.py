@@ -1,5 +1,7 @@
 """The paper's table of pretraining: every run's losses and structure over seeds, against its baseline."""
 
+from pathlib import Path
+
 from harness.job import job
 
 with job(snakemake):
@@ -13,11 +15,15 @@ with job(snakemake):
     from sinkorigin.tables import read_table, write_table
 
     ends = {(row["run"], row["seed"]): row for row in read_table(snakemake.input.pretraining).to_pylist()}
+    measured = {path.parent.name: path.parent for path in map(Path, snakemake.input.training)}
     trainings = [
-        read_training(history, measured, parameters=ends[facts["run"], facts["seed"]]["parameters"], **facts)
-        for history, measured, facts in zip(
-            snakemake.input.history, snakemake.input.training, snakemake.params.trainings, strict=True
+        read_training(
+            history,
+            measured[facts["run"]] / f"seed={facts['seed']}.parquet",
+            parameters=ends[facts["run"], facts["seed"]]["parameters"],
+            **facts,
         )
+        for history, facts in zip(snakemake.input.history, snakemake.params.trainings, strict=True)
     ]
     by_seed = by_seed_table(trainings)
     write_table(snakemake.output.by_seed, by_seed, BY_SEED_SCHEMA)

@@ -46,7 +46,7 @@ COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretrain
 EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
 # two tables of the model tell what some interventions take away
 INTERVENTIONS = each(["intervene", "compute_intervention_effects"], EDITED) | plots(*INTERVENTION_FIGURES)
-MEASURED_TRAININGS = {job("measure_training", run=run, seed=0) for run in RUNS}
+MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
 def drawn(data: str, start: str) -> set[str]:
@@ -58,7 +58,7 @@ def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     """A training, the study of its model as of any other, and all that shows every model or every training."""
     model = f"{run}-seed{seed}"
     return (
-        {job(rule, run=run, seed=seed), job("measure_training", run=run, seed=seed), job("measure_weights", model=model)}
+        {job(rule, run=run, seed=seed), job("measure_training", run=run), job("measure_weights", model=model)}
         | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
         | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
     )  # fmt: skip

@@ -442,8 +442,9 @@ class Estimates:
     def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
         return self._pretrain(run, seed, learning_rate)
 
-    def _measure_training(self, run: str, seed: str) -> Needs:
-        own, name = self._runs[run], f"{run}-seed{seed}"
+    def _measure_training(self, run: str) -> Needs:
+        facts = self._runs[run]
+        name = f"{run}-seed{facts.seeds[0]}"
         read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
         passes = [
             1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
@@ -453,7 +454,7 @@ class Estimates:
             self.shape(name),
             live=max(s.layer_megabytes for s in read),
             host=max(s.seen_megabytes + s.gram_megabytes for s in read),
-            seconds=(1 + len(own.keep)) * sum(passes),
+            seconds=len(facts.seeds) * (1 + len(facts.keep)) * sum(passes),
             disk=0.1,
         )
 

@@ -176,7 +176,9 @@ class Study:
 
     def local_tokenizer(self, wildcards: Wildcards) -> list[str]:
         """Files of a tokenizer on this machine, whose content counts."""
-        from sinkorigin.pretraining.taken_tokenizer import local_tokenizer_files  # imports what most runs need not wait for
+        from sinkorigin.pretraining.taken_tokenizer import (
+            local_tokenizer_files,
+        )  # imports what most runs need not wait for
 
         return _local(self.data[wildcards.data].tokenizer, local_tokenizer_files)
 

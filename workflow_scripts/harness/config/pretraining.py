@@ -149,7 +149,7 @@ class Run(VariantOptions):
     def _known_variant(self):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}")
-        for key, variant in OPTION_KEYS.items():
+        for variant, key in OPTION_KEYS.items():
             if variant != self.variant and getattr(self, key) is not None:
                 raise ValueError(f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}")
         return self
