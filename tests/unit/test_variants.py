@@ -15,6 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from harness.code_version import Code
+from harness.config import variants
 from harness.config.variants import VARIANTS
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
@@ -348,9 +349,9 @@ def test_a_later_token_or_another_sequence_changes_nothing(variant, options):
 
 
 def test_no_softmax_kernel_can_be_set_on_a_variant_with_other_weights():
-    variants = [name for name, variant in VARIANTS.items() if variant.weights is not None]
-    assert variants == ["sigmoid", "softmax_off_by_one", "softpick"]
-    for variant in variants:
+    with_weights = [name for name, variant in VARIANTS.items() if variant.weights is not None]
+    assert with_weights == ["sigmoid", "softmax_off_by_one", "softpick"]
+    for variant in with_weights:
         model = build(variant)
         with pytest.raises(ValueError, match="another function than softmax, so attn_implementation flex_attention"):
             model.set_attn_implementation("flex_attention")
@@ -439,6 +440,19 @@ def test_unknown_variants_options_and_indivisible_heads_are_refused():
         build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
 
 
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("softmax", "gated", "softmax"), "softmax twice; delete"),
+        (("softmax", "linear"), "linear, but no module .*linear declares it; "),
+    ],
+)
+def test_a_registry_with_a_name_twice_or_without_a_module_is_refused(names, sentence, monkeypatch):
+    monkeypatch.setattr(variants.registry, "VARIANTS", names)
+    with pytest.raises(SinkoriginError, match=f"registry.py has {sentence}"):
+        variants._declarations()
+
+
 @pytest.mark.parametrize("name", ["declaration", "registry", "../sigmoid", "os.path", ""])
 def test_what_declares_no_variant_is_refused(name):
     with pytest.raises(SinkoriginError, match="is unknown"):
@@ -491,6 +505,7 @@ def test_a_variant_is_registered_for_the_auto_classes_as_the_docs_say(tmp_path):
 def test_the_config_knows_every_variant_without_pytorch():
     code = f"""
 sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
+from harness.config import variants
 from harness.config.variants import VARIANTS
 assert not {{"torch", "transformers"}} & set(sys.modules)
 print(*VARIANTS)
@@ -547,11 +562,11 @@ def with_relu(tmp_path):
     """A checkout with the variant of docs/variants.md."""
     for folder in ("src", "workflow_scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    variants = tmp_path / "src" / "sinkorigin" / "variants"
+    folder = tmp_path / "src" / "sinkorigin" / "variants"
     module, line = [block for block in blocks("python") if "Variant(" in block or block.startswith(" ")]
-    (variants / "relu.py").write_text(module)
-    registry = (variants / "registry.py").read_text()
-    (variants / "registry.py").write_text(registry.replace("\n)", f"\n{line.rstrip()}\n)"))
+    (folder / "relu.py").write_text(module)
+    registry = (folder / "registry.py").read_text()
+    (folder / "registry.py").write_text(registry.replace("\n)", f"\n{line.rstrip()}\n)"))
     config = (ROOT / "config.yaml").read_text()
     assert config.count("\nfigures:") == 1
     runs = config[: config.index("\nfigures:")].rstrip() + "\n" + blocks("yaml")[0]

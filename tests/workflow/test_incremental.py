@@ -1,6 +1,7 @@
 """Only what depends on a change runs again: for each edit of the finished tiny study, exactly these jobs."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,12 +85,24 @@ def touched(study: Project) -> None:
             os.utime(path)
 
 
+def one_more_variant(study: Project) -> None:
+    shutil.copy(study.folder / LIBRARY / "variants/softpick.py", study.folder / LIBRARY / "variants/another.py")
+    text(f"{LIBRARY}/variants/another.py", 'Variant(\n    "softpick"', 'Variant(\n    "another"')(study)
+    text(f"{LIBRARY}/variants/registry.py", '    "softpick",\n', '    "softpick",\n    "another",\n')(study)
+
+
 EDITS = [
     Edit("nothing", lambda study: None, set()),
     Edit("every file touched, results too", touched, set()),
     Edit("a comment in a library module", added(f"{LIBRARY}/tables.py", "\n# a comment\n"), set()),
     Edit("a comment in a script", added("workflow_scripts/extract_activations.py", "\n# a comment\n"), set()),
     Edit("a docstring", text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '), set()),
+    Edit("one more attention variant, which no run has", one_more_variant, set()),
+    Edit(
+        "the formula of one attention variant",
+        text(f"{LIBRARY}/variants/headwise_rmsnorm_llama.py", ".rsqrt()  #", ".rsqrt().neg()  #"),
+        training("headwise_rmsnorm"),
+    ),
     Edit("a module that no script imports", added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"), set()),
     Edit("a config comment and the order of keys", reordered, set()),
     Edit("the memory of a rule", text("rules/activations.smk", 'runtime=minutes("extract_activations")', "runtime=90"), set()),

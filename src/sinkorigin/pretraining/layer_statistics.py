@@ -1,7 +1,7 @@
-"""Sink, dimension disparity, norms and effective rank of every layer straight from a forward pass, without tables.
+"""Sink, dimension disparity, norms and effective rank of every layer, straight from a forward pass, without tables.
 
-The extraction and the statistics tables say more, with intervals, and cost several times as much. This is for the many
-checkpoints of one training: the same definitions and the same functions, summed while the model runs.
+For the many checkpoints of a training. Definitions and functions are those of the extraction and the statistics, which say
+more, with intervals, and cost several times as much; here they are summed while the model runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ class _Attention:
     above: np.ndarray | float = 0.0  # (epsilons,) scores above each epsilon
 
     def add(self, weights: Tensor, epsilons: np.ndarray) -> None:
-        """Take (n, H, T, T) weights."""
+        """Add (n, H, T, T) weights."""
         score, after = (part[..., 0].double().numpy() for part in attention_scores(weights))  # (n, H)
         _, normalised = attention_scores(normalised_rows(weights))
         self.count += score.size
@@ -50,7 +50,7 @@ class _Residual:
     norm: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     def add(self, layer: int, values: np.ndarray) -> None:
-        """Take (n, T, d) vectors."""
+        """Add (n, T, d) vectors."""
         rows = summaries.magnitude_rows("residual", layer, 0, values)
         # float64 before the division, as the tables are read
         largest, mean, norm = (rows[name].astype(np.float64) for name in ("max_abs", "mean_abs", "norm"))
@@ -67,12 +67,12 @@ def layer_statistics(
 ) -> list[Measured]:
     """Every quantity of ``statistics.training.QUANTITIES`` in every layer that has it.
 
-    Memory: a batch, and two (d, d) float64 matrices a layer, whatever the number of sequences.
+    Memory holds a batch and two (d, d) float64 matrices a layer, whatever the number of sequences.
 
     Args:
         architecture: the model's sites.
         token_ids: (N, T) ids, T >= 2.
-        model: what messages call it.
+        model: its name, for messages.
         batch: sequences in one forward pass.
         epsilons: thresholds of the sink rate.
 

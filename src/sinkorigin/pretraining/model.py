@@ -1,4 +1,4 @@
-"""Fresh models from plain numbers: transformers' Llama, with the attention variant of a run."""
+"""Models with fresh weights: transformers' Llama with the attention variant of a run."""
 
 from collections.abc import Mapping
 from typing import Any

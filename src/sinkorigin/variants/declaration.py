@@ -133,12 +133,12 @@ def declared(name: str) -> Variant:
     """Declaration of the variant ``name``, from the module of that name.
 
     Raises:
-        SinkoriginError: there is no such module, or it declares no variant.
+        SinkoriginError: there is no such module, or it declares no variant of that name.
     """
     module = f"{__package__}.{name}"
     found = importlib.import_module(module) if name.isidentifier() and importlib.util.find_spec(module) else None
     variant = getattr(found, "VARIANT", None)
-    if not isinstance(variant, Variant):
+    if not isinstance(variant, Variant) or variant.name != name:
         raise SinkoriginError(
             f"variant {name!r} is unknown: no module {module} declares it; correct variant in the config"
         )

@@ -97,8 +97,7 @@ class Run(VariantOptions):
     name: Name = Field(description="How paths, tables and figures call the run.")
     data: str = Field(description="What it trains on: a name of pretraining.data.")
     variant: str = Field(
-        description=f"The attention: {', '.join([*VARIANTS][:-1])} or {[*VARIANTS][-1]}; docs/variants.md tells what each is, and "
-        "how to add another."
+        description="The attention, such as softmax; docs/variants.md says which variants there are, and how to add one."
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
     layers: int = Field(ge=1, description="Decoder layers.")
