@@ -563,7 +563,8 @@ def with_relu(tmp_path):
     for folder in ("src", "workflow_scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     folder = tmp_path / "src" / "sinkorigin" / "variants"
-    module, line = [block for block in blocks("python") if "Variant(" in block or block.startswith(" ")]
+    [module] = [block for block in blocks("python") if "VARIANT = " in block]
+    [line] = blocks("text")
     (folder / "relu.py").write_text(module)
     registry = (folder / "registry.py").read_text()
     (folder / "registry.py").write_text(registry.replace("\n)", f"\n{line.rstrip()}\n)"))
