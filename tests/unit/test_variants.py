@@ -19,7 +19,7 @@ from harness.config import variants
 from harness.config.variants import VARIANTS
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.checked_loading import register_variant
+from sinkorigin.models.weights import register_variant
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
