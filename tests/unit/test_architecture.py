@@ -280,8 +280,8 @@ def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
     torch.manual_seed(0)
-    configuration, model_class = declared(variant).classes
-    model = model_class(configuration(**ARCHITECTURES["llama"][1])).eval()
+    model_class = declared(variant).model_class
+    model = model_class(model_class.config_class(**ARCHITECTURES["llama"][1])).eval()
     before = model.config._attn_implementation
     read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == before

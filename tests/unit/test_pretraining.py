@@ -155,10 +155,10 @@ def test_training_learns_and_exports_an_ordinary_model(corpus, tmp_path):
     assert loss.item() == pytest.approx(history[-1]["validation_loss"], rel=1e-5)
 
     sample = text(9)
-    own, trained = (
+    exported, trained = (
         AutoTokenizer.from_pretrained(path)(sample)["input_ids"] for path in (directory / "model", corpus / "tokenizer")
     )
-    assert own == trained
+    assert exported == trained
     provenance = json.loads((directory / "model" / "provenance.json").read_text())
     assert provenance["weights"] == "trained here" and provenance["label"] == "tiny, seed 0"
     assert [path.name for path in tmp_path.iterdir()] == ["seed=0"]  # the state is gone
@@ -186,10 +186,10 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(step, 
     with pytest.raises(KeyboardInterrupt):
         run(corpus, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "seed=0").exists()
-    asked = []
-    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    steps_read = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: steps_read.append(k["step"]) or batch(*a, **k))
     resumed = run(corpus, tmp_path / "stopped")
-    assert asked[0] == step // 4 * 4
+    assert steps_read[0] == step // 4 * 4
     kept = [f"checkpoints/step={step}/model.safetensors" for step in SETTINGS.keep]
     for name in (
         "model/model.safetensors",
@@ -281,10 +281,10 @@ def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch
     stop_at(monkeypatch, 6)
     with pytest.raises(KeyboardInterrupt):
         run(corpus, tmp_path)
-    asked = []
-    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    steps_read = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: steps_read.append(k["step"]) or batch(*a, **k))
     run(corpus, tmp_path, replace(SETTINGS, learning_rate=2e-2))
-    assert asked[0] == 0
+    assert steps_read[0] == 0
     manifest = tmp_path / "manifest.json"
     manifest.write_text("{}")
     assert state_key(SETTINGS, manifest) != state_key(SETTINGS, corpus / "tokens" / "manifest.json")

@@ -190,16 +190,16 @@ def test_a_larger_value_aggregation_changes_nothing_after_the_headwise_norm():
 def test_scale_and_offset_can_be_folded_into_the_output_projection(options):
     """They change how W_O is learned, not what can be expressed: a norm without them and another W_O gives the same."""
     torch.manual_seed(0)
-    own = HeadwiseNormProjection(3, 4, 5, scale=options["scale"], offset=True).double()
-    for parameter in own.parameters():
+    full = HeadwiseNormProjection(3, 4, 5, scale=options["scale"], offset=True).double()
+    for parameter in full.parameters():
         torch.nn.init.normal_(parameter)
     folded = HeadwiseNormProjection(3, 4, 5, scale="none", offset=False, bias=True).double()
-    scale, offset = (part.detach().expand(3, 4).reshape(12) for part in (own.scale, own.offset))
+    scale, offset = (part.detach().expand(3, 4).reshape(12) for part in (full.scale, full.offset))
     with torch.no_grad():
-        folded.weight.copy_(own.weight * scale)
-        folded.bias.copy_(own.weight @ offset)
+        folded.weight.copy_(full.weight * scale)
+        folded.bias.copy_(full.weight @ offset)
     o = torch.randn(2, 12, dtype=torch.float64)
-    torch.testing.assert_close(folded(o), own(o))
+    torch.testing.assert_close(folded(o), full(o))
 
 
 def test_gated_projection_equals_its_formula():
@@ -301,7 +301,7 @@ def test_a_saved_model_loads_through_the_auto_classes_as_what_it_is(variant, opt
     model = build(variant, options)
     model.save_pretrained(tmp_path)
     VARIANTS[variant].register()
-    configuration, model_class = VARIANTS[variant].classes
+    model_class = VARIANTS[variant].model_class
     model_type = json.loads((tmp_path / "config.json").read_text())["model_type"]
     assert model_type == ("llama" if variant == "softmax" else f"{variant}_llama")
     loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
@@ -311,7 +311,7 @@ def test_a_saved_model_loads_through_the_auto_classes_as_what_it_is(variant, opt
         assert torch.equal(parameter, loaded.get_parameter(name))
     # not to the bit: a mapped file's tensors lie at other offsets in memory, where CPU kernels may add in another order
     torch.testing.assert_close(loaded(IDS).logits, model(IDS).logits, rtol=1e-5, atol=1e-5)
-    assert type(AutoConfig.from_pretrained(tmp_path)) is configuration
+    assert type(AutoConfig.from_pretrained(tmp_path)) is model_class.config_class
     assert type(AutoModel.from_pretrained(tmp_path)) is type(model.model)
 
 
@@ -397,10 +397,12 @@ def test_all_variants_of_a_seed_start_from_the_same_weights():
     softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5, initialisation=start).named_parameters())
     added = {"headwise_rmsnorm": ("o_proj.scale", "o_proj.offset"), "gated": ("o_proj.gate_weight",)}
     for variant in VARIANTS:
-        own = dict(build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters())
+        varied = dict(
+            build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters()
+        )
         for name, weight in softmax.items():
-            assert torch.equal(weight, own[name])
-        extra = set(own) - set(softmax)
+            assert torch.equal(weight, varied[name])
+        extra = set(varied) - set(softmax)
         assert len(extra) == SIZE["layers"] * len(added.get(variant, ()))
         assert all(name.endswith(added[variant]) for name in extra)
     other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
@@ -463,7 +465,7 @@ def test_what_declares_no_variant_is_refused(name):
 
 
 def python(code, *arguments, library=ROOT / "src"):
-    """Run code in a process of its own, in which ``sinkorigin`` can be imported and nothing is yet."""
+    """Run code in a new process, in which ``sinkorigin`` can be imported and nothing is yet."""
     code = f"import sys; sys.path.insert(0, {str(library)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

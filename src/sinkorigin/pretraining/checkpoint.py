@@ -39,15 +39,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Origin:
-    """What must be equal in a run that goes on from a state (:func:`check_origin`), and its precision.
-
-    Attributes:
-        settings: all training settings, as JSON gives them back.
-        seed: of the weights and of the order of the data.
-        vocabulary: number of tokens.
-        tokenizer_sha256: hash of the tokenizer.
-        dtype: precision of the matrix products, which a resumed run keeps.
-    """
+    """What must be equal in a run that goes on from a state, see :func:`check_origin`, and the precision that it keeps."""
 
     settings: dict[str, Any]
     seed: int

@@ -4,7 +4,7 @@ For the many checkpoints of a training. Definitions and functions are those of t
 more, with intervals, and cost several times as much; here they are summed while the model runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -107,23 +107,25 @@ def layer_statistics(
         for first in range(0, len(token_ids), batch):
             architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(device))
 
-    def found() -> Iterator[Measured]:
-        uniform = uniform_score(0, length)
-        for layer, sums in sorted(attention.items()):
-            yield Measured(layer, "sink_mass", sums.mass / sums.count, uniform=uniform)
-            yield Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform)
-            for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
-                yield Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon)
-        grams: dict[int, np.ndarray] = {}
-        for layer, _, matrix in gram.matrices():
-            grams[layer] = grams.get(layer, 0.0) + matrix
-        for layer, totals in sorted(residual.items()):
-            ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
-            yield Measured(layer, "dominance_ratio_first", float(ratio[0]))
-            yield Measured(layer, "dominance_ratio_rest", float(ratio[1]))
-            yield Measured(layer, "norm_first", float(norm[0]))
-            yield Measured(layer, "norm_rest", float(norm[1]))
-            yield Measured(layer, "norm_ratio", float(norm[0] / norm[1]))
-            yield Measured(layer, "effective_rank", effective_rank(grams[layer]))
-
-    return list(found())
+    uniform = uniform_score(0, length)
+    found: list[Measured] = []
+    for layer, sums in sorted(attention.items()):
+        found.append(Measured(layer, "sink_mass", sums.mass / sums.count, uniform=uniform))
+        found.append(Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform))
+        for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
+            found.append(Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon))
+    grams: dict[int, np.ndarray] = {}
+    for layer, _, matrix in gram.matrices():
+        grams[layer] = grams.get(layer, 0.0) + matrix
+    for layer, totals in sorted(residual.items()):
+        ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
+        values = {
+            "dominance_ratio_first": ratio[0],
+            "dominance_ratio_rest": ratio[1],
+            "norm_first": norm[0],
+            "norm_rest": norm[1],
+            "norm_ratio": norm[0] / norm[1],
+            "effective_rank": effective_rank(grams[layer]),
+        }
+        found += [Measured(layer, quantity, float(value)) for quantity, value in values.items()]
+    return found

@@ -61,23 +61,11 @@ TIMING = schema(
 
 @dataclass(frozen=True)
 class _Group:
-    """Processes that train together, each on its share of every batch.
-
-    Attributes:
-        rank: number of this process; the first one writes.
-        size: number of processes.
-        distributed: whether there is a process group of torch.distributed.
-    """
+    """Processes that train together: number of this process, of how many, and whether torch.distributed joins them."""
 
     rank: int = 0
     size: int = 1
-    distributed: bool = False
-
-    @classmethod
-    def current(cls) -> "_Group":
-        if not distributed.is_initialized():
-            return cls()
-        return cls(distributed.get_rank(), distributed.get_world_size(), True)
+    joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +96,7 @@ class _Run:
             "model": name,
             "label": label,
             "source": "trained from scratch",
-            "revision": None,
-            "sha256": None,
-            "licence": None,
-            "quantisation": None,
+            **dict.fromkeys(("revision", "sha256", "licence", "quantisation")),
             "weights": "trained here",
             "seed": self.seed,
             "step": step,
@@ -120,16 +105,12 @@ class _Run:
         }
         export_model(destination, model, self.tokenizer_directory, provenance)
 
-    def keep(self, model: PreTrainedModel, step: int) -> None:
-        """Write the model after ``step`` beside the states."""
-        self.export(model, step, self.state_directory / "checkpoints" / f"step={step}")
-
     def diverged(self, step: int, what: str) -> DivergedError:
         """Error of a training whose numbers are no longer finite."""
         last = newest_state(self.state_directory)
-        kept = "" if last is None else f"the state of step {step_of(last)} is kept in {last}; "
+        state = "" if last is None else f"the state of step {step_of(last)} is kept in {last}; "
         return DivergedError(
-            f"{self.name}: {what} at step {step}; {kept}set a lower learning_rate or a longer warmup in the config"
+            f"{self.name}: {what} at step {step}; {state}set a lower learning_rate or a longer warmup in the config"
         )
 
 
@@ -216,7 +197,7 @@ class _Objective:
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=autocast)
         # the plain loss is never compiled: batches of validation have other shapes, each would be compiled anew
         self.loss = _Loss(model)
-        self.parallel = torch.nn.parallel.DistributedDataParallel(self.loss) if group.distributed else None
+        self.parallel = torch.nn.parallel.DistributedDataParallel(self.loss) if group.joined else None
         self.trained: Any = self.loss if self.parallel is None else self.parallel
         if compiled:
             self.trained = torch.compile(self.trained, dynamic=False)
@@ -246,7 +227,7 @@ class _Objective:
             part = slice(start, start + self.micro)
             with self.autocast:
                 total += self.loss(self._tensor(inputs[part]), self._tensor(targets[part])) * len(inputs[part])
-        if self.group.distributed:
+        if self.group.joined:
             distributed.all_reduce(total)
         return total.item() / count
 
@@ -264,7 +245,7 @@ def _add_losses(progress: Progress, waiting: list[torch.Tensor], group: _Group, 
         DivergedError: a number is not finite.
     """
     values = torch.stack(waiting)  # (steps, 2)
-    if group.distributed:
+    if group.joined:
         distributed.all_reduce(values)
         values /= group.size
     for step, (loss, norm) in enumerate(values.tolist(), progress.step - len(waiting) + 1):
@@ -312,7 +293,8 @@ def train(
     run_directory, state_directory = Path(run_directory), Path(state_directory)
     tokenizer_directory = checked_directory(tokenizer_directory)
     name = f"run {settings.name}, seed {seed}"
-    group = _Group.current()
+    joined = distributed.is_initialized()
+    group = _Group(distributed.get_rank(), distributed.get_world_size(), joined) if joined else _Group()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SinkoriginError(
             f"{name}: device is {device} but PyTorch sees no GPU on this node; set device: cpu in the config"
@@ -363,7 +345,7 @@ def train(
         progress = load_state(newest, model, optimizer)
         if group.rank == 0:
             print(f"{name}: going on from step {progress.step}")
-    if group.distributed:
+    if group.joined:
         distributed.barrier()  # before the first process writes where the others have just read
     if group.rank == 0:
         print(f"{name}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
@@ -375,9 +357,12 @@ def train(
         "processes": group.size,
         "torch": torch.__version__,
     }
-    run = _Run(name, settings, seed, tokenizer_directory, state_directory, computed)
+    run, kept = (
+        _Run(name, settings, seed, tokenizer_directory, state_directory, computed),
+        state_directory / "checkpoints",
+    )
     if 0 in settings.keep and newest is None and group.rank == 0:
-        run.keep(model, 0)
+        run.export(model, 0, kept / "step=0")
 
     if compiled:
         use_cache_directory(cache_directory)
@@ -441,7 +426,7 @@ def train(
         if (
             step in settings.keep and group.rank == 0
         ):  # before the state: a run that goes on from it does not come here again
-            run.keep(model, step)
+            run.export(model, step, kept / f"step={step}")
         if state_is_due and group.rank == 0:
             save_state(state_directory, model, optimizer, progress, origin)
         began = time.perf_counter()
@@ -453,5 +438,5 @@ def train(
     write_table(run_directory / "history.parquet", pa.Table.from_pylist(progress.history, schema=HISTORY), HISTORY)
     write_table(run_directory / "timing.parquet", pa.Table.from_pylist(progress.timing, schema=TIMING), TIMING)
     if settings.keep:
-        publish_kept(state_directory / "checkpoints", run_directory / "checkpoints", settings.keep)
+        publish_kept(kept, run_directory / "checkpoints", settings.keep)
     shutil.rmtree(state_directory)

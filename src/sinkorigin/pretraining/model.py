@@ -65,10 +65,10 @@ def build_model(
     torch.manual_seed(seed)
     llama = LlamaForCausalLM(LlamaConfig(**numbers))
     _rescale(llama, start)
-    configuration, model_class = declaration.classes
+    model_class: Any = declaration.model_class
     if model_class is LlamaForCausalLM:
         return llama
-    model = model_class(configuration(**numbers, **settings))
+    model = model_class(model_class.config_class(**numbers, **settings))
     model.load_state_dict(llama.state_dict(), strict=False)  # not strict: what the variant adds keeps its start
     return model
 

@@ -5,20 +5,13 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sinkorigin.errors import SinkoriginError
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-
-class Classes(NamedTuple):
-    """Configuration and model class of a variant."""
-
-    configuration: type["LlamaConfig"]
-    model: type["LlamaForCausalLM"]
+    from transformers import LlamaForCausalLM
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class LayerCost:
 class Variant:
     """Declaration of one attention variant.
 
-    A variant is a function of the attention logits (``weights``) or has model classes of its kind (``load_classes``).
+    A variant is a function of the attention logits (``weights``) or brings a model class (``load_class``).
 
     Attributes:
         name: name of its module, and of the variant in the config; ``{name}_llama`` is the model type of what is trained.
@@ -71,10 +64,10 @@ class Variant:
             the options by name. Result: (N, H, T, S), 0 where nothing is visible, differentiable.
         fused_attention: attention function in the form of transformers' ``AttentionInterface`` that computes ``weights`` by
             PyTorch's fused softmax, where there is one.
-        load_classes: function that imports and returns the classes of a variant that is more than ``weights``.
+        load_class: function that imports and returns the model class of a variant that is more than ``weights``.
         options: name of each option → what it is.
         key: key of a run in the config that holds the options; by default the variant's name.
-        prefix: what stands before an option's name in the saved configuration, of a variant with ``load_classes``.
+        prefix: what stands before an option's name in the saved configuration, of a variant with ``load_class``.
         reading: function of the options that says which form of the variant a run has, for claims; None where there is one.
         layer_cost: function of a model's size (layers, width, heads, …) and the options that gives the estimates.
     """
@@ -83,7 +76,7 @@ class Variant:
     description: str
     weights: Callable[..., "Tensor"] | None = None
     fused_attention: Callable[..., Any] | None = None
-    load_classes: Callable[[], Classes] | None = None
+    load_class: Callable[[], type["LlamaForCausalLM"]] | None = None
     options: Mapping[str, Option] = field(default_factory=dict)
     key: str = ""
     prefix: str = ""
@@ -110,23 +103,23 @@ class Variant:
         return {f"{self.prefix}{option}": value for option, value in options.items()}
 
     @cached_property
-    def classes(self) -> Classes:
-        """Configuration and model class. Imports PyTorch."""
-        if self.load_classes is not None:
-            return self.load_classes()
-        from sinkorigin.variants.llama import classes_of_weights
+    def model_class(self) -> type["LlamaForCausalLM"]:
+        """Model class; its ``config_class`` is the configuration. Imports PyTorch."""
+        if self.load_class is not None:
+            return self.load_class()
+        from sinkorigin.variants.llama import class_of_weights
 
-        return classes_of_weights(self)
+        return class_of_weights(self)
 
     def register(self) -> None:
         """Make the variant's model type known to transformers' Auto classes, for this process."""
         from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-        configuration, model = self.classes
-        if configuration.model_type != "llama":  # which is transformers'
-            AutoConfig.register(configuration.model_type, configuration, exist_ok=True)
-            AutoModel.register(configuration, model.decoder_class, exist_ok=True)  # type: ignore[attr-defined]
-            AutoModelForCausalLM.register(configuration, model, exist_ok=True)
+        model: Any = self.model_class
+        if model.config_class.model_type != "llama":  # which is transformers'
+            AutoConfig.register(model.config_class.model_type, model.config_class, exist_ok=True)
+            AutoModel.register(model.config_class, model.decoder_class, exist_ok=True)
+            AutoModelForCausalLM.register(model.config_class, model, exist_ok=True)
 
 
 def declared(name: str) -> Variant:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sinkorigin.variants.declaration import Classes, LayerCost, Variant
+from sinkorigin.variants.declaration import LayerCost, Variant
 
 
-def _classes() -> Classes:
-    from sinkorigin.variants.gated_llama import GatedLlamaConfig, GatedLlamaForCausalLM
+def _load_class():
+    from sinkorigin.variants.gated_llama import GatedLlamaForCausalLM
 
-    return Classes(GatedLlamaConfig, GatedLlamaForCausalLM)
+    return GatedLlamaForCausalLM
 
 
 def _layer_cost(size: Mapping[str, Any], options: Mapping[str, Any]) -> LayerCost:
@@ -17,4 +17,4 @@ def _layer_cost(size: Mapping[str, Any], options: Mapping[str, Any]) -> LayerCos
     return LayerCost(parameters=gate, matrix=gate, kept=3 * size["width"])
 
 
-VARIANT = Variant("gated", "gated attention", load_classes=_classes, layer_cost=_layer_cost)
+VARIANT = Variant("gated", "gated attention", load_class=_load_class, layer_cost=_layer_cost)

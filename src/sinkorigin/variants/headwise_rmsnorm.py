@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sinkorigin.variants.declaration import Classes, LayerCost, Option, Variant
+from sinkorigin.variants.declaration import LayerCost, Option, Variant
 
 HeadwiseScale = Literal["per_head", "shared", "none"]
 
 
-def _classes() -> Classes:
-    from sinkorigin.variants.headwise_rmsnorm_llama import HeadwiseRMSNormLlamaConfig, HeadwiseRMSNormLlamaForCausalLM
+def _load_class():
+    from sinkorigin.variants.headwise_rmsnorm_llama import HeadwiseRMSNormLlamaForCausalLM
 
-    return Classes(HeadwiseRMSNormLlamaConfig, HeadwiseRMSNormLlamaForCausalLM)
+    return HeadwiseRMSNormLlamaForCausalLM
 
 
 def _layer_cost(size: Mapping[str, Any], options: Mapping[str, Any]) -> LayerCost:
@@ -23,7 +23,7 @@ def _layer_cost(size: Mapping[str, Any], options: Mapping[str, Any]) -> LayerCos
 VARIANT = Variant(
     "headwise_rmsnorm",
     "head-wise RMSNorm between value aggregation and W_O",
-    load_classes=_classes,
+    load_class=_load_class,
     key="headwise_norm",
     prefix="headwise_",
     options={

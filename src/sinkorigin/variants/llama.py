@@ -9,7 +9,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
 from transformers.masking_utils import sdpa_mask
 
 from sinkorigin.sites.attention import IMPLEMENTATION, UNTAPPED
-from sinkorigin.variants.declaration import Classes, Variant
+from sinkorigin.variants.declaration import Variant
 
 
 class VariedModel(LlamaModel):
@@ -81,8 +81,8 @@ class WeightsForCausalLM(_WeightsMixin, VariedForCausalLM):
     """Llama with attention weights by a variant's ``weights`` and the language-model head; each variant has a subclass."""
 
 
-def classes_of_weights(variant: Variant) -> Classes:
-    """Classes of a variant that is a function of the logits, and its fused kernel made known to transformers."""
+def class_of_weights(variant: Variant) -> type[LlamaForCausalLM]:
+    """Model class of a variant that is a function of the logits. Its fused kernel is made known to transformers."""
     name = "".join(part.capitalize() for part in variant.name.split("_"))  # softmax_off_by_one → SoftmaxOffByOne
     fused = None
     if variant.fused_attention is not None:
@@ -96,4 +96,4 @@ def classes_of_weights(variant: Variant) -> Classes:
     configuration = subclass(WeightsConfig, "LlamaConfig", model_type=f"{variant.name}_llama")
     shared = {"config_class": configuration, "variant": variant, "fused": fused}
     decoder = subclass(WeightsModel, "LlamaModel", **shared)
-    return Classes(configuration, subclass(WeightsForCausalLM, "LlamaForCausalLM", decoder_class=decoder, **shared))
+    return subclass(WeightsForCausalLM, "LlamaForCausalLM", decoder_class=decoder, **shared)

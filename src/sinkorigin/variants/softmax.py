@@ -1,12 +1,12 @@
 """Softmax attention, exp(x_j) / Σ_k exp(x_k): transformers' Llama as it is."""
 
-from sinkorigin.variants.declaration import Classes, Variant
+from sinkorigin.variants.declaration import Variant
 
 
-def _classes() -> Classes:
-    from transformers import LlamaConfig, LlamaForCausalLM
+def _load_class():
+    from transformers import LlamaForCausalLM
 
-    return Classes(LlamaConfig, LlamaForCausalLM)
+    return LlamaForCausalLM
 
 
-VARIANT = Variant("softmax", "softmax attention", load_classes=_classes)
+VARIANT = Variant("softmax", "softmax attention", load_class=_load_class)

@@ -14,7 +14,7 @@ class TextData(Strict):
 
     name: Name = Field(description="How paths and runs call the data.")
     kind: Literal["text"] = Field(description="A corpus, tokenized.")
-    corpus: Corpus | None = Field(None, description="A corpus of its own; null takes the study's.")
+    corpus: Corpus | None = Field(None, description="A separate corpus; null takes the study's.")
     vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
     tokenizer: str | None = Field(
         None,
