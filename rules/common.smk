@@ -27,49 +27,26 @@ shell.prefix(
     + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
 )
 
+from harness.installation import wrong_library, wrong_version
+
+if sentence := wrong_version("snakemake") or wrong_library(ROOT / "workflow_scripts"):
+    sys.exit(f"sinkorigin: {sentence}")
+
+from harness import checks
+from harness import snakemake_internals as internals
 from harness.code_version import Code
-from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
-from harness.config.reading import read_config
-from harness.config.yaml_checks import check_written
-from harness.devices import gpu_visible, resolve_device
-from sinkorigin.errors import SinkoriginError
-from harness.resources import Estimates
-from sinkorigin.models.shapes import check_local_model
-
-
-def check_local_models(study):
-    """Check before any job that no prompt is longer than the positions that a model on this machine has learned."""
-    for model in study.models:
-        if model.kind == "path":
-            place = model.source.partition(":")[2]
-            check_local_model(place, {own.name: own.length for own in study.prompts}, model=model.name)
-
-
-def check_local_corpora(study):
-    """Look into the corpora on this machine before any job."""
-    local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
-    if local:
-        from sinkorigin.corpora.fetching import (
-            check_local_corpus,
-        )  # imports pyarrow, which other studies need not wait for
-
-        for key, corpus in local.items():
-            check_local_corpus(
-                f"{CONFIG_FILES}: {key}", **corpus.model_dump(include={"source", "members", "column"})
-            )
-
+from harness.devices import resolve_device
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
-try:
-    if workflow.is_main_process:  # jobs have what their run began with, whatever became of the files
-        for file in filter(os.path.isfile, ["config.yaml", *workflow.overwrite_configfiles]):
-            check_written(Path(file))
-    STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
-    if workflow.is_main_process:
-        check_local_models(STUDY_CONFIG)
-        check_local_corpora(STUDY_CONFIG)
-except SinkoriginError as error:
-    sys.exit(f"sinkorigin: {error}")
+with checks.ending_with_a_sentence():
+    # here, because the config imports what the registries name
+    from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
+    from harness.resources import Estimates
+    from harness.start import read_study
+
+    STUDY_CONFIG = read_study(
+        config, workflow.overwrite_configfiles, ROOT / "src/sinkorigin", first=workflow.is_main_process
+    )
 
 STUDY = f"results/{STUDY_CONFIG.study}"
 MODELS = {model.name: model for model in STUDY_CONFIG.models}
@@ -119,9 +96,9 @@ def code(script, *modules):
     return CODE.version(script, *modules)
 
 
-def model_code(script):
+def model_code(script, *modules):
     """Version of a script that loads the model of the wildcards, whose attention variant it imports by name."""
-    return lambda wildcards: code(script, *variant_modules(STUDY_CONFIG, wildcards.model))
+    return lambda wildcards: code(script, *modules, *variant_modules(STUDY_CONFIG, wildcards.model))
 
 
 def run_code(script):
@@ -217,14 +194,6 @@ def per_model(name, studied=None):
     return [f"{STUDY}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in studied or STUDIED]
 
 
-def first_prompts(name):
-    """A statistic's table for every model, on the first prompt set that it reads."""
-    first = {}
-    for model, prompts in STUDIED:
-        first.setdefault(model, prompts)
-    return per_model(name, list(first.items()))
-
-
 def provenance_of(models):
     """Files that say where the models come from and how this study labels them."""
     paths = {name: f"{STUDY}/provenance/{name}.json" for name in MODELS} | {
@@ -268,51 +237,6 @@ def gpus(rule):
 def gpu_memory(rule):
     """Megabytes of each of its GPUs."""
     return growing(rule, "gpu_memory") if DEVICE == "cuda" else 0
-
-
-def of_edited(name):
-    """A table of the interventions for every (model, prompts) that has some."""
-    return per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
-
-
-def intervention_figures():
-    """Figures of the interventions, each only where the study runs an edit that it shows."""
-    edits = [edit for own in EDITED.values() for edit in own]
-    later = {edit.kind for edit in edits if any(edit.targets)}
-    controls = {"norm_control", "random_directions", "mean_shift", "shuffled_deviations"}
-    shown = {
-        "sink_by_intervention": later & {"mask", "variance_amplification", *controls},
-        "intervention_contrasts": "variance_amplification" in later and later & controls,
-        "mask_by_layers_and_position": "mask" in later,
-        "edited_layers": later & {"mask", "variance_amplification", "norm_control"},
-        "dispersion_grid": any(edit.kind == "mean_and_deviation" for edit in edits),
-        "necessity": any(0 in edit.targets for edit in edits),
-    }
-    return [name for name, found in shown.items() if found]
-
-
-def figure_files(name=None):
-    """The files of one figure, or of all figures of this study."""
-    names = [
-        "variance_by_position",
-        "variance_through_output",
-        "norm_and_sink_by_layer",
-        "super_neurons",
-        "channel_sparsity",
-        "dominance_ratio_by_layer",
-        "massive_activations",
-        "key_collapse",
-        "query_alignment",
-        "sinks_by_position",
-        "effective_rank_by_layer",
-    ]
-    names += intervention_figures()
-    names += ["loss_curves", "training_dynamics", "pretraining_comparison"] if RUNS else []
-    return [
-        f"{STUDY}/figures/{figure}.{suffix}"
-        for figure in ([name] if name else names)
-        for suffix in STUDY_CONFIG.figures.formats
-    ]
 
 
 def base_model(wildcards):
@@ -481,18 +405,6 @@ def compared_trainings():
         {"run": run.name, "variant": run.variant, "seed": seed, "baseline": baselines[run.name]}
         for run, seed in TRAINED.values()
     ]
-
-
-def comparison_groups():
-    """Run → what it shares with the runs that it is drawn with: its data, and its baseline."""
-    baselines = STUDY_CONFIG.pretraining.baselines
-    return {run: f"{RUNS[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
-
-
-def prompts_of_figures():
-    """The prompt set on which figures show trained models: the first of held-out text, else the first."""
-    own = STUDY_CONFIG.pretraining.prompts
-    return next((name for name in own if PROMPTS[name].kind == "natural_text"), own[0] if own else None)
 
 
 def judged_models():

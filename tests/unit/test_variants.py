@@ -15,7 +15,6 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from harness.code_version import Code
-from harness.config import variants
 from harness.config.variants import VARIANTS
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
@@ -442,19 +441,6 @@ def test_unknown_variants_options_and_indivisible_heads_are_refused():
         build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
 
 
-@pytest.mark.parametrize(
-    ("names", "sentence"),
-    [
-        (("softmax", "gated", "softmax"), "softmax twice; delete"),
-        (("softmax", "linear"), "linear, but no module .*linear declares it; "),
-    ],
-)
-def test_a_registry_with_a_name_twice_or_without_a_module_is_refused(names, sentence, monkeypatch):
-    monkeypatch.setattr(variants.registry, "VARIANTS", names)
-    with pytest.raises(SinkoriginError, match=f"registry.py has {sentence}"):
-        variants._declarations()
-
-
 @pytest.mark.parametrize("name", ["declaration", "registry", "../sigmoid", "os.path", ""])
 def test_what_declares_no_variant_is_refused(name):
     with pytest.raises(SinkoriginError, match="is unknown"):
@@ -507,7 +493,6 @@ def test_a_variant_is_registered_for_the_auto_classes_as_the_docs_say(tmp_path):
 def test_the_config_knows_every_variant_without_pytorch():
     code = f"""
 sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
-from harness.config import variants
 from harness.config.variants import VARIANTS
 assert not {{"torch", "transformers"}} & set(sys.modules)
 print(*VARIANTS)

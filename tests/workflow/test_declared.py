@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,10 +53,8 @@ def _run(folder: Path, project: Path, facts: dict, sender) -> None:
         p for p in sys.path if not p.endswith(("src", "workflow_scripts"))
     ]
     facts = {**facts, "resources": Parameters(facts["resources"]), "scriptdir": str(scripts)}
-    try:
+    with suppress(BaseException):  # what it says is on its terminal
         runpy.run_path(str(scripts / facts["script"]), {"snakemake": SimpleNamespace(**facts)})
-    except BaseException:
-        pass
     imported = [
         module.__file__
         for name, module in sys.modules.items()

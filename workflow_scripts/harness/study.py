@@ -169,7 +169,7 @@ class Study:
 
     def local_corpus(self, wildcards: Wildcards) -> list[str]:
         """Files of a corpus on this machine, whose content counts: of the data that the wildcards name, or of the study."""
-        corpus = corpus_of(self.data[wildcards.data]) if "data" in wildcards.keys() else self.config.corpus
+        corpus = corpus_of(self.data[wildcards.data]) if hasattr(wildcards, "data") else self.config.corpus
         from sinkorigin.corpora.fetching import local_corpus_files  # imports what most runs need not wait for
 
         return _local(corpus.source, lambda _: local_corpus_files(corpus.source, corpus.members))
@@ -191,7 +191,7 @@ class Study:
         return f"{self.data_folder(self._data_of(wildcards))}/tokens/manifest.json"
 
     def _data_of(self, wildcards: Wildcards) -> str:
-        return self.runs[wildcards.run].data if "run" in wildcards.keys() else wildcards.data
+        return self.runs[wildcards.run].data if hasattr(wildcards, "run") else wildcards.data
 
     def data_named(self, kind: str, tokenizer: str | None = None) -> str:
         """Pattern of the names of all data of a kind, or of those whose tokenizer is "trained" or "taken"."""

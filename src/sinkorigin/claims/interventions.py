@@ -11,13 +11,13 @@ from sinkorigin.claims.verdicts import (
     NEGLIGIBLE,
     NOT_SEEN,
     SEEN,
-    SINK_FACTOR,
     UNDECIDED,
     Judged,
     StudyTables,
     decided,
     row_of,
 )
+from sinkorigin.statistics.uniform import SINK_FACTOR
 
 HALF = 0.5  # position 0 loses most of its attention when more than half goes
 UNCHANGED = 0.1  # and keeps it when less than a tenth goes

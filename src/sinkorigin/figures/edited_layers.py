@@ -55,7 +55,9 @@ def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
         below.set_xlabel("layer")
         style.whole_x(below)
         amplified = [] if strength is None else [f"λ = {strength:g}"]
-        style.title(above, labels[model], ", ".join([style.spoken(prompts), place_text(positions, target), *amplified]))
+        style.title(
+            above, labels[model], ", ".join([style.as_words(prompts), place_text(positions, target), *amplified])
+        )
         if style.is_leftmost(above):
             above.set_ylabel("sink score (share of\nattention, mean over heads)")
             middle.set_ylabel("norm of the residual\n(ℓ2, mean over sequences)")
@@ -65,7 +67,7 @@ def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
     style.legend(
         figure,
         [
-            *(style.line_handle(style.spoken(kind), **_look(kind)) for kind in kinds),
+            *(style.line_handle(style.as_words(kind), **_look(kind)) for kind in kinds),
             style.line_handle("unedited, the same position", **UNEDITED),
             *([style.line_handle("unedited, position 0", **FIRST)] if firsts else []),
             Patch(label="edited layers", **EDITED),
@@ -108,7 +110,7 @@ def _draw(above: Axes, middle: Axes, below: Axes, table: pl.DataFrame, look: dic
     order = 2 if look in (FIRST, UNEDITED) else 3
     every = max(table["layer"].n_unique() // 10, 1)
     line = look | {"markevery": every}
-    style.line(above, table["layer"], table["score"], table["score_low"], table["score_high"], zorder=order, **line)
+    style.line(above, table, "layer", "score", zorder=order, **line)
     for ax, name in ((middle, "norm"), (below, "key_cosine")):
         ax.plot(table["layer"].to_numpy(), table[name].cast(pl.Float64).to_numpy(), zorder=order, **line)
 

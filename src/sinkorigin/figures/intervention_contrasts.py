@@ -46,7 +46,7 @@ def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure
         size = figure.add_subplot(grid[i, 2], sharex=first[1] if first else None, sharey=difference)
         first = first or [difference, size]
         _block(difference, size, _rows(table))
-        style.title(difference, labels[model], style.spoken(prompts))
+        style.title(difference, labels[model], style.as_words(prompts))
         if i == len(blocks) - 1:
             difference.set_xlabel(
                 "score of amplified variance − score of the control\n(share of attention, paired by sequence)"
@@ -93,9 +93,9 @@ def _rows(contrasts: pl.DataFrame) -> list[tuple[str, dict[str, Any] | None, dic
         controls, key=lambda row: (order.index(row[1]), row[3] != row[2], row[0])
     ):
         alike = sum(row[1:] == (kind, own_site, site) for row in controls) > 1
-        heading = style.spoken(kind) + (" after W_O" if own_site != site else "")
+        heading = style.as_words(kind) + (" after W_O" if own_site != site else "")
         look = {name: LOOKS[kind][name] for name in ("color", "marker")}
-        found.append((f"− {heading}" + (f" ({style.spoken(control)})" if alike else ""), None, look))
+        found.append((f"− {heading}" + (f" ({style.as_words(control)})" if alike else ""), None, look))
         for row in contrasts.filter(pl.col("control") == control).sort("target", "positions", "layers").to_dicts():
             where = [place_text(row["positions"], row["target"])]
             where += [layers_text(row["layers"])] if several else []

@@ -68,7 +68,7 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
                 ax.set_xlabel("sink score (share of attention,\nmean over layers, heads)")
             _lines(ax, rows[model], labelled=j == 0)
             what = "loss" if quantity == "loss" else "attention"
-            style.title(ax, labels[model] if j == 0 else "", f"{style.spoken(prompts)}: {what}", beside=LABELS_WIDTH)
+            style.title(ax, labels[model] if j == 0 else "", f"{style.as_words(prompts)}: {what}", beside=LABELS_WIDTH)
     highest = at_first.select(pl.max_horizontal(pl.col("first_score_high", "other_position_score").max())).item()
     first["attention"].set_xlim(0, 1.08 * highest)
     if "loss" in first:
@@ -158,7 +158,7 @@ def _lines(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
     """One line an edit, the unedited model at the top."""
     names = ["unedited"]
     for intervention, kind, layers, positions, strength, mean_factor in rows:
-        name = style.spoken(intervention)
+        name = style.as_words(intervention)
         if kind == "value_averaging":
             name += f", {strength:g} vectors"
         elif kind in SCALED:

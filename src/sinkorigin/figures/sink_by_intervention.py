@@ -81,7 +81,7 @@ def _looks(edits: pl.DataFrame) -> dict[tuple[str, str], tuple[str, dict[str, An
     for kind in LOOKS:
         for i, layers in enumerate(style.in_order(edits.filter(pl.col("kind") == kind)["layers"])):
             look = LOOKS[kind] | {"linestyle": style.DASHES[i % len(style.DASHES)]} | HIGHLIGHT.get(kind, CONTROL)
-            looks[kind, layers] = f"{style.spoken(kind)}, {layers_text(layers)}", look
+            looks[kind, layers] = f"{style.as_words(kind)}, {layers_text(layers)}", look
     return looks
 
 
@@ -112,7 +112,7 @@ def _block(
             continue
         _panel(ax, own, looks)
         _strengths(ax, strengths)
-        style.title(ax, "", f"{style.spoken(prompts)}, {place_text(positions, target)}")
+        style.title(ax, "", f"{style.as_words(prompts)}, {place_text(positions, target)}")
         if row in labelled:
             ax.tick_params(labelleft=False)
         else:
@@ -143,7 +143,7 @@ def _panel(ax: Axes, edits: pl.DataFrame, looks: dict[tuple[str, str], tuple[str
                     *(pl.col(f"baseline{end}").alias(f"score{end}") for end in ("", "_low", "_high")),
                 )
                 curve = pl.concat([curve, unedited]).sort("strength")
-            style.line(ax, *curve.get_columns(), zorder=above, **look)
+            style.line(ax, curve, "strength", "score", zorder=above, **look)
     for name, look in (("baseline", UNEDITED), ("uniform", UNIFORM)):
         for value in edits[name].drop_nulls().unique():
             ax.axhline(value, zorder=3, **look)

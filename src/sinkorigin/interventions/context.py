@@ -8,8 +8,9 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.edits import Edit, VectorEdit, check_layers
-from sinkorigin.sites.architecture import Architecture, Place, edit_place, read_architecture
+from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.modules import Place
 
 
 @contextmanager
@@ -93,7 +94,7 @@ def _hooked(place: Place, edit: VectorEdit, layer: int, clock: _Clock, computes)
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
         return edit.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
-    handle = edit_place(place, change)
+    handle = place.hook(change)
     try:
         yield
     finally:

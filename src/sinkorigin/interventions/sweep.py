@@ -254,12 +254,12 @@ def sweep(
     Raises:
         SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, a residual or attention
             that is not finite, or taps that do not see what the model computes by itself (see
-            :meth:`Architecture.check_own`, which runs the first sequence twice).
+            :meth:`Architecture.check_against_eager`, which runs the first sequence twice).
     """
     points = [point for own in folders.values() for point in own]
     _check_points(points, token_ids, calibration, targets, architecture.layers, batch, model, intervention)
     replay = Replay(architecture)
-    architecture.check_own(torch.from_numpy(token_ids[:1]).to(replay.device), model)
+    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(replay.device), model)
     with replay.active(), architecture.tapped():  # set and reset once, not for every pass
         _check_replay(replay, token_ids, points, model)
         passes = Passes(
@@ -308,7 +308,7 @@ def sweep_all(
         _check_points(own.points, run, means[folder], (), architecture.layers, batch, model, own.intervention)
     # each worker has modules of its own, on which it sets its edits; the weights are shared
     replays = [Replay(own) for own in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
-    architecture.check_own(torch.from_numpy(run[:1]).to(replays[0].device), model)
+    architecture.check_against_eager(torch.from_numpy(run[:1]).to(replays[0].device), model)
     free: queue.SimpleQueue[Replay] = queue.SimpleQueue()
     with ExitStack() as stack:
         for replay in replays:

@@ -18,8 +18,8 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import CONFIDENCE, interval, resamples, simultaneous_interval
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
-from sinkorigin.statistics.variance import kendall_tau
 
 BASELINE = "baseline"
 

@@ -133,6 +133,6 @@ def declared(name: str) -> Variant:
     variant = getattr(found, "VARIANT", None)
     if not isinstance(variant, Variant) or variant.name != name:
         raise SinkoriginError(
-            f"variant {name!r} is unknown: no module {module} declares it; correct variant in the config"
+            f"variant {name!r} is unknown: no module {module} declares it; correct the name, or add the module"
         )
     return variant

@@ -7,36 +7,11 @@ from typing import Any
 from pydantic import Field, create_model
 
 from harness.config.values import Strict
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.variants import registry
 from sinkorigin.variants.declaration import Variant, declared
 
-
-def variant_module(variant: str) -> str:
-    """Library module of a variant, which jobs import by its name; see ``harness.code_version``."""
-    return f"sinkorigin.variants.{variant}"
-
-
-def _declarations() -> dict[str, Variant]:
-    """Name → declaration of every variant of the registry.
-
-    Raises:
-        SinkoriginError: a name that is there twice, or has no module.
-    """
-    found: dict[str, Variant] = {}
-    for name in registry.VARIANTS:
-        if name in found:
-            raise SinkoriginError(f"{registry.__file__} has {name} twice; delete one of the lines")
-        try:
-            found[name] = declared(name)
-        except SinkoriginError as error:
-            raise SinkoriginError(
-                f"{registry.__file__} has {name}, but no module {variant_module(name)} declares it; add the module or delete the line"
-            ) from error
-    return found
-
-
-VARIANTS = _declarations()
+# name → declaration
+VARIANTS: dict[str, Variant] = {name: declared(name) for name in registry.VARIANTS}
 
 
 def _options_model(variant: Variant) -> type[Strict]:
@@ -67,6 +42,11 @@ def options_of(run: Any) -> dict[str, Any]:
     """Options of a run's variant, with their defaults."""
     key = VARIANTS[run.variant].key
     return (getattr(run, key) or _OPTIONS[key]()).model_dump() if key in _OPTIONS else {}
+
+
+def variant_module(variant: str) -> str:
+    """Library module of a variant, which jobs import by its name; see ``harness.code_version``."""
+    return f"sinkorigin.variants.{variant}"
 
 
 def variant_modules(config: Any, model: str) -> list[str]:

@@ -1,0 +1,145 @@
+"""E1, effective rank of the residual stream: how many directions its vectors use."""
+
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sinkorigin import tables
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
+from sinkorigin.statistics.grids import from_rows
+
+_WHICH = {
+    "positions": (pa.string(), "all, or later: without position 0"),
+    "centred": (pa.bool_(), "whether the mean over tokens is subtracted first"),
+}
+
+EFFECTIVE_RANK_SCHEMA = tables.schema(
+    **shared_columns.KEYS,
+    layer=(pa.int32(), "layer, counted from 0; -1 is the embedding"),
+    **_WHICH,
+    tokens=(pa.int64(), "number of tokens, the rows of the matrix"),
+    width=(pa.int32(), "number of dims, its columns and the largest possible rank"),
+    effective_rank=(pa.float64(), "exp of the entropy of the normalised singular values"),
+)
+
+EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
+    **shared_columns.KEYS,
+    **_WHICH,
+    tokens=(pa.int64(), "number of tokens, the rows of each layer's matrix"),
+    layers=(pa.int32(), "number of layers, without the embedding"),
+    effective_rank=(pa.float64(), "mean over the layers"),
+)
+
+
+def effective_rank(gram: np.ndarray) -> float:
+    """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; docs/paper.md, E1).
+
+    Args:
+        gram: (d, d) float64, X^T X of the (tokens, d) matrix X, whose eigenvalues are σ²; only the upper triangle is read.
+
+    Returns:
+        1 (one direction) … d (all directions alike); NaN for a zero matrix.
+    """
+    values = np.sqrt(np.clip(np.linalg.eigvalsh(gram, UPLO="U"), 0, None))
+    total = values.sum()
+    if total == 0:
+        return float("nan")
+    shares = values[values > 0] / total
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _read_part(rows: pl.DataFrame, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
+    """Layer, tokens, and (count, sum (d,), Gram matrix (d, d), of which the upper triangle is filled)."""
+    layer, width, count = int(rows["layer"][0]), len(rows), int(rows["count"][0])
+    few = rows["products"].null_count() == width  # so few tokens that their vectors were kept
+    numbers = rows["values" if few else "products"].explode().to_numpy()
+    whole = (rows["layer"] == layer).all() and (rows["dim"].to_numpy() == np.arange(width)).all()
+    if not whole or len(numbers) != (width * count if few else width * (width + 1) // 2):
+        raise SinkoriginError(f"{path}: layer {layer} is incomplete; {tables.remedy(path)}")
+    if few:
+        vectors = numbers.reshape(width, count).astype(np.float64)
+        gram = vectors @ vectors.T
+    else:
+        gram, start = np.zeros((width, width)), 0
+        for i in range(width):
+            gram[i, i:] = numbers[start : start + width - i]
+            start += width - i
+    return layer, rows["tokens"][0], (count, rows["sum"].to_numpy(), gram)
+
+
+def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndarray, np.ndarray]]]]:
+    """Each layer, and by tokens (first or rest) their count, sum and Gram matrix.
+
+    In the table that the extraction writes, layers rise and the rows of each (layer, tokens) are one row group.
+    """
+    parts: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+    before = None
+    try:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                layer, tokens, part = _read_part(pl.DataFrame(file.read_row_group(group, use_threads=False)), path)
+                if layer != before and parts:
+                    yield before, parts
+                    parts = {}
+                parts[tokens] = part
+                before = layer
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # the last: a foreign table
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
+    if parts:
+        yield before, parts
+
+
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str) -> dict[str, pa.Table]:
+    """E1 by layer, with and without position 0, uncentred and centred; memory depends on the width d only.
+
+    Args:
+        inputs: path of ``residual_gram`` (layer, tokens, dim, count, sum, products, values).
+        model, prompts: names, for the first columns.
+
+    Returns:
+        ``effective_rank`` (``EFFECTIVE_RANK_SCHEMA``) and ``effective_rank_mean`` (``EFFECTIVE_RANK_MEAN_SCHEMA``).
+    """
+    found: list[dict] = []
+    for layer, parts in _read_layers(Path(inputs["residual_gram"])):
+        for positions, which in (("all", ("first", "rest")), ("later", ("rest",))):
+            chosen = [parts[tokens] for tokens in which if tokens in parts]
+            if not chosen:
+                continue
+            counts, totals, grams = zip(*chosen, strict=True)
+            n, total, products = sum(counts), reduce(np.add, totals), reduce(np.add, grams)
+            for centred in (False, True):
+                matrix = products - np.outer(total, total / n) if centred else products
+                found.append(
+                    {
+                        "model": model,
+                        "prompts": prompts,
+                        "layer": layer,
+                        "positions": positions,
+                        "centred": centred,
+                        "tokens": n,
+                        "width": len(matrix),
+                        "effective_rank": effective_rank(matrix),
+                    }
+                )
+    means = []
+    for positions in ("all", "later"):
+        for centred in (False, True):
+            layers = [r for r in found if r["positions"] == positions and r["centred"] == centred and r["layer"] >= 0]
+            if layers:
+                means.append(
+                    {
+                        **{name: layers[0][name] for name in ("model", "prompts", "positions", "centred", "tokens")},
+                        "layers": len(layers),
+                        "effective_rank": float(np.mean([row["effective_rank"] for row in layers])),
+                    }
+                )
+    return {
+        "effective_rank": from_rows(EFFECTIVE_RANK_SCHEMA, found),
+        "effective_rank_mean": from_rows(EFFECTIVE_RANK_MEAN_SCHEMA, means),
+    }
