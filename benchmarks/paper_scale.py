@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from sinkorigin.pretraining.cost import cost
 from sinkorigin.pretraining.model import build_model
-from sinkorigin.variants.llama import VARIANTS
+from sinkorigin.variants.registry import VARIANTS
 
 VOCABULARY = 32_000
 RUN = yaml.safe_load((Path(__file__).parents[1] / "config.paper.yaml").read_text())["pretraining"]["runs"][0]

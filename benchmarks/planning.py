@@ -19,7 +19,7 @@ import yaml
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
-from harness.config.pretraining import VARIANTS
+from sinkorigin.variants.registry import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +53,7 @@ def large_study() -> dict:
             "data": [{"name": "text", "kind": "text", "vocabulary": 512}],
             "prompts": names["prompts"],
             "studied_seeds": None,
-            "runs": [{"name": variant, "variant": variant, **run} for variant in VARIANTS[:6]],
+            "runs": [{"name": variant, "variant": variant, **run} for variant in VARIANTS],
         },
     }
 

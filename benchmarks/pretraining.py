@@ -3,8 +3,8 @@
     python benchmarks/pretraining.py results/default/pretraining/data/shakespeare/{tokens,tokenizer}
 
 Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
-at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each lives in
-a process of its own and all of them take turns of a few steps, so that a change of the machine's speed hits them alike, in
+at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each has a
+process, and they take turns of a few steps, so that a change of the machine's speed affects all of them, in
 another order each round; ratios are of turns of one round, their interval is a bootstrap over rounds. Ratios of processor
 time stand beside those of wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
 """
@@ -27,8 +27,9 @@ from torch.nn import functional as F
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.acceleration import resolve_dtype
 from sinkorigin.pretraining.data import batch, load_tokens
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.settings import TrainingSettings
 
 COMMON = {
     "name": "benchmark",
@@ -73,8 +74,8 @@ class Turns:
         self.done, self.started = 1, (time.perf_counter(), time.process_time())
 
 
-def own_loop(turn, settings, arguments) -> None:
-    """``train`` itself; its call for a batch is where the turns change."""
+def train_loop(turn, settings, arguments) -> None:
+    """Run ``train``; its call for a batch is where the turns change."""
     original, warm = loop.batch, 0
 
     def counted(*given, **named):
@@ -94,13 +95,11 @@ def own_loop(turn, settings, arguments) -> None:
 
 
 def fresh_model(settings, vocabulary: int):
-    names = ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")
-    size = {name: getattr(settings, name) for name in names}
-    return build_model(size, vocabulary=vocabulary, variant=settings.variant, seed=0).train()
+    return build_model(settings.size, vocabulary=vocabulary, variant=settings.variant, seed=0).train()
 
 
 def bare_loop(turn, settings, arguments) -> None:
-    """What one writes by hand, in the precision of ``train`` and compiled where it is."""
+    """Train in a loop written by hand, in the precision of ``train`` and compiled where that is."""
     torch.set_num_threads(arguments.threads)
     tokens = load_tokens(arguments.tokens)
     model = fresh_model(settings, tokens.vocabulary).to(arguments.device)
@@ -127,7 +126,7 @@ def bare_loop(turn, settings, arguments) -> None:
 
 
 def trainer(turn, settings, arguments) -> None:
-    """transformers' Trainer at its defaults, in float32."""
+    """Train with transformers' Trainer at its defaults, in float32."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     torch.set_num_threads(arguments.threads)
@@ -158,7 +157,7 @@ PRODUCT, PRODUCT_GPU = 1024, 8192  # rows of the square matrices: float32 on a C
 
 
 def peak(turn, settings, arguments) -> None:
-    """Products of square matrices, as many a step as the default turn is long."""
+    """Multiply square matrices, four times a turn's step."""
     torch.set_num_threads(arguments.threads)
     size, dtype = (PRODUCT, torch.float32) if arguments.device == "cpu" else (PRODUCT_GPU, torch.bfloat16)
     a, b = (torch.randn(size, size, dtype=dtype, device=arguments.device) for _ in range(2))
@@ -168,11 +167,17 @@ def peak(turn, settings, arguments) -> None:
             a @ b
 
 
-CONTENDERS = {"softmax": own_loop, "headwise_rmsnorm": own_loop, "bare": bare_loop, "trainer": trainer, "peak": peak}
+CONTENDERS = {
+    "softmax": train_loop,
+    "headwise_rmsnorm": train_loop,
+    "bare": bare_loop,
+    "trainer": trainer,
+    "peak": peak,
+}
 
 
 def live(name, pipe, settings, arguments) -> None:
-    """One contender's process."""
+    """Run one contender, in its process."""
     settings = replace(settings, variant="headwise_rmsnorm") if name == "headwise_rmsnorm" else settings
     CONTENDERS[name](Turns(pipe, arguments.steps, arguments.device), settings, arguments)
 
@@ -210,12 +215,13 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
     finally:
         for worker in workers.values():
             worker.kill()
-    clocks = {contender: np.array(own) / arguments.steps for contender, own in times.items()}  # (rounds, 2) s a step
+    # (rounds, 2) s a step
+    clocks = {contender: np.array(measured) / arguments.steps for contender, measured in times.items()}
     step_tokens = settings.batch * settings.length
     # 6 for each weight of a product and token (the embedding is one through the tied head), and the causal half of q·k and A·v
     operations = 6 * parameters * step_tokens + 6 * settings.layers * step_tokens * settings.length * settings.width
     for number, clock in enumerate(("wall time", "processor time")):
-        seconds = {contender: own[:, number] for contender, own in clocks.items()}
+        seconds = {contender: measured[:, number] for contender, measured in clocks.items()}
         for contender in CONTENDERS:
             if contender != "peak":
                 print(f"  {clock}: {contender} {step_tokens / np.median(seconds[contender]):,.0f} tokens/s")

@@ -26,7 +26,7 @@ rule extract_activations:
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         wildcards=all_wildcards,
-        code=code(
+        code=model_code(
             "extract_activations.py",
             *(f"sinkorigin.sites.definitions.{kept.site}" for kept in STUDY_CONFIG.activations.sites),
         ),

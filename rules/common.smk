@@ -35,13 +35,15 @@ if sentence := wrong_version("snakemake") or wrong_library(ROOT / "workflow_scri
 from harness import checks
 from harness import snakemake_internals as internals
 from harness.code_version import Code
-from harness.config.pretraining import OPTION_KEYS
 from harness.devices import resolve_device
-from harness.resources import Estimates
-from harness.start import read_study
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 with checks.ending_with_a_sentence():
+    # here, because the config imports what the registries name
+    from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
+    from harness.resources import Estimates
+    from harness.start import read_study
+
     STUDY_CONFIG = read_study(
         config, workflow.overwrite_configfiles, ROOT / "src/sinkorigin", first=workflow.is_main_process
     )
@@ -92,6 +94,16 @@ CODE = Code(
 def code(script, *modules):
     """Version of a script, of all library code that it and these modules import, and of the packages below: docs/incremental.md."""
     return CODE.version(script, *modules)
+
+
+def model_code(script, *modules):
+    """Version of a script that loads the model of the wildcards, whose attention variant it imports by name."""
+    return lambda wildcards: code(script, *modules, *variant_modules(STUDY_CONFIG, wildcards.model))
+
+
+def run_code(script):
+    """Version of a script that builds or loads models of the run of the wildcards, whose variant it imports by name."""
+    return lambda wildcards: code(script, variant_module(RUNS[wildcards.run].variant))
 
 
 def all_wildcards(wildcards):
@@ -367,20 +379,23 @@ def swept():
 
 def measured_run(run):
     """What the statistics over its training need to know of a run."""
-    return run.model_dump(include={"name", "variant", "steps", "batch", "length", "keep"})
+    return run.model_dump(include={"name", "variant", "seeds", "steps", "batch", "length", "keep"})
 
 
-def kept_checkpoints(wildcards):
-    """Manifest of the checkpoints that a run keeps, if it keeps some."""
-    folder = f"{STUDY}/pretraining/{wildcards.run}/seed={wildcards.seed}/checkpoints"
-    if not RUNS[wildcards.run].keep:
-        return {}
-    return {"checkpoint_files": ancient(folder), "checkpoints": f"{folder}/manifest.json"}
+def trainings_of_run(wildcards):
+    """Final models, and kept checkpoints if there are some, of all seeds of a run."""
+    run = RUNS[wildcards.run]
+    folders = [f"{STUDY}/pretraining/{run.name}/seed={seed}" for seed in run.seeds]
+    found = {}
+    for part in ["model", "checkpoints"] if run.keep else ["model"]:
+        found[f"{part}_files"] = [ancient(f"{folder}/{part}") for folder in folders]
+        found[part] = [f"{folder}/{part}/manifest.json" for folder in folders]
+    return found
 
 
 def training_tables():
-    """Statistics over training of every run and seed."""
-    return [f"{STUDY}/statistics/training/{run.name}/seed={seed}.parquet" for run, seed in TRAINED.values()]
+    """Manifests of the statistics over training of every run."""
+    return [f"{STUDY}/statistics/training/{run}/manifest.json" for run in RUNS]
 
 
 def compared_trainings():
@@ -404,15 +419,7 @@ def judged_models():
             "run": run.name,
             "variant": run.variant,
             "seed": seed,
-            "reading": reading_of(run),
+            "reading": VARIANTS[run.variant].reading(run.options),
         }
         for name, (run, seed) in STUDY_CONFIG.studied.items()
     ]
-
-
-def reading_of(run):
-    """Which form of its variant a run has, where there are several."""
-    options = run.options
-    if run.variant == "headwise_rmsnorm":
-        return f"scale {options['scale']}, {'with' if options['bias'] else 'without'} offset"
-    return f"bias {options['bias']}" if run.variant == "sigmoid" else None

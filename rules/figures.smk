@@ -9,11 +9,7 @@ SEEN = Study(STUDY_CONFIG, DEVICE)
 try:
     check_figures(
         FIGURES,
-        {
-            file.removeprefix(f"{STUDY}/")
-            for one in workflow.rules
-            for file in output_patterns(one)
-        },
+        {file.removeprefix(f"{STUDY}/") for one in workflow.rules for file in output_patterns(one)},
     )
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")

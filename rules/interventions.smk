@@ -19,7 +19,7 @@ rule measure_baseline:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
-        code=code("measure_baseline.py"),
+        code=model_code("measure_baseline.py"),
     message:
         "Measuring unedited {wildcards.model} on {wildcards.prompts}"
     script:
@@ -45,7 +45,7 @@ rule intervene:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
-        code=code("intervene.py"),
+        code=model_code("intervene.py"),
     message:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:

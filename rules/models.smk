@@ -15,7 +15,7 @@ rule fetch_model:
     params:
         model=lambda wildcards: fetched_as(wildcards.model),
         wildcards=all_wildcards,
-        code=code("fetch_model.py"),
+        code=model_code("fetch_model.py"),
     message:
         "Fetching model {wildcards.model}"
     script:

@@ -49,7 +49,7 @@ def study_jobs():
         ],
         "pretrain": [job for job in trainings if job["run"] not in KEEPING],
         "pretrain_with_checkpoints": [job for job in trainings if job["run"] in KEEPING],
-        "measure_training": trainings,
+        "measure_training": [{"run": run} for run in RUNS],
         "summarize_pretraining": [{}] if RUNS else [],
         "compare_pretraining": [{}] if RUNS else [],
     }

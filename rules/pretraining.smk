@@ -113,7 +113,7 @@ rule pretrain:
         # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
         threads=STUDY_CONFIG.pretraining.threads,
         wildcards=all_wildcards,
-        code=code("pretrain.py"),
+        code=run_code("pretrain.py"),
     message:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
     script:
@@ -148,7 +148,7 @@ rule pretrain_learning_rate:
         run=swept_parameters,
         threads=STUDY_CONFIG.pretraining.threads,
         wildcards=all_wildcards,
-        code=code("pretrain_learning_rate.py"),
+        code=run_code("pretrain_learning_rate.py"),
     message:
         "Pretraining {wildcards.run} at learning rate {wildcards.learning_rate}, seed {wildcards.seed}"
     script:

@@ -10,7 +10,7 @@ rule measure_weights:
         output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
     params:
         trust_remote_code=trusts_remote_code,
-        code=code("measure_weights.py"),
+        code=model_code("measure_weights.py"),
     message:
         "Measuring the weights of {wildcards.model}"
     script:
@@ -237,12 +237,11 @@ rule compute_intervention_effects:
 
 rule measure_training:
     input:
-        unpack(kept_checkpoints),
-        model_files=ancient(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
-        model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
+        unpack(trainings_of_run),
         prompts=prompts_of_run,
     output:
-        f"{STUDY}/statistics/training/{{run}}/seed={{seed}}.parquet",
+        files=directory(f"{STUDY}/statistics/training/{{run}}"),
+        manifest=f"{STUDY}/statistics/training/{{run}}/manifest.json",
     resources:
         device=DEVICE,
     params:
@@ -250,9 +249,9 @@ rule measure_training:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         epsilons=STUDY_CONFIG.statistics.epsilons,
-        code=code("measure_training.py"),
+        code=run_code("measure_training.py"),
     message:
-        "Statistics over the training of {wildcards.run}, seed {wildcards.seed}"
+        "Statistics over the trainings of {wildcards.run}"
     script:
         "../workflow_scripts/measure_training.py"
 
@@ -280,6 +279,7 @@ rule summarize_pretraining:
 rule compare_pretraining:
     input:
         history=rules.summarize_pretraining.input.history,
+        training_files=ancient([os.path.dirname(manifest) for manifest in training_tables()]),
         training=training_tables(),
         pretraining=rules.summarize_pretraining.output[0],
     output:

@@ -1,4 +1,4 @@
-"""Sink, disparity, norms and rank of every kept checkpoint of one training, and of its final model."""
+"""Sink, disparity, norms and rank of every kept checkpoint of all trainings of one run, and of their final models."""
 
 from pathlib import Path
 
@@ -10,46 +10,37 @@ with job(snakemake):
     from sinkorigin.pretraining.layer_statistics import layer_statistics
     from sinkorigin.sites.architecture import read_architecture
     from sinkorigin.statistics.training import SCHEMA, training_table
-    from sinkorigin.tables import checked_directory, write_table
+    from sinkorigin.tables import atomic_directory, checked_directory, write_table
 
     run = snakemake.params.run
-    directories = {}
-    if run["keep"]:
-        kept = checked_directory(Path(snakemake.input.checkpoints).parent)
-        directories = {step: kept / f"step={step}" for step in run["keep"]}
-    directories[run["steps"]] = Path(snakemake.input.model).parent
     token_ids = {Path(path).stem: read_token_ids(path) for path in snakemake.input.prompts}
-    seed = int(snakemake.wildcards.seed)
+    models = [Path(path).parent for path in snakemake.input.model]
+    kept = [Path(path).parent for path in snakemake.input.get("checkpoints", [])]
 
-    def measured():
+    def measured(number, seed):
+        """Step, prompt set and statistics of each checkpoint of one training."""
+        checkpoints = checked_directory(kept[number]) if kept else None
+        directories = {step: checkpoints / f"step={step}" for step in run["keep"]} | {run["steps"]: models[number]}
         for step, directory in directories.items():
             model = load_model(
-                directory,
-                device=snakemake.resources.device,
-                dtype=snakemake.params.dtype,
-                threads=snakemake.threads,
+                directory, device=snakemake.resources.device, dtype=snakemake.params.dtype, threads=snakemake.threads
             )
             name = f"{run['name']}-seed{seed}, step {step}"
             architecture = read_architecture(model, name)
             for prompts, ids in token_ids.items():
                 print(f"{name} on {prompts}")
-                yield (
-                    step,
-                    prompts,
-                    layer_statistics(
-                        architecture,
-                        ids,
-                        model=name,
-                        batch=snakemake.params.batch,
-                        epsilons=snakemake.params.epsilons,
-                    ),
+                found = layer_statistics(
+                    architecture, ids, model=name, batch=snakemake.params.batch, epsilons=snakemake.params.epsilons
                 )
+                yield step, prompts, found
 
-    table = training_table(
-        measured(),
-        run=run["name"],
-        variant=run["variant"],
-        seed=seed,
-        step_tokens=run["batch"] * run["length"],
-    )
-    write_table(snakemake.output[0], table, SCHEMA)
+    with atomic_directory(snakemake.output.files) as folder:
+        for number, seed in enumerate(run["seeds"]):
+            table = training_table(
+                measured(number, seed),
+                run=run["name"],
+                variant=run["variant"],
+                seed=seed,
+                step_tokens=run["batch"] * run["length"],
+            )
+            write_table(folder / f"seed={seed}.parquet", table, SCHEMA)

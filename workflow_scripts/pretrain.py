@@ -7,8 +7,8 @@ from harness.job import job
 with job(snakemake):
     import json
 
-    from sinkorigin.pretraining.loop import TrainingSettings, state_key
     from sinkorigin.pretraining.processes import train_in_processes
+    from sinkorigin.pretraining.settings import TrainingSettings, state_key
     from sinkorigin.scratch import remove_states
     from sinkorigin.tables import write_json
 

@@ -6,7 +6,8 @@ from harness.job import job
 
 with job(snakemake):
     from sinkorigin.errors import DivergedError
-    from sinkorigin.pretraining.loop import TrainingSettings, state_key, train
+    from sinkorigin.pretraining.loop import train
+    from sinkorigin.pretraining.settings import TrainingSettings, state_key
     from sinkorigin.scratch import remove_states, scratch_folder
     from sinkorigin.statistics.learning_rates import HISTORY_SCHEMA, diverged_history, swept_history
     from sinkorigin.tables import write_table

@@ -1,13 +1,10 @@
 """sinkorigin: measure attention sinks and their cause on any Hugging Face causal language model.
 
 Public names are imported on first use, because torch and transformers take seconds to import and the statistics and
-figures need neither. For the same reason the model types of the attention variants are made known to transformers when its
-Auto classes are imported, before or after this package.
+figures need neither.
 """
 
 from importlib import import_module
-
-from sinkorigin.variants.registration import register_when_needed
 
 __version__ = "0.1.0"
 
@@ -28,8 +25,6 @@ _HOME = {
     "NeuronAblation": "sinkorigin.interventions",
     "DimReplacement": "sinkorigin.interventions",
 }
-
-register_when_needed()
 
 
 def __getattr__(name: str):

@@ -12,7 +12,8 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.sites.registry import SITES
-from sinkorigin.variants.llama import VARIANTS
+from sinkorigin.variants.declaration import declared
+from sinkorigin.variants.registry import VARIANTS
 
 
 def capture(architecture, ids):
@@ -269,17 +270,17 @@ def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
 
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma4"])
-def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
+def test_hidden_states_through_the_taps_are_those_of_eager_attention(name, token_ids):
     model = build(name)
     read_architecture(model).check_against_eager(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
+def test_hidden_states_of_a_variant_through_the_taps_are_those_without(variant, token_ids):
     torch.manual_seed(0)
-    config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model_class = declared(variant).model_class
+    model = model_class(model_class.config_class(**ARCHITECTURES["llama"][1])).eval()
     before = model.config._attn_implementation
     read_architecture(model).check_against_eager(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == before

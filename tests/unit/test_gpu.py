@@ -18,10 +18,11 @@ from sinkorigin.interventions.sweep import sweep
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch
 from sinkorigin.pretraining.layer_statistics import layer_statistics
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.processes import train_in_processes
+from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.sites.architecture import read_architecture
-from sinkorigin.variants.llama import VARIANTS
+from sinkorigin.variants.registry import VARIANTS
 from small_corpus import made_up_text, make_corpus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no GPU on this machine")

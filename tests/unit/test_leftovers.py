@@ -9,7 +9,7 @@ from scripts_by_hand import run_script, write_empty_manifest
 from sinkorigin.errors import DivergedError
 from sinkorigin.interventions import folders, sweep
 from sinkorigin.pretraining import loop, processes
-from sinkorigin.pretraining.loop import TrainingSettings, state_key
+from sinkorigin.pretraining.settings import TrainingSettings, state_key
 from sinkorigin.scratch import scratch_folder
 
 SETTINGS = TrainingSettings(

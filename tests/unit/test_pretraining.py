@@ -14,10 +14,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.loading import load_model
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
-from sinkorigin.pretraining.loop import TrainingSettings, learning_rate_at, state_key, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at, state_key
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 from small_corpus import made_up_text, make_corpus
 
@@ -153,10 +155,10 @@ def test_training_learns_and_exports_an_ordinary_model(corpus, tmp_path):
     assert loss.item() == pytest.approx(history[-1]["validation_loss"], rel=1e-5)
 
     sample = text(9)
-    own, trained = (
+    exported, trained = (
         AutoTokenizer.from_pretrained(path)(sample)["input_ids"] for path in (directory / "model", corpus / "tokenizer")
     )
-    assert own == trained
+    assert exported == trained
     provenance = json.loads((directory / "model" / "provenance.json").read_text())
     assert provenance["weights"] == "trained here" and provenance["label"] == "tiny, seed 0"
     assert [path.name for path in tmp_path.iterdir()] == ["seed=0"]  # the state is gone
@@ -184,10 +186,10 @@ def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(step, 
     with pytest.raises(KeyboardInterrupt):
         run(corpus, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "seed=0").exists()
-    asked = []
-    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    steps_read = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: steps_read.append(k["step"]) or batch(*a, **k))
     resumed = run(corpus, tmp_path / "stopped")
-    assert asked[0] == step // 4 * 4
+    assert steps_read[0] == step // 4 * 4
     kept = [f"checkpoints/step={step}/model.safetensors" for step in SETTINGS.keep]
     for name in (
         "model/model.safetensors",
@@ -206,7 +208,7 @@ def test_kept_checkpoints_are_the_model_at_these_steps(corpus, tmp_path):
     listed = json.loads((directory / "checkpoints" / "manifest.json").read_text())["files"]
     assert {f"step={step}/model.safetensors" for step in steps} < set(listed)
     fresh = build_model(SIZE, vocabulary=load_tokens(corpus / "tokens").vocabulary, variant=SETTINGS.variant, seed=0)
-    first = AutoModelForCausalLM.from_pretrained(directory / "checkpoints" / "step=0")
+    first = load_model(directory / "checkpoints" / "step=0")
     for name, weight in fresh.named_parameters():
         assert torch.equal(weight, first.get_parameter(name))
     weights = [(directory / "checkpoints" / f"step={step}" / "model.safetensors").read_bytes() for step in steps]
@@ -279,10 +281,10 @@ def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch
     stop_at(monkeypatch, 6)
     with pytest.raises(KeyboardInterrupt):
         run(corpus, tmp_path)
-    asked = []
-    monkeypatch.setattr(loop, "batch", lambda *a, **k: asked.append(k["step"]) or batch(*a, **k))
+    steps_read = []
+    monkeypatch.setattr(loop, "batch", lambda *a, **k: steps_read.append(k["step"]) or batch(*a, **k))
     run(corpus, tmp_path, replace(SETTINGS, learning_rate=2e-2))
-    assert asked[0] == 0
+    assert steps_read[0] == 0
     manifest = tmp_path / "manifest.json"
     manifest.write_text("{}")
     assert state_key(SETTINGS, manifest) != state_key(SETTINGS, corpus / "tokens" / "manifest.json")
@@ -290,7 +292,7 @@ def test_a_changed_setting_or_corpus_trains_afresh(corpus, tmp_path, monkeypatch
 
 def test_the_settings_of_the_headwise_norm_reach_the_model(corpus, tmp_path):
     directory = run(corpus, tmp_path, replace(SETTINGS, options={"scale": "shared", "bias": False}))
-    projection = AutoModelForCausalLM.from_pretrained(directory / "model").model.layers[1].self_attn.o_proj
+    projection = load_model(directory / "model").model.layers[1].self_attn.o_proj
     assert projection.scale.shape == (4,) and projection.offset is None
     assert not torch.all(projection.scale == 1)  # it was trained
 

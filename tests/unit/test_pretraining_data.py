@@ -24,8 +24,9 @@ from sinkorigin.pretraining.bigram_backcopy import (
     save_character_tokenizer,
 )
 from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, tokenize_documents, validation_windows
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.prompts import held_out_windows, make_data_prompts
+from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 
@@ -239,7 +240,7 @@ def test_too_few_held_out_windows_are_said_with_the_remedy():
     tokens = Tokens(split_of(5), split_of(30, 3, 3), 10_000, 0, "")
     with pytest.raises(
         SinkoriginError,
-        match=r"data d: the validation split has 3 windows of 8 tokens inside a document, but 4 sequences",
+        match=r"data d: the validation split has 3 windows of 8 tokens inside a document, but the prompt set has 4 sequences",
     ):
         held_out_windows(tokens, 4, 8, 0, first_token=False, data="d")
 
@@ -289,10 +290,10 @@ def test_a_taken_tokenizer_makes_the_tokens_and_leaves_the_weights(published, tm
 
 
 def test_a_tokenizer_of_the_hub_is_taken_at_its_commit_and_only_its_files(published, tmp_path, monkeypatch):
-    asked = {}
+    requested = {}
 
     def snapshot_download(repository, *, revision, local_dir, allow_patterns):
-        asked.update(repository=repository, revision=revision)
+        requested.update(repository=repository, revision=revision)
         assert not any(fnmatch(name, pattern) for name in ("model.safetensors", "x.py") for pattern in allow_patterns)
         files = [file for file in published.iterdir() if any(fnmatch(file.name, pattern) for pattern in allow_patterns)]
         local_dir.mkdir()
@@ -301,7 +302,7 @@ def test_a_tokenizer_of_the_hub_is_taken_at_its_commit_and_only_its_files(publis
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     take_tokenizer("hub:owner/name@abc", tmp_path / "taken", what="tokenizer of data d")
-    assert asked == {"repository": "owner/name", "revision": "abc"}
+    assert requested == {"repository": "owner/name", "revision": "abc"}
     assert json.loads((tmp_path / "taken" / "manifest.json").read_text())["files"].keys() == {
         "tokenizer.json",
         "tokenizer_config.json",

@@ -3,9 +3,7 @@
 import errno
 import json
 import os
-import platform
 import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -20,9 +18,10 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining import acceleration, loop
 from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype
 from sinkorigin.pretraining.data import batch, tokenize_documents
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.processes import train_in_processes
+from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.pretraining.tokenizer import train_tokenizer
 from small_corpus import made_up_text, make_corpus
 from tiny_study import ROOT
@@ -302,7 +301,7 @@ def test_a_full_disk_keeps_the_previous_state_and_says_so(corpus, small_disk, tm
     save, filler = loop.save_state, small_disk / "filler"
 
     def fills(*arguments):
-        if arguments[3]["step"] == 10:
+        if arguments[3].step == 10:
             with filler.open("wb", buffering=0) as file:
                 with pytest.raises(OSError) as full:
                     while True:
@@ -341,33 +340,3 @@ def test_the_model_of_the_papers_size_makes_a_step():
                 group["lr"] = 1e-4
             optimizer.step()
     assert losses[0] == pytest.approx(np.log(32_000), abs=0.5) and losses[1] < losses[0] - 0.1
-
-
-_FAULTS = """
-import resource, sys, torch
-from sinkorigin.pretraining import loop
-if sys.argv[1] == "kept":
-    loop._keep_freed_memory()
-for step in range(20):
-    if step == 10:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    [torch.ones(3_000_000) for _ in range(4)]
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
-def test_memory_that_a_step_frees_is_not_faulted_in_again():
-    # glibc adapts its thresholds to what was freed before; held at where they start, it gives back every large tensor
-    start = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-    environment = {**os.environ, **start, "PYTHONPATH": str(ROOT / "src")}
-    usual, kept = (
-        int(
-            subprocess.run(
-                [sys.executable, "-c", _FAULTS, how], check=True, stdout=subprocess.PIPE, env=environment
-            ).stdout
-        )
-        for how in ("usual", "kept")
-    )
-    assert usual >= 10 * 4, usual  # one for each tensor at least, however large the pages are
-    assert kept < 0.1 * usual, (usual, kept)

@@ -14,17 +14,21 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from harness.config.pretraining import OPTION_KEYS
-from harness.config.pretraining import VARIANTS as NAMES
+from harness.code_version import Code
+from harness.config.variants import VARIANTS
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.weights import register_variant
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
-from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS, sigmoid, softmax_off_by_one, softpick
-from sinkorigin.variants.gated import GatedProjection
-from sinkorigin.variants.headwise_rmsnorm import HeadwiseNormProjection
-from sinkorigin.variants.llama import VARIANTS, HeadwiseRMSNormLlamaForCausalLM
+from sinkorigin.tables import write_manifest
+from sinkorigin.variants.declaration import declared
+from sinkorigin.variants.gated_llama import GatedProjection
+from sinkorigin.variants.headwise_rmsnorm_llama import HeadwiseNormProjection, HeadwiseRMSNormLlamaForCausalLM
+from sinkorigin.variants.sigmoid import sigmoid
+from sinkorigin.variants.softmax_off_by_one import softmax_off_by_one
+from sinkorigin.variants.softpick import softpick
 
 ROOT = Path(__file__).parents[2]
 SIZE = {"layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "ffn_width": 24, "length": 8, "tied_embeddings": True}
@@ -38,7 +42,7 @@ HEADWISE_OPTIONS = [
 CASES = [
     *(("headwise_rmsnorm", options) for options in HEADWISE_OPTIONS[:2]),
     ("sigmoid", {"bias": "log_visible"}),
-    *((name, {}) for name in NAMES),
+    *((name, {}) for name in VARIANTS),
 ]
 each_variant = pytest.mark.parametrize(("variant", "options"), CASES, ids=str)
 
@@ -185,16 +189,16 @@ def test_a_larger_value_aggregation_changes_nothing_after_the_headwise_norm():
 def test_scale_and_offset_can_be_folded_into_the_output_projection(options):
     """They change how W_O is learned, not what can be expressed: a norm without them and another W_O gives the same."""
     torch.manual_seed(0)
-    own = HeadwiseNormProjection(3, 4, 5, scale=options["scale"], offset=True).double()
-    for parameter in own.parameters():
+    full = HeadwiseNormProjection(3, 4, 5, scale=options["scale"], offset=True).double()
+    for parameter in full.parameters():
         torch.nn.init.normal_(parameter)
     folded = HeadwiseNormProjection(3, 4, 5, scale="none", offset=False, bias=True).double()
-    scale, offset = (part.detach().expand(3, 4).reshape(12) for part in (own.scale, own.offset))
+    scale, offset = (part.detach().expand(3, 4).reshape(12) for part in (full.scale, full.offset))
     with torch.no_grad():
-        folded.weight.copy_(own.weight * scale)
-        folded.bias.copy_(own.weight @ offset)
+        folded.weight.copy_(full.weight * scale)
+        folded.bias.copy_(full.weight @ offset)
     o = torch.randn(2, 12, dtype=torch.float64)
-    torch.testing.assert_close(folded(o), own(o))
+    torch.testing.assert_close(folded(o), full(o))
 
 
 def test_gated_projection_equals_its_formula():
@@ -295,16 +299,18 @@ def test_gradients_reach_every_parameter_and_agree_between_kernels(variant, opti
 def test_a_saved_model_loads_through_the_auto_classes_as_what_it_is(variant, options, tmp_path):
     model = build(variant, options)
     model.save_pretrained(tmp_path)
+    VARIANTS[variant].register()
+    model_class = VARIANTS[variant].model_class
     model_type = json.loads((tmp_path / "config.json").read_text())["model_type"]
     assert model_type == ("llama" if variant == "softmax" else f"{variant}_llama")
     loaded, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
-    assert type(loaded) is type(model) is VARIANTS[variant].model
+    assert type(loaded) is type(model) is model_class
     assert not report["missing_keys"] and not report["unexpected_keys"]
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, loaded.get_parameter(name))
     # not to the bit: a mapped file's tensors lie at other offsets in memory, where CPU kernels may add in another order
     torch.testing.assert_close(loaded(IDS).logits, model(IDS).logits, rtol=1e-5, atol=1e-5)
-    assert type(AutoConfig.from_pretrained(tmp_path)) is VARIANTS[variant].configuration
+    assert type(AutoConfig.from_pretrained(tmp_path)) is model_class.config_class
     assert type(AutoModel.from_pretrained(tmp_path)) is type(model.model)
 
 
@@ -341,12 +347,12 @@ def test_a_later_token_or_another_sequence_changes_nothing(variant, options):
     torch.testing.assert_close(model(changed, use_cache=False).logits[:, :-1], alone[:, :-1], rtol=1e-5, atol=1e-5)
 
 
-def test_no_softmax_kernel_can_be_set_on_a_variant_with_weights_of_its_own():
-    for variant in ATTENTION_WEIGHTS:
+def test_no_softmax_kernel_can_be_set_on_a_variant_with_other_weights():
+    with_weights = [name for name, variant in VARIANTS.items() if variant.weights is not None]
+    assert with_weights == ["sigmoid", "softmax_off_by_one", "softpick"]
+    for variant in with_weights:
         model = build(variant)
-        with pytest.raises(
-            ValueError, match="computes its own attention weights, so attn_implementation flex_attention"
-        ):
+        with pytest.raises(ValueError, match="another function than softmax, so attn_implementation flex_attention"):
             model.set_attn_implementation("flex_attention")
         expected = model(IDS, use_cache=False).logits
         model.set_attn_implementation("sdpa")
@@ -389,11 +395,13 @@ def test_all_variants_of_a_seed_start_from_the_same_weights():
     start = {"std": 0.03, "embedding_std": 0.3, "scale_residual": True}
     softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5, initialisation=start).named_parameters())
     added = {"headwise_rmsnorm": ("o_proj.scale", "o_proj.offset"), "gated": ("o_proj.gate_weight",)}
-    for variant in NAMES:
-        own = dict(build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters())
+    for variant in VARIANTS:
+        varied = dict(
+            build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters()
+        )
         for name, weight in softmax.items():
-            assert torch.equal(weight, own[name])
-        extra = set(own) - set(softmax)
+            assert torch.equal(weight, varied[name])
+        extra = set(varied) - set(softmax)
         assert len(extra) == SIZE["layers"] * len(added.get(variant, ()))
         assert all(name.endswith(added[variant]) for name in extra)
     other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
@@ -421,53 +429,80 @@ def test_initialisation_scales_the_same_draws(tied):
 
 
 def test_unknown_variants_options_and_indivisible_heads_are_refused():
-    with pytest.raises(SinkoriginError, match="variant 'linear' is unknown; set one of softmax, headwise_rmsnorm"):
+    with pytest.raises(
+        SinkoriginError, match="variant 'linear' is unknown: no module sinkorigin.variants.linear declares it"
+    ):
         build_model(SIZE, vocabulary=40, variant="linear", seed=0)
-    with pytest.raises(SinkoriginError, match="variant softpick has no option bias, its options are: eps; correct"):
-        build_model(SIZE, vocabulary=40, variant="softpick", seed=0, options={"bias": "log_length"})
+    with pytest.raises(SinkoriginError, match="variant sigmoid has no option scale, its options are: bias; correct"):
+        build_model(SIZE, vocabulary=40, variant="sigmoid", seed=0, options={"scale": "none"})
     with pytest.raises(SinkoriginError, match="variant softmax has no option eps, its options are: none"):
         build_model(SIZE, vocabulary=40, variant="softmax", seed=0, options={"eps": 1.0})
     with pytest.raises(SinkoriginError, match="width 18, heads 4, kv_heads 2"):
         build_model({**SIZE, "width": 18}, vocabulary=40, variant="softmax", seed=0)
 
 
-def test_the_config_and_the_models_know_the_same_variants():
-    assert set(NAMES) == set(VARIANTS)
-    for variant, key in OPTION_KEYS.items():
-        assert variant in VARIANTS and key
+@pytest.mark.parametrize("name", ["declaration", "registry", "../sigmoid", "os.path", ""])
+def test_what_declares_no_variant_is_refused(name):
+    with pytest.raises(SinkoriginError, match="is unknown"):
+        declared(name)
 
 
 # ---- what a stranger does
 
 
 def python(code, *arguments, library=ROOT / "src"):
-    """Run code in a process of its own, in which ``sinkorigin`` can be imported and nothing is yet."""
+    """Run code in a new process, in which ``sinkorigin`` can be imported and nothing is yet."""
     code = f"import sys; sys.path.insert(0, {str(library)!r})\n{code}"
     done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import sinkorigin\nfrom transformers import AutoModelForCausalLM",
-        "from transformers import AutoModelForCausalLM\nimport sinkorigin",
-    ],
-    ids=["before transformers", "after transformers"],
-)
-def test_importing_sinkorigin_is_enough_for_the_auto_class_and_imports_nothing_heavy(imports, tmp_path):
+def test_loading_a_model_imports_its_variant_only(tmp_path):
     build("softpick").save_pretrained(tmp_path)
-    first, second = imports.splitlines()
-    code = f"""
-{first}
-if "sinkorigin" in sys.modules:
-    assert not {{"torch", "transformers", "sinkorigin.variants.llama"}} & set(sys.modules)
-{second}
-assert "sinkorigin.variants.llama" not in sys.modules, "not before a variant is asked for"
-print(type(AutoModelForCausalLM.from_pretrained(sys.argv[1])).__name__)
+    write_manifest(tmp_path)
+    code = """
+import sinkorigin
+assert not {"torch", "transformers"} & set(sys.modules)
+print(type(sinkorigin.load_model(sys.argv[1])).__name__)
+print(*sorted(name for name in sys.modules if name.startswith("sinkorigin.variants.")))
 """
-    assert python(code, tmp_path).split() == ["SoftpickLlamaForCausalLM"]
+    modules = [f"sinkorigin.variants.{name}" for name in ("declaration", "llama", "softpick")]
+    assert python(code, tmp_path).split() == ["SoftpickLlamaForCausalLM", *modules]
+
+
+def test_a_plain_llama_is_loaded_without_any_variant(tmp_path):
+    build("softmax").save_pretrained(tmp_path)
+    write_manifest(tmp_path)
+    code = """
+import sinkorigin
+sinkorigin.load_model(sys.argv[1])
+print(*(name for name in sys.modules if name.startswith("sinkorigin.variants")))
+"""
+    assert python(code, tmp_path).split() == []
+
+
+def test_a_variant_is_registered_for_the_auto_classes_as_the_docs_say(tmp_path):
+    build("sigmoid").save_pretrained(tmp_path)
+    [code] = [block for block in blocks("python") if "register()" in block]
+    place = re.search(r'"results/.*/model"', code)[0]
+    code = code.replace(place, "sys.argv[1]") + "print(type(model).__name__)"
+    assert python(code, tmp_path).split() == ["SigmoidLlamaForCausalLM"]
+
+
+def test_the_config_knows_every_variant_without_pytorch():
+    code = f"""
+sys.path.insert(0, {str(ROOT / "workflow_scripts")!r})
+from harness.config.variants import VARIANTS
+assert not {{"torch", "transformers"}} & set(sys.modules)
+print(*VARIANTS)
+"""
+    assert python(code).split() == list(VARIANTS)
+
+
+@pytest.mark.parametrize("name", ["_llama", "llama_llama", "../x_llama", "os.path_llama", "declaration_llama", None, 3])
+def test_a_model_type_of_no_variant_registers_nothing(name):
+    register_variant({"model_type": name})
 
 
 def blocks(kind):
@@ -478,10 +513,12 @@ def blocks(kind):
 _SEVENTH = """
 import torch, yaml
 from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[1]) / "workflow_scripts"))
 from harness.config.reading import read_config
+from sinkorigin.models.loading import load_model
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
-from transformers import AutoModelForCausalLM
+from sinkorigin.tables import write_manifest
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
@@ -497,7 +534,8 @@ for _ in range(5):
     losses.append(loss.item())
 assert losses[-1] < losses[0]
 model.eval().save_pretrained(folder / "model")
-loaded = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
+write_manifest(folder / "model")
+loaded = load_model(folder / "model")
 torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
 out = loaded.generate(ids[:, :3], max_new_tokens=4, do_sample=False, output_logits=True, return_dict_in_generate=True, pad_token_id=0)
 torch.testing.assert_close(torch.stack(out.logits, 1), model(out.sequences).logits[:, 2:-1])
@@ -506,13 +544,47 @@ print(run.name, loaded.config.model_type, type(loaded).__name__, architecture.ro
 """
 
 
-def test_the_recipe_for_a_seventh_variant_is_one_function_and_one_config_entry(tmp_path):
-    shutil.copytree(ROOT / "src" / "sinkorigin", tmp_path / "sinkorigin")
-    with (tmp_path / "sinkorigin" / "variants" / "attention_weights.py").open("a") as file:
-        file.write("\n\n" + blocks("python")[0])
+@pytest.fixture
+def with_relu(tmp_path):
+    """A checkout with the variant of docs/variants.md."""
+    for folder in ("src", "workflow_scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    folder = tmp_path / "src" / "sinkorigin" / "variants"
+    [module] = [block for block in blocks("python") if "VARIANT = " in block]
+    [line] = blocks("text")
+    (folder / "relu.py").write_text(module)
+    registry = (folder / "registry.py").read_text()
+    (folder / "registry.py").write_text(registry.replace("\n)", f"\n{line.rstrip()}\n)"))
     config = (ROOT / "config.yaml").read_text()
     assert config.count("\nfigures:") == 1
     runs = config[: config.index("\nfigures:")].rstrip() + "\n" + blocks("yaml")[0]
     (tmp_path / "config.yaml").write_text(runs + config[config.index("\nfigures:") :])
-    said = python(_SEVENTH, tmp_path, library=tmp_path)
+    return tmp_path
+
+
+def test_another_variant_is_one_module_one_line_and_one_config_entry(with_relu):
+    said = python(_SEVENTH, with_relu, library=with_relu / "src")
     assert said.strip() == "relu relu_llama ReluLlamaForCausalLM [False, False]"
+
+
+def test_another_variant_changes_the_version_of_no_other_job(with_relu):
+    before, after = (Code(root, ROOT / "requirements.lock") for root in (ROOT, with_relu))
+    scripts = [path.name for path in (ROOT / "workflow_scripts").glob("*.py")]
+    assert {"pretrain.py", "extract_activations.py", "fetch_model.py"} < set(scripts)
+    for script in scripts:
+        assert after.version(script) == before.version(script), script
+        for variant in VARIANTS:
+            module = f"sinkorigin.variants.{variant}"
+            assert after.version(script, module) == before.version(script, module), (script, variant)
+
+
+def test_the_code_of_a_variant_counts_for_its_jobs_and_no_others():
+    code = Code(ROOT, ROOT / "requirements.lock")
+    with_classes = {"gated": {"gated_llama"}, "headwise_rmsnorm": {"headwise_rmsnorm_llama"}}
+    modules = {*VARIANTS, "gated_llama", "headwise_rmsnorm_llama", "registry"}
+    for script in ("pretrain.py", "extract_activations.py"):
+        assert not modules & {path.stem for path in code.closure(script)}
+        for variant in VARIANTS:
+            found = {path.stem for path in code.closure(script, f"sinkorigin.variants.{variant}")}
+            assert modules & found == {variant} | with_classes.get(variant, set())
+            assert {"declaration", "llama"} < found

@@ -1,6 +1,7 @@
 """Only what depends on a change runs again: for each edit of the finished tiny study, exactly these jobs."""
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretrain
 EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
 # two tables of the model tell what some interventions take away
 INTERVENTIONS = each(["intervene", "compute_intervention_effects"], EDITED) | plots(*INTERVENTION_FIGURES)
-MEASURED_TRAININGS = {job("measure_training", run=run, seed=0) for run in RUNS}
+MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
 def drawn(data: str, start: str) -> set[str]:
@@ -58,7 +59,7 @@ def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     """A training, the study of its model as of any other, and all that shows every model or every training."""
     model = f"{run}-seed{seed}"
     return (
-        {job(rule, run=run, seed=seed), job("measure_training", run=run, seed=seed), job("measure_weights", model=model)}
+        {job(rule, run=run, seed=seed), job("measure_training", run=run), job("measure_weights", model=model)}
         | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
         | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
     )  # fmt: skip
@@ -84,12 +85,24 @@ def touched(study: Project) -> None:
             os.utime(path)
 
 
+def one_more_variant(study: Project) -> None:
+    shutil.copy(study.folder / LIBRARY / "variants/softpick.py", study.folder / LIBRARY / "variants/another.py")
+    text(f"{LIBRARY}/variants/another.py", 'Variant(\n    "softpick"', 'Variant(\n    "another"')(study)
+    text(f"{LIBRARY}/variants/registry.py", '    "softpick",\n', '    "softpick",\n    "another",\n')(study)
+
+
 EDITS = [
     Edit("nothing", lambda study: None, set()),
     Edit("every file touched, results too", touched, set()),
     Edit("a comment in a library module", added(f"{LIBRARY}/tables.py", "\n# a comment\n"), set()),
     Edit("a comment in a script", added("workflow_scripts/extract_activations.py", "\n# a comment\n"), set()),
     Edit("a docstring", text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '), set()),
+    Edit("one more attention variant, which no run has", one_more_variant, set()),
+    Edit(
+        "the formula of one attention variant",
+        text(f"{LIBRARY}/variants/headwise_rmsnorm_llama.py", ".rsqrt()  #", ".rsqrt().neg()  #"),
+        training("headwise_rmsnorm"),
+    ),
     Edit("a module that no script imports", added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"), set()),
     Edit("a config comment and the order of keys", reordered, set()),
     Edit("the memory of a rule", text("rules/activations.smk", 'runtime=minutes("extract_activations")', "runtime=90"), set()),
@@ -150,13 +163,15 @@ EDITS = [
         )
         | plots(*FIGURES) | CLAIMS,
     ),
-    *(
-        Edit(
-            f"the {key} of a model",
-            config(lambda c, key=key: c["models"][0].update({key: "another"})),
-            {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
-        )
-        for key in ("label", "licence")
+    Edit(
+        "a model's label",
+        config(lambda c: c["models"][0].update(label="another")),
+        {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "a model's licence",
+        config(lambda c: c["models"][0].update(licence="another")),
+        {job("label_model", model="tiny")} | CLAIMS,
     ),
     Edit(
         "one more prompt set",

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snakemake.io import ancient
+
 import sinkorigin
 from harness.config.values import first_repeated
 from harness.study import Study
@@ -21,7 +23,7 @@ _HERE = "workflow_scripts/harness/figures.py"
 # Table → its file in the folder of the study; any other table is a statistic of a model on a prompt set.
 _FILES = {
     "history": "pretraining/{run}/seed={seed}/history.parquet",
-    "training": "statistics/training/{run}/seed={seed}.parquet",
+    "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
@@ -55,11 +57,18 @@ class Figure:
         return {table: _FILES.get(table, f"statistics/{{model}}/{{prompts}}/{table}.parquet") for table in self.tables}
 
     def inputs(self, study: Study) -> dict[str, list[str]]:
-        """Table → its files."""
-        return {
-            table: [f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study)]
+        """Table → its files, or the manifests of directories of such; these directories are inputs too."""
+        found = {
+            table: list(
+                dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study))
+            )
             for table, pattern in self.patterns().items()
         }
+        folders = {
+            f"{table}_files": [ancient(str(Path(file).parent)) for file in files if file.endswith("/manifest.json")]
+            for table, files in found.items()
+        }
+        return {name: folder for name, folder in folders.items() if folder} | found
 
     def outputs(self, study: Study) -> list[str]:
         """The files of the figure, one a format."""

@@ -461,10 +461,10 @@ class Estimates:
     def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
         return self._pretrain(run, seed, learning_rate)
 
-    def _measure_training(self, run: str, seed: str | None = None) -> Needs:
-        """What measuring one seed of a run needs, or all of its seeds one after the other."""
+    def _measure_training(self, run: str) -> Needs:
+        """What measuring all seeds of a run needs, one after the other."""
         settings = self._runs[run]
-        name, seeds = f"{run}-seed{settings.seeds[0]}", 1 if seed is not None else len(settings.seeds)
+        name, seeds = f"{run}-seed{settings.seeds[0]}", len(settings.seeds)
         read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
         passes = [
             1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)

@@ -54,8 +54,6 @@ def load_model(
     directory = checked_directory(directory)
     import torch
 
-    import sinkorigin.variants.llama  # noqa: F401  what a model computes depends on it, so its code counts for the caller
-
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "cuda" and not torch.cuda.is_available():

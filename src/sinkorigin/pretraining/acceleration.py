@@ -1,4 +1,4 @@
-"""Which precision and whether to compile: decided by what the machine is, never by timing it.
+"""Choice of precision and compilation, by what the machine is, never by timing it.
 
 A decision by timing could fall differently under another load, and the results with it.
 """
@@ -17,7 +17,7 @@ _COMPILE_FROM = {"cpu": 2e12, "cuda": 1e15}
 
 
 def resolve_dtype(dtype: str, device: str) -> tuple[str, str]:
-    """``auto`` → bfloat16 where the processor has instructions for it, else float32; and why."""
+    """Precision and the reason for it; ``auto`` is bfloat16 where the processor has instructions for it, else float32."""
     if dtype != "auto":
         return dtype, f"{dtype}, as the config says"
     if device.startswith("cuda"):
@@ -30,7 +30,7 @@ def resolve_dtype(dtype: str, device: str) -> tuple[str, str]:
 
 
 def compiler_of(device: str) -> str | None:
-    """The compiler that torch.compile would use on this machine, or None."""
+    """Compiler that torch.compile would use on this machine, or None."""
     if device.startswith("cuda"):
         try:
             import triton  # noqa: F401
@@ -43,14 +43,14 @@ def compiler_of(device: str) -> str | None:
 def resolve_compile(
     compile_: bool | str, device: str, *, parameters: int, layers: int, tokens: int
 ) -> tuple[bool, str]:
-    """``auto`` → compile where there is a compiler and the run is long enough to pay for it; and why.
+    """Whether to compile and the reason; ``auto`` does where there is a compiler and the run is long enough to pay for it.
 
     Args:
         parameters, layers: of the model.
         tokens: training tokens of the whole run, also where it goes on from a state, so that it goes on as it began.
 
     Raises:
-        SinkoriginError: compilation is asked for and there is no compiler.
+        SinkoriginError: compilation is set and there is no compiler.
     """
     compiler = compiler_of(device)
     if compile_ is True and compiler is None:

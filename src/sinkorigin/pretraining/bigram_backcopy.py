@@ -1,4 +1,4 @@
-"""The bigram-backcopy task (Guo et al. 2024, "Active-Dormant Attention Heads", §2), a stream in which sinks form quickly.
+"""Bigram-backcopy task (Guo et al. 2024, "Active-Dormant Attention Heads", §2), a stream in which sinks form quickly.
 
 Tokens are characters. The first one of a document is drawn from the corpus' frequencies without the triggers. After a
 trigger comes the character that stood before the trigger (*backcopy*); after any other, one drawn from the corpus'
@@ -25,11 +25,13 @@ _CHAINS = 4096  # documents that are sampled side by side
 
 @dataclass(frozen=True)
 class Task:
-    """What the stream is drawn from. Ids: 0 is the end-of-text token, then the characters, the most frequent first.
+    """Distribution that the stream is drawn from.
 
-    Args:
-        characters: those of the ids from 1 on; V with the end-of-text token.
-        triggers: how many are triggers: the ids 1 … ``triggers``.
+    Id 0 is the end-of-text token; then come the characters, the most frequent first.
+
+    Attributes:
+        characters: characters of the ids from 1 on; V is their number and one.
+        triggers: number of triggers, which are the ids 1 … ``triggers``.
         start: (V,) probabilities of a document's first token, 0 for triggers.
         bigrams: (V, V) probabilities of the next token; the rows of the triggers are not used.
     """
@@ -41,7 +43,7 @@ class Task:
 
 
 def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
-    """Characters, and frequencies of bigrams, of the training split of a table of documents.
+    """Task from the characters and bigrams of the training split of a table of documents.
 
     Characters beyond the ``vocabulary - 1`` most frequent ones are left out of the text.
 
@@ -74,7 +76,7 @@ def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
 
 
 def sample(task: Task, *, documents: int, generator: np.random.Generator) -> np.ndarray:
-    """(documents, ``DOCUMENT - 1``) ids: that many independent chains, drawn side by side."""
+    """Ids (documents, ``DOCUMENT - 1``) of independent chains, drawn side by side."""
     last = 1 - 1e-12  # sums of probabilities may end a rounding error below 1
     start, bigrams = np.minimum(np.cumsum(task.start), last), np.minimum(np.cumsum(task.bigrams, axis=1), last)
     start[-1] = bigrams[:, -1] = 1
@@ -88,7 +90,7 @@ def sample(task: Task, *, documents: int, generator: np.random.Generator) -> np.
 
 
 def entropies(task: Task) -> dict[str, float]:
-    """What no model can beat, in nats per token, expected over whole documents.
+    """Losses that no model can beat, in nats per token, expected over whole documents.
 
     With n_t(a) the probability that character a, no trigger, stands at place t, and g_t(a) that a trigger stands there
     after a: n_{t+1}(b) = Σ_a n_t(a) P(a, b) + g_t(b), and g_{t+1}(a) = n_t(a) Σ_triggers P(a, ·). The entropy of a
@@ -163,7 +165,7 @@ def make_bigram_backcopy(
     Args:
         documents: the table whose training split gives characters and bigrams.
         vocabulary: number of tokens, the end-of-text token among them; fewer where the text has fewer characters.
-        triggers: how many of the most frequent characters are triggers.
+        triggers: number of triggers, the most frequent characters.
         tokens, validation_tokens: of the two splits, documents' ends included.
         seed: of the stream.
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,58 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import atomic_directory, checked_directory
 
 
+@dataclass
+class Progress:
+    """Everything besides weights and moments that a resumed run needs.
+
+    Attributes:
+        step: optimizer steps done.
+        since: steps since the last row of the history.
+        loss, norm, seconds: sums over these steps.
+        history, timing: rows of the two tables until now.
+    """
+
+    step: int = 0
+    since: int = 0
+    loss: float = 0.0
+    norm: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    timing: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What must be equal in a run that goes on from a state, see :func:`check_origin`, and the precision that it keeps."""
+
+    settings: dict[str, Any]
+    seed: int
+    vocabulary: int
+    tokenizer_sha256: str
+    dtype: str
+
+
+def step_of(path: Path) -> int:
+    """Step of a directory ``step={step}``."""
+    return int(path.name.split("=")[1])
+
+
 def newest_state(state_directory: Path) -> Path | None:
-    """The state of the latest step, or None where there is none."""
-    return max(state_directory.glob("step=*"), key=lambda path: int(path.name.split("=")[1]), default=None)
+    """State of the latest step, or None where there is none."""
+    return max(state_directory.glob("step=*"), key=step_of, default=None)
 
 
 def save_state(
     state_directory: Path,
     model: torch.nn.Module,
     optimizer: torch.optim.AdamW,
-    progress: Mapping[str, Any],
-    origin: Mapping[str, Any],
+    progress: Progress,
+    origin: Origin,
 ) -> None:
     """Save weights, optimizer moments, progress and where it all comes from.
 
     At every moment at least one whole state is on the disk. The data need no position and the model no random state:
     batches are a function of seed and step, and nothing is drawn while a model trains.
-
-    Args:
-        origin: what must be equal in a run that goes on from this state (:func:`check_origin`), and its precision.
 
     Raises:
         SinkoriginError: the disk is full; the previous state is still there.
@@ -45,18 +79,20 @@ def save_state(
         tensors[f"parameter.{name}"] = parameter.detach()
         tensors[f"exp_avg.{name}"] = moments["exp_avg"]
         tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
-    path = state_directory / f"step={progress['step']}"
+    path = state_directory / f"step={progress.step}"
     with atomic_directory(path) as directory:
         save_file(tensors, directory / "state.safetensors")
-        (directory / "progress.json").write_text(json.dumps(progress))  # Python's floats survive JSON to the bit
-        (directory / "origin.json").write_text(json.dumps(origin))
+        (directory / "progress.json").write_text(
+            json.dumps(asdict(progress))
+        )  # Python's floats survive JSON to the bit
+        (directory / "origin.json").write_text(json.dumps(asdict(origin)))
     for older in state_directory.glob("step=*"):
         if older != path:
             shutil.rmtree(older)
 
 
-def read_origin(path: Path, kept: Sequence[int] = ()) -> dict[str, Any]:
-    """The ``origin`` that a state was saved with.
+def read_origin(path: Path, kept: Sequence[int] = ()) -> Origin:
+    """Origin that a state was saved with.
 
     Args:
         path: the state.
@@ -68,7 +104,7 @@ def read_origin(path: Path, kept: Sequence[int] = ()) -> dict[str, Any]:
     try:
         for step in kept:
             checked_directory(path.parent / "checkpoints" / f"step={step}")
-        return json.loads((checked_directory(path) / "origin.json").read_text())
+        return Origin(**json.loads((checked_directory(path) / "origin.json").read_text()))
     except SinkoriginError as error:
         damage = str(error).partition("; ")[0]
         raise SinkoriginError(
@@ -76,24 +112,24 @@ def read_origin(path: Path, kept: Sequence[int] = ()) -> dict[str, Any]:
         ) from error
 
 
-def check_origin(where: str, path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def check_origin(where: str, path: Path, found: Origin, expected: Origin) -> None:
     """Check that a run may go on from the state in ``path``.
 
     Raises:
         SinkoriginError: the state was written by another configuration, or for a model of another vocabulary.
     """
-    if found["vocabulary"] != expected["vocabulary"]:
+    if found.vocabulary != expected.vocabulary:
         raise SinkoriginError(
-            f"{where}: the state in {path} has a vocabulary of {found['vocabulary']} tokens, but the tokenizer has "
-            f"{expected['vocabulary']}; give the run another state directory, or the tokenizer that the state was trained with"
+            f"{where}: the state in {path} has a vocabulary of {found.vocabulary} tokens, but the tokenizer has "
+            f"{expected.vocabulary}; give the run another state directory, or the tokenizer that the state was trained with"
         )
-    old, new = ({**origin["settings"], "seed": origin["seed"]} for origin in (found, expected))
+    old, new = ({**origin.settings, "seed": origin.seed} for origin in (found, expected))
     differences = [
         f"{key} {old.get(key)!r} instead of {new.get(key)!r}"
         for key in sorted(set(old) | set(new))
         if old.get(key) != new.get(key)
     ]
-    if found["tokenizer_sha256"] != expected["tokenizer_sha256"]:
+    if found.tokenizer_sha256 != expected.tokenizer_sha256:
         differences.append("another tokenizer")
     if differences:
         raise SinkoriginError(
@@ -103,14 +139,14 @@ def check_origin(where: str, path: Path, found: Mapping[str, Any], expected: Map
 
 
 @torch.no_grad()
-def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW) -> dict[str, Any]:
-    """Fill model and optimizer from a saved state; returns its progress."""
+def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW) -> Progress:
+    """Fill model and optimizer from a saved state, and return its progress."""
     tensors = load_file(checked_directory(path) / "state.safetensors")
-    progress = json.loads((path / "progress.json").read_text())
+    progress = Progress(**json.loads((path / "progress.json").read_text()))
     for name, parameter in model.named_parameters():
         parameter.copy_(tensors[f"parameter.{name}"])
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(progress["step"]), device=parameter.device),
+            "step": torch.tensor(float(progress.step), device=parameter.device),
             "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg.{name}"]),
             "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq.{name}"]),
         }
@@ -145,7 +181,7 @@ def publish_kept(kept: Path, destination: Path, steps: Sequence[int]) -> None:
 
 
 def _link(source: str, destination: str) -> None:
-    """A second name for a file, or a copy where the file system has no hard links."""
+    """Give a file a second name, or copy it where the file system has no hard links."""
     try:
         os.link(source, destination)
     except OSError:

@@ -1,20 +1,17 @@
-"""What a pretraining run costs, from its configuration alone: parameters, floating-point operations, memory and time."""
+"""Estimates of what a pretraining run costs, from its configuration alone: parameters, operations, memory and time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sinkorigin.models.shapes import Shape
+from sinkorigin.variants.declaration import declared
 
-# values that one token leaves in one layer for the backward pass, in widths: the two normalised inputs and what the norms
-# keep of theirs (6), query before and after rotary embedding (2), what the output projection gets and gives (2)
+# Values that one token leaves in one layer for the backward pass, in widths: the two normalised inputs and what the norms
+# keep of theirs (6), query before and after rotary embedding (2), what the output projection gets and gives (2).
 _WIDTHS = 10
 _FFN_WIDTHS = 4  # gate, its activation, up, and their product
 _LOGITS = 3  # logits, log-probabilities and their gradient, in float32; autocast's logits in half precision beside them
-
-# variants whose attention weights are held as (H, T, T) matrices a sequence: bytes for each weight that the backward pass
-# needs, in float32 and under autocast, which makes them in float32 and casts what enters the product with the values
-_WEIGHT_BYTES = {"sigmoid": (8, 6), "softpick": (16, 14)}
 
 # share of the other values that a compiled step keeps; it makes the rest again in the backward pass
 _COMPILED = 0.5
@@ -22,12 +19,12 @@ _COMPILED = 0.5
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training.
+    """Cost of one training.
 
     Attributes:
         parameters: stored numbers; tied embeddings count once.
-        tokens: trained on.
-        flops_per_token: forward and backward.
+        tokens: tokens trained on.
+        flops_per_token: floating-point operations, forward and backward.
         memory: peak bytes on one device: weights, gradients, AdamW's moments and the activations of a micro-batch; the
             libraries take some hundred megabytes beside it.
     """
@@ -39,7 +36,7 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        """Of the whole training."""
+        """Floating-point operations of the whole training."""
         return self.flops_per_token * self.tokens
 
     def hours(self, peak: float, utilisation: float, devices: int = 1) -> float:
@@ -48,7 +45,7 @@ class Cost:
         Args:
             peak: floating-point operations per second of one device's matrix products.
             utilisation: share of the peak that the training reaches.
-            devices: that share the work.
+            devices: number of devices that share the work.
         """
         return self.flops / (peak * utilisation * devices) / 3600
 
@@ -61,23 +58,12 @@ def parameters(size: Mapping[str, Any], *, vocabulary: int, variant: str, option
         vocabulary: number of tokens.
         variant, options: of the attention.
     """
-    return Shape.of_size(size, vocabulary).parameters + size["layers"] * _added(size, variant, options)
-
-
-def _added(size: Mapping[str, Any], variant: str, options: Mapping[str, Any]) -> int:
-    """Parameters that a variant adds to one layer."""
-    width, head_width = size["width"], size["width"] // size["heads"]
-    if variant == "gated":
-        return width**2
-    if variant == "headwise_rmsnorm":
-        scale = options.get("scale", "per_head")
-        own = head_width if scale == "shared" else width
-        return own * ((scale != "none") + options.get("bias", True))
-    return 0
+    added = declared(variant).layer_cost(size, options).parameters
+    return Shape.of_size(size, vocabulary).parameters + size["layers"] * added
 
 
 def flops_per_token(size: Mapping[str, Any], *, vocabulary: int, variant: str) -> float:
-    """Floating-point operations of one training token: 6 for each number of a matrix, and the attention's products.
+    """Floating-point operations of one training token: 6 for each number of a matrix, and those of the attention.
 
     A multiplication and an addition for each in the forward pass, twice as many in the backward pass (Kaplan et al. 2020,
     §2.1); the language-model head is a matrix, the lookup of the embedding is none. Attention: q·k and the aggregation,
@@ -85,7 +71,7 @@ def flops_per_token(size: Mapping[str, Any], *, vocabulary: int, variant: str) -
     al. 2022 (PaLM), appendix B.
     """
     width = size["width"]
-    layer = Shape.of_size(size, vocabulary).layer_matrices + (width**2 if variant == "gated" else 0)
+    layer = Shape.of_size(size, vocabulary).layer_matrices + declared(variant).layer_cost(size, {}).matrix
     matrices = size["layers"] * layer + vocabulary * width
     return 6 * matrices + 12 * size["layers"] * width * size["length"]
 
@@ -93,42 +79,39 @@ def flops_per_token(size: Mapping[str, Any], *, vocabulary: int, variant: str) -
 def activation_bytes(
     size: Mapping[str, Any], *, vocabulary: int, variant: str, sequences: int, dtype: str, compiled: bool = False
 ) -> float:
-    """Bytes that a micro-batch of so many sequences holds at the end of its forward pass, the logits' gradient included.
+    """Bytes that a micro-batch of ``sequences`` holds at the end of its forward pass, the logits' gradient included.
 
-    An estimate: what PyTorch keeps of each module of transformers' Llama; docs/pretraining.md holds it against peaks.
+    An estimate from what PyTorch keeps of each module of transformers' Llama; docs/pretraining.md holds it against peaks.
     """
     half = dtype == "bfloat16"
     number = 2 if half else 4
     kv_share = size["kv_heads"] / size["heads"]
     layer = (_WIDTHS + 3 * kv_share) * size["width"] + _FFN_WIDTHS * size["ffn_width"]  # values a token
-    if variant in ("headwise_rmsnorm", "gated"):
-        layer += 3 * size["width"]
-    values = size["layers"] * layer * number + vocabulary * (_LOGITS * 4 + 2 * half)
-    weights = size["layers"] * size["heads"] * size["length"] * _WEIGHT_BYTES.get(variant, (0, 0))[half]
+    added = declared(variant).layer_cost(size, {})
+    values = size["layers"] * (layer + added.kept) * number + vocabulary * (_LOGITS * 4 + 2 * half)
+    weights = size["layers"] * size["heads"] * size["length"] * added.weight_bytes[half]
     return sequences * size["length"] * (values * (_COMPILED if compiled else 1) + weights)
 
 
 def cost(run: Mapping[str, Any], *, vocabulary: int, options: Mapping[str, Any], devices: int = 1) -> Cost:
-    """Of one run with one seed.
+    """Cost of one run with one seed.
 
     Args:
         run: layers, width, heads, kv_heads, ffn_width, length, batch, steps, variant, dtype; tied_embeddings,
             accumulate and compile where they are not True, 1 and False. "auto" counts as not compiled, which needs more.
         vocabulary: number of tokens.
         options: of the run's variant.
-        devices: that share each batch.
+        devices: number of devices that share each batch.
     """
     size = {"tied_embeddings": True, **run}
-    variant, own = run["variant"], {"vocabulary": vocabulary, "variant": run["variant"]}
-    count = parameters(size, vocabulary=vocabulary, variant=variant, options=options)
+    model: dict[str, Any] = {"vocabulary": vocabulary, "variant": run["variant"]}
+    count = parameters(size, **model, options=options)
     micro = -(-run["batch"] // (run.get("accumulate", 1) * devices))
-    dtype = run["dtype"]
-    held = 16 * count + (
-        2 * count if dtype == "bfloat16" else 0
-    )  # autocast keeps the cast weights through the forward pass
+    dtype, compiled = run["dtype"], run.get("compile") is True
+    stored = (18 if dtype == "bfloat16" else 16) * count  # autocast keeps the cast weights through the forward pass
     return Cost(
         parameters=count,
         tokens=run["steps"] * run["batch"] * run["length"],
-        flops_per_token=flops_per_token(size, **own),
-        memory=held + activation_bytes(size, **own, sequences=micro, dtype=dtype, compiled=run.get("compile") is True),
+        flops_per_token=flops_per_token(size, **model),
+        memory=stored + activation_bytes(size, **model, sequences=micro, dtype=dtype, compiled=compiled),
     )

@@ -21,10 +21,10 @@ _TEXT = 1 << 22  # characters tokenized at once, so that memory does not grow wi
 
 
 class Split:
-    """The tokens of one split, in memory-mapped shards that read as one array.
+    """Tokens of one split, in memory-mapped shards that read as one array.
 
-    It is indexed by a number, a slice or an integer array of any shape, and gives what a numpy array would; only the
-    pages that are asked for are read.
+    It is indexed by a number, a slice or an integer array of any shape, and gives what a NumPy array would; only the
+    pages that hold these tokens are read.
 
     Args:
         shards: the arrays, in order.
@@ -47,10 +47,10 @@ class Split:
         index = np.where(index < 0, index + len(self), index)
         if index.size and not 0 <= index.min() <= index.max() < len(self):
             raise IndexError(f"index beyond the {len(self)} tokens of the split")
-        of = np.searchsorted(self._ends, index, side="right")
+        shards = np.searchsorted(self._ends, index, side="right")
         found = np.empty(index.shape, dtype=self.dtype)
-        for number in np.unique(of):
-            here = of == number
+        for number in np.unique(shards):
+            here = shards == number
             shard = self.shards[number]
             found[here] = shard[index[here] - (self._ends[number] - len(shard))]
         return found[()]
@@ -67,7 +67,7 @@ class Tokens:
         train, validation: the tokens.
         vocabulary: ids are below this.
         eos: id of the end-of-text token, which stands after every document.
-        tokenizer_sha256: of the tokenizer that made them.
+        tokenizer_sha256: hash of the tokenizer that made them.
     """
 
     train: Split
@@ -78,15 +78,15 @@ class Tokens:
 
 
 def tokenizer_sha256(tokenizer_directory: str | Path) -> str:
-    """The hash by which token files and the tokenizer that made them know each other."""
+    """Hash of a tokenizer, which token files made with it carry."""
     return hashlib.sha256((Path(tokenizer_directory) / "tokenizer.json").read_bytes()).hexdigest()
 
 
 class TokenWriter:
-    """Appends documents to the token files of a directory, see ``token_directory``."""
+    """Writer that appends documents to the token files of a directory, see ``token_directory``."""
 
     def __init__(self, directory: Path, *, vocabulary: int, eos: int, shard: int):
-        self.facts: dict[str, Any] = {}  # what meta.json says beside sizes and vocabulary
+        self.facts: dict[str, Any] = {}  # further entries of meta.json
         self.sizes = {split: {"documents": 0, "tokens": 0} for split in SPLITS}
         self.dtype = np.dtype("<u2" if vocabulary <= 1 << 16 else "<u4")
         self._directory, self._eos, self._shard = directory, eos, shard
@@ -124,7 +124,7 @@ def token_directory(
         tokenizer_directory: of the tokenizer that makes the ids.
         vocabulary: ids are below this; up to 2^16 they take two bytes each, else four, little-endian.
         eos: id of the end-of-text token, written after every document.
-        shard: tokens in a file, at most.
+        shard: largest number of tokens in a file.
 
     Raises:
         SinkoriginError: the disk is full.
@@ -141,7 +141,7 @@ def token_directory(
 
 
 def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """(splits, texts) of a few documents at a time."""
+    """Splits and texts of a few documents at a time."""
     try:
         with pq.ParquetFile(path) as file:
             for rows in file.iter_batches(batch_size=64, columns=["split", "text"]):
@@ -160,7 +160,7 @@ def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def training_texts(documents: str | Path) -> Iterator[str]:
-    """The texts of the training split of a table of documents, a few in memory at a time."""
+    """Texts of the training split of a table of documents, a few in memory at a time."""
     for splits, texts in _documents(Path(documents)):
         yield from (text for split, text in zip(splits, texts, strict=True) if split == "train")
 
@@ -176,7 +176,7 @@ def tokenize_documents(
         documents: a table with the columns document, split ("train" or "validation") and text.
         tokenizer_directory: what ``train_tokenizer`` wrote.
         destination: the directory to write.
-        shard: tokens in a file, at most.
+        shard: largest number of tokens in a file.
 
     Raises:
         SinkoriginError: a split has no document, or an input is incomplete.
@@ -199,7 +199,7 @@ def tokenize_documents(
 
 
 def load_tokens(directory: str | Path) -> Tokens:
-    """The token files in ``directory``, memory-mapped.
+    """Token files in ``directory``, memory-mapped.
 
     Raises:
         SinkoriginError: the directory is incomplete.
@@ -216,7 +216,7 @@ def load_tokens(directory: str | Path) -> Tokens:
 def _windows(
     tokens: np.ndarray | Split, starts: np.ndarray, length: int, first: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and targets, each (N, T): the tokens from each start on, after ``first`` where one is given."""
+    """Inputs and targets, each (N, T): the tokens from each start on, with the token ``first`` before them, if any."""
     windows = tokens[starts[:, None] + np.arange(length + (first is None))].astype(np.int64)
     if first is not None:
         windows = np.insert(windows, 0, first, axis=1)
@@ -226,7 +226,7 @@ def _windows(
 def batch(
     tokens: np.ndarray | Split, *, seed: int, step: int, batch: int, length: int, first: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training batch of a step: windows at places drawn uniformly from the whole split.
+    """Training batch of a step: windows at places drawn uniformly from the whole split.
 
     A pure function of its arguments, so that a resumed run sees the same data and so do two variants with one seed.
 
@@ -252,7 +252,7 @@ def batch(
 def validation_windows(
     tokens: np.ndarray | Split, *, count: int, length: int, first: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``count`` windows that do not overlap, spread evenly over the split: the same for every run and seed.
+    """At most ``count`` windows that do not overlap, spread evenly over the split; every run and seed has the same.
 
     Args:
         first: id of a token that is set before every window, as in ``batch``.

@@ -1,10 +1,10 @@
-"""Sink, dimension disparity, norms and effective rank of every layer straight from a forward pass, without tables.
+"""Sink, dimension disparity, norms and effective rank of every layer, straight from a forward pass, without tables.
 
-The extraction and the statistics tables say more, with intervals, and cost several times as much. This is for the many
-checkpoints of one training: the same definitions and the same functions, summed while the model runs.
+For the many checkpoints of a training. Definitions and functions are those of the extraction and the statistics, which say
+more, with intervals, and cost several times as much; here they are summed while the model runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,7 +34,7 @@ class _Attention:
     above: np.ndarray | float = 0.0  # (epsilons,) scores above each epsilon
 
     def add(self, weights: Tensor, epsilons: np.ndarray) -> None:
-        """Take (n, H, T, T) weights."""
+        """Add (n, H, T, T) weights."""
         score, after = (part[..., 0].double().numpy() for part in attention_scores(weights))  # (n, H)
         _, normalised = attention_scores(normalised_rows(weights))
         self.count += score.size
@@ -52,7 +52,7 @@ class _Residual:
     norm: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
     def add(self, layer: int, values: np.ndarray) -> None:
-        """Take (n, T, d) vectors."""
+        """Add (n, T, d) vectors."""
         rows = magnitude_rows("residual", layer, 0, values)
         # float64 before the division, as the tables are read
         largest, mean, norm = (rows[name].astype(np.float64) for name in ("max_abs", "mean_abs", "norm"))
@@ -69,12 +69,12 @@ def layer_statistics(
 ) -> list[Measured]:
     """Every quantity of ``statistics.training.QUANTITIES`` in every layer that has it.
 
-    Memory: a batch, and two (d, d) float64 matrices a layer, whatever the number of sequences.
+    Memory holds a batch and two (d, d) float64 matrices a layer, whatever the number of sequences.
 
     Args:
         architecture: the model's sites.
         token_ids: (N, T) ids, T >= 2.
-        model: what messages call it.
+        model: its name, for messages.
         batch: sequences in one forward pass.
         epsilons: thresholds of the sink rate.
 
@@ -109,23 +109,25 @@ def layer_statistics(
         for first in range(0, len(token_ids), batch):
             architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(device))
 
-    def found() -> Iterator[Measured]:
-        uniform = uniform_score(0, length)
-        for layer, sums in sorted(attention.items()):
-            yield Measured(layer, "sink_mass", sums.mass / sums.count, uniform=uniform)
-            yield Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform)
-            for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
-                yield Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon)
-        grams: dict[int, np.ndarray] = {}
-        for layer, _, matrix in gram.matrices():
-            grams[layer] = grams.get(layer, 0.0) + matrix
-        for layer, totals in sorted(residual.items()):
-            ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
-            yield Measured(layer, "dominance_ratio_first", float(ratio[0]))
-            yield Measured(layer, "dominance_ratio_rest", float(ratio[1]))
-            yield Measured(layer, "norm_first", float(norm[0]))
-            yield Measured(layer, "norm_rest", float(norm[1]))
-            yield Measured(layer, "norm_ratio", float(norm[0] / norm[1]))
-            yield Measured(layer, "effective_rank", effective_rank(grams[layer]))
-
-    return list(found())
+    uniform = uniform_score(0, length)
+    found: list[Measured] = []
+    for layer, sums in sorted(attention.items()):
+        found.append(Measured(layer, "sink_mass", sums.mass / sums.count, uniform=uniform))
+        found.append(Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform))
+        for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
+            found.append(Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon))
+    grams: dict[int, np.ndarray] = {}
+    for layer, _, matrix in gram.matrices():
+        grams[layer] = grams.get(layer, 0.0) + matrix
+    for layer, totals in sorted(residual.items()):
+        ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
+        values = {
+            "dominance_ratio_first": ratio[0],
+            "dominance_ratio_rest": ratio[1],
+            "norm_first": norm[0],
+            "norm_rest": norm[1],
+            "norm_ratio": norm[0] / norm[1],
+            "effective_rank": effective_rank(grams[layer]),
+        }
+        found += [Measured(layer, quantity, float(value)) for quantity, value in values.items()]
+    return found

@@ -1,16 +1,12 @@
-"""The training loop: one straight line from token files to a Hugging Face directory, resumable to the bit."""
+"""Training loop: one straight line from token files to a Hugging Face directory, resumable to the bit."""
 
-import ctypes
-import hashlib
 import json
 import math
 import os
 import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +21,8 @@ from transformers import PreTrainedModel
 from sinkorigin.errors import DivergedError, SinkoriginError
 from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype, use_cache_directory
 from sinkorigin.pretraining.checkpoint import (
+    Origin,
+    Progress,
     check_origin,
     export_model,
     load_state,
@@ -32,14 +30,15 @@ from sinkorigin.pretraining.checkpoint import (
     publish_kept,
     read_origin,
     save_state,
+    step_of,
 )
-from sinkorigin.pretraining.data import batch, load_tokens, tokenizer_sha256, validation_windows
+from sinkorigin.pretraining.data import Tokens, batch, load_tokens, tokenizer_sha256, validation_windows
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at
 from sinkorigin.tables import checked_directory, schema, write_table
 
 # the second moment forgets faster than PyTorch's 0.999: runs of a few thousand steps (as Llama 2's and nanoGPT's)
 _BETAS = (0.9, 0.95)
-_FINAL_LEARNING_RATE = 0.1  # of the peak, as Llama 2's
 _LOOK_EVERY = 20  # steps between looks at the losses on a GPU: each waits for it
 
 HISTORY = schema(
@@ -61,96 +60,62 @@ TIMING = schema(
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides a run's result, but its seed and its data.
+class _Group:
+    """Processes that train together: number of this process, of how many, and whether torch.distributed joins them."""
 
-    Args:
-        name: of the run.
-        variant: attention variant, see ``variants.llama.VARIANTS``.
-        layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
-        length: tokens in a training sequence.
-        first_token: whether every training and validation sequence begins with the end-of-text token.
-        batch: sequences in a step, over all micro-batches and processes.
-        steps: optimizer steps.
-        warmup: steps over which the learning rate rises linearly to its peak.
-        learning_rate: the peak; it falls along a cosine to a tenth of it.
-        weight_decay: on the weight matrices and the embedding only.
-        clip: largest gradient norm.
-        evaluate_every: steps between rows of the history; the last step always gives one.
-        checkpoint_every: steps between saved states.
-        validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
-        dtype: "float32", "bfloat16" for autocast, or "auto" (``acceleration.resolve_dtype``).
-        accumulate: micro-batches that a step's batch is split into; the gradient is that of the whole batch.
-        compile: true, false or "auto" (``acceleration.resolve_compile``).
-        keep: steps whose model is kept; 0 is the initialisation.
-        options: of the variant, and initialisation: of the weights, both see ``pretraining.model.build_model``.
+    rank: int = 0
+    size: int = 1
+    joined: bool = False
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training: what it is called in messages, and what it writes where.
+
+    Attributes:
+        name: of run and seed, for messages.
+        computed: how the machine computes it, for the provenance.
     """
 
     name: str
-    variant: str
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    ffn_width: int
-    length: int
-    batch: int
-    steps: int
-    warmup: int
-    learning_rate: float
-    weight_decay: float
-    clip: float
-    evaluate_every: int
-    checkpoint_every: int
-    first_token: bool = False
-    tied_embeddings: bool = True
-    validation_tokens: int = 32_768
-    dtype: str = "float32"
-    accumulate: int = 1
-    compile: bool | str = "auto"
-    keep: Sequence[int] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    initialisation: dict[str, Any] = field(default_factory=dict)
+    settings: TrainingSettings
+    seed: int
+    tokenizer_directory: Path
+    state_directory: Path
+    computed: dict[str, Any]
 
+    def export(self, model: PreTrainedModel, step: int, destination: Path) -> None:
+        """Write the model after ``step`` as a Hugging Face directory with its provenance."""
+        name, label = (
+            f"{self.settings.name}-seed{self.seed}",
+            f"{self.settings.name.replace('_', ' ')}, seed {self.seed}",
+        )
+        if step < self.settings.steps:
+            name, label = f"{name}-step{step}", f"{label}, step {step}"
+        provenance = {
+            "model": name,
+            "label": label,
+            "source": "trained from scratch",
+            **dict.fromkeys(("revision", "sha256", "licence", "quantisation")),
+            "weights": "trained here",
+            "seed": self.seed,
+            "step": step,
+            "training": asdict(self.settings),
+            "computed": self.computed,
+        }
+        export_model(destination, model, self.tokenizer_directory, provenance)
 
-def state_key(settings: TrainingSettings, *data: str | Path) -> str:
-    """Twelve hex digits that change with any training parameter and with the content of the ``data`` files.
-
-    Args:
-        settings: of the run.
-        data: what stands for the data's content: the manifests of the token and tokenizer directories.
-    """
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    for path in data:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def learning_rate_at(step: int, settings: TrainingSettings) -> float:
-    """Learning rate of a step (from 0): linear warm-up, then a cosine from the peak to a tenth of it."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(1, settings.steps - 1 - settings.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return settings.learning_rate * (_FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * cosine)
-
-
-# of glibc's malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep what a step frees for the next one: giving it back and faulting it in again is 3 % of a step."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # other allocators have no such habit
-        mallopt(_M_TRIM_THRESHOLD, 2**30)
-        # what is larger than this goes back at once all the same
-        if not mallopt(_M_MMAP_THRESHOLD, 2**30):
-            mallopt(_M_MMAP_THRESHOLD, 2**25)  # the most that older versions take
+    def diverged(self, step: int, what: str) -> DivergedError:
+        """Error of a training whose numbers are no longer finite."""
+        last = newest_state(self.state_directory)
+        state = "" if last is None else f"the state of step {step_of(last)} is kept in {last}; "
+        return DivergedError(
+            f"{self.name}: {what} at step {step}; {state}set a lower learning_rate or a longer warmup in the config"
+        )
 
 
 def _be_deterministic(device: str) -> None:
-    """Ask PyTorch for operations that give the same bits in every run, for the whole process."""
+    """Request operations of PyTorch that give the same bits in every run, for the whole process."""
     # on a GPU one attention kernel (float32, memory-efficient) has no deterministic backward pass: warn, go on
     torch.use_deterministic_algorithms(True, warn_only=device != "cpu")
     # no operation here reads memory that it has not written; filling it first would cost 3 % of a step
@@ -164,6 +129,33 @@ def _be_deterministic(device: str) -> None:
     one = torch.ones(1, 1, device=device)
     torch.mm(one, one)
     del os.environ[name]
+
+
+def _load_tokens(name: str, settings: TrainingSettings, directory: str | Path, tokenizer_directory: Path) -> Tokens:
+    """Token files of a run, which must be its tokenizer's and more than a batch."""
+    tokens = load_tokens(directory)
+    if tokens.tokenizer_sha256 != tokenizer_sha256(tokenizer_directory):
+        raise SinkoriginError(
+            f"{name}: {directory} was not made with the tokenizer in {tokenizer_directory}; "
+            "delete the former and run the same command again"
+        )
+    if len(tokens.train) <= settings.step_tokens:
+        raise SinkoriginError(
+            f"{name}: the training split has {len(tokens.train)} tokens, not more than one batch of {settings.batch} "
+            f"× {settings.length}; set a smaller batch or length in the config or take a larger corpus"
+        )
+    return tokens
+
+
+def _micro_batch(name: str, settings: TrainingSettings, group: _Group) -> int:
+    """Sequences of a batch that one process reads at once."""
+    micro, left = divmod(settings.batch, settings.accumulate * group.size)
+    if left:
+        raise SinkoriginError(
+            f"{name}: a batch of {settings.batch} cannot be split into {settings.accumulate} micro-batches on each of "
+            f"{group.size} processes; make batch a multiple of {settings.accumulate * group.size} in the config"
+        )
+    return micro
 
 
 def _optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
@@ -187,24 +179,81 @@ class _Loss(torch.nn.Module):
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
-def _provenance(settings: TrainingSettings, seed: int, step: int, computed: dict[str, Any]) -> dict[str, Any]:
-    name, label = f"{settings.name}-seed{seed}", f"{settings.name.replace('_', ' ')}, seed {seed}"
-    if step < settings.steps:
-        name, label = f"{name}-step{step}", f"{label}, step {step}"
-    return {
-        "model": name,
-        "label": label,
-        "source": "trained from scratch",
-        "revision": None,
-        "sha256": None,
-        "licence": None,
-        "quantisation": None,
-        "weights": "trained here",
-        "seed": seed,
-        "step": step,
-        "training": asdict(settings),
-        "computed": computed,
-    }
+class _Objective:
+    """Loss of whole batches, a micro-batch at a time, on this process' share of them.
+
+    Args:
+        micro: sequences of a micro-batch.
+        accumulate: micro-batches of this process in a batch.
+        autocast: whether matrix products are in bfloat16.
+        compiled: whether training steps are compiled.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, group: _Group, *, micro: int, accumulate: int, autocast: bool, compiled: bool
+    ):
+        self.group, self.micro, self.accumulate = group, micro, accumulate
+        self.device = next(model.parameters()).device
+        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=autocast)
+        # the plain loss is never compiled: batches of validation have other shapes, each would be compiled anew
+        self.loss = _Loss(model)
+        self.parallel = torch.nn.parallel.DistributedDataParallel(self.loss) if group.joined else None
+        self.trained: Any = self.loss if self.parallel is None else self.parallel
+        if compiled:
+            self.trained = torch.compile(self.trained, dynamic=False)
+
+    def backward(self, inputs: np.ndarray, targets: np.ndarray) -> torch.Tensor:
+        """Add the gradient of a batch (N, T) to the parameters'; the mean loss of this process' share of it."""
+        losses = []
+        for number in range(self.accumulate):
+            start = (number * self.group.size + self.group.rank) * self.micro
+            share = slice(start, start + self.micro)
+            # processes exchange gradients with the last micro-batch only
+            exchanged = self.parallel is None or number == self.accumulate - 1
+            with nullcontext() if exchanged else self.parallel.no_sync():
+                with self.autocast:
+                    loss = self.trained(self._tensor(inputs[share]), self._tensor(targets[share])) / self.accumulate
+                loss.backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    @torch.no_grad()
+    def mean(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """Mean loss of windows (N, T), over all processes."""
+        count = len(inputs)
+        inputs, targets = (part[self.group.rank :: self.group.size] for part in (inputs, targets))
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for start in range(0, len(inputs), self.micro):
+            part = slice(start, start + self.micro)
+            with self.autocast:
+                total += self.loss(self._tensor(inputs[part]), self._tensor(targets[part])) * len(inputs[part])
+        if self.group.joined:
+            distributed.all_reduce(total)
+        return total.item() / count
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+
+def _add_losses(progress: Progress, waiting: list[torch.Tensor], group: _Group, run: _Run) -> None:
+    """Move loss and gradient norm of the last steps to the progress.
+
+    Args:
+        waiting: (2,) tensors, one a step; emptied.
+
+    Raises:
+        DivergedError: a number is not finite.
+    """
+    values = torch.stack(waiting)  # (steps, 2)
+    if group.joined:
+        distributed.all_reduce(values)
+        values /= group.size
+    for step, (loss, norm) in enumerate(values.tolist(), progress.step - len(waiting) + 1):
+        if not math.isfinite(loss + norm):
+            raise run.diverged(step, f"the loss is {loss} and the gradient norm {norm}")
+        progress.loss += loss
+        progress.norm += norm
+    waiting.clear()
 
 
 def train(
@@ -225,12 +274,12 @@ def train(
 
     A run that was stopped goes on from the newest state in ``state_directory``, and on a CPU with the same number of
     threads it ends with the same history, weights and kept models to the bit as one that was not. Give each
-    configuration a state directory of its own (``state_key``). It is removed at the end.
+    configuration its state directory (``settings.state_key``). It is removed at the end.
 
     Where a process group of torch.distributed is there, each process takes its share of every batch and the first one
     writes (``processes.train_in_processes`` starts such a group); the batches and their order stay the same.
 
-    Sets PyTorch's number of threads and its deterministic mode, and what glibc keeps of freed memory, for the whole process.
+    Sets PyTorch's number of threads and its deterministic mode for the whole process.
 
     Args:
         threads: of each process.
@@ -243,38 +292,21 @@ def train(
     """
     run_directory, state_directory = Path(run_directory), Path(state_directory)
     tokenizer_directory = checked_directory(tokenizer_directory)
-    where = f"run {settings.name}, seed {seed}"
-    grouped = distributed.is_initialized()
-    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
+    name = f"run {settings.name}, seed {seed}"
+    joined = distributed.is_initialized()
+    group = _Group(distributed.get_rank(), distributed.get_world_size(), joined) if joined else _Group()
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise SinkoriginError(
-            f"{where}: device is {device} but PyTorch sees no GPU on this node; set device: cpu in the config"
+            f"{name}: device is {device} but PyTorch sees no GPU on this node; set device: cpu in the config"
         )
-    tokens = load_tokens(tokens_directory)
-    if tokens.tokenizer_sha256 != tokenizer_sha256(tokenizer_directory):
-        raise SinkoriginError(
-            f"{where}: {tokens_directory} was not made with the tokenizer in {tokenizer_directory}; "
-            "delete the former and run the same command again"
-        )
-    if len(tokens.train) <= settings.batch * settings.length:
-        raise SinkoriginError(
-            f"{where}: the training split has {len(tokens.train)} tokens, not more than one batch of {settings.batch} "
-            f"× {settings.length}; set a smaller batch or length in the config or take a larger corpus"
-        )
-    micro, left = divmod(settings.batch, settings.accumulate * processes)
-    if left:
-        raise SinkoriginError(
-            f"{where}: a batch of {settings.batch} cannot be split into {settings.accumulate} micro-batches on each of "
-            f"{processes} processes; make batch a multiple of {settings.accumulate * processes} in the config"
-        )
+    tokens = _load_tokens(name, settings, tokens_directory, tokenizer_directory)
+    micro = _micro_batch(name, settings, group)
 
+    # what is trained, and how
     torch.set_num_threads(threads)
-    _keep_freed_memory()
     _be_deterministic(device)
-
-    size_names = ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")
     model = build_model(
-        {name: getattr(settings, name) for name in size_names},
+        settings.size,
         vocabulary=tokens.vocabulary,
         variant=settings.variant,
         seed=seed,
@@ -285,7 +317,6 @@ def train(
     torch.nn.Module.to(model, device)  # transformers wraps `to` in a type that checkers misread
     model.train()
     optimizer = _optimizer(model, settings)
-
     dtype, why_dtype = resolve_dtype(settings.dtype, device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     compiled, why_compiled = resolve_compile(
@@ -293,179 +324,119 @@ def train(
         device,
         parameters=parameters,
         layers=settings.layers,
-        tokens=settings.steps * settings.batch * settings.length,
+        tokens=settings.steps * settings.step_tokens,
     )
-    origin: dict[str, Any] = {
-        "settings": json.loads(json.dumps(asdict(settings))),  # as they come back from the file: tuples are lists
-        "seed": seed,
-        "vocabulary": tokens.vocabulary,
-        "tokenizer_sha256": tokens.tokenizer_sha256,
-        "dtype": dtype,
-    }
-    # progress: everything else that a resumed run needs; losses, norms and seconds are sums since the last row
-    progress: dict[str, Any] = {
-        "step": 0,
-        "since": 0,
-        "loss": 0.0,
-        "norm": 0.0,
-        "seconds": 0.0,
-        "history": [],
-        "timing": [],
-    }
-    newest = newest_state(state_directory)
+
+    # where it starts: at the beginning, or where a run with the same origin was stopped
+    origin = Origin(
+        settings=json.loads(json.dumps(asdict(settings))),  # as they come back from the file: tuples are lists
+        seed=seed,
+        vocabulary=tokens.vocabulary,
+        tokenizer_sha256=tokens.tokenizer_sha256,
+        dtype=dtype,
+    )
+    progress, newest = Progress(), newest_state(state_directory)
     if newest is not None:
-        found = read_origin(newest, [step for step in settings.keep if step <= int(newest.name.split("=")[1])])
-        check_origin(where, newest, found, origin)
-        if found["dtype"] != dtype:  # it was begun on another machine
-            dtype, why_dtype = found["dtype"], f"{found['dtype']}, because the run was begun in it"
-            origin["dtype"] = dtype
+        found = read_origin(newest, [step for step in settings.keep if step <= step_of(newest)])
+        check_origin(name, newest, found, origin)
+        if found.dtype != dtype:  # it was begun on another machine
+            dtype, why_dtype = found.dtype, f"{found.dtype}, because the run was begun in it"
+            origin = replace(origin, dtype=dtype)
         progress = load_state(newest, model, optimizer)
-        if rank == 0:
-            print(f"{where}: going on from step {progress['step']}")
-    if grouped:
+        if group.rank == 0:
+            print(f"{name}: going on from step {progress.step}")
+    if group.joined:
         distributed.barrier()  # before the first process writes where the others have just read
-    if rank == 0:
-        print(f"{where}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
+    if group.rank == 0:
+        print(f"{name}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
     computed = {
         "device": device,
         "dtype": dtype,
         "compile": compiled,
         "threads": threads,
-        "processes": processes,
+        "processes": group.size,
         "torch": torch.__version__,
     }
+    run, kept = (
+        _Run(name, settings, seed, tokenizer_directory, state_directory, computed),
+        state_directory / "checkpoints",
+    )
+    if 0 in settings.keep and newest is None and group.rank == 0:
+        run.export(model, 0, kept / "step=0")
 
-    # `measured` is never compiled: batches of validation have other shapes, each would be compiled anew
-    measured = _Loss(model)
-    shared = torch.nn.parallel.DistributedDataParallel(measured) if grouped else None
-    trained: Callable = measured if shared is None else shared
     if compiled:
         use_cache_directory(cache_directory)
-        trained = torch.compile(trained, dynamic=False)
-    autocast = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=dtype == "bfloat16")
-
-    def to_device(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(device)
-
+    objective = _Objective(
+        model, group, micro=micro, accumulate=settings.accumulate, autocast=dtype == "bfloat16", compiled=compiled
+    )
     windows = {"length": settings.length, "first": tokens.eos if settings.first_token else None}
     validation = validation_windows(
         tokens.validation, count=max(1, settings.validation_tokens // settings.length), **windows
     )
-
-    @torch.no_grad()
-    def validation_loss() -> float:
-        inputs, targets = (part[rank::processes] for part in validation)
-        total = torch.zeros((), dtype=torch.float64, device=device)
-        for start in range(0, len(inputs), micro):
-            part = slice(start, start + micro)
-            with autocast:
-                total += measured(to_device(inputs[part]), to_device(targets[part])) * len(inputs[part])
-        if grouped:
-            distributed.all_reduce(total)
-        return total.item() / len(validation[0])
-
-    def keep_model(step: int) -> None:
-        provenance = _provenance(settings, seed, step, computed)
-        export_model(state_directory / "checkpoints" / f"step={step}", model, tokenizer_directory, provenance)
-
-    def stop_for(step: int, what: str) -> None:
-        last = newest_state(state_directory)
-        raise DivergedError(
-            f"{where}: {what} at step {step}; "
-            + (f"the state of step {last.name.split('=')[1]} is kept in {last}; " if last is not None else "")
-            + "set a lower learning_rate or a longer warmup in the config"
-        )
-
-    waiting: list[torch.Tensor] = []  # loss and gradient norm of the steps since the last look
-
-    def look() -> None:
-        """Add the steps since the last look to the progress, or stop at the first that is no number."""
-        values = torch.stack(waiting)  # (steps, 2)
-        if grouped:
-            distributed.all_reduce(values)
-            values /= processes
-        for number, (loss, norm) in enumerate(values.tolist(), progress["step"] - len(waiting) + 1):
-            if not math.isfinite(loss + norm):
-                stop_for(number, f"the loss is {loss} and the gradient norm {norm}")
-            progress["loss"] += loss
-            progress["norm"] += norm
-        waiting.clear()
-
-    if 0 in settings.keep and newest is None and rank == 0:
-        keep_model(0)
+    waiting: list[torch.Tensor] = []  # (2,) loss and gradient norm of each step since the last look
     # a line every ten seconds at most, so that logs stay short
     bar = tqdm(
-        total=settings.steps, initial=progress["step"], desc=where, unit="step", mininterval=10, disable=rank > 0
+        total=settings.steps, initial=progress.step, desc=name, unit="step", mininterval=10, disable=group.rank > 0
     )
     began = time.perf_counter()
-    while progress["step"] < settings.steps:
-        learning_rate = learning_rate_at(progress["step"], settings)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        inputs, targets = batch(tokens.train, seed=seed, step=progress["step"], batch=settings.batch, **windows)
+    while progress.step < settings.steps:
+        learning_rate = learning_rate_at(progress.step, settings)
+        for parameter_group in optimizer.param_groups:
+            parameter_group["lr"] = learning_rate
+        inputs, targets = batch(tokens.train, seed=seed, step=progress.step, batch=settings.batch, **windows)
         optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for number in range(settings.accumulate):
-            share = slice((number * processes + rank) * micro, (number * processes + rank + 1) * micro)
-            # processes exchange gradients with the last micro-batch only
-            last = number == settings.accumulate - 1
-            with nullcontext() if last or shared is None else shared.no_sync():
-                with autocast:
-                    loss = trained(to_device(inputs[share]), to_device(targets[share])) / settings.accumulate
-                loss.backward()
-            losses.append(loss.detach())
+        loss = objective.backward(inputs, targets)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
-        waiting.append(torch.stack([torch.stack(losses).sum(), norm]))
+        waiting.append(torch.stack([loss, norm]))
 
-        progress["step"] += 1
-        progress["since"] += 1
-        step = progress["step"]
+        progress.step += 1
+        progress.since += 1
+        step = progress.step
         bar.update()
         row_is_due = step % settings.evaluate_every == 0 or step == settings.steps
         state_is_due = step % settings.checkpoint_every == 0 or step == settings.steps
         pause = row_is_due or state_is_due or step in settings.keep
         if pause or device == "cpu" or step % _LOOK_EVERY == 0:
-            look()
+            _add_losses(progress, waiting, group, run)
         if not pause:
             continue
 
-        progress["seconds"] += time.perf_counter() - began
+        progress.seconds += time.perf_counter() - began
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
-            stop_for(step, "a weight is no longer a finite number")
+            raise run.diverged(step, "a weight is no longer a finite number")
         if row_is_due:
-            since = progress["since"]
             row = {
                 "run": settings.name,
                 "variant": settings.variant,
                 "seed": seed,
                 "step": step,
-                "tokens": step * settings.batch * settings.length,
-                "train_loss": progress["loss"] / since,
-                "validation_loss": validation_loss(),
+                "tokens": step * settings.step_tokens,
+                "train_loss": progress.loss / progress.since,
+                "validation_loss": objective.mean(*validation),
                 "learning_rate": learning_rate,
-                "gradient_norm": progress["norm"] / since,
+                "gradient_norm": progress.norm / progress.since,
             }
-            rate = since * settings.batch * settings.length / progress["seconds"]
-            progress["history"].append(row)
-            progress["timing"].append({"step": step, "seconds": progress["seconds"], "tokens_per_second": rate})
-            progress.update(since=0, loss=0.0, norm=0.0, seconds=0.0)
+            rate = progress.since * settings.step_tokens / progress.seconds
+            timing = {"step": step, "seconds": progress.seconds, "tokens_per_second": rate}
+            progress = Progress(step, history=[*progress.history, row], timing=[*progress.timing, timing])
             bar.set_postfix_str(
                 f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}, {rate:,.0f} tokens/s", False
             )
-        if step in settings.keep and rank == 0:  # before the state: a run that goes on from it does not come here again
-            keep_model(step)
-        if state_is_due and rank == 0:
+        if (
+            step in settings.keep and group.rank == 0
+        ):  # before the state: a run that goes on from it does not come here again
+            run.export(model, step, kept / f"step={step}")
+        if state_is_due and group.rank == 0:
             save_state(state_directory, model, optimizer, progress, origin)
         began = time.perf_counter()
     bar.close()
-    if rank > 0:
+    if group.rank > 0:
         return
 
-    provenance = _provenance(settings, seed, settings.steps, computed)
-    export_model(run_directory / "model", model, tokenizer_directory, provenance)
-    write_table(run_directory / "history.parquet", pa.Table.from_pylist(progress["history"], schema=HISTORY), HISTORY)
-    write_table(run_directory / "timing.parquet", pa.Table.from_pylist(progress["timing"], schema=TIMING), TIMING)
+    run.export(model, settings.steps, run_directory / "model")
+    write_table(run_directory / "history.parquet", pa.Table.from_pylist(progress.history, schema=HISTORY), HISTORY)
+    write_table(run_directory / "timing.parquet", pa.Table.from_pylist(progress.timing, schema=TIMING), TIMING)
     if settings.keep:
-        publish_kept(state_directory / "checkpoints", run_directory / "checkpoints", settings.keep)
+        publish_kept(kept, run_directory / "checkpoints", settings.keep)
     shutil.rmtree(state_directory)

@@ -1,4 +1,4 @@
-"""Fresh models from plain numbers: transformers' Llama, with the attention variant of a run."""
+"""Models with fresh weights: transformers' Llama with the attention variant of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.variants.llama import VARIANTS
+from sinkorigin.variants.declaration import declared
 
 
 def build_model(
@@ -20,7 +20,7 @@ def build_model(
     options: Mapping[str, Any] | None = None,
     initialisation: Mapping[str, Any] | None = None,
 ) -> LlamaForCausalLM:
-    """A model with fresh weights.
+    """Model with fresh weights.
 
     Every variant of one seed starts from the same Llama weights (normal, norms at 1): the variants of a seed differ in
     nothing but what the variant adds, which starts at the values that its options state.
@@ -28,10 +28,10 @@ def build_model(
     Args:
         size: layers, width, heads, kv_heads, ffn_width, length and tied_embeddings.
         vocabulary: number of tokens.
-        variant: a key of ``variants.llama.VARIANTS``.
+        variant: name of a module of ``variants``.
         seed: the seed of the weights.
         eos: id of the end-of-text token.
-        options: the variant's own options.
+        options: of the variant.
         initialisation: std of the matrices (0.02) and embedding_std of the embedding (0.02), also where the language-model
             head is tied to it; scale_residual (False): W_O and the FFN's down-projection, which write into the residual
             stream, start at std / sqrt(2L), as GPT-2's (Radford et al. 2019, §2.3). All draws are the same, only scaled.
@@ -39,8 +39,8 @@ def build_model(
     Raises:
         SinkoriginError: an unknown variant, an option of another one, or heads that do not divide the width.
     """
-    if variant not in VARIANTS:
-        raise SinkoriginError(f"variant {variant!r} is unknown; set one of {', '.join(VARIANTS)} in the config")
+    declaration = declared(variant)
+    settings = declaration.settings(options or {})
     width, heads, kv_heads = size["width"], size["heads"], size["kv_heads"]
     if width % (2 * heads) or heads % kv_heads:
         raise SinkoriginError(
@@ -48,7 +48,6 @@ def build_model(
             "heads a multiple of kv_heads; change them in the config"
         )
     start = {"std": 0.02, "embedding_std": 0.02, "scale_residual": False, **(initialisation or {})}
-    own = VARIANTS[variant].settings(options or {})
     numbers = {
         "vocab_size": vocabulary,
         "num_hidden_layers": size["layers"],
@@ -66,16 +65,17 @@ def build_model(
     torch.manual_seed(seed)
     llama = LlamaForCausalLM(LlamaConfig(**numbers))
     _rescale(llama, start)
-    if VARIANTS[variant].model is LlamaForCausalLM:
+    model_class: Any = declaration.model_class
+    if model_class is LlamaForCausalLM:
         return llama
-    model = VARIANTS[variant].model(VARIANTS[variant].configuration(**numbers, **own))
-    model.load_state_dict(llama.state_dict(), strict=False)  # not strict: what the variant adds keeps its own start
+    model = model_class(model_class.config_class(**numbers, **settings))
+    model.load_state_dict(llama.state_dict(), strict=False)  # not strict: what the variant adds keeps its start
     return model
 
 
 @torch.no_grad()
 def _rescale(llama: LlamaForCausalLM, start: Mapping[str, Any]) -> None:
-    """From transformers' start, one std for all matrices, to the one that is asked for."""
+    """Scale the weights from transformers' start, one std for all matrices, to the stds in ``start``."""
     if start["embedding_std"] != start["std"]:
         llama.model.embed_tokens.weight.mul_(start["embedding_std"] / start["std"])
     if start["scale_residual"]:

@@ -14,18 +14,19 @@ from torch import distributed
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.parent_processes import end_with_parents
-from sinkorigin.pretraining.loop import TrainingSettings, train
+from sinkorigin.pretraining.loop import train
+from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.tables import record_inputs, recorded_inputs
 
 
 def train_in_processes(processes: int, settings: TrainingSettings, *, threads: int = 1, **arguments: Any) -> None:
-    """:func:`sinkorigin.pretraining.loop.train` on ``processes`` processes: the same batches, each split among them.
+    """Train as :func:`sinkorigin.pretraining.loop.train` does, on several processes, each with its share of every batch.
 
     Args:
         processes: one needs no torchrun and is run here.
         settings: of the run.
         threads: CPU threads of all processes together.
-        arguments: what ``train`` takes besides.
+        arguments: further arguments of ``train``.
 
     Raises:
         SinkoriginError: what ``train`` raises, or a process ended without saying why.
@@ -52,8 +53,8 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
         ) as group:
             for line in group.stdout:
                 print(line, end="")
-        for said in sorted(Path(folder).glob("error-*")):  # the first one to fail, torchrun ends the others
-            raise SinkoriginError(said.read_text())
+        for sentence in sorted(Path(folder).glob("error-*")):  # the first one to fail, torchrun ends the others
+            raise SinkoriginError(sentence.read_text())
         if group.returncode:
             raise SinkoriginError(
                 f"run {settings.name}: one of {processes} training processes ended with code {group.returncode}; "
@@ -62,7 +63,7 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
 
 
 def _work(folder: Path) -> None:
-    """What each process does."""
+    """Train as one process of the group, with the arguments in ``folder``."""
     end_with_parents()
     given = json.loads((folder / "arguments.json").read_text())
     arguments = given["arguments"]

@@ -1,4 +1,4 @@
-"""Prompts for models that are trained here, from their own data: text that the training left out, and random tokens."""
+"""Prompts for models that are trained here, from the data they trained on: held-out text, and random tokens."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sinkorigin.tables import checked_directory
 def held_out_windows(
     tokens: Tokens, sequences: int, length: int, seed: int, *, first_token: bool, data: str
 ) -> np.ndarray:
-    """(sequences, length) ids of windows of the validation split, none of which overlaps another or spans two documents.
+    """Ids (sequences, length) of windows of the validation split, none of which overlaps another or spans two documents.
 
     Places a window apart are visited in a seeded order; those at which a document ends are passed over.
 
@@ -36,7 +36,7 @@ def held_out_windows(
     if len(windows) < sequences:
         raise SinkoriginError(
             f"data {data}: the validation split has {len(windows)} windows of {length} tokens inside a "
-            f"document, but {sequences} sequences are asked for; lower sequences or length of this prompt set, or hold "
+            f"document, but the prompt set has {sequences} sequences; lower sequences or length of this prompt set, or hold "
             "out more of the data"
         )
     chosen = np.stack(windows)
@@ -59,7 +59,7 @@ def make_data_prompts(
 
     Args:
         data: their name, for messages.
-        tokenizer_directory, tokens_directory: what they are trained with.
+        tokenizer_directory, tokens_directory: of the data.
         kind: "natural_text", from the validation split, or "random_tokens".
         sequences, length: shape of the set; seed: of the draw.
         first_token: whether every training sequence began with the end-of-text token; each prompt of text then does, and

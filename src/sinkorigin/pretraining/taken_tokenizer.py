@@ -1,4 +1,4 @@
-"""A tokenizer that exists, taken instead of training one."""
+"""An existing tokenizer, taken instead of training one."""
 
 import shutil
 from pathlib import Path
@@ -15,18 +15,18 @@ _TOKENIZER_FILES = (
 
 
 def local_tokenizer_files(place: str) -> list[Path]:
-    """Every file of a ``path:`` tokenizer."""
+    """Every file of the tokenizer in the folder ``place``."""
     folder = Path(place).expanduser()
     return sorted({path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()})
 
 
 def take_tokenizer(source: str, destination: str | Path, *, what: str) -> None:
-    """Save a tokenizer that exists as a transformers tokenizer directory.
+    """Save an existing tokenizer as a transformers tokenizer directory.
 
     Args:
         source: hub:owner/repository@commit, or path: of a directory; only the tokenizer's files are read, and no code.
         destination: the directory to write.
-        what: what messages call it.
+        what: its name, for messages.
 
     Raises:
         SinkoriginError: there is none, it cannot be written as tokenizer.json, or it has no end-of-text token.

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, trained on the training split."""
+"""Byte-level BPE tokenizer, trained on the training split."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -11,14 +11,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import eager_mask, sdpa_mask
+from transformers.masking_utils import eager_mask
 
 from sinkorigin.errors import SinkoriginError
 
 IMPLEMENTATION = "sinkorigin"
 UNTAPPED = "sinkorigin_untapped"
-NULL_KEY = "sinkorigin_null_key"
 
 # Arguments of an attention call that change nothing in what is computed here; transformers' eager attention functions leave
 # them unread too. All others are refused, because a function that ignores them is silently wrong.
@@ -121,7 +119,7 @@ def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor
     """Causal attention, softmax(q·k·scaling + mask)·v, with the taps of ``module``.
 
     Where the module has ``attention_weights``, a function of the masked logits (N, H, T, S) and of where they are visible
-    (N or 1, H or 1, T, S), its weights take the place of the softmax (see ``variants.attention_weights``).
+    (N or 1, H or 1, T, S), its weights take the place of the softmax (see ``variants.declaration``).
 
     Args:
         query: (N, H, T, d_k); key, value: (N, H_kv, S, d_k), not yet repeated for grouped queries.
@@ -145,31 +143,9 @@ def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tens
     return _attend(module, (), *args, **kwargs)
 
 
-def null_key_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs
-) -> tuple[Tensor, None]:
-    """Softmax-off-by-one by PyTorch's fused attention: a key 0 with value 0 adds exp(0) = 1 to every denominator.
-
-    Arguments as of ``sdpa_attention_forward``; the mask is boolean, or None for a causal one.
-    """
-    length = query.shape[2]
-    causal = attention_mask is None and length > 1
-    # the causal kernel aligns first query and first key, so there the null key gets a query too, whose row is dropped
-    query = nn.functional.pad(query, (0, 0, 1, 0)) if causal else query
-    key, value = (nn.functional.pad(part, (0, 0, 1, 0)) for part in (key, value))  # (N, H_kv, 1 + S, d_k)
-    if attention_mask is not None:
-        attention_mask = nn.functional.pad(attention_mask, (1, 0), value=True)
-    aggregation, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return aggregation[:, -length:], None
-
-
-for _name, _attention, _mask in (
-    (IMPLEMENTATION, tapped_attention, eager_mask),
-    (UNTAPPED, untapped_attention, eager_mask),
-    (NULL_KEY, null_key_attention, sdpa_mask),
-):
+for _name, _attention in ((IMPLEMENTATION, tapped_attention), (UNTAPPED, untapped_attention)):
     AttentionInterface.register(_name, _attention)
-    AttentionMaskInterface.register(_name, _mask)
+    AttentionMaskInterface.register(_name, eager_mask)
 
 
 @contextmanager

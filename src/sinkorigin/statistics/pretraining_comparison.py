@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,8 +105,8 @@ def compute(inputs: Mapping[str, Any], *, trainings: Sequence[Mapping]) -> dict[
     """What each run reached, by seed and over seeds.
 
     Args:
-        inputs: paths of ``history`` and ``training``, each training's history and the statistics of its checkpoints, and of
-            ``pretraining``, the table of where they ended.
+        inputs: paths of ``history``, each training's history; of ``training``, the manifests of the statistics of each run's
+            checkpoints; and of ``pretraining``, the table of where the trainings ended.
         trainings: run, variant, seed and baseline of each training, in the order of the histories.
 
     Returns:
@@ -113,14 +114,15 @@ def compute(inputs: Mapping[str, Any], *, trainings: Sequence[Mapping]) -> dict[
     """
     ends = pl.DataFrame(tables.read_table(inputs["pretraining"]))
     parameters = {(run, seed): count for run, seed, count in ends.select("run", "seed", "parameters").iter_rows()}
+    folders = {manifest.parent.name: manifest.parent for manifest in map(Path, inputs["training"])}  # by run
     known = [
         Training(
             **facts,
             parameters=parameters[facts["run"], facts["seed"]],
             history=pl.DataFrame(tables.read_table(history)),
-            measured=pl.DataFrame(tables.read_table(measured)),
+            measured=pl.DataFrame(tables.read_table(folders[facts["run"]] / f"seed={facts['seed']}.parquet")),
         )
-        for facts, history, measured in zip(trainings, inputs["history"], inputs["training"], strict=True)
+        for facts, history in zip(trainings, inputs["history"], strict=True)
     ]
     by_seed = by_seed_table(known)
     return {"by_seed": by_seed, "comparison": comparison_table(known, by_seed)}

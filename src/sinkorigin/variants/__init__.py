@@ -1,8 +1,7 @@
-"""Attention variants that can be pretrained and studied, each a Llama model type of its own.
+"""Attention variants that can be pretrained and studied: one module each, ``registry`` lists them.
 
-``attention_weights`` holds the variants that are one function of the attention logits; ``headwise_rmsnorm`` and ``gated``
-those that change what follows the value aggregation; ``configuration`` and ``llama`` their configurations and models;
-``registration`` makes transformers know them.
+A module declares everything about its variant in ``VARIANT`` (see ``declaration``) and is imported by its name, so that the
+code of one variant is no part of another's jobs. It needs no PyTorch; classes that do are in ``{variant}_llama``.
 
 In every variant the value aggregation is the same site, Σ_j A[i, j] v_j: a norm or a gate after it is a part of the output
 projection.

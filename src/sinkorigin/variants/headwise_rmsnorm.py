@@ -1,87 +1,38 @@
 """Head-wise RMSNorm between value aggregation and W_O (arXiv 2605.06611)."""
 
-import torch
-from torch import nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from sinkorigin.variants.configuration import HeadwiseScale
+from sinkorigin.variants.declaration import LayerCost, Option, Variant
 
-
-class _RMSNorm(torch.autograd.Function):
-    """x (..., d_k) to x / sqrt(mean(x²) + eps), with its gradient in closed form.
-
-    With y the result and g the gradient at it, the gradient at x is (g − y · mean(g ⊙ y)) / sqrt(mean(x²) + eps). That is
-    three passes over the tensors, and one tensor kept, where the gradients of square, mean, rsqrt and product take eight.
-    """
-
-    @staticmethod
-    def forward(ctx, x: torch.Tensor, eps: float) -> torch.Tensor:
-        # in float32 at least, as LlamaRMSNorm under bfloat16
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        inverse = (norm.square() / x.shape[-1] + eps).rsqrt()  # (..., 1)
-        normalised = wide * inverse
-        ctx.save_for_backward(normalised, inverse)
-        return normalised.to(x.dtype)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
-        normalised, inverse = ctx.saved_tensors
-        wide = gradient.to(normalised.dtype)
-        along = torch.linalg.vecdot(wide, normalised).unsqueeze(-1) / wide.shape[-1]  # (..., 1)
-        return torch.addcmul(wide, normalised, along, value=-1).mul_(inverse).to(gradient.dtype), None
+HeadwiseScale = Literal["per_head", "shared", "none"]
 
 
-class HeadwiseNormProjection(nn.Linear):
-    """RMSNorm of each head's value aggregation, then the output projection W_O.
+def _load_class():
+    from sinkorigin.variants.headwise_rmsnorm_llama import HeadwiseRMSNormLlamaForCausalLM
 
-    For one head, o (d_k) becomes ``o / sqrt(mean(o²) + eps) ⊙ scale + offset``.
+    return HeadwiseRMSNormLlamaForCausalLM
 
-    Args:
-        heads: number of query heads, H.
-        head_width: d_k.
-        width: residual width, d.
-        scale: "per_head" learns (H, d_k) numbers, "shared" (d_k) for all heads, "none" fixes the scale at scale_init.
-        scale_init: the starting value of the scale.
-        offset: learn an offset of the scale's shape ((H, d_k) where there is no learned scale), starting at 0.
-        bias: whether W_O has a bias of its own (Llama's ``attention_bias``).
-    """
 
-    def __init__(
-        self,
-        heads: int,
-        head_width: int,
-        width: int,
-        *,
-        scale: HeadwiseScale = "per_head",
-        scale_init: float = 1.0,
-        offset: bool = True,
-        eps: float = 1e-6,
-        bias: bool = False,
-    ):
-        super().__init__(heads * head_width, width, bias=bias)
-        self.heads, self.head_width, self.scale_init, self.eps = heads, head_width, scale_init, eps
-        shape = (head_width,) if scale == "shared" else (heads, head_width)
-        self.scale = None if scale == "none" else nn.Parameter(torch.full(shape, float(scale_init)))
-        self.offset = nn.Parameter(torch.zeros(shape)) if offset else None
+def _layer_cost(size: Mapping[str, Any], options: Mapping[str, Any]) -> LayerCost:
+    width, scale = size["width"], options.get("scale", "per_head")
+    vector = width // size["heads"] if scale == "shared" else width
+    return LayerCost(parameters=vector * ((scale != "none") + options.get("bias", True)), kept=3 * width)
 
-    def forward(self, aggregation: torch.Tensor) -> torch.Tensor:
-        """(..., H·d_k) value aggregation to (..., d) attention output."""
-        heads = aggregation.unflatten(-1, (self.heads, self.head_width))  # (..., H, d_k)
-        normalised = _RMSNorm.apply(heads, self.eps).flatten(-2)  # (..., H·d_k)
-        # W (ô ⊙ scale + offset) = (W ⊙ scale) ô + W offset: two operations on the weights, not on every token
-        weight: torch.Tensor = self.weight
-        bias: torch.Tensor | None = self.bias
-        if self.offset is not None:
-            shift = weight @ self.offset.expand(self.heads, -1).flatten()  # (d)
-            bias = shift if bias is None else bias + shift
-        if self.scale is None:
-            weight = weight * self.scale_init
-        else:
-            weight = weight * self.scale.expand(self.heads, -1).flatten()  # (d, H·d_k)
-        return F.linear(normalised, weight, bias)
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, heads={self.heads}, scale_init={self.scale_init}, eps={self.eps}"
+VARIANT = Variant(
+    "headwise_rmsnorm",
+    "head-wise RMSNorm between value aggregation and W_O",
+    load_class=_load_class,
+    key="headwise_norm",
+    prefix="headwise_",
+    options={
+        "scale": Option(
+            HeadwiseScale, "per_head", "Learnable scale: one vector a head, one shared by the heads, or none."
+        ),
+        "bias": Option(bool, True, "Whether a learnable offset is added after the scale."),
+        "scale_init": Option(float, 1.0, "Starting value of the scale.", above=0),
+    },
+    reading=lambda options: f"scale {options['scale']}, {'with' if options['bias'] else 'without'} offset",
+    layer_cost=_layer_cost,
+)

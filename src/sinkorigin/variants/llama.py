@@ -1,36 +1,18 @@
-"""The variants as Llama models, and their registry.
+"""Llama models with another attention: what all variants share, and the classes of those that are a function of the logits."""
 
-Importing this module registers the model types with transformers' Auto classes, so that a saved directory loads as what it
-is, never as a plain Llama.
-"""
-
-import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from huggingface_hub.dataclasses import strict
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, LlamaModel
-from transformers import initialization as init
+from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig, LlamaForCausalLM, LlamaModel
+from transformers.masking_utils import sdpa_mask
 
-from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites.attention import IMPLEMENTATION, NULL_KEY, UNTAPPED
-from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS
-from sinkorigin.variants.configuration import (
-    CONFIGURATIONS,
-    GatedLlamaConfig,
-    HeadwiseRMSNormLlamaConfig,
-    class_name,
-)
-from sinkorigin.variants.gated import GatedLlamaAttention, GatedProjection
-from sinkorigin.variants.headwise_rmsnorm import HeadwiseNormProjection
-
-# variants whose weights PyTorch's fused softmax can compute
-FUSED = {"softmax_off_by_one": NULL_KEY}
+from sinkorigin.sites.attention import IMPLEMENTATION, UNTAPPED
+from sinkorigin.variants.declaration import Variant
 
 
-class _VariedModel(LlamaModel):
+class VariedModel(LlamaModel):
     """Llama's decoder, with the attention of each layer changed by :meth:`vary`."""
 
     config: Any
@@ -46,10 +28,10 @@ class _VariedModel(LlamaModel):
         raise NotImplementedError
 
 
-class _VariedForCausalLM(LlamaForCausalLM):
-    """The same with the language-model head."""
+class VariedForCausalLM(LlamaForCausalLM):
+    """Llama with a changed decoder and the language-model head."""
 
-    decoder_class: type[_VariedModel]
+    decoder_class: type[VariedModel]
 
     def __init__(self, config):
         super().__init__(config)
@@ -57,68 +39,21 @@ class _VariedForCausalLM(LlamaForCausalLM):
         self.post_init()  # ties the head to the embedding of the model that has just been made
 
 
-class HeadwiseRMSNormLlamaModel(_VariedModel):
-    """Llama's decoder with head-wise RMSNorm between value aggregation and W_O in every layer."""
+@strict
+class WeightsConfig(LlamaConfig):
+    """Llama's configuration and the options of a variant's ``weights``; each variant has a subclass."""
 
-    config_class = HeadwiseRMSNormLlamaConfig
-
-    def vary(self, layer: Any, number: int) -> None:
-        layer.self_attn.o_proj = HeadwiseNormProjection(
-            self.config.num_attention_heads,
-            layer.self_attn.head_dim,
-            self.config.hidden_size,
-            scale=self.config.headwise_scale,
-            scale_init=self.config.headwise_scale_init,
-            offset=self.config.headwise_bias,
-            eps=self.config.headwise_eps,
-            bias=self.config.attention_bias,
-        )
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        # transformers.initialization leaves alone what a checkpoint has already filled
-        if isinstance(module, HeadwiseNormProjection):
-            if module.scale is not None:
-                init.constant_(module.scale, module.scale_init)
-            if module.offset is not None:
-                init.zeros_(module.offset)
+    attention_options: dict[str, Any] | None = None
 
 
-class HeadwiseRMSNormLlamaForCausalLM(_VariedForCausalLM):
-    """The same with the language-model head."""
+class _WeightsMixin:
+    """Choice of the attention implementation: a plain softmax kernel would be silently wrong."""
 
-    config_class = HeadwiseRMSNormLlamaConfig
-    decoder_class = HeadwiseRMSNormLlamaModel
-
-
-class GatedLlamaModel(_VariedModel):
-    """Llama's decoder with gated attention in every layer."""
-
-    config_class = GatedLlamaConfig
-
-    def vary(self, layer: Any, number: int) -> None:
-        layer.self_attn = GatedLlamaAttention(self.config, number)
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, GatedProjection):
-            init.normal_(module.gate_weight, mean=0.0, std=self.config.initializer_range)
-
-
-class GatedLlamaForCausalLM(_VariedForCausalLM):
-    """The same with the language-model head."""
-
-    config_class = GatedLlamaConfig
-    decoder_class = GatedLlamaModel
-
-
-class _OwnWeights:
-    """What takes its attention weights from a function of ``attention_weights`` must never use a plain softmax kernel."""
-
+    variant: Variant
     fused: str | None
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
-        """The variant's own implementation, where none, "sdpa" or "eager" is asked for."""
+        """Implementation that computes the variant, where none, "sdpa" or "eager" is requested."""
         if requested_attention in (None, "sdpa"):
             return self.fused or UNTAPPED
         if requested_attention == "eager":
@@ -126,88 +61,39 @@ class _OwnWeights:
         if requested_attention in (IMPLEMENTATION, UNTAPPED) or requested_attention == self.fused:
             return requested_attention
         raise ValueError(
-            f"{type(self).__name__} computes its own attention weights, so attn_implementation {requested_attention} "
-            "cannot serve it; leave attn_implementation out"
+            f"{type(self).__name__} computes its attention weights by another function than softmax, so attn_implementation "
+            f"{requested_attention} cannot serve it; leave attn_implementation out"
         )
 
 
-class AttentionWeightsLlamaModel(_OwnWeights, _VariedModel):
-    """Llama's decoder with attention weights of another function; each function has a subclass of its own."""
-
-    variant: str
+class WeightsModel(_WeightsMixin, VariedModel):
+    """Llama's decoder with attention weights by a variant's ``weights``; each variant has a subclass."""
 
     def vary(self, layer: Any, number: int) -> None:
         layer.self_attn.attention_weights = partial(
-            ATTENTION_WEIGHTS[self.variant],
+            self.variant.weights,  # type: ignore[arg-type]
             length=self.config.max_position_embeddings,
             **(self.config.attention_options or {}),
         )
 
 
-class AttentionWeightsLlamaForCausalLM(_OwnWeights, _VariedForCausalLM):
-    """The same with the language-model head."""
+class WeightsForCausalLM(_WeightsMixin, VariedForCausalLM):
+    """Llama with attention weights by a variant's ``weights`` and the language-model head; each variant has a subclass."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """How one variant is built.
+def class_of_weights(variant: Variant) -> type[LlamaForCausalLM]:
+    """Model class of a variant that is a function of the logits. Its fused kernel is made known to transformers."""
+    name = "".join(part.capitalize() for part in variant.name.split("_"))  # softmax_off_by_one → SoftmaxOffByOne
+    fused = None
+    if variant.fused_attention is not None:
+        fused = f"sinkorigin_{variant.name}"
+        AttentionInterface.register(fused, variant.fused_attention)
+        AttentionMaskInterface.register(fused, sdpa_mask)
 
-    Attributes:
-        configuration, model: the classes.
-        options: names of the variant's own options.
-    """
+    def subclass(base: type, suffix: str, **members: Any) -> Any:
+        return type(f"{name}{suffix}", (base,), {"__module__": __name__, **members})
 
-    name: str
-    configuration: type[LlamaConfig]
-    model: type[LlamaForCausalLM]
-    options: tuple[str, ...] = ()
-
-    def settings(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The variant's options as keys of its configuration.
-
-        Raises:
-            SinkoriginError: an option that the variant does not have.
-        """
-        for option in options:
-            if option not in self.options:
-                known = ", ".join(self.options) or "none"
-                raise SinkoriginError(
-                    f"variant {self.name} has no option {option}, its options are: {known}; correct the name or delete it"
-                )
-        if self.name in ATTENTION_WEIGHTS:
-            return {"attention_options": dict(options)}
-        return {f"headwise_{option}": value for option, value in options.items()}
-
-
-def _of_function(name: str) -> Variant:
-    """The variant of one function of ``attention_weights``, with model classes of its own."""
-    configuration = CONFIGURATIONS[name]
-    shared = {"config_class": configuration, "fused": FUSED.get(name), "__module__": __name__}
-    decoder = type(class_name(name, "LlamaModel"), (AttentionWeightsLlamaModel,), {**shared, "variant": name})
-    model = type(
-        class_name(name, "LlamaForCausalLM"), (AttentionWeightsLlamaForCausalLM,), {**shared, "decoder_class": decoder}
-    )
-    globals().update({made.__name__: made for made in (decoder, model)})  # pickles find a class by its name
-    parameters = inspect.signature(ATTENTION_WEIGHTS[name]).parameters.values()
-    options = tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
-    return Variant(name, configuration, model, options)
-
-
-VARIANTS: dict[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("softmax", LlamaConfig, LlamaForCausalLM),
-        Variant(
-            "headwise_rmsnorm",
-            HeadwiseRMSNormLlamaConfig,
-            HeadwiseRMSNormLlamaForCausalLM,
-            ("scale", "scale_init", "bias", "eps"),
-        ),
-        Variant("gated", GatedLlamaConfig, GatedLlamaForCausalLM),
-        *map(_of_function, ATTENTION_WEIGHTS),
-    )
-}
-for _variant in VARIANTS.values():
-    if _variant.configuration is not LlamaConfig:
-        AutoModel.register(_variant.configuration, _variant.model.decoder_class)  # type: ignore[attr-defined]
-        AutoModelForCausalLM.register(_variant.configuration, _variant.model)
+    configuration = subclass(WeightsConfig, "LlamaConfig", model_type=f"{variant.name}_llama")
+    shared = {"config_class": configuration, "variant": variant, "fused": fused}
+    decoder = subclass(WeightsModel, "LlamaModel", **shared)
+    return subclass(WeightsForCausalLM, "LlamaForCausalLM", decoder_class=decoder, **shared)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
 from harness.config.values import Name, Strict, first_repeated
-from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS
+from harness.config.variants import OPTION_KEYS, VARIANTS, VariantOptions, options_of
 
 
 class TextData(Strict):
@@ -14,7 +14,7 @@ class TextData(Strict):
 
     name: Name = Field(description="How paths and runs call the data.")
     kind: Literal["text"] = Field(description="A corpus, tokenized.")
-    corpus: Corpus | None = Field(None, description="A corpus of its own; null takes the study's.")
+    corpus: Corpus | None = Field(None, description="A separate corpus; null takes the study's.")
     vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
     tokenizer: str | None = Field(
         None,
@@ -63,26 +63,6 @@ class BigramBackcopyData(Strict):
 Data = Annotated[TextData | BigramBackcopyData, Field(discriminator="kind")]
 
 
-class HeadwiseNorm(Strict):
-    """Parameters of head-wise RMSNorm between value aggregation and W_O."""
-
-    scale: Literal["per_head", "shared", "none"] = Field(
-        "per_head", description="Learnable scale: one vector a head, one shared by the heads, or none."
-    )
-    bias: bool = Field(True, description="Whether a learnable offset is added after the scale.")
-    scale_init: float = Field(1.0, gt=0, description="Starting value of the scale.")
-
-
-class Sigmoid(Strict):
-    """Parameters of sigmoid attention, σ(q·k/√d_k + b)."""
-
-    bias: Literal["log_length", "log_visible"] = Field(
-        "log_length",
-        description="log_length: b = −log of the training length (Ramapuram et al. 2024). log_visible, ours: −log of the "
-        "number of keys that the query sees.",
-    )
-
-
 class Initialisation(Strict):
     """Standard deviations of the normal start of the weights; norms start at 1."""
 
@@ -95,10 +75,6 @@ class Initialisation(Strict):
         description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's.",
     )
 
-
-# attention variants, and the key of a run that holds a variant's own options
-VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
-OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
 
 _COMPARED = (
     "data",
@@ -115,14 +91,13 @@ _COMPARED = (
 )
 
 
-class Run(Strict):
+class Run(VariantOptions):
     """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
 
     name: Name = Field(description="How paths, tables and figures call the run.")
     data: str = Field(description="What it trains on: a name of pretraining.data.")
     variant: str = Field(
-        description="The attention: softmax, headwise_rmsnorm, gated, sigmoid, softmax_off_by_one or softpick; docs/variants.md "
-        "tells what each is, and how to add another."
+        description="The attention, such as softmax; docs/variants.md says which variants there are, and how to add one."
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
     layers: int = Field(ge=1, description="Decoder layers.")
@@ -163,22 +138,14 @@ class Run(Strict):
         description="Steps whose model is kept, in rising order, for the analysis over training; 0 is the initialisation.",
     )
     initialisation: Initialisation = Field(Initialisation(), description="The start of the weights.")
-    headwise_norm: HeadwiseNorm | None = Field(
-        None, description="headwise_rmsnorm only: its parameters; null takes their defaults."
-    )
-    sigmoid: Sigmoid | None = Field(None, description="sigmoid only: its parameters; null takes their defaults.")
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the run's variant, with their defaults."""
-        key = OPTION_KEYS.get(self.variant)
-        if key is None:
-            return {}
-        default = {"headwise_norm": HeadwiseNorm, "sigmoid": Sigmoid}[key]
-        return (getattr(self, key) or default()).model_dump()
+        """Options of the run's variant, with their defaults."""
+        return options_of(self)
 
     @model_validator(mode="after")
-    def _own_options(self):
+    def _known_variant(self):
         if self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}")
         for variant, key in OPTION_KEYS.items():

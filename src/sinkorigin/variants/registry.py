@@ -1,0 +1,10 @@
+"""Names of the attention variants, each the name of a module of this package."""
+
+VARIANTS = (
+    "softmax",
+    "headwise_rmsnorm",
+    "gated",
+    "sigmoid",
+    "softmax_off_by_one",
+    "softpick",
+)
