@@ -1,21 +1,17 @@
 """Effects of every intervention on one model and prompt set, against the unedited baseline and against its controls."""
 
-from pathlib import Path
-
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.statistics.interventions import intervention_tables
+    from sinkorigin.statistics.interventions import compute
     from sinkorigin.tables import write_table
 
-    found = intervention_tables(
-        [
-            Path(snakemake.input.baseline).parent,
-            *(Path(snakemake.input.edited).parent / name for name in snakemake.params.interventions),
-        ],
-        snakemake.params.length,
+    found = compute(
+        snakemake.input,
         model=snakemake.wildcards.model,
         prompts=snakemake.wildcards.prompts,
+        interventions=snakemake.params.interventions,
+        length=snakemake.params.length,
         replicates=snakemake.params.replicates,
         comparison_replicates=snakemake.params.comparison_replicates,
         seed=snakemake.params.seed,

@@ -11,4 +11,4 @@ with job(snakemake):
 
     table = pl.concat(pl.from_arrow(read_table(path)) for path in snakemake.input.intervention_layers)
     labels = style.model_labels(snakemake.input.provenance)
-    style.save(draw(table, labels), snakemake.output)
+    style.save(draw(intervention_layers=table, labels=labels, kinds=snakemake.params.kinds), snakemake.output)

@@ -103,5 +103,9 @@ def to_table(schema: pa.Schema, **columns: object) -> pa.Table:
 
 def from_rows(schema: pa.Schema, rows: Sequence[Mapping[str, object]]) -> pa.Table:
     """A table of ``schema`` from one mapping a row; NaN and None become null."""
-    columns = [to_arrow(np.array([row[field.name] for row in rows], dtype=object), field.type) for field in schema]
+    columns = []
+    for field in schema:
+        values = [row[field.name] for row in rows]
+        lists = pa.types.is_list(field.type)
+        columns.append(pa.array(values, field.type) if lists else to_arrow(np.array(values, dtype=object), field.type))
     return pa.Table.from_arrays(columns, schema=schema)
