@@ -23,9 +23,10 @@ include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/plan.smk"
 include: "rules/cluster.smk"
-include: "rules/sharing.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
+include: "rules/every_rule.smk"
+include: "rules/sharing.smk"
 
 
 rule all:

@@ -19,7 +19,7 @@ import yaml
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
-from harness.config import VARIANTS
+from harness.config.pretraining import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 

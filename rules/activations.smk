@@ -17,19 +17,8 @@ rule extract_activations:
         first_token_keys=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_keys.parquet",
         architecture=f"{STUDY}/activations/{{model}}/{{prompts}}/architecture.parquet",
         scores=f"{STUDY}/attention/{{model}}/{{prompts}}/scores.parquet",
-    log:
-        f"{STUDY}/logs/extract_activations/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/extract_activations/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/models.yaml"
     threads: lambda wildcards: ESTIMATES.extraction_threads(wildcards.model)
     resources:
-        mem_mb=memory("extract_activations"),
-        runtime=minutes("extract_activations"),
-        disk_mb=disk("extract_activations"),
-        gpu=gpus("extract_activations"),
-        gpu_mem_mb=gpu_memory("extract_activations"),
         device=DEVICE,
     params:
         sites=[kept.model_dump() for kept in STUDY_CONFIG.activations.sites],

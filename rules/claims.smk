@@ -44,18 +44,6 @@ rule judge_claims:
             category="Claims",
             labels={"table": "claims"},
         ),
-    log:
-        f"{STUDY}/logs/judge_claims.log",
-    benchmark:
-        f"{STUDY}/benchmarks/judge_claims.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("judge_claims"),
-        runtime=minutes("judge_claims"),
-        disk_mb=disk("judge_claims"),
-        gpu=0,
     params:
         models=judged_models(),
         prompts=list(PROMPTS),

@@ -22,11 +22,15 @@ def braced(path):
 # shell or a notebook set for its own figures is not for jobs. Before each script, not in this process' environment, because
 # --sdm conda takes PYTHONPATH out of that, and a container may begin without it.
 shell.prefix(
-    "PYTHONPATH=" + ":".join(shlex.quote(braced(folder)) for folder in SOURCES) + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
+    "PYTHONPATH="
+    + ":".join(shlex.quote(braced(folder)) for folder in SOURCES)
+    + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
 )
 
 from harness.code_version import Code
-from harness.config import OPTION_KEYS, check_written, read_config
+from harness.config.pretraining import OPTION_KEYS
+from harness.config.reading import read_config
+from harness.config.yaml_checks import check_written
 from harness.devices import gpu_visible, resolve_device
 from sinkorigin.errors import SinkoriginError
 from harness.resources import Estimates
@@ -108,12 +112,11 @@ CODE = Code(
     lock=ROOT / "requirements.lock",
     memory=Path(".snakemake/parsed_code.json"),
 )
-CODE_VERSIONS = CODE.versions()
 
 
-def code(script):
-    """Version of a script, of all library code that it imports, and of the packages below: docs/incremental.md."""
-    return CODE_VERSIONS[script]
+def code(script, *modules):
+    """Version of a script, of all library code that it and these modules import, and of the packages below: docs/incremental.md."""
+    return CODE.version(script, *modules)
 
 
 def all_wildcards(wildcards):

@@ -10,19 +10,7 @@ rule measure_baseline:
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         manifest=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
-    log:
-        f"{STUDY}/logs/measure_baseline/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/measure_baseline/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("measure_baseline"),
-        runtime=minutes("measure_baseline"),
-        disk_mb=disk("measure_baseline"),
-        gpu=gpus("measure_baseline"),
-        gpu_mem_mb=gpu_memory("measure_baseline"),
         device=DEVICE,
     params:
         positions=edited_positions,
@@ -47,19 +35,8 @@ rule intervene:
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         list=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
-    log:
-        f"{STUDY}/logs/intervene/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/intervene/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=memory("intervene"),
-        runtime=minutes("intervene"),
-        disk_mb=disk("intervene"),
-        gpu=gpus("intervene"),
-        gpu_mem_mb=gpu_memory("intervene"),
         device=DEVICE,
     params:
         edits=edits_of,

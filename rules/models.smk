@@ -9,20 +9,9 @@ rule fetch_model:
         files=directory("results/models/{model}"),
         manifest="results/models/{model}/manifest.json",
         provenance="results/models/{model}.provenance.json",
-    log:
-        "results/logs/fetch_model/{model}.log",
-    benchmark:
-        "results/benchmarks/fetch_model/{model}.tsv"
     wildcard_constraints:
         model="|".join(map(re.escape, MODELS)),
-    conda:
-        "../envs/models.yaml"
     threads: 2
-    resources:
-        mem_mb=memory("fetch_model"),
-        runtime=minutes("fetch_model"),
-        disk_mb=disk("fetch_model"),
-        gpu=0,
     params:
         model=lambda wildcards: fetched_as(wildcards.model),
         wildcards=all_wildcards,

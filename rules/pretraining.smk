@@ -6,10 +6,6 @@ use rule fetch_corpus as fetch_own_corpus with:
         local_files=lambda wildcards: local_corpus(DATA[wildcards.data].corpus),
     output:
         f"{STUDY}/pretraining/data/{{data}}/documents.parquet",
-    log:
-        f"{STUDY}/logs/fetch_own_corpus/{{data}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/fetch_own_corpus/{{data}}.tsv"
     params:
         corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(exclude={"megabytes"}),
         wildcards=all_wildcards,
@@ -24,20 +20,9 @@ rule train_tokenizer:
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
-    log:
-        f"{STUDY}/logs/train_tokenizer/{{data}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/train_tokenizer/{{data}}.tsv"
     wildcard_constraints:
         data=data_named("text", tokenizer="trained"),
-    conda:
-        "../envs/models.yaml"
     threads: 2
-    resources:
-        mem_mb=memory("train_tokenizer"),
-        runtime=minutes("train_tokenizer"),
-        disk_mb=disk("train_tokenizer"),
-        gpu=0,
     params:
         vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
         wildcards=all_wildcards,
@@ -54,20 +39,8 @@ rule take_tokenizer:
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
-    log:
-        f"{STUDY}/logs/take_tokenizer/{{data}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/take_tokenizer/{{data}}.tsv"
     wildcard_constraints:
         data=data_named("text", tokenizer="taken"),
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("take_tokenizer"),
-        runtime=minutes("take_tokenizer"),
-        disk_mb=disk("take_tokenizer"),
-        gpu=0,
     params:
         tokenizer=lambda wildcards: DATA[wildcards.data].tokenizer,
         wildcards=all_wildcards,
@@ -86,20 +59,9 @@ rule tokenize_corpus:
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
-    log:
-        f"{STUDY}/logs/tokenize_corpus/{{data}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/tokenize_corpus/{{data}}.tsv"
     wildcard_constraints:
         data=data_named("text"),
-    conda:
-        "../envs/models.yaml"
     threads: 2
-    resources:
-        mem_mb=memory("tokenize_corpus"),
-        runtime=minutes("tokenize_corpus"),
-        disk_mb=disk("tokenize_corpus"),
-        gpu=0,
     params:
         wildcards=all_wildcards,
         code=code("tokenize_corpus.py"),
@@ -117,20 +79,8 @@ rule make_bigram_backcopy:
         tokenizer=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
         token_files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         tokens=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
-    log:
-        f"{STUDY}/logs/make_bigram_backcopy/{{data}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/make_bigram_backcopy/{{data}}.tsv"
     wildcard_constraints:
         data=data_named("bigram_backcopy"),
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("make_bigram_backcopy"),
-        runtime=minutes("make_bigram_backcopy"),
-        disk_mb=disk("make_bigram_backcopy"),
-        gpu=0,
     params:
         task=task_parameters,
         wildcards=all_wildcards,
@@ -153,21 +103,10 @@ rule pretrain:
         provenance=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/provenance.json",
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
-    log:
-        f"{STUDY}/logs/pretrain/{{run}}/seed={{seed}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/pretrain/{{run}}/seed={{seed}}.tsv"
     wildcard_constraints:
         run=one_of(run for run in RUNS if run not in KEEPING),
-    conda:
-        "../envs/models.yaml"
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        mem_mb=memory("pretrain"),
-        runtime=minutes("pretrain"),
-        disk_mb=disk("pretrain"),
-        gpu=gpus("pretrain"),
-        gpu_mem_mb=gpu_memory("pretrain"),
         device=DEVICE,
     params:
         run=training_parameters,
@@ -202,19 +141,8 @@ rule pretrain_learning_rate:
         tokenizer=tokenizer_of_run,
     output:
         f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
-    log:
-        f"{STUDY}/logs/pretrain_learning_rate/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/pretrain_learning_rate/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}.tsv"
-    conda:
-        "../envs/models.yaml"
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        mem_mb=memory("pretrain_learning_rate"),
-        runtime=minutes("pretrain_learning_rate"),
-        disk_mb=disk("pretrain_learning_rate"),
-        gpu=gpus("pretrain_learning_rate"),
-        gpu_mem_mb=gpu_memory("pretrain_learning_rate"),
         device=DEVICE,
     params:
         run=swept_parameters,
@@ -235,18 +163,6 @@ rule compare_learning_rates:
         ],
     output:
         f"{STUDY}/statistics/learning_rates.parquet",
-    log:
-        f"{STUDY}/logs/compare_learning_rates.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compare_learning_rates.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compare_learning_rates"),
-        runtime=minutes("compare_learning_rates"),
-        disk_mb=disk("compare_learning_rates"),
-        gpu=0,
     params:
         configured={run.name: run.learning_rate for run in RUNS.values()},
         code=code("compute_learning_rates.py"),

@@ -6,18 +6,6 @@ rule fetch_corpus:
         local_files=local_corpus(STUDY_CONFIG.corpus),
     output:
         f"{STUDY}/corpus/documents.parquet",
-    log:
-        f"{STUDY}/logs/fetch_corpus.log",
-    benchmark:
-        f"{STUDY}/benchmarks/fetch_corpus.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("fetch_corpus"),
-        runtime=minutes("fetch_corpus"),
-        disk_mb=disk("fetch_corpus"),
-        gpu=0,
     params:
         corpus=STUDY_CONFIG.corpus.model_dump(exclude={"megabytes"}),
         wildcards=all_wildcards,
@@ -35,18 +23,6 @@ rule tokenize_prompts:
         model=model_of,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
-    log:
-        f"{STUDY}/logs/tokenize_prompts/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/tokenize_prompts/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("tokenize_prompts"),
-        runtime=minutes("tokenize_prompts"),
-        disk_mb=disk("tokenize_prompts"),
-        gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
         unread="*.safetensors",  # gigabytes that a tokenizer does not need
@@ -68,20 +44,8 @@ rule draw_data_prompts:
         tokens=tokens_of,
     output:
         f"{STUDY}/pretraining/data/{{data}}/prompts/{{start}}/{{prompts}}.parquet",
-    log:
-        f"{STUDY}/logs/draw_data_prompts/{{data}}/{{start}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/draw_data_prompts/{{data}}/{{start}}/{{prompts}}.tsv"
     wildcard_constraints:
         start=one_of(["first_token", "no_first_token"]),
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("draw_data_prompts"),
-        runtime=minutes("draw_data_prompts"),
-        disk_mb=disk("draw_data_prompts"),
-        gpu=0,
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),
         wildcards=all_wildcards,

@@ -8,18 +8,6 @@ rule measure_weights:
     output:
         neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
         output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
-    log:
-        f"{STUDY}/logs/measure_weights/{{model}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/measure_weights/{{model}}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("measure_weights"),
-        runtime=minutes("measure_weights"),
-        disk_mb=disk("measure_weights"),
-        gpu=0,
     params:
         trust_remote_code=trusts_remote_code,
         code=code("measure_weights.py"),
@@ -46,18 +34,6 @@ rule compute_variance:
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
         variance_trend=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_trend.parquet",
-    log:
-        f"{STUDY}/logs/compute_variance/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_variance/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_variance"),
-        runtime=minutes("compute_variance"),
-        disk_mb=disk("compute_variance"),
-        gpu=0,
     params:
         sites=VARIANCE_SITES,
         replicates=STUDY_CONFIG.statistics.replicates,
@@ -77,18 +53,6 @@ rule compute_norms:
         norm_ratio=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_ratio.parquet",
         norm_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_surge.parquet",
         norm_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_changes.parquet",
-    log:
-        f"{STUDY}/logs/compute_norms/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_norms/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_norms"),
-        runtime=minutes("compute_norms"),
-        disk_mb=disk("compute_norms"),
-        gpu=0,
     params:
         surge_ratio=STUDY_CONFIG.statistics.surge_ratio,
         change_factor=STUDY_CONFIG.statistics.change_factor,
@@ -108,18 +72,6 @@ rule compute_disparity:
         disparity=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity.parquet",
         disparity_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity_by_layer.parquet",
         massive_activations=f"{STUDY}/statistics/{{model}}/{{prompts}}/massive_activations.parquet",
-    log:
-        f"{STUDY}/logs/compute_disparity/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_disparity/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_disparity"),
-        runtime=minutes("compute_disparity"),
-        disk_mb=disk("compute_disparity"),
-        gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
@@ -139,18 +91,6 @@ rule compute_sinks:
         sink_rate=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_rate.parquet",
         sink_onset=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_onset.parquet",
         sink_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_changes.parquet",
-    log:
-        f"{STUDY}/logs/compute_sinks/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_sinks/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_sinks"),
-        runtime=minutes("compute_sinks"),
-        disk_mb=disk("compute_sinks"),
-        gpu=0,
     params:
         epsilons=STUDY_CONFIG.statistics.epsilons,
         onset_mass=STUDY_CONFIG.statistics.onset_mass,
@@ -178,18 +118,6 @@ rule compute_variance_through_output:
         output_projection=rules.measure_weights.output.output_projection,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
-    log:
-        f"{STUDY}/logs/compute_variance_through_output/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_variance_through_output/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_variance_through_output"),
-        runtime=minutes("compute_variance_through_output"),
-        disk_mb=disk("compute_variance_through_output"),
-        gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
@@ -210,18 +138,6 @@ rule compute_super_neurons:
     output:
         super_neurons=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neurons.parquet",
         super_neuron_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neuron_surge.parquet",
-    log:
-        f"{STUDY}/logs/compute_super_neurons/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_super_neurons/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_super_neurons"),
-        runtime=minutes("compute_super_neurons"),
-        disk_mb=disk("compute_super_neurons"),
-        gpu=0,
     params:
         share=STUDY_CONFIG.statistics.super_neuron_share,
         ratio=STUDY_CONFIG.statistics.super_neuron_ratio,
@@ -243,18 +159,6 @@ rule compute_keys:
         key_collapse=f"{STUDY}/statistics/{{model}}/{{prompts}}/key_collapse.parquet",
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
         alignment_correlation=f"{STUDY}/statistics/{{model}}/{{prompts}}/alignment_correlation.parquet",
-    log:
-        f"{STUDY}/logs/compute_keys/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_keys/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_keys"),
-        runtime=minutes("compute_keys"),
-        disk_mb=disk("compute_keys"),
-        gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
@@ -273,18 +177,6 @@ rule compute_secondary_sinks:
     output:
         secondary_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks.parquet",
         secondary_sinks_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks_by_layer.parquet",
-    log:
-        f"{STUDY}/logs/compute_secondary_sinks/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_secondary_sinks/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_secondary_sinks"),
-        runtime=minutes("compute_secondary_sinks"),
-        disk_mb=disk("compute_secondary_sinks"),
-        gpu=0,
     params:
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
@@ -301,18 +193,6 @@ rule compute_effective_rank:
     output:
         effective_rank=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank.parquet",
         effective_rank_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank_mean.parquet",
-    log:
-        f"{STUDY}/logs/compute_effective_rank/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_effective_rank/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_effective_rank"),
-        runtime=minutes("compute_effective_rank"),
-        disk_mb=disk("compute_effective_rank"),
-        gpu=0,
     params:
         code=code("compute_effective_rank.py"),
     message:
@@ -333,18 +213,6 @@ rule compute_intervention_effects:
         intervention_contrasts=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_contrasts.parquet",
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
-    log:
-        f"{STUDY}/logs/compute_intervention_effects/{{model}}/{{prompts}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compute_intervention_effects/{{model}}/{{prompts}}.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compute_intervention_effects"),
-        runtime=minutes("compute_intervention_effects"),
-        disk_mb=disk("compute_intervention_effects"),
-        gpu=0,
     params:
         interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
         length=lambda wildcards: PROMPTS[wildcards.prompts].length,
@@ -366,19 +234,7 @@ rule measure_training:
         prompts=prompts_of_run,
     output:
         f"{STUDY}/statistics/training/{{run}}/seed={{seed}}.parquet",
-    log:
-        f"{STUDY}/logs/measure_training/{{run}}/seed={{seed}}.log",
-    benchmark:
-        f"{STUDY}/benchmarks/measure_training/{{run}}/seed={{seed}}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("measure_training"),
-        runtime=minutes("measure_training"),
-        disk_mb=disk("measure_training"),
-        gpu=gpus("measure_training"),
-        gpu_mem_mb=gpu_memory("measure_training"),
         device=DEVICE,
     params:
         run=lambda wildcards: measured_run(RUNS[wildcards.run]),
@@ -403,18 +259,6 @@ rule summarize_pretraining:
         model=[model_manifest(name) for name in TRAINED],
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",
-    log:
-        f"{STUDY}/logs/summarize_pretraining.log",
-    benchmark:
-        f"{STUDY}/benchmarks/summarize_pretraining.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("summarize_pretraining"),
-        runtime=minutes("summarize_pretraining"),
-        disk_mb=disk("summarize_pretraining"),
-        gpu=0,
     params:
         code=code("compute_pretraining_summary.py"),
     message:
@@ -431,18 +275,6 @@ rule compare_pretraining:
     output:
         by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet",
         comparison=f"{STUDY}/statistics/pretraining_comparison.parquet",
-    log:
-        f"{STUDY}/logs/compare_pretraining.log",
-    benchmark:
-        f"{STUDY}/benchmarks/compare_pretraining.tsv"
-    conda:
-        "../envs/statistics.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("compare_pretraining"),
-        runtime=minutes("compare_pretraining"),
-        disk_mb=disk("compare_pretraining"),
-        gpu=0,
     params:
         trainings=compared_trainings(),
         code=code("compute_pretraining_comparison.py"),

@@ -118,3 +118,53 @@ def _list_undemanded() -> dict[str, list[str]]:
 
     Workflow.execute = execute_and_note
     return found
+
+
+def scripts_of_jobs(folder: Path, command: list[str]) -> dict[str, dict]:
+    """Job → what its script would get of Snakemake, of every job of the study that has a script, whether it would run or not.
+
+    Beside the attributes of Snakemake's object: ``script``, the script's name, and ``closure``, the library files that the
+    version of its code covers.
+    """
+    return _ask(_list_scripts, folder, [*command, "--forceall"], {})
+
+
+def _list_scripts() -> dict[str, dict]:
+    from snakemake.workflow import Workflow
+
+    found = {}
+    execute = Workflow.execute
+
+    def execute_and_note(workflow, *arguments, **named):
+        execute(workflow, *arguments, **named)
+        for planned in workflow.dag.jobs:
+            if planned.rule.script is None:
+                continue
+            found[job(planned.rule.name, **planned.wildcards_dict)] = {
+                "rule": planned.rule.name,
+                "script": Path(planned.rule.script).name,
+                "closure": covered.get(planned.params.get("code"), []),
+                "input": planned.input._plainstrings(),
+                "output": planned.output._plainstrings(),
+                "params": planned.params,
+                "wildcards": planned.wildcards,
+                "log": planned.log._plainstrings(),
+                "threads": planned.threads,
+                "resources": {"device": "cpu", "gpu": 0},
+            }
+
+    Workflow.execute = execute_and_note
+    covered = {}
+    sys.path.insert(0, str(Path("workflow_scripts").absolute()))
+    sys.path.insert(0, str(Path("src").absolute()))
+    from harness.code_version import Code
+
+    version = Code.version
+
+    def version_and_note(code, script, *modules):
+        made = version(code, script, *modules)
+        covered[made] = [str(path) for path in code.closure(script, *modules)]
+        return made
+
+    Code.version = version_and_note
+    return found

@@ -21,8 +21,16 @@ def checkout(tmp_path):
     return tmp_path / "checkout"
 
 
-def version(checkout, script):
-    return Code(checkout, LOCK).version(script)
+def version(checkout, script, *modules):
+    return Code(checkout, LOCK).version(script, *modules)
+
+
+def versions(checkout, lock=LOCK, memory=None):
+    """Script → its version, of all scripts."""
+    code = Code(checkout, lock, memory)
+    found = {path.name: code.version(path.name) for path in sorted((checkout / "workflow_scripts").glob("*.py"))}
+    code.remember()
+    return found
 
 
 def edit(path, old, new):
@@ -66,13 +74,13 @@ def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
     names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "plot_loss_curves.py"]
 
     memory = tmp_path / "parsed.json"
-    before = Code(checkout, LOCK, memory).versions()
+    before = versions(checkout, LOCK, memory)
 
     def changed(package):
         lock = tmp_path / f"{package}.lock"
         lock.write_text(LOCK.read_text().replace(f"\n{package}==", f"\n{package}==99."))
         assert lock.read_text() != LOCK.read_text(), package
-        after = Code(checkout, lock, memory).versions()
+        after = versions(checkout, lock, memory)
         return [name for name in names if after[name] != before[name]]
 
     assert changed("scipy") == ["compute_sinks.py"]
@@ -84,15 +92,15 @@ def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
 
 def test_what_was_parsed_before_is_not_parsed_again_and_gives_the_same_versions(checkout, tmp_path, monkeypatch):
     memory = tmp_path / "parsed.json"
-    first = Code(checkout, LOCK, memory).versions()
+    first = versions(checkout, LOCK, memory)
     parsed = []
     parse = module._parse
     monkeypatch.setattr(module, "_parse", lambda source, name: parsed.append(Path(name).name) or parse(source, name))
-    assert Code(checkout, LOCK, memory).versions() == first and parsed == []
+    assert versions(checkout, LOCK, memory) == first and parsed == []
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
-    after = Code(checkout, LOCK, memory).versions()
+    after = versions(checkout, LOCK, memory)
     assert parsed == ["sinks.py"]
     assert [name for name in first if after[name] != first[name]] == ["compute_sinks.py"]
     memory.write_text("not JSON")
-    assert Code(checkout, LOCK, memory).versions() == after
+    assert versions(checkout, LOCK, memory) == after

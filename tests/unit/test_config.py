@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.config import Config, check_written, json_schema, read_config
+from harness.config.reading import json_schema, read_config
+from harness.config.study import Config
+from harness.config.yaml_checks import check_written
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from architectures import build
-from harness.config import read_config
+from harness.config.reading import read_config
 from harness.resources import ASSUMED_SHAPE, Estimates
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import read_config
+from harness.config.reading import read_config
 from harness.job import Record
 from harness.plan import comparison, job_row, plan_text
 from harness.resources import ASSUMED_SHAPE, Estimates

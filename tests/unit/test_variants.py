@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from harness.config import OPTION_KEYS
-from harness.config import VARIANTS as NAMES
+from harness.config.pretraining import OPTION_KEYS
+from harness.config.pretraining import VARIANTS as NAMES
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.model import build_model
@@ -478,7 +478,7 @@ def blocks(kind):
 _SEVENTH = """
 import torch, yaml
 from pathlib import Path
-from harness.config import read_config
+from harness.config.reading import read_config
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
 from transformers import AutoModelForCausalLM

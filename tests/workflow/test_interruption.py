@@ -50,7 +50,7 @@ def wait_until(condition, seconds):
 def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path, how):
     project = fresh.copy(tmp_path / "project")
     run = start(project)
-    log = project.results / "logs/pretrain/softmax/seed=0.log"
+    log = project.results / "logs/pretrain_with_checkpoints/softmax/seed=0.log"
     assert wait_until(log.exists, 120), "training did not start"
     run.send_signal(how)
     run.communicate(timeout=60)

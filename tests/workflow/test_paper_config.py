@@ -8,7 +8,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from harness.config import read_config
+from harness.config.reading import read_config
 from sinkorigin.pretraining.cost import cost
 from tiny_study import ROOT, checkout
 

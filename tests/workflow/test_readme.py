@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 
+import pytest
 import yaml
 
 from tiny_study import ROOT
@@ -36,7 +37,7 @@ def test_ci_calls_the_test_command():
     assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
 
 
-def test_the_command_for_an_own_model_plans_a_study(fresh, tmp_path):
+def test_the_command_for_your_model_plans_a_study(fresh, tmp_path):
     assert "snakemake --cores all --configfile mine.yaml" in shell_lines()
     project = fresh.copy(tmp_path / "project")
     (project.folder / "tiny.yaml").rename(project.folder / "mine.yaml")
@@ -61,6 +62,17 @@ def test_every_page_and_file_that_the_readme_links_is_there():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         if not link.startswith("http"):
             assert (ROOT / link).exists(), link
+
+
+# strict: remove the mark when the last of these places is there
+@pytest.mark.xfail(strict=True, reason="kinds of intervention and docs/extending.md are still to come")
+def test_every_path_that_the_readme_names_is_there():
+    """Paths in backticks that have a folder; `interventions/registry.py` is below the library."""
+    paths = re.findall(r"`([\w.]+/[\w./]*)`", README)
+    assert len(paths) > 10
+    for path in paths:
+        if not path.startswith("results/"):
+            assert (ROOT / path).exists() or (ROOT / "src" / "sinkorigin" / path).exists(), path
 
 
 def test_conda_environments_have_the_pins_of_the_lock():

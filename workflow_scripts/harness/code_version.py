@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from harness.pins import pins_of
+from sinkorigin.errors import SinkoriginError
 
 _PACKAGE = "sinkorigin"
 
@@ -69,6 +71,7 @@ class Code:
                 self._remembered = json.loads(memory.read_text())
         self._parsed: dict[Path, list] = {}
         self._used: dict[str, list] = {}
+        self._versions: dict[tuple[str, ...], str] = {}
 
     def parsed(self, path: Path) -> list:
         """Hash of one file's code, and the dotted names of the modules that it imports."""
@@ -80,43 +83,62 @@ class Code:
             self._used[key] = self._parsed[path] = found
         return self._parsed[path]
 
-    def closure(self, script: str) -> list[Path]:
-        """The script and every library file that importing it can reach, sorted."""
+    def closure(self, script: str, *modules: str) -> list[Path]:
+        """The script and every library file that importing it can reach, sorted.
+
+        Args:
+            script: name of a file in ``workflow_scripts``.
+            modules: dotted names of library modules that the script imports by name, which its syntax does not show.
+
+        Raises:
+            SinkoriginError: there is no such module.
+        """
         found: set[Path] = set()
         waiting = [self._root / "workflow_scripts" / script]
+        for module in modules:
+            if self._module_file(module) is None:
+                raise SinkoriginError(
+                    f"{script}: there is no module {module} in {self._root / 'src'}; correct its name"
+                )
+            waiting += self._files([module])
         while waiting:
             path = waiting.pop()
             if path not in found:
                 found.add(path)
-                own = {dotted for dotted in self.parsed(path)[1] if dotted.split(".")[0] == _PACKAGE}
-                modules = {name for dotted in own for name in _with_packages(dotted)}
-                waiting.extend(file for name in modules if (file := self._module_file(name)) is not None)
+                waiting += self._files(name for name in self.parsed(path)[1] if name.split(".")[0] == _PACKAGE)
         return sorted(found)
+
+    def _files(self, modules: Iterable[str]) -> list[Path]:
+        """The files that run on the import of these modules, as far as they are modules."""
+        names = {name for dotted in modules for name in _with_packages(dotted)}
+        return [file for name in names if (file := self._module_file(name)) is not None]
 
     def _module_file(self, dotted: str) -> Path | None:
         base = self._root.joinpath("src", *dotted.split("."))
         return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
 
-    def packages(self, script: str) -> dict[str, str]:
-        """The pins that the script's import closure depends on: package → version."""
-        modules = {dotted.split(".")[0] for path in self.closure(script) for dotted in self.parsed(path)[1]}
-        return pins_of(sorted(modules), self._lock)
+    def packages(self, script: str, *modules: str) -> dict[str, str]:
+        """The pins that the import closure depends on, see :meth:`closure`: package → version."""
+        imported = {name.split(".")[0] for path in self.closure(script, *modules) for name in self.parsed(path)[1]}
+        return pins_of(sorted(imported), self._lock)
 
-    def version(self, script: str) -> str:
-        """Sixteen hex digits that change when code in the script's closure, or the pin of a package below it, changes."""
-        digest = hashlib.sha256()
-        for path in self.closure(script):
-            digest.update(path.relative_to(self._root).as_posix().encode())
-            digest.update(self.parsed(path)[0].encode())
-        digest.update(repr(self.packages(script)).encode())
-        return digest.hexdigest()[:16]
+    def version(self, script: str, *modules: str) -> str:
+        """Sixteen hex digits that change when code in the closure, see :meth:`closure`, or the pin of a package below it, changes."""
+        key = (script, *sorted(modules))
+        if key not in self._versions:
+            digest = hashlib.sha256()
+            for path in self.closure(*key):
+                digest.update(path.relative_to(self._root).as_posix().encode())
+                digest.update(self.parsed(path)[0].encode())
+            digest.update(repr(self.packages(*key)).encode())
+            self._versions[key] = digest.hexdigest()[:16]
+        return self._versions[key]
 
-    def versions(self) -> dict[str, str]:
-        """Script → its version, for all scripts; what was parsed is kept for the next start."""
-        found = {path.name: self.version(path.name) for path in sorted((self._root / "workflow_scripts").glob("*.py"))}
-        if self._memory is not None and self._used.keys() != self._remembered.keys():
-            partial = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
-            with suppress(OSError):  # a directory that this process may not write to: it parses every time
-                partial.write_text(json.dumps(self._used))
-                os.replace(partial, self._memory)
-        return found
+    def remember(self) -> None:
+        """Keep what was parsed for the next start."""
+        if self._memory is None or self._used.keys() == self._remembered.keys():
+            return
+        partial = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
+        with suppress(OSError):  # a directory that this process may not write to: it parses every time
+            partial.write_text(json.dumps(self._used))
+            os.replace(partial, self._memory)

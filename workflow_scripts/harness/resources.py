@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from harness.config import Config, Intervention, TextData
+from harness.config.interventions import Intervention
+from harness.config.pretraining import TextData
+from harness.config.study import Config
 from sinkorigin.models.shapes import Shape
 from sinkorigin.pretraining.cost import cost
 

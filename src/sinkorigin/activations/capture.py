@@ -66,7 +66,7 @@ class Kept:
 
 
 def attention_scores(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Sink score of every key position (PAPER.md A1; sail-sg's importance score).
+    """Sink score of every key position (docs/paper.md, A1; sail-sg's importance score).
 
     Args:
         weights: (N, H, T, T) causal attention weights A[q, k].

@@ -334,7 +334,7 @@ def largest_dims(vectors: Tensor, count: int) -> Tensor:
 
 
 def one_hot_cosine(vectors: Tensor, norm: str) -> Tensor:
-    """Cosine between the normalised vector, before the norm's weights, and that of its largest dim alone (PAPER.md K1).
+    """Cosine between the normalised vector, before the norm's weights, and that of its largest dim alone (docs/paper.md, K1).
 
     RMSNorm keeps the direction, so it is |x_c| / ||x||. LayerNorm subtracts the mean from both: x − mean(x) against
     e_c − 1/d.
@@ -368,7 +368,7 @@ def keys_of_inputs(architecture: Architecture, inputs: Mapping[int, Tensor]) -> 
     """Keys that each layer would give position 0 if its block received these vectors.
 
     The model's own norm, key projection with bias, QK-norm and rotary embedding do the work, so the result is the
-    collapse formula of PAPER.md K1 whatever the architecture: for a vector with one dim c, RMSNorm gives
+    collapse formula K1 of docs/paper.md whatever the architecture: for a vector with one dim c, RMSNorm gives
     ±sqrt(d)·γ_c·W_K[:, c] (1 + γ in Gemma), LayerNorm its own limit.
 
     Args:
@@ -510,7 +510,7 @@ class FirstTokens:
 
 
 def positive_share(query: Tensor, key: Tensor) -> Tensor:
-    """Share of the queries at positions >= 1 with a positive product with the key of position 0 (PAPER.md K2).
+    """Share of the queries at positions >= 1 with a positive product with the key of position 0 (docs/paper.md, K2).
 
     Args:
         query: (n, H, T, d_k); key: (n, H, d_k).

@@ -114,7 +114,7 @@ def massive_table(magnitudes: str | Path, *, model: str, prompts: str, replicate
 
 
 def dominance_ratio(max_abs: np.ndarray, mean_abs: np.ndarray) -> np.ndarray:
-    """DomRatio(h) = max_j |h_j| / mean_j |h_j| (arXiv 2605.06611, "dimension disparity"; PAPER.md D1).
+    """DomRatio(h) = max_j |h_j| / mean_j |h_j| (arXiv 2605.06611, "dimension disparity"; docs/paper.md, D1).
 
     Args:
         max_abs, mean_abs: largest and mean absolute value over the d dims, of any one shape.

@@ -68,7 +68,7 @@ _KEYS = ("key", "one_dim", "two_dims", "top_dim", "one_hot", "positive")
 
 
 def cosine_between(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean cosine of pairs of different sequences (PAPER.md K1: "a fixed direction").
+    """Mean cosine of pairs of different sequences (docs/paper.md, K1: "a fixed direction").
 
     Args:
         keys: (N, d) vectors, one a sequence.

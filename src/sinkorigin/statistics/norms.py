@@ -60,7 +60,7 @@ def norm_tables(
     replicates: int,
     seed: int,
 ) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
-    """V3 of the residual stream (PAPER.md; "massive activations", Sun et al. 2024, §2, are what makes the surge).
+    """V3 of the residual stream (docs/paper.md; "massive activations", Sun et al. 2024, §2, are what makes the surge).
 
     Args:
         magnitudes: the table of (site, layer, sequence, position, norm, ...).

@@ -38,7 +38,7 @@ EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
 
 
 def effective_rank(gram: np.ndarray) -> float:
-    """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; PAPER.md E1).
+    """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; docs/paper.md, E1).
 
     Args:
         gram: (d, d) float64, X^T X of the (tokens, d) matrix X, of which the upper triangle is read; its eigenvalues

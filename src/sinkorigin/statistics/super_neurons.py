@@ -70,7 +70,7 @@ SURGE_SCHEMA = tables.schema(
 
 
 def shares_of_output(activation: np.ndarray, on_output: np.ndarray, output_norm: np.ndarray) -> np.ndarray:
-    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (PAPER.md S1).
+    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (docs/paper.md, S1).
 
     Args:
         activation: (N, f) a_n; on_output: (N, f) w_n · o; output_norm: (N,) ||o||.

@@ -143,7 +143,7 @@ def _squared_norms(weights: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def variance_over_sequences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Variance and relative dispersion of (N, T, d) vectors by position (PAPER.md V1).
+    """Variance and relative dispersion of (N, T, d) vectors by position (docs/paper.md, V1).
 
     Returns:
         variance (T,): mean over dims of the unbiased variance over the N sequences, in the unit of the values squared.

@@ -1,0 +1,87 @@
+"""What a job reads is what its rule declares, and what it imports is what the version of its code covers."""
+
+import json
+import multiprocessing
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from planned_jobs import scripts_of_jobs
+from scripts_by_hand import Parameters
+
+# the heavy imports of all scripts, and nothing of this project
+_FORKS = multiprocessing.get_context("forkserver")
+_HEAVY = ["torch", "transformers", "seaborn", "polars", "pyarrow.parquet", "scipy.stats", "pydantic"]
+
+
+@pytest.fixture(scope="module")
+def jobs(finished):
+    """One job of each rule of the finished study."""
+    found = scripts_of_jobs(finished.folder, finished.arguments)
+    one_each = {facts["rule"]: facts for _, facts in sorted(found.items(), reverse=True)}  # the tiny model's, not the random one's
+    assert len(one_each) > 40
+    return one_each
+
+
+def run_alone(folder: Path, project: Path, facts: dict) -> tuple[str, list[str]]:
+    """Run a job's script in ``folder``; what it says of an error, and the library files that it imported."""
+    receiver, sender = _FORKS.Pipe(duplex=False)
+    _FORKS.set_forkserver_preload(_HEAVY)
+    process = _FORKS.Process(target=_run, args=(folder, project, facts, sender))
+    process.start()
+    sender.close()
+    answer = receiver.recv()
+    process.join()
+    return answer
+
+
+def _run(folder: Path, project: Path, facts: dict, sender) -> None:
+    os.chdir(folder)
+    terminal = os.open("terminal", os.O_WRONLY | os.O_CREAT)
+    os.dup2(terminal, 1)
+    os.dup2(terminal, 2)
+    scripts = project / "workflow_scripts"
+    sys.path[:] = [str(project / "src"), str(scripts)] + [p for p in sys.path if not p.endswith(("src", "workflow_scripts"))]
+    facts = {**facts, "resources": Parameters(facts["resources"]), "scriptdir": str(scripts)}
+    try:
+        runpy.run_path(str(scripts / facts["script"]), {"snakemake": SimpleNamespace(**facts)})
+    except BaseException:
+        pass
+    imported = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "sinkorigin" and module.__file__]
+    sender.send((Path("terminal").read_text(errors="replace"), imported))
+
+
+def bring(paths: list[str], project: Path, folder: Path) -> None:
+    """Links to a job's inputs, and nothing else."""
+    for path in map(Path, paths):
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if (project / path).is_dir():
+            shutil.copytree(project / path, place, copy_function=os.link, dirs_exist_ok=True)
+        elif not place.exists():
+            os.link(project / path, place)
+
+
+def test_every_job_runs_on_its_declared_inputs_and_imports_what_its_code_version_covers(finished, jobs, tmp_path):
+    failed, uncovered = {}, {}
+    for rule, facts in jobs.items():
+        folder = tmp_path / rule
+        folder.mkdir()
+        bring(list(facts["input"]), finished.folder, folder)
+        said, imported = run_alone(folder, finished.folder, facts)
+        missing = [path for path in facts["output"] if not (folder / path).exists()]
+        if missing:
+            failed[rule] = said[-1500:]
+        elif not facts["closure"]:
+            continue  # nothing of the study depends on it
+        if extra := sorted(set(imported) - set(facts["closure"])):
+            uncovered[rule] = [Path(path).relative_to(finished.folder).as_posix() for path in extra]
+        for path in facts["output"]:
+            if path.endswith(".parquet") and not missing and "timing" not in path:
+                assert (folder / path).read_bytes() == (finished.folder / path).read_bytes(), (rule, path)
+    assert (failed, uncovered) == ({}, {}), json.dumps([failed, uncovered], indent=1)

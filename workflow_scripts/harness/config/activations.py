@@ -1,0 +1,73 @@
+"""The section ``activations``: what is extracted from every model on every prompt set."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from harness.config.values import Strict
+
+Site = Literal[
+    "residual",
+    "attention_input",
+    "value_aggregation",
+    "attention_output",
+    "ffn_input",
+    "ffn_activation",
+    "ffn_output",
+    "query",
+    "key",
+    "attention",
+]
+
+
+class KeptSite(Strict):
+    """A site of which raw vectors are kept. The summaries (norms, dominance ratios, scores…) cover all of it anyway."""
+
+    site: Site = Field(description="The site, see docs/science.md.")
+    sequences: int | None = Field(None, ge=0, description="Keep the first so many sequences raw; null keeps all.")
+    positions: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="Keep these positions raw, in rising order; null keeps all."
+    )
+
+    @model_validator(mode="after")
+    def _rising(self):
+        if self.positions is not None and self.positions != sorted(set(self.positions)):
+            raise ValueError(f"positions must rise and not repeat; write {sorted(set(self.positions))}")
+        return self
+
+
+class Activations(Strict):
+    """What is extracted from every model on every prompt set."""
+
+    batch: int = Field(16, ge=1, description="Sequences in one forward pass; it bounds memory.")
+    sites: list[KeptSite] = Field(min_length=1, description="The sites.")
+
+    @model_validator(mode="after")
+    def _needed(self):
+        names = [kept.site for kept in self.sites]
+        if len(set(names)) < len(names):
+            raise ValueError(f"sites names {first_repeated(names)} twice; merge the two entries")
+        for site in ("value_aggregation", "attention_output"):
+            if site not in names:
+                raise ValueError(f"sites lacks {site}, which the statistics read; add it")
+            if site not in self.variance_sites:
+                raise ValueError(
+                    f"{site} must be kept at position 0 and others of at least 2 sequences, because its variance by "
+                    "position is computed from them; set positions and sequences: null"
+                )
+        if next(kept for kept in self.sites if kept.site == "value_aggregation").positions is not None:
+            raise ValueError(
+                "value_aggregation must be kept at all positions, because the fall of its variance with position is "
+                "what is tested; set positions: null"
+            )
+        return self
+
+    @property
+    def variance_sites(self) -> list[str]:
+        """Sites kept at position 0 and another one, of at least two sequences: those that have a variance by position."""
+        return [
+            kept.site
+            for kept in self.sites
+            if (kept.sequences is None or kept.sequences >= 2)
+            and (kept.positions is None or (0 in kept.positions and len(set(kept.positions)) > 1))
+        ]

@@ -1,0 +1,277 @@
+"""The section ``pretraining``: data, runs and the sweep of their learning rates."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from harness.config.corpus import Corpus
+from harness.config.values import Name, Strict, first_repeated
+from sinkorigin.variants.attention_weights import ATTENTION_WEIGHTS
+
+
+class TextData(Strict):
+    """Text to train on."""
+
+    name: Name = Field(description="How paths and runs call the data.")
+    kind: Literal["text"] = Field(description="A corpus, tokenized.")
+    corpus: Corpus | None = Field(None, description="A corpus of its own; null takes the study's.")
+    vocabulary: int = Field(2048, ge=260, description="Size of the byte-pair vocabulary trained on the training split.")
+    tokenizer: str | None = Field(
+        None,
+        pattern=r"^(hub:[^\s/@]+/[^\s/@]+@[^\s]+|path:.+)$",
+        description="Take a tokenizer instead of training one: hub:owner/repository@commit, or path: of a directory.",
+    )
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self):
+        if self.tokenizer is not None and "vocabulary" in self.model_fields_set:
+            raise ValueError(
+                "vocabulary is of a tokenizer that is trained, but tokenizer takes one; delete one of them"
+            )
+        return self
+
+
+class BigramBackcopyData(Strict):
+    """The synthetic task of Guo et al. 2024: a Markov chain of characters in which some characters trigger a copy."""
+
+    name: Name = Field(description="How paths and runs call the data.")
+    kind: Literal["bigram_backcopy"] = Field(
+        description="Characters follow the bigrams of the study's corpus; what follows a trigger repeats what stood before it."
+    )
+    vocabulary: int = Field(
+        64, ge=4, description="Number of tokens: the most frequent characters, and the end-of-text token."
+    )
+    triggers: int = Field(3, ge=1, description="So many of the most frequent characters are triggers.")
+    tokens: int = Field(2_000_000, ge=10_000, description="Training tokens; a tenth as many are made for validation.")
+    seed: int = Field(0, ge=0, description="Seed of the stream.")
+
+    @model_validator(mode="after")
+    def _has_others(self):
+        if self.triggers > self.vocabulary - 3:  # the end-of-text token and two characters to tell apart
+            raise ValueError(
+                f"triggers {self.triggers} leave fewer than 2 other characters of vocabulary {self.vocabulary}; "
+                f"lower triggers to {self.vocabulary - 3} or less"
+            )
+        return self
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of the validation split."""
+        return self.tokens // 10
+
+
+Data = Annotated[TextData | BigramBackcopyData, Field(discriminator="kind")]
+
+
+class HeadwiseNorm(Strict):
+    """Parameters of head-wise RMSNorm between value aggregation and W_O."""
+
+    scale: Literal["per_head", "shared", "none"] = Field(
+        "per_head", description="Learnable scale: one vector a head, one shared by the heads, or none."
+    )
+    bias: bool = Field(True, description="Whether a learnable offset is added after the scale.")
+    scale_init: float = Field(1.0, gt=0, description="Starting value of the scale.")
+
+
+class Sigmoid(Strict):
+    """Parameters of sigmoid attention, σ(q·k/√d_k + b)."""
+
+    bias: Literal["log_length", "log_visible"] = Field(
+        "log_length",
+        description="log_length: b = −log of the training length (Ramapuram et al. 2024). log_visible, ours: −log of the "
+        "number of keys that the query sees.",
+    )
+
+
+class Initialisation(Strict):
+    """Standard deviations of the normal start of the weights; norms start at 1."""
+
+    std: float = Field(0.02, gt=0, description="Of the matrices.")
+    embedding_std: float = Field(
+        0.02, gt=0, description="Of the embedding, and of the language-model head where it is tied to it."
+    )
+    scale_residual: bool = Field(
+        False,
+        description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's.",
+    )
+
+
+# attention variants, and the key of a run that holds a variant's own options
+VARIANTS = ("softmax", "headwise_rmsnorm", "gated", *ATTENTION_WEIGHTS)
+OPTION_KEYS = {"headwise_rmsnorm": "headwise_norm", "sigmoid": "sigmoid"}
+
+_COMPARED = (
+    "data",
+    "first_token",
+    "layers",
+    "width",
+    "heads",
+    "kv_heads",
+    "ffn_width",
+    "tied_embeddings",
+    "length",
+    "batch",
+    "steps",
+)
+
+
+class Run(Strict):
+    """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
+
+    name: Name = Field(description="How paths, tables and figures call the run.")
+    data: str = Field(description="What it trains on: a name of pretraining.data.")
+    variant: str = Field(
+        description="The attention: softmax, headwise_rmsnorm, gated, sigmoid, softmax_off_by_one or softpick; docs/variants.md "
+        "tells what each is, and how to add another."
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1, description="One training for each seed.")
+    layers: int = Field(ge=1, description="Decoder layers.")
+    width: int = Field(ge=8, description="Width of the residual stream.")
+    heads: int = Field(ge=1, description="Query heads.")
+    kv_heads: int = Field(ge=1, description="Key/value heads.")
+    ffn_width: int = Field(ge=8, description="Width of the FFN.")
+    tied_embeddings: bool = Field(True, description="Whether the language-model head is the embedding.")
+    length: int = Field(ge=4, description="Tokens in a training sequence.")
+    first_token: bool = Field(
+        False,
+        description="Begin every training and validation sequence, and every prompt of text that the trained model reads, "
+        "with the end-of-text token. Position 0 then has no variance there.",
+    )
+    batch: int = Field(ge=1, description="Sequences in a step.")
+    steps: int = Field(ge=1, description="Optimizer steps.")
+    warmup: int = Field(ge=0, description="Steps of linear warm-up.")
+    learning_rate: float = Field(gt=0, description="Peak learning rate; it decays to a tenth along a cosine.")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's decay of the matrices.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    evaluate_every: int = Field(ge=1, description="Steps between two rows of the history.")
+    checkpoint_every: int = Field(ge=1, description="Steps between two resumable states.")
+    dtype: Literal["float32", "bfloat16", "auto"] = Field(
+        "float32",
+        description="Precision of the matrix products; weights stay float32. auto: bfloat16 where the processor has "
+        "instructions for it (avx512_bf16, amx_bf16, a GPU from compute capability 8).",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="Micro-batches that a step's batch is split into; it saves memory and changes no result."
+    )
+    compile: bool | Literal["auto"] = Field(
+        "auto",
+        description="torch.compile. auto: where there is a compiler and the run is long enough to pay for it, see "
+        "docs/pretraining.md.",
+    )
+    keep: list[Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="Steps whose model is kept, in rising order, for the analysis over training; 0 is the initialisation.",
+    )
+    initialisation: Initialisation = Field(Initialisation(), description="The start of the weights.")
+    headwise_norm: HeadwiseNorm | None = Field(
+        None, description="headwise_rmsnorm only: its parameters; null takes their defaults."
+    )
+    sigmoid: Sigmoid | None = Field(None, description="sigmoid only: its parameters; null takes their defaults.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the run's variant, with their defaults."""
+        key = OPTION_KEYS.get(self.variant)
+        if key is None:
+            return {}
+        default = {"headwise_norm": HeadwiseNorm, "sigmoid": Sigmoid}[key]
+        return (getattr(self, key) or default()).model_dump()
+
+    @model_validator(mode="after")
+    def _own_options(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}")
+        for variant, key in OPTION_KEYS.items():
+            if variant != self.variant and getattr(self, key) is not None:
+                raise ValueError(f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}")
+        return self
+
+    @property
+    def compared(self) -> tuple:
+        """What two runs must have in common to be compared: the learning rate and the variant's options need not be."""
+        return tuple(getattr(self, name) for name in _COMPARED)
+
+    @model_validator(mode="after")
+    def _divides(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}; change one of them")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}; change one of them")
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup {self.warmup} must be below steps {self.steps}; lower it")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
+            )
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
+        if self.keep != sorted(set(self.keep)):
+            raise ValueError(f"keep must rise and not repeat; write {sorted(set(self.keep))}")
+        if self.keep and self.keep[-1] > self.steps:
+            raise ValueError(f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it")
+        return self
+
+
+class LearningRates(Strict):
+    """The sweep by which each run finds its learning rate: ``snakemake learning_rates``, no part of the study itself."""
+
+    rates: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+        [0.001, 0.002, 0.004, 0.008],
+        min_length=1,
+        description="Peak learning rates, rising; every run is trained with each of them.",
+    )
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="One training for each seed.")
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        if self.rates != sorted(set(self.rates)):
+            raise ValueError(f"rates must rise and not repeat; write {sorted(set(self.rates))}")
+        if len({f"{rate:g}" for rate in self.rates}) < len(self.rates):  # as folders are called
+            repeated = first_repeated(f"{rate:g}" for rate in self.rates)
+            raise ValueError(f"rates has {repeated} twice to six digits; keep one")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
+        return self
+
+
+class Pretraining(Strict):
+    """The pretraining comparison."""
+
+    data: list[Data] = Field([], description="What runs train on.")
+    prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
+    studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        min_length=1,
+        description="Seeds whose final models go through extraction and all statistics as downloaded models do; null: all. The "
+        "statistics over training and the comparison of the runs cover every seed anyway.",
+    )
+    runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+    learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads of one training. Trainings run side by side as far as there are cores; the last bits of a "
+        "result depend on this number, not on --cores.",
+    )
+    gpus: int = Field(
+        1, ge=1, description="GPUs of one training, which split every batch; on a CPU it makes no difference."
+    )
+
+    @property
+    def baselines(self) -> dict[str, str | None]:
+        """Run → the first softmax run of the same data, size and number of tokens, itself for that one; or None."""
+        first: dict[tuple, str] = {}
+        for run in self.runs:
+            if run.variant == "softmax":
+                first.setdefault(run.compared, run.name)
+        return {run.name: first.get(run.compared) for run in self.runs}
+
+    @model_validator(mode="after")
+    def _splits(self):
+        for run in self.runs:
+            if run.batch % (run.accumulate * self.gpus):
+                raise ValueError(
+                    f"runs.{run.name}.batch: {run.batch} cannot be split into {run.accumulate} micro-batches on each of "
+                    f"{self.gpus} GPUs; make it a multiple of {run.accumulate * self.gpus}"
+                )
+        return self

@@ -1,0 +1,65 @@
+"""Checks of a config file as it is written, before YAML's reading of it hides what was meant."""
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sinkorigin.errors import SinkoriginError
+
+
+def check_written(file: Path) -> None:
+    """Refuse what YAML reads as something else than is written: a key given twice, and numbers of base 8 and 60.
+
+    In JSON, as which Snakemake reads a file that is such, there are no such numbers.
+
+    Raises:
+        SinkoriginError: naming the file, the line, the key and the remedy.
+    """
+    import yaml
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        with suppress(ValueError):
+            json.loads(
+                text, object_pairs_hook=lambda pairs: _check_repeated([(key, None) for key, _ in pairs], str(file))
+            )
+            return
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SinkoriginError(f"{file} is no YAML in UTF-8 ({' '.join(str(error).split())}); correct it") from error
+    waiting, seen = [("", root)], set()
+    while waiting:
+        key, node = waiting.pop()
+        if node is None or id(node) in seen:  # an empty file, an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += [(key, entry) for entry in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            _check_repeated([(own.value, own.start_mark.line + 1) for own, _ in node.value], str(file))
+            waiting += [(own.value, value) for own, value in node.value]
+        elif node.tag.endswith((":int", ":float")) and (base := _hidden_base(node.value)):
+            raise SinkoriginError(
+                f"{file}, line {node.start_mark.line + 1}: {key} has {node.value}, which YAML reads as a number of base "
+                f"{base}, {yaml.safe_load(node.value)}; write the number that you mean, or put a text in quotes"
+            )
+
+
+def _check_repeated(keys: list[tuple[Any, int | None]], file: str) -> None:
+    """Refuse a key that stands twice in one dictionary, whose keys these are with their lines, where they are known."""
+    lines: dict[str, int | None] = {}
+    for key, line in keys:
+        if str(key) in lines:
+            where = file if line is None else f"{file}, line {line}"
+            too = "twice in one dictionary" if line is None else f"in line {lines[str(key)]} too"
+            raise SinkoriginError(f"{where}: {key} stands {too}, and only the last would count; delete one of them")
+        lines[str(key)] = line
+
+
+def _hidden_base(written: str) -> int | None:
+    """The base of a number whose spelling does not show that it is not 10."""
+    if ":" in written:
+        return 60
+    return 8 if re.match(r"[-+]?0[0-7_]+$", written) else None
