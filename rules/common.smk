@@ -28,6 +28,7 @@ shell.prefix(
 )
 
 from harness.code_version import Code
+from harness.config.interventions import intervention_figures, kind_modules, kinds_of, tables_needed
 from harness.config.pretraining import OPTION_KEYS
 from harness.config.reading import read_config
 from harness.config.yaml_checks import check_written
@@ -93,6 +94,7 @@ EDITED = {
     ]
     for model, prompts in STUDIED
 }
+EDITS = [edit for edits in EDITED.values() for edit in edits]
 
 DEVICE = resolve_device(STUDY_CONFIG.device)
 ESTIMATES = Estimates(STUDY_CONFIG, DEVICE)
@@ -265,22 +267,6 @@ def of_edited(name):
     return per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
 
 
-def intervention_figures():
-    """Figures of the interventions, each only where the study runs an edit that it shows."""
-    edits = [edit for own in EDITED.values() for edit in own]
-    later = {edit.kind for edit in edits if any(edit.targets)}
-    controls = {"norm_control", "random_directions", "mean_shift", "shuffled_deviations"}
-    shown = {
-        "sink_by_intervention": later & {"mask", "variance_amplification", *controls},
-        "intervention_contrasts": "variance_amplification" in later and later & controls,
-        "mask_by_layers_and_position": "mask" in later,
-        "edited_layers": later & {"mask", "variance_amplification", "norm_control"},
-        "dispersion_grid": any(edit.kind == "mean_and_deviation" for edit in edits),
-        "necessity": any(0 in edit.targets for edit in edits),
-    }
-    return [name for name, found in shown.items() if found]
-
-
 def figure_files(name=None):
     """The files of one figure, or of all figures of this study."""
     names = [
@@ -296,7 +282,7 @@ def figure_files(name=None):
         "sinks_by_position",
         "effective_rank_by_layer",
     ]
-    names += intervention_figures()
+    names += intervention_figures(EDITS)
     names += ["loss_curves", "training_dynamics", "pretraining_comparison"] if RUNS else []
     return [
         f"{STUDY}/figures/{figure}.{suffix}"
@@ -341,13 +327,16 @@ def edits_of(wildcards):
 def facts_for_edits(wildcards):
     """Tables that tell necessity edits what to take away."""
     folder = f"{STUDY}/statistics/{wildcards.model}/{wildcards.prompts}"
-    needed = {
-        "variance_matching": "variance",
-        "super_neuron_ablation": "super_neurons",
-        "dominating_dims": "disparity",
+    return {
+        table: f"{folder}/{table}.parquet"
+        for table in tables_needed(EDITED[wildcards.model, wildcards.prompts])
     }
-    kinds = {edit.kind for edit in EDITED[wildcards.model, wildcards.prompts]}
-    return {table: f"{folder}/{table}.parquet" for kind, table in needed.items() if kind in kinds}
+
+
+def kind_versions(wildcards):
+    """Kind of intervention → version of all code that makes its tables."""
+    edits = EDITED[wildcards.model, wildcards.prompts]
+    return {kind: code("intervene.py", module) for kind, module in zip(kinds_of(edits), kind_modules(edits))}
 
 
 def reads_losses(wildcards):

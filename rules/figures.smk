@@ -374,7 +374,8 @@ rule plot_sink_by_intervention:
         disk_mb=disk("plot_sink_by_intervention"),
         gpu=0,
     params:
-        code=code("plot_sink_by_intervention.py"),
+        kinds=kinds_of(EDITS),
+        code=code("plot_sink_by_intervention.py", *kind_modules(EDITS)),
     message:
         "Drawing sink_by_intervention"
     script:
@@ -405,7 +406,8 @@ rule plot_intervention_contrasts:
         disk_mb=disk("plot_intervention_contrasts"),
         gpu=0,
     params:
-        code=code("plot_intervention_contrasts.py"),
+        kinds=kinds_of(EDITS),
+        code=code("plot_intervention_contrasts.py", *kind_modules(EDITS)),
     message:
         "Drawing intervention_contrasts"
     script:
@@ -436,7 +438,7 @@ rule plot_mask_by_layers_and_position:
         disk_mb=disk("plot_mask_by_layers_and_position"),
         gpu=0,
     params:
-        code=code("plot_mask_by_layers_and_position.py"),
+        code=code("plot_mask_by_layers_and_position.py", *kind_modules(EDITS)),
     message:
         "Drawing mask_by_layers_and_position"
     script:
@@ -467,7 +469,8 @@ rule plot_edited_layers:
         disk_mb=disk("plot_edited_layers"),
         gpu=0,
     params:
-        code=code("plot_edited_layers.py"),
+        kinds=kinds_of(EDITS),
+        code=code("plot_edited_layers.py", *kind_modules(EDITS)),
     message:
         "Drawing edited_layers"
     script:
@@ -499,7 +502,7 @@ rule plot_dispersion_grid:
         disk_mb=disk("plot_dispersion_grid"),
         gpu=0,
     params:
-        code=code("plot_dispersion_grid.py"),
+        code=code("plot_dispersion_grid.py", *kind_modules(EDITS)),
     message:
         "Drawing dispersion_grid"
     script:
@@ -530,7 +533,7 @@ rule plot_necessity:
         disk_mb=disk("plot_necessity"),
         gpu=0,
     params:
-        code=code("plot_necessity.py"),
+        code=code("plot_necessity.py", *kind_modules(EDITS)),
     message:
         "Drawing necessity"
     script:

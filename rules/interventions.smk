@@ -45,7 +45,10 @@ rule intervene:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
-        code=code("intervene.py"),
+        kinds=kind_versions,
+        code=lambda wildcards: code(
+            "intervene.py", *kind_modules(EDITED[wildcards.model, wildcards.prompts])
+        ),
     message:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:

@@ -219,7 +219,10 @@ rule compute_intervention_effects:
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_intervention_effects.py"),
+        code=lambda wildcards: code(
+            "compute_intervention_effects.py",
+            *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
+        ),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
     script:

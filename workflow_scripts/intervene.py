@@ -1,7 +1,7 @@
 """Run all interventions in one model, at every position and strength that is missing, and measure what they do.
 
-A folder of tables is made again where its edits or the code that makes them changed: ``params.code``, the version of what all
-kinds share, or ``params.kinds[kind]``, that of its kind.
+A folder of tables is made again where its edits changed, or ``params.kinds[kind]``, the version of the code that makes it: that
+of its kind, and what all kinds share.
 """
 
 import os
@@ -27,7 +27,7 @@ with job(snakemake):
         facts = table_facts(entry, tables)
         edits[name] = {f"strength={strength:g}": edits_of(entry, strength, facts) for strength in entry["strengths"]}
     common = [
-        params.code, file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
+        file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
         params.batch, params.dtype,
     ]  # fmt: skip
     keys = {

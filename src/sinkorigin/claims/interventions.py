@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
 from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, Judged, StudyTables, decided, row_of
-from sinkorigin.interventions.kind import kind_named
-from sinkorigin.interventions.schemas import BASELINE, layer_runs
+from sinkorigin.interventions.kind import BASELINE, kind_named
+from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 HALF = 0.5  # position 0 loses most of its attention when more than half goes

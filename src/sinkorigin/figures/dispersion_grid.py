@@ -20,8 +20,7 @@ from sinkorigin.figures.intervention_looks import (
     place_text,
     sink_handle,
 )
-from sinkorigin.interventions.kind import Edit, kind_named
-from sinkorigin.interventions.schemas import BASELINE
+from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
 
 @style.styled

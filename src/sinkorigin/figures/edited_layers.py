@@ -10,8 +10,7 @@ from matplotlib.patches import Patch
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, one_of_each, place_text
-from sinkorigin.interventions.kind import Edit, kind_named
-from sinkorigin.interventions.schemas import BASELINE
+from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
 FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 3.0}
 EDITED: dict[str, Any] = {"facecolor": "0.93", "linewidth": 0}

@@ -73,13 +73,9 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
 def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
     """Of each place the treatment with the most strengths, against each control where its score is highest."""
     place = ["model", "prompts", "treatment_kind", "layers", "positions"]
-    controls = [
-        (kind.control_of, kind.kind)
-        for kind in map(kind_named, style.in_order(contrasts["control_kind"]))
-        if kind.control_of
-    ]
-    controls = pl.DataFrame(controls, schema={"treatment_kind": pl.String, "control_kind": pl.String}, orient="row")
-    contrasts = contrasts.join(controls, on=controls.columns, how="semi", maintain_order="left")
+    treated = {name: kind_named(name).control_of for name in style.in_order(contrasts["control_kind"])}
+    controlled = pl.col("control_kind").replace_strict(treated, return_dtype=pl.String)
+    contrasts = contrasts.filter(pl.col("treatment_kind") == controlled)
     chosen = (
         contrasts.group_by([*place, "treatment"], maintain_order=True)
         .agg(pl.col("strength").n_unique().alias("strengths"))

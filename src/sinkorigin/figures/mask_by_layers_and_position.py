@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import SINK, is_any, kinds_in, layers_text, sink_handle
-from sinkorigin.interventions.schemas import BASELINE
+from sinkorigin.interventions.kind import BASELINE
 
 CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
 

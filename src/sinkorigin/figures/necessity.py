@@ -10,8 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, layers_text
-from sinkorigin.interventions.kind import kind_named
-from sinkorigin.interventions.schemas import BASELINE
+from sinkorigin.interventions.kind import BASELINE, kind_named
 
 ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
 FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}

@@ -25,6 +25,7 @@ from sinkorigin.errors import SinkoriginError
 if TYPE_CHECKING:
     import polars as pl  # config loads kinds too, and reads no table
 
+BASELINE = "baseline"  # name, and kind in tables, of the unedited model
 Tensor = Any  # torch.Tensor
 
 
@@ -176,7 +177,7 @@ class Edit:
     @classmethod
     def takes(cls, parameter: str) -> bool:
         """Whether the kind has a parameter: strength, mean_factor, site or to."""
-        return any(own.name == parameter and own.init for own in fields(cls))
+        return any(one.name == parameter and one.init for one in fields(cls))
 
     @classmethod
     def has_doses(cls) -> bool:

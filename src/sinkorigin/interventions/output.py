@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.interventions.kind import Edit
+from sinkorigin.interventions.kind import BASELINE, Edit
 from sinkorigin.interventions.readout import Shown
-from sinkorigin.interventions.schemas import BASELINE, SCHEMAS
+from sinkorigin.interventions.schemas import SCHEMAS
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import pyarrow as pa
 
 from sinkorigin import tables
 
-BASELINE = "baseline"  # name, and kind, of the unedited model
-
 NUMBERS = pa.list_(pa.int32())
 EDIT = {
     "intervention": (pa.string(), "name of the intervention in the config; baseline for the unedited model"),

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import EditTap, applied, check_layers
-from sinkorigin.interventions.kind import Edit
+from sinkorigin.interventions.kind import BASELINE, Edit
 from sinkorigin.interventions.moments import estimate_moments
 from sinkorigin.interventions.output import Losses, read_losses, writing
 from sinkorigin.interventions.passes import Pass, Passes, even_batches
 from sinkorigin.interventions.readout import EditedReadout, Shown, UneditedReadout, reading, reading_residuals
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.interventions.schemas import BASELINE
 from sinkorigin.sites.architecture import Architecture
 
 

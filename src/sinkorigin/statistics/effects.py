@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.kind import Edit, kind_named
-from sinkorigin.interventions.schemas import BASELINE, EDIT
+from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
+from sinkorigin.interventions.schemas import EDIT
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import CONFIDENCE, interval
 
@@ -112,8 +112,8 @@ def measured(folder: Path) -> Iterator[Measured]:
             raise SinkoriginError(
                 f"{folder} does not have every layer of every sequence; {tables.remedy(folder / 'scores.parquet')}"
             )
-        layers = _at(residuals, identity, _NAMES).group_by("layer", maintain_order=True)
-        layers = layers.agg(pl.col(*_RESIDUALS).cast(pl.Float64).mean()).sort("layer")
+        means = pl.col(*_RESIDUALS).cast(pl.Float64).mean()
+        layers = _at(residuals, identity, _NAMES).group_by("layer", maintain_order=True).agg(means).sort("layer")
         baseline = identity["kind"] == BASELINE
         columns = positions if baseline else _at(positions, identity, EDIT)
         lost = {}
@@ -165,7 +165,7 @@ def _at(frame: pl.DataFrame, identity: dict[str, Any], names) -> pl.DataFrame:
 
 def _order(identity: dict[str, Any]) -> list[tuple]:
     """Sorts edits by their columns, nulls first, and lists as text."""
-    values = (",".join(map(str, own)) if isinstance(own, list) else own for own in identity.values())
+    values = (",".join(map(str, value)) if isinstance(value, list) else value for value in identity.values())
     return [(value is not None, value) for value in values]
 
 

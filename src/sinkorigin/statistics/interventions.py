@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.kind import BASELINE
 from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts, shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
 from sinkorigin.statistics.effects import (
@@ -137,13 +138,13 @@ def compute(
     """
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
-    for own, before in _beside_unedited(
+    for edited, before in _beside_unedited(
         Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, interventions
     ):
-        weights = resamples(len(own.sequences), replicates, seed)
-        row = {**keys, **_row(own, before, weights, length)}
-        effects.append(Effect(own.identity, own.by_sequence(own), before.by_sequence(own), row))
-        by_layer += [{**keys, **row} for row in _layer_rows(own, weights)]
+        weights = resamples(len(edited.sequences), replicates, seed)
+        row = {**keys, **_row(edited, before, weights, length)}
+        effects.append(Effect(edited.identity, edited.by_sequence(edited), before.by_sequence(edited), row))
+        by_layer += [{**keys, **row} for row in _layer_rows(edited, weights)]
     pairs = list(intervention_contrasts.pairs(effects))
     comparisons = _compare(effects, pairs, comparison_replicates, seed)
     contrasts = [
@@ -156,7 +157,7 @@ def compute(
 
     def order(row: Mapping) -> tuple:
         return (
-            row["site"] is not None, row["intervention"], row["strength"] or 0.0, row["mean_factor"] or 0.0, row["target"],
+            row["kind"] != BASELINE, row["intervention"], row["strength"] or 0.0, row["mean_factor"] or 0.0, row["target"],
             row["positions"], row.get("layer", 0),
         )  # fmt: skip
 
@@ -169,25 +170,25 @@ def compute(
     }
 
 
-def _beside_unedited(baseline: Path, edited: Path, interventions: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
+def _beside_unedited(baseline: Path, folder: Path, interventions: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
     """The unedited model at every target, and then every edit, each with the unedited model."""
-    unedited = {own.identity["target"]: own for own in measured(baseline)}
-    folders = (path for name in interventions for path in sorted((edited / name).iterdir()) if path.is_dir())
-    for own in chain(unedited.values(), (own for folder in folders for own in measured(folder))):
-        target = own.identity["target"]
+    unedited = {edited.identity["target"]: edited for edited in measured(baseline)}
+    folders = (path for name in interventions for path in sorted((folder / name).iterdir()) if path.is_dir())
+    for edited in chain(unedited.values(), (edited for place in folders for edited in measured(place))):
+        target = edited.identity["target"]
         before = unedited.get(target)
-        if before is None or not np.array_equal(own.sequences, before.sequences):
+        if before is None or not np.array_equal(edited.sequences, before.sequences):
             raise SinkoriginError(
-                f"intervention {own.identity['intervention']}: the baseline lacks target {target} for its sequences; "
+                f"intervention {edited.identity['intervention']}: the baseline lacks target {target} for its sequences; "
                 f"{tables.remedy(baseline / 'scores.parquet')}"
             )
-        yield own, before
+        yield edited, before
 
 
-def _row(own: Measured, before: Measured, weights: np.ndarray, length: int) -> dict:
+def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -> dict:
     """A row of ``SCHEMA`` without model, prompts and the intervals among all comparisons."""
-    score, unedited = own.score.mean(axis=0), before.score.mean(axis=0)
-    first, first_unedited = own.first.mean(axis=0), before.first.mean(axis=0)
+    score, unedited = edited.score.mean(axis=0), before.score.mean(axis=0)
+    first, first_unedited = edited.first.mean(axis=0), before.first.mean(axis=0)
     by_sequence = {
         "score": score,
         "baseline": unedited,
@@ -195,31 +196,31 @@ def _row(own: Measured, before: Measured, weights: np.ndarray, length: int) -> d
         "first_score": first,
         "first_effect": first - first_unedited,
     }
-    row = {**own.identity, "sequences": len(own.sequences), "first_baseline": float(first_unedited.mean())}
+    row = {**edited.identity, "sequences": len(edited.sequences), "first_baseline": float(first_unedited.mean())}
     for name, values in by_sequence.items():
         row |= {name: float(values.mean()), **ends(name, weights @ values)}
-    layers = own.score.mean(axis=1)  # (L,)
-    uniform = uniform_score(own.identity["target"], length)
+    layers = edited.score.mean(axis=1)  # (L,)
+    uniform = uniform_score(edited.identity["target"], length)
     above = np.flatnonzero(layers > SINK_FACTOR * uniform)
     peak = int(layers.argmax())
     row |= {
         "effect_size": float(effect_size(score - unedited)[0]),
         "uniform": uniform,
-        "norm": float(own.residuals["norm"].max()),
-        "dominance_ratio": float(own.residuals["dominance_ratio"].max()),
-        "key_cosine": float(own.residuals["key_cosine"][peak]),
+        "norm": float(edited.residuals["norm"].max()),
+        "dominance_ratio": float(edited.residuals["dominance_ratio"].max()),
+        "key_cosine": float(edited.residuals["key_cosine"][peak]),
         "baseline_key_cosine": float(before.residuals["key_cosine"][peak]),
         "peak_layer": peak,
         "peak_layer_score": float(layers.max()),
         "onset_layer": int(above[0]) if len(above) else None,
-        **_highest(own.columns[: length // 2 + 1], own.identity["positions"]),
+        **_highest(edited.columns[: length // 2 + 1], edited.identity["positions"]),
         **dict.fromkeys(SCHEMA.names[SCHEMA.names.index("loss") : SCHEMA.names.index("sink")]),
     }
-    if own.losses:
-        change = own.losses["loss"] - own.losses["baseline_loss"]
-        row |= {"loss": float(own.losses["loss"].mean()), "loss_change": float(change.mean())}
-        row |= {"divergence": float(own.losses["divergence"].mean())}
-        row |= ends("loss_change", weights @ change) | ends("divergence", weights @ own.losses["divergence"])
+    if edited.losses:
+        change = edited.losses["loss"] - edited.losses["baseline_loss"]
+        row |= {"loss": float(edited.losses["loss"].mean()), "loss_change": float(change.mean())}
+        row |= {"divergence": float(edited.losses["divergence"].mean())}
+        row |= ends("loss_change", weights @ change) | ends("divergence", weights @ edited.losses["divergence"])
     return row
 
 
@@ -234,16 +235,16 @@ def _highest(columns: np.ndarray, edited: Sequence[int]) -> dict:
     }  # fmt: skip
 
 
-def _layer_rows(own: Measured, weights: np.ndarray) -> list[dict]:
-    low, high = interval(weights @ own.score.T)  # (L,)
+def _layer_rows(edited: Measured, weights: np.ndarray) -> list[dict]:
+    low, high = interval(weights @ edited.score.T)  # (L,)
     return [
         {
-            **own.identity, "layer": layer, "score": float(own.score[layer].mean()),
+            **edited.identity, "layer": layer, "score": float(edited.score[layer].mean()),
             "score_low": float(low[layer]), "score_high": float(high[layer]),
-            "first_score": float(own.first[layer].mean()),
-            **{name: float(values[layer]) for name, values in own.residuals.items()},
+            "first_score": float(edited.first[layer].mean()),
+            **{name: float(values[layer]) for name, values in edited.residuals.items()},
         }
-        for layer in range(len(own.score))
+        for layer in range(len(edited.score))
     ]  # fmt: skip
 
 
