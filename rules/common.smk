@@ -50,7 +50,7 @@ def check_local_corpora(study):
     """Look into the corpora on this machine before any job."""
     local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
     if local:
-        from sinkorigin.corpora.sources import (
+        from sinkorigin.corpora.fetching import (
             check_local_corpus,
         )  # imports pyarrow, which other studies need not wait for
 
@@ -159,7 +159,7 @@ model_files = directory_of(model_of)
 
 def fetched_as(name):
     """Everything that decides what lies in a model's directory."""
-    return MODELS[name].model_dump(exclude={"shape"})
+    return MODELS[name].model_dump(exclude={"shape", "label", "licence"})
 
 
 def local_model(wildcards):
@@ -167,7 +167,7 @@ def local_model(wildcards):
     kind, _, place = MODELS[wildcards.model].source.partition(":")
     if kind != "path":
         return []
-    from sinkorigin.models.sources import local_model_files
+    from sinkorigin.models.fetching import local_model_files
 
     return [local(path) for path in local_model_files(place)]
 
@@ -176,7 +176,7 @@ def local_corpus(corpus):
     """Files of a corpus on this machine, whose content is to count."""
     if not corpus.source.startswith("path:"):
         return []
-    from sinkorigin.corpora.sources import local_corpus_files
+    from sinkorigin.corpora.fetching import local_corpus_files
 
     return [local(path) for path in local_corpus_files(corpus.source, corpus.members)]
 
@@ -218,8 +218,8 @@ def first_prompts(name):
 
 
 def provenance_of(models):
-    """Where the models come from: copies of their provenance.json, beside the models, which figures need not be brought."""
-    paths = {name: f"results/models/{name}.provenance.json" for name in MODELS} | {
+    """Files that say where the models come from and how this study labels them."""
+    paths = {name: f"{STUDY}/provenance/{name}.json" for name in MODELS} | {
         name: f"{STUDY}/pretraining/{run.name}/seed={seed}/provenance.json"
         for name, (run, seed) in TRAINED.items()
     }

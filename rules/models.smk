@@ -1,4 +1,4 @@
-# Models: fetched and checked once, shared by all studies.
+# Models: fetched and checked once, shared by all studies; each study gives them its labels.
 
 
 rule fetch_model:
@@ -10,7 +10,7 @@ rule fetch_model:
         manifest="results/models/{model}/manifest.json",
         provenance="results/models/{model}.provenance.json",
     wildcard_constraints:
-        model="|".join(map(re.escape, MODELS)),
+        model=one_of(MODELS),
     threads: 2
     params:
         model=lambda wildcards: fetched_as(wildcards.model),
@@ -20,3 +20,22 @@ rule fetch_model:
         "Fetching model {wildcards.model}"
     script:
         "../workflow_scripts/fetch_model.py"
+
+
+# apart from the fetch, so that another label or licence fetches and measures nothing again
+rule label_model:
+    input:
+        "results/models/{model}.provenance.json",
+    output:
+        f"{STUDY}/provenance/{{model}}.json",
+    wildcard_constraints:
+        model=one_of(MODELS),
+    localrule: True
+    params:
+        label=lambda wildcards: MODELS[wildcards.model].label,
+        licence=lambda wildcards: MODELS[wildcards.model].licence,
+        code=code("label_model.py"),
+    message:
+        "Labelling model {wildcards.model}"
+    script:
+        "../workflow_scripts/label_model.py"

@@ -37,7 +37,7 @@ def study_jobs():
     if any(PROMPTS[job["prompts"]].kind == "natural_text" for job in fetched):
         jobs["fetch_corpus"] = [{}]
     return jobs | {
-        "fetch_model": [{"model": model} for model in MODELS],
+        **dict.fromkeys(["fetch_model", "label_model"], [{"model": model} for model in MODELS]),
         "tokenize_prompts": fetched,
         "measure_weights": [{"model": model} for model in dict.fromkeys(model for model, _ in STUDIED)],
         **dict.fromkeys(["extract_activations", *statistics], studied),

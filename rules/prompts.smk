@@ -25,7 +25,7 @@ rule tokenize_prompts:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
     params:
         prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
-        unread="*.safetensors",  # gigabytes that a tokenizer does not need
+        unread="*.safetensors",  # weights, gigabytes that a tokenizer does not need
         trust_remote_code=trusts_remote_code,
         wildcards=all_wildcards,
         code=code("tokenize_prompts.py"),

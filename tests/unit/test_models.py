@@ -11,8 +11,8 @@ from harness.config.reading import read_config
 from harness.resources import ASSUMED_SHAPE, Estimates
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.fetching import fetch_model
 from sinkorigin.models.loading import load_model
-from sinkorigin.models.sources import fetch_model
 from tiny_study import TINY, write_model, write_text
 
 

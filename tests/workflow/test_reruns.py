@@ -208,13 +208,13 @@ def test_verify_is_refused_where_results_lie_in_a_storage(fresh, tmp_path):
 
 def test_a_model_of_another_study_is_not_overwritten_without_a_word(study):
     config = copy.deepcopy(TINY) | {"study": "second"}
-    config["models"][0]["label"] = "another"
+    config["models"][0]["trust_remote_code"] = True
     study.write_config(config)
     done = study.run("results/models/tiny/manifest.json", check=False)
     said = " ".join(done.stderr.split())
     assert done.returncode and "Traceback" not in said
     assert (
-        "tiny.yaml: model tiny has label another, but results/models/tiny was fetched with None and study tiny uses it; "
+        "tiny.yaml: model tiny has trust_remote_code True, but results/models/tiny was fetched with False and study tiny uses it; "
         "give the model another name in one of the studies, or delete results/tiny if it is no longer needed"
     ) in said
     config["models"][0]["name"] = "tiny-two"

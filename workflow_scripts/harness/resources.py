@@ -220,6 +220,9 @@ class Estimates:
             case _:  # copied file by file; names compared, numbers looked at block by block, tokenizer loaded
                 return Needs(_TORCH + 1.1e-3 * shape.vocabulary, seconds, single)
 
+    def _label_model(self, model: str) -> Needs:
+        return Needs(_TABLES, _SECONDS[_TABLES])
+
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)
         return Needs(112 + 15 * min(size, 13), _SECONDS[_TABLES] + size / 5, size / 2)

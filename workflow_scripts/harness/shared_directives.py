@@ -19,6 +19,7 @@ from harness.resources import Estimates
 _ENVIRONMENTS = {
     "compute.py": "statistics",
     "judge_claims.py": "statistics",
+    "label_model.py": "statistics",
     "check_resources.py": "statistics",
     "verify.py": "statistics",
     "plot.py": "figures",

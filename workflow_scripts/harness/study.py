@@ -79,16 +79,16 @@ class Study:
 
     def local_model(self, wildcards: Wildcards) -> list[str]:
         """Files of a model on this machine, whose content counts."""
-        from sinkorigin.models.sources import local_model_files  # imports what most runs need not wait for
+        from sinkorigin.models.fetching import local_model_files  # imports what most runs need not wait for
 
         return _local(self.models[wildcards.model].source, local_model_files)
 
     def provenance(self, models: Iterable[str]) -> list[str]:
-        """Files that tell where the models come from."""
+        """Files that say where the models come from and how this study labels them."""
         return [
             str(Path(self.manifest(name)).parents[1] / "provenance.json")
             if name in self.trained
-            else f"results/models/{name}.provenance.json"
+            else f"{self.folder}/provenance/{name}.json"
             for name in dict.fromkeys(models)
         ]
 
@@ -169,14 +169,16 @@ class Study:
 
     def local_corpus(self, wildcards: Wildcards) -> list[str]:
         """Files of a corpus on this machine, whose content counts: of the data that the wildcards name, or of the study."""
-        corpus = corpus_of(self.data[wildcards.data]) if "data" in wildcards.keys() else self.config.corpus
-        from sinkorigin.corpora.sources import local_corpus_files  # imports what most runs need not wait for
+        corpus = corpus_of(self.data[wildcards.data]) if hasattr(wildcards, "data") else self.config.corpus
+        from sinkorigin.corpora.fetching import local_corpus_files  # imports what most runs need not wait for
 
         return _local(corpus.source, lambda _: local_corpus_files(corpus.source, corpus.members))
 
     def local_tokenizer(self, wildcards: Wildcards) -> list[str]:
         """Files of a tokenizer on this machine, whose content counts."""
-        from sinkorigin.pretraining.taken_tokenizer import local_tokenizer_files  # imports what most runs need not wait for
+        from sinkorigin.pretraining.taken_tokenizer import (
+            local_tokenizer_files,  # imports what most runs need not wait for
+        )
 
         return _local(self.data[wildcards.data].tokenizer, local_tokenizer_files)
 
@@ -189,7 +191,7 @@ class Study:
         return f"{self.data_folder(self._data_of(wildcards))}/tokens/manifest.json"
 
     def _data_of(self, wildcards: Wildcards) -> str:
-        return self.runs[wildcards.run].data if "run" in wildcards.keys() else wildcards.data
+        return self.runs[wildcards.run].data if hasattr(wildcards, "run") else wildcards.data
 
     def data_named(self, kind: str, tokenizer: str | None = None) -> str:
         """Pattern of the names of all data of a kind, or of those whose tokenizer is "trained" or "taken"."""

@@ -1,0 +1,1 @@
+"""Text corpora, and the prompts that are drawn from them."""

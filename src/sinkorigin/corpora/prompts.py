@@ -1,4 +1,4 @@
-"""Prompts: random tokens, and windows of natural text, both reproducible from a seed."""
+"""Prompts: random tokens and windows of natural text, both drawn from a seed."""
 
 import re
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.checked_loading import library_errors, load_tokenizer, read_config
-from sinkorigin.models.shapes import check_prompt_length
-
-WEIGHTS = "*.safetensors"  # what a model's directory holds beside the files that prompts are made with
+from sinkorigin.models.files import library_errors, read_config
+from sinkorigin.models.shapes import check_prompt_length, stated, text_config
+from sinkorigin.models.tokenizer import load_tokenizer
 
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
@@ -28,11 +27,11 @@ _RESERVED = re.compile(
 
 
 def ordinary_token_ids(tokenizer, vocabulary: int) -> np.ndarray:
-    """Ids a random token may have: known to the tokenizer, inside the embedding, not special, added or reserved.
+    """Ids that a random token may have: known to the tokenizer, inside the embedding, not special, added or reserved.
 
     Args:
         tokenizer: a transformers tokenizer.
-        vocabulary: rows of the embedding matrix; it may be larger than the tokenizer (padding rows) or smaller.
+        vocabulary: number of rows of the embedding matrix, which may be more (padding rows) or fewer than the tokenizer has.
 
     Returns:
         Sorted int64 array.
@@ -62,7 +61,7 @@ def natural_text(
     is full, and no window overlaps another.
 
     Raises:
-        SinkoriginError: the tokenizer has no BOS although one is asked for, or the text is too short.
+        SinkoriginError: the tokenizer has no BOS although ``bos`` is true, or the text is too short.
     """
     if bos and tokenizer.bos_token_id is None:
         raise SinkoriginError(f"model {model}: its tokenizer has no BOS token; set bos: false for this prompt set")
@@ -88,14 +87,14 @@ def natural_text(
     if len(windows) < sequences:
         raise SinkoriginError(
             f"model {model}: the corpus gives {len(windows)} windows of {length} tokens but {sequences} sequences are "
-            "asked for; lower sequences or length of this prompt set, or raise the corpus' validation_share"
+            "wanted; lower sequences or length of this prompt set, or raise the corpus' validation_share"
         )
     chosen = np.random.default_rng(seed).choice(len(windows), size=sequences, replace=False)
     return np.array([windows[i] for i in chosen], dtype=np.int64)
 
 
 def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
-    """Write (sequences, length) ids with their text."""
+    """Write the prompt table of (sequences, length) ids."""
     tables.write_table(
         path,
         {
@@ -109,21 +108,21 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
 
 
 def read_token_ids(path: str | Path) -> np.ndarray:
-    """(sequences, length) int64 ids of a prompt table."""
+    """Read the (sequences, length) int64 ids of a prompt table."""
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
 def embedding_rows(directory: Path, trust_remote_code: bool) -> int:
-    """Rows of a model's embedding matrix.
+    """Number of rows of a model's embedding matrix.
 
     Raises:
         SinkoriginError: its config.json does not say.
     """
     what = f"model {directory.name}"
     config = read_config(directory, what)
-    text = config.get("text_config", config)
-    rows = text.get("vocab_size") if isinstance(text, dict) else None
-    if rows is None:  # as in the model's class; to ask it imports PyTorch
+    text = text_config(config)
+    rows = stated(text, "vocabulary") if isinstance(text, dict) else None
+    if rows is None:  # the default of the model's class, which imports PyTorch
         with library_errors(f"{what}: its config.json cannot be read", "take an intact copy"):
             from transformers import AutoConfig
 
@@ -146,20 +145,24 @@ def make_prompts(
     bos: bool,
     corpus: str | Path | None = None,
     trust_remote_code: bool = False,
+    unread: str | None = None,
 ) -> None:
     """Draw a prompt set for the model in ``directory`` and write it to ``path``.
 
     Args:
-        path: of the table; its stem is the name of the prompt set, for messages.
-        model: its name, for messages.
+        path: path of the table; its stem is the name of the prompt set, for messages.
+        model: name of the model, for messages.
         kind: "random_tokens", or "natural_text" from the held-out documents of ``corpus``.
-        sequences, length: shape of the set; seed: of the draw; bos: whether text begins with the tokenizer's BOS.
+        sequences, length: shape of the prompt set.
+        seed: seed of the draw.
+        bos: whether windows of text begin with the tokenizer's BOS.
+        unread: pattern of the model's files that are not verified, since prompts do not depend on them: the weights.
 
     Raises:
         SinkoriginError: the model has learned fewer positions, the tokenizer lacks the ids or has others than the model,
             or the held-out text is too short.
     """
-    directory = tables.checked_directory(directory, unread=WEIGHTS)
+    directory = tables.checked_directory(directory, unread=unread)
     config = read_config(directory, f"model {model}")
     check_prompt_length(config, length, model=model, prompts=Path(path).stem)
     rows = embedding_rows(directory, trust_remote_code)

@@ -1,0 +1,1 @@
+"""Causal language models: fetched, checked, and loaded."""

@@ -1,28 +1,27 @@
-"""Loading a model directory of this workflow into PyTorch."""
+"""Loading a model directory that was fetched or trained by this project into PyTorch."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.checked_loading import load_weights, read_config
+from sinkorigin.models.files import read_config
+from sinkorigin.models.shapes import stated, text_config
+from sinkorigin.models.weights import load_weights
 from sinkorigin.tables import checked_directory
-
-# set before transformers is imported: a directory that was fetched and checked needs no hub
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -> None:
     """Check layer numbers against a model's config.json, without loading the model.
 
+    Args:
+        key: key of the config that names the layers, for messages.
+
     Raises:
-        SinkoriginError: a layer is not one of the model's.
+        SinkoriginError: the model has no such layer.
     """
     directory = checked_directory(directory)
     config = read_config(directory, f"model {directory.name}")
-    text = config.get("text_config", config)
-    # the names that GPT-2 and its like, and all others, give to the number of decoder layers
-    count = text.get("num_hidden_layers", text.get("n_layer"))
+    count = stated(text_config(config), "layers")
     if count is not None and max(layers) >= count:
         raise SinkoriginError(
             f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
@@ -39,14 +38,14 @@ def load_model(
     trust_remote_code: bool = False,
     gpus: int = 1,
 ):
-    """The causal language model in ``directory``, in evaluation mode on ``device``.
+    """Load the causal language model in ``directory``, in evaluation mode, on ``device``.
 
     Args:
         directory: a directory with config.json, safetensors weights and a manifest.
         device: "cpu" or "cuda".
         dtype: "float32", "bfloat16" or "float16".
-        threads: CPU threads of PyTorch; by default its own choice.
-        gpus: that the job has; accelerate spreads the layers over several.
+        threads: CPU threads of PyTorch; None leaves its choice.
+        gpus: number of GPUs that the job has; accelerate spreads the layers over several.
 
     Raises:
         SinkoriginError: the directory is incomplete, the GPU is not there, the class cannot be loaded, or the weights in the

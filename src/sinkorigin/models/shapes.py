@@ -1,4 +1,4 @@
-"""The shape of a decoder: what its memory and time follow from, known before its weights are there."""
+"""Shapes of decoders by their config.json, which limits prompts and layers, and from which memory and time follow."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from sinkorigin.errors import SinkoriginError
 
-# names that configurations of transformers give to one thing, the usual one first
+# names that configurations of transformers give to one number, the usual one first
 _NAMES = {
     "layers": ("num_hidden_layers", "n_layer", "num_layers"),
     "width": ("hidden_size", "n_embd", "d_model"),
@@ -21,11 +21,21 @@ _NAMES = {
 }
 # families whose FFN has two matrices, not the three of a gated one
 _UNGATED = ("gpt2", "gpt_neox", "opt", "gpt_bigcode", "bloom", "gptj", "gpt_neo", "phi", "starcoder2")
-# transformers leaves out of config.json what is as in the class, and these classes tie or untie by default
+# transformers leaves defaults out of config.json, and these classes tie the language-model head to the embedding by default
 _TIED = ("gpt2", "opt", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt_bigcode", "gpt_neo", "bloom")
-# families of decoders that learn a vector for each position, so that there is a last one: how many the class has where
-# config.json leaves the number out; RoPE and its like go on after the length that they were trained at
+# families of decoders that learn a vector for each position, so that there is a last one, and their default number of
+# positions; RoPE and its like work beyond the length that they were trained at
 _POSITIONS = {"gpt2": 1024, "gpt_bigcode": 1024, "opt": 2048, "ctrl": 256}
+
+
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Part of a config.json that describes the decoder: all of it, or one section where a model has other parts."""
+    return config.get("text_config", config)
+
+
+def stated(config: Mapping[str, Any], name: str) -> Any:
+    """Value of a number in the decoder's part of a config.json under any of its names, a key of ``_NAMES``; None without."""
+    return next((config[key] for key in _NAMES[name] if config.get(key) is not None), None)
 
 
 def learned_positions(config: Mapping[str, Any]) -> int | None:
@@ -36,10 +46,11 @@ def learned_positions(config: Mapping[str, Any]) -> int | None:
 
 
 def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, prompts: str) -> None:
-    """Check the length of a prompt set against the positions that a model has learned.
+    """Check the length of a prompt set against the number of positions that a model has learned.
 
     Args:
-        config: of its config.json.
+        config: the model's config.json.
+        model, prompts: names of the model and the prompt set, for messages.
 
     Raises:
         SinkoriginError: the prompts are longer.
@@ -55,10 +66,12 @@ def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, p
 def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> None:
     """Check the prompt sets of a ``path:`` model before any job, where its config.json is there and readable.
 
-    What is wrong with the file itself is told when the model is fetched.
+    A damaged file is refused when the model is fetched.
 
     Args:
-        place: what follows ``path:``; lengths: prompt set → length.
+        place: what follows ``path:`` in the model's source.
+        lengths: prompt set → length.
+        model: name of the model, for messages.
 
     Raises:
         SinkoriginError: a prompt set is longer than the positions that the model has learned.
@@ -74,12 +87,13 @@ def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> 
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a decoder.
+    """Shape of a decoder.
 
     Attributes:
-        head_width: of one head; usually width / heads.
+        width: width of the residual stream.
+        head_width: width of one head; usually width / heads.
         gated: whether the FFN has a gate, hence three matrices.
-        experts: FFNs in a layer, of which a token uses some; 1 in a dense model.
+        experts: number of FFNs in a layer, of which a token uses some; 1 in a dense model.
         tied_embeddings: whether the language-model head is the embedding.
     """
 
@@ -96,31 +110,34 @@ class Shape:
 
     @classmethod
     def of_size(cls, size: Mapping[str, Any], vocabulary: int) -> "Shape":
-        """From layers, width, heads, kv_heads, ffn_width and tied_embeddings: a run's, or a model's ``shape`` in the config."""
+        """Shape by layers, width, heads, kv_heads, ffn_width and tied_embeddings, as a run of the config has them, or the
+        ``shape`` of a model.
+        """
         names = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings")
-        own = {name: size[name] for name in names}
-        return cls(**own, vocabulary=vocabulary, head_width=size["width"] // size["heads"])
+        sizes = {name: size[name] for name in names}
+        return cls(**sizes, vocabulary=vocabulary, head_width=size["width"] // size["heads"])
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Shape":
-        """From the config.json of a model directory.
+        """Shape by the config.json of a model directory.
 
         Raises:
             KeyError: it lacks a number that a decoder has.
             ValueError: it is no dictionary of such numbers.
         """
-        text = config.get("text_config", config) if isinstance(config, Mapping) else None
+        text = text_config(config) if isinstance(config, Mapping) else None
         if not isinstance(text, Mapping):
             raise ValueError("no dictionary")
         kind = str(text.get("model_type", ""))
 
         def number(name: str, default: int | None = None) -> int:
-            found = [text[key] for key in _NAMES[name] if text.get(key) is not None]
-            if not found and default is None:
+            found = stated(text, name)
+            value = default if found is None else found
+            if value is None:
                 raise KeyError(name)
-            if found and not isinstance(found[0], int):
-                raise ValueError(f"{name} is {found[0]!r}")
-            return found[0] if found else default
+            if not isinstance(value, int):
+                raise ValueError(f"{name} is {value!r}")
+            return value
 
         width, heads = number("width"), number("heads")
         if heads < 1:
@@ -140,18 +157,18 @@ class Shape:
 
     @property
     def attention_width(self) -> int:
-        """Width of the value aggregation: that of all heads."""
+        """Width of the value aggregation, which is that of all heads together."""
         return self.heads * self.head_width
 
     @property
     def layer_matrices(self) -> int:
-        """Numbers in the matrices of one layer: query and output, key and value, and the FFN."""
+        """Number of weights in the matrices of one layer: query and output, key and value, and the FFN."""
         kv_width = self.kv_heads * self.head_width
         ffn = self.experts * (3 if self.gated else 2) * self.width * self.ffn_width
         return 2 * self.width * self.attention_width + 2 * self.width * kv_width + ffn
 
     @property
     def parameters(self) -> int:
-        """Stored numbers: matrices, embeddings and RMSNorms; biases are left out, which are few."""
+        """Number of weights in matrices, embeddings and RMSNorms; biases, which are few, are left out."""
         embeddings = self.vocabulary * self.width * (1 if self.tied_embeddings else 2)
         return embeddings + self.layers * self.layer_matrices + (2 * self.layers + 1) * self.width

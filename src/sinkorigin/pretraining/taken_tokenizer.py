@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.sources import hub_errors
+from sinkorigin.sources.hub import hub_errors
 from sinkorigin.tables import atomic_directory
 
 # what a tokenizer may consist of; config.json names the class of some

@@ -1,23 +1,26 @@
-"""A model directory read whole and by name, or refused in a sentence: its config, weights and tokenizer.
+"""Weights of a model directory: exactly those that the model's class has, or an error that names the difference.
 
-transformers gives random numbers to weights that a checkpoint lacks, leaves out those that it does not know and casts
-quantised ones, all with a warning at most. A study of such a model would be one of noise.
+transformers gives random numbers to weights that a checkpoint lacks, leaves out those that it does not know, and casts
+quantised ones, all with a warning at most. A study of such a model would be a study of noise.
 """
 
+import importlib
+import importlib.util
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError, first_line, listed
+from sinkorigin.models.files import library_errors, read_config, read_dictionary
 
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _INTEGERS = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
-# a constant that old releases of transformers saved among the weights of GPT-2's kin: -10,000, or -1e9, -inf in half precision
+# a constant that old releases of transformers saved among the weights of GPT-2 and its like: -10,000, or -1e9, -inf in half
+# precision
 _CONSTANT = "masked_bias"
-_BLOCK = 1 << 22  # numbers that are looked at together
+_BLOCK = 1 << 22  # numbers that are read together
 # what training tools put before the names of the weights that they save → how to get the plain names
 _PREFIXES = {
     "_orig_mod.": "rename the weights: they have the prefix _orig_mod. of torch.compile; save the module that was compiled",
@@ -27,67 +30,22 @@ _PREFIXES = {
 }
 
 
-@contextmanager
-def library_errors(sentence: str, remedy: str) -> Iterator[None]:
-    """Raise what a library says of a damaged file as ``sentence (what it said); remedy``.
+def register_variant(config: Mapping[str, Any]) -> None:
+    """Make the model type of an attention variant known to transformers' Auto classes, if a config.json names one.
 
-    transformers and tokenizers take the content of a model's files for what it should be, so a damaged one can raise
-    anything.
-
-    Raises:
-        SinkoriginError: the block raised an exception.
+    ``{variant}_llama`` is the model type of the variant that the module ``sinkorigin.variants.{variant}`` declares. It is
+    imported by its name, so that the code of one variant is no part of the jobs of other models.
     """
-    try:
-        yield
-    except SinkoriginError:
-        raise
-    except Exception as error:
-        # PyTorch's own error on a GPU; on a CPU it is a RuntimeError with this text
-        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        if memory or "allocate memory" in str(error):
-            remedy = "there is not enough memory; give the job more, or choose a smaller model"
-        raise SinkoriginError(f"{sentence} ({type(error).__name__}: {first_line(error)}); {remedy}") from error
-
-
-def read_dictionary(path: Path, what: str) -> dict[str, Any]:
-    """The dictionary in a JSON file of a model.
-
-    Raises:
-        SinkoriginError: the file cannot be read, is no JSON, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise SinkoriginError(
-            f"{what}: its {path.name} is missing or damaged ({type(error).__name__}); take an intact copy"
-        ) from error
-    if not isinstance(content, dict):
-        raise SinkoriginError(
-            f"{what}: its {path.name} is no dictionary, but of type {type(content).__name__}; take an intact copy"
-        )
-    return content
-
-
-def read_config(directory: Path, what: str) -> dict[str, Any]:
-    """The config.json of a model whose weights are plain numbers.
-
-    Raises:
-        SinkoriginError: it cannot be read, or the weights are quantised.
-    """
-    config = read_dictionary(directory / "config.json", what)
-    for part in (config, config.get("text_config")):
-        for key in ("quantization_config", "compression_config"):
-            if isinstance(part, dict) and part.get(key) is not None:
-                method = part[key].get("quant_method") if isinstance(part[key], dict) else None
-                raise SinkoriginError(
-                    f"{what}: its weights are quantised ({key} in config.json{f' says {method}' if method else ''}); "
-                    "choose the unquantised model, or a GGUF file, which is dequantised"
-                )
-    return config
+    name, suffix, rest = str(config.get("model_type")).rpartition("_llama")
+    module = f"sinkorigin.variants.{name}"
+    if suffix and not rest and name.isidentifier() and importlib.util.find_spec(module) is not None:
+        variant = getattr(importlib.import_module(module), "VARIANT", None)
+        if variant is not None:
+            variant.register()
 
 
 def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
-    """Name → dtype, shape and offsets of the tensors in a safetensors file, and where their bytes begin.
+    """Header of a safetensors file (name → dtype, shape and offsets of each tensor), and where the tensors' bytes begin.
 
     Raises:
         SinkoriginError: the file is truncated or damaged.
@@ -107,7 +65,7 @@ def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
 
 
 def weight_files(directory: Path, what: str) -> list[Path]:
-    """The safetensors files that transformers loads from ``directory``, each readable and all in it.
+    """Safetensors files that transformers loads from ``directory``, each readable and all in it.
 
     Raises:
         SinkoriginError: there are none, one is damaged, or the index of several does not describe them.
@@ -155,7 +113,7 @@ def weight_files(directory: Path, what: str) -> list[Path]:
 
 
 def _check_dtypes(files: list[Path], what: str) -> None:
-    """Refuse weights of a type that transformers would cast as if they were plain numbers."""
+    """Refuse weights of a quantised type, which transformers would cast as if they were plain numbers."""
     for path in files:
         for name, facts in _header(path, what)[0].items():
             # masks and positions may be integers, weights may not
@@ -173,22 +131,22 @@ def check_loaded(
     what: str,
     remedy: str = "take config.json and weights that save_pretrained of the causal language model saved together",
 ) -> None:
-    """Refuse a model that has weights its checkpoint does not give, or whose checkpoint has weights it does not take.
+    """Check that a loaded model took all of its weights from its checkpoint, and the checkpoint has no others.
 
     Args:
         info: what ``from_pretrained(..., output_loading_info=True)`` returned beside the model. Tied weights, and those
             that the class declares ignorable, are not in it.
-        remedy: what to do where the names do not show it.
+        remedy: what to do where the names of the weights do not show it.
 
     Raises:
-        SinkoriginError: names, number and remedy.
+        SinkoriginError: weights are missing, unknown or of another shape; with their names and number.
     """
     missing = info["missing_keys"]
     unexpected = {name for name in info["unexpected_keys"] if not name.endswith(_CONSTANT)}
-    reshaped = {f"{name} ({list(found)}, not {list(own)})" for name, found, own in info["mismatched_keys"]}
+    reshaped = {f"{name} ({list(found)}, not {list(needed)})" for name, found, needed in info["mismatched_keys"]}
     parts = [
-        f"{len(names)} {said} ({listed(sorted(names), 3)})"
-        for names, said in ((missing, "missing"), (unexpected, "unknown to it"), (reshaped, "of another shape"))
+        f"{len(names)} {fault} ({listed(sorted(names), 3)})"
+        for names, fault in ((missing, "missing"), (unexpected, "unknown to it"), (reshaped, "of another shape"))
         if names
     ]
     if not parts:
@@ -200,18 +158,19 @@ def check_loaded(
 
 
 def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where):
-    """The causal language model in ``directory``, every weight of it from there.
+    """Load the causal language model in ``directory``, every weight of it from there.
 
     Args:
-        where: arguments of ``from_pretrained``, such as dtype and device_map. With device_map ``{"": "meta"}`` nothing but
-            names and shapes is read.
+        where: arguments of ``from_pretrained``, such as dtype and device_map. With device_map ``{"": "meta"}`` names and
+            shapes are read only.
 
     Raises:
         SinkoriginError: something is missing, left over, of another shape, quantised or damaged.
     """
-    read_config(directory, what)
+    config = read_config(directory, what)
     _check_dtypes(weight_files(directory, what), what)
     with library_errors(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
+        register_variant(config)
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
@@ -231,10 +190,10 @@ def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where
 
 
 def check_finite(directory: Path, what: str) -> None:
-    """Refuse weights that are NaN or infinite; a block of them is read at a time.
+    """Check that no weight is NaN or infinite, reading a block of them at a time.
 
     Raises:
-        SinkoriginError: the tensor, and which of its rows.
+        SinkoriginError: one is; with the names of the tensor and its rows.
     """
     import torch
 
@@ -253,7 +212,7 @@ def check_finite(directory: Path, what: str) -> None:
                 for start in range(0, rows, step):
                     block = torch.empty(min(step, rows - start), width, dtype=dtype)
                     stream.readinto(block.view(torch.uint8).numpy().data)
-                    # much faster than to look at each number, and NaN where one of them is
+                    # the bounds are NaN where a number is, and are found much faster than isfinite of all numbers
                     if not all(bound.isfinite() for bound in torch.aminmax(block)):
                         found = ~block.isfinite().all(dim=1)
                         bad += (start + found.nonzero().flatten()).tolist()
@@ -262,24 +221,3 @@ def check_finite(directory: Path, what: str) -> None:
                         f"{what}: {name} in its {path.name} has NaN or infinite numbers in {len(bad)} of its {rows} rows "
                         f"({listed(bad, 3)}); choose intact weights, or set rows that no token uses to 0 and save the model"
                     )
-
-
-def load_tokenizer(directory: Path, what: str, trust_remote_code: bool):
-    """The tokenizer of a model directory, as AutoTokenizer loads it.
-
-    AutoTokenizer imports PyTorch, which takes longer than all else here. A directory that was saved by transformers 5 with the
-    general class, as models trained or converted from GGUF here are, does not need it.
-
-    Raises:
-        SinkoriginError: its files are damaged, or of a kind that needs a package that is not there.
-    """
-    settings = directory / "tokenizer_config.json"
-    saved = read_dictionary(settings, what) if settings.is_file() else {}
-    with library_errors(f"{what}: its tokenizer cannot be loaded", "take intact tokenizer files"):
-        if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)

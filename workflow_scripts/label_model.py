@@ -1,0 +1,12 @@
+"""Add to a model's provenance what this study calls the model, and its licence."""
+
+from harness.job import job
+
+with job(snakemake):
+    from sinkorigin.models.provenance import labelled
+    from sinkorigin.tables import read_json, write_json
+
+    provenance = read_json(snakemake.input[0])
+    write_json(
+        snakemake.output[0], labelled(provenance, label=snakemake.params.label, licence=snakemake.params.licence)
+    )
