@@ -41,4 +41,4 @@ rule learning_rates:
         output_files(data_jobs()),
         rules.compare_learning_rates.input,
         rules.compare_learning_rates.output,
-        figure_files("learning_rates"),
+        rules.plot_learning_rates.output,

@@ -20,10 +20,13 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 import numpy as np
 import torch
 
-from sinkorigin.activations.capture import Kept, extract
+from sinkorigin.activations.capture import watch_sites
+from sinkorigin.activations.pipeline import extract
+from sinkorigin.activations.writers import Kept
 from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.models.loading import load_model
-from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
+from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.sites.registry import SITES
 
 POSITIONS = (0, 1, 2, 4, 8, 16, 32, 48)
 DEFAULT_STUDY = {
@@ -32,7 +35,7 @@ DEFAULT_STUDY = {
     "ffn_output": Kept(positions=POSITIONS),
     "residual": Kept(positions=POSITIONS),
 }
-EVERYTHING = {site: Kept() for site in (*MODULE_SITES, "value_aggregation", "query", "key", "attention")}
+EVERYTHING = {site: Kept() for site in SITES}
 # the same tensors as EVERYTHING, in TransformerLens' words; its hook_z is ours before the heads are concatenated
 TRANSFORMER_LENS = (
     "hook_resid_post", "hook_normalized", "hook_attn_out", "hook_mlp_in", "hook_post", "hook_mlp_out", "hook_z", "hook_q",
@@ -168,8 +171,6 @@ def main() -> None:
 
 def float32_bytes(architecture, sites, tokens: int) -> int:
     """Size of the kept vectors as plain float32."""
-    from sinkorigin.activations.capture import watch_sites
-
     widths: dict[str, list[int]] = {site: [] for site in sites}
     length = 64
     with watch_sites(architecture, list(sites), lambda layer, site, x: widths[site].append(x.shape[-1])):

@@ -26,7 +26,10 @@ rule extract_activations:
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         wildcards=all_wildcards,
-        code=code("extract_activations.py"),
+        code=code(
+            "extract_activations.py",
+            *(f"sinkorigin.sites.definitions.{kept.site}" for kept in STUDY_CONFIG.activations.sites),
+        ),
     message:
         "Extracting the activations of {wildcards.model} on {wildcards.prompts}"
     script:

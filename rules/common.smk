@@ -28,7 +28,7 @@ shell.prefix(
 )
 
 from harness.code_version import Code
-from harness.config.interventions import intervention_figures, kind_modules, kinds_of, tables_needed
+from harness.config.interventions import kind_modules, kinds_of, tables_needed
 from harness.config.pretraining import OPTION_KEYS
 from harness.config.reading import read_config
 from harness.config.yaml_checks import check_written
@@ -94,7 +94,6 @@ EDITED = {
     ]
     for model, prompts in STUDIED
 }
-EDITS = [edit for edits in EDITED.values() for edit in edits]
 
 DEVICE = resolve_device(STUDY_CONFIG.device)
 ESTIMATES = Estimates(STUDY_CONFIG, DEVICE)
@@ -209,14 +208,6 @@ def per_model(name, studied=None):
     return [f"{STUDY}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in studied or STUDIED]
 
 
-def first_prompts(name):
-    """A statistic's table for every model, on the first prompt set that it reads."""
-    first = {}
-    for model, prompts in STUDIED:
-        first.setdefault(model, prompts)
-    return per_model(name, list(first.items()))
-
-
 def provenance_of(models):
     """Files that say where the models come from and how this study labels them."""
     paths = {name: f"{STUDY}/provenance/{name}.json" for name in MODELS} | {
@@ -260,35 +251,6 @@ def gpus(rule):
 def gpu_memory(rule):
     """Megabytes of each of its GPUs."""
     return growing(rule, "gpu_memory") if DEVICE == "cuda" else 0
-
-
-def of_edited(name):
-    """A table of the interventions for every (model, prompts) that has some."""
-    return per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
-
-
-def figure_files(name=None):
-    """The files of one figure, or of all figures of this study."""
-    names = [
-        "variance_by_position",
-        "variance_through_output",
-        "norm_and_sink_by_layer",
-        "super_neurons",
-        "channel_sparsity",
-        "dominance_ratio_by_layer",
-        "massive_activations",
-        "key_collapse",
-        "query_alignment",
-        "sinks_by_position",
-        "effective_rank_by_layer",
-    ]
-    names += intervention_figures(EDITS)
-    names += ["loss_curves", "training_dynamics", "pretraining_comparison"] if RUNS else []
-    return [
-        f"{STUDY}/figures/{figure}.{suffix}"
-        for figure in ([name] if name else names)
-        for suffix in STUDY_CONFIG.figures.formats
-    ]
 
 
 def base_model(wildcards):
@@ -457,18 +419,6 @@ def compared_trainings():
         {"run": run.name, "variant": run.variant, "seed": seed, "baseline": baselines[run.name]}
         for run, seed in TRAINED.values()
     ]
-
-
-def comparison_groups():
-    """Run → what it shares with the runs that it is drawn with: its data, and its baseline."""
-    baselines = STUDY_CONFIG.pretraining.baselines
-    return {run: f"{RUNS[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
-
-
-def prompts_of_figures():
-    """The prompt set on which figures show trained models: the first of held-out text, else the first."""
-    own = STUDY_CONFIG.pretraining.prompts
-    return next((name for name in own if PROMPTS[name].kind == "natural_text"), own[0] if own else None)
 
 
 def judged_models():

@@ -46,9 +46,7 @@ rule intervene:
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
         kinds=kind_versions,
-        code=lambda wildcards: code(
-            "intervene.py", *kind_modules(EDITED[wildcards.model, wildcards.prompts])
-        ),
+        code=lambda wildcards: code("intervene.py", *kind_modules(EDITED[wildcards.model, wildcards.prompts])),
     message:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:

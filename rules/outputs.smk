@@ -90,7 +90,9 @@ def written_files():
     return {file: logs.get(file) for file in sorted(map(str, demanded))}
 
 
-STUDY_FILES = output_files(study_jobs()) + figure_files()
+STUDY_FILES = output_files(study_jobs()) + [
+    file for figure in FIGURES if figure.when(SEEN) for file in figure.outputs(SEEN)
+]
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
     check_folders(STUDY_FILES)

@@ -15,12 +15,21 @@ class Parameters(dict):
     __getattr__ = dict.__getitem__
 
 
+def _named(files, by_name):
+    """Files as a rule names them, one or a list under each name."""
+    for name, paths in by_name.items():
+        many = isinstance(paths, list)
+        start = len(files)
+        files.extend(map(str, paths if many else [paths]))
+        files._set_name(name, start, end=len(files) if many else None)
+    return files
+
+
 def seen_by_a_script(log, *, inputs=(), outputs=(), params=(), scripts=SCRIPTS, **wildcards) -> SimpleNamespace:
     """What a script sees whose log this is."""
     return SimpleNamespace(
         log=[log], rule="a_rule", scriptdir=str(scripts), threads=1,
-        input=InputFiles(fromdict={name: str(path) for name, path in dict(inputs).items()}),
-        output=OutputFiles(fromdict={name: str(path) for name, path in dict(outputs).items()}),
+        input=_named(InputFiles(), dict(inputs)), output=_named(OutputFiles(), dict(outputs)),
         wildcards=SimpleNamespace(**wildcards), params=Parameters({"code": "0123456789abcdef", **dict(params)}),
         resources=Parameters({"device": "cpu", "gpu": 0}),
     )  # fmt: skip

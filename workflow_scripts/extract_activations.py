@@ -5,7 +5,8 @@ from pathlib import Path
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.activations.capture import Kept, extract
+    from sinkorigin.activations.pipeline import extract
+    from sinkorigin.activations.writers import Kept
     from sinkorigin.corpora.prompts import read_token_ids
     from sinkorigin.models.loading import load_model
     from sinkorigin.sites.architecture import read_architecture
@@ -18,11 +19,12 @@ with job(snakemake):
         trust_remote_code=snakemake.params.trust_remote_code,
         gpus=snakemake.resources.gpu,
     )
+    sites = {kept["site"]: Kept(kept["sequences"], kept["positions"]) for kept in snakemake.params.sites}
     extract(
-        read_architecture(model, snakemake.wildcards.model),
+        read_architecture(model, snakemake.wildcards.model, list(sites)),
         read_token_ids(snakemake.input.prompts),
         model=snakemake.wildcards.model,
-        sites={kept["site"]: Kept(kept["sequences"], kept["positions"]) for kept in snakemake.params.sites},
+        sites=sites,
         batch=snakemake.params.batch,
         activations=Path(snakemake.output.magnitudes).parent,
         scores=snakemake.output.scores,

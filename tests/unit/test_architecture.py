@@ -9,11 +9,10 @@ import transformers
 from architectures import ARCHITECTURES, OTHERS, build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
+from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
+from sinkorigin.sites.registry import SITES
 from sinkorigin.variants.llama import VARIANTS
-
-SITES = (*MODULE_SITES, "value_aggregation", "query", "key", "attention")
 
 
 def capture(architecture, ids):
@@ -272,7 +271,7 @@ def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma4"])
 def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
     model = build(name)
-    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    read_architecture(model).check_against_eager(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == "eager"
 
 
@@ -282,5 +281,5 @@ def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_
     config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     before = model.config._attn_implementation
-    read_architecture(model).check_own(torch.from_numpy(token_ids), "m")
+    read_architecture(model).check_against_eager(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == before

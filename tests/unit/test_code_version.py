@@ -7,6 +7,7 @@ import pytest
 
 from harness import code_version as module
 from harness.code_version import Code
+from harness.figures import FIGURES
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -26,9 +27,10 @@ def version(checkout, script, *modules):
 
 
 def versions(checkout, lock=LOCK, memory=None):
-    """Script → its version, of all scripts."""
+    """Script, or figure → its version, of all scripts and figures."""
     code = Code(checkout, lock, memory)
     found = {path.name: code.version(path.name) for path in sorted((checkout / "workflow_scripts").glob("*.py"))}
+    found |= {figure.name: code.version("plot.py", f"sinkorigin.figures.{figure.name}") for figure in FIGURES}
     code.remember()
     return found
 
@@ -47,11 +49,20 @@ def test_comments_docstrings_and_layout_change_nothing(checkout):
 
 
 def test_a_statistic_changes_its_own_script_only(checkout):
-    names = ["compute_sinks.py", "compute_variance.py", "extract_activations.py", "plot_loss_curves.py"]
-    before = {name: version(checkout, name) for name in names}
+    names = ["compute_sinks.py", "compute_variance.py", "extract_activations.py", "loss_curves"]
+    before = versions(checkout)
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
-    assert [name for name in names if version(checkout, name) != before[name]] == ["compute_sinks.py"]
+    after = versions(checkout)
+    assert [name for name in names if after[name] != before[name]] == ["compute_sinks.py"]
+
+
+def test_a_figure_changes_its_job_only(checkout):
+    before = versions(checkout)
+    figure = checkout / LIBRARY / "figures" / "loss_curves.py"
+    figure.write_text(figure.read_text() + "\n\n_CHANGED = 1\n")
+    after = versions(checkout)
+    assert [name for name in before if after[name] != before[name]] == ["loss_curves"]
 
 
 def test_a_module_reached_through_another_counts(checkout):
@@ -63,15 +74,18 @@ def test_a_module_reached_through_another_counts(checkout):
 
 def test_no_statistic_figure_or_claim_can_reach_pytorch():
     code = Code(ROOT, LOCK)
-    for script in SCRIPTS.glob("*.py"):
-        if script.name.startswith(("compute_", "plot_", "judge_")):
-            for path in code.closure(script.name):
-                text = path.read_text()
-                assert "import torch" not in text and "from torch" not in text, (script.name, path.name)
+    scripts = [path.name for path in SCRIPTS.glob("*.py") if path.name.startswith(("compute_", "judge_"))]
+    for job in [
+        *((script,) for script in scripts),
+        ("plot.py", *(f"sinkorigin.figures.{one.name}" for one in FIGURES)),
+    ]:
+        for path in code.closure(*job):
+            text = path.read_text()
+            assert "import torch" not in text and "from torch" not in text, (job[0], path.name)
 
 
 def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
-    names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "plot_loss_curves.py"]
+    names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "loss_curves"]
 
     memory = tmp_path / "parsed.json"
     before = versions(checkout, LOCK, memory)
@@ -85,7 +99,7 @@ def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
 
     assert changed("scipy") == ["compute_sinks.py"]
     assert changed("torch") == changed("tokenizers") == ["extract_activations.py"]
-    assert changed("polars-runtime-32") == ["plot_loss_curves.py"]  # required by polars alone
+    assert changed("polars-runtime-32") == ["loss_curves"]  # required by polars alone
     assert changed("numpy") == names
     assert changed("pytest") == changed("requests") == changed("snakemake") == []
 

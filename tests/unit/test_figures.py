@@ -19,7 +19,6 @@ from sinkorigin.figures import (
     style,
     variance_by_position,
 )
-from sinkorigin.tables import write_json
 
 LABELS = {
     "small": "SmolLM2-135M-Instruct, dequantised from Q4_1",
@@ -105,10 +104,12 @@ def history_table() -> pl.DataFrame:
 
 def all_figures() -> dict:
     return {
-        "variance_by_position": variance_by_position.draw(variance_table(), trend_table(), LABELS, [0, 1]),
+        "variance_by_position": variance_by_position.draw(
+            variance=variance_table(), variance_trend=trend_table(), labels=LABELS, layers=[0, 1]
+        ),
         "norm_and_sink_by_layer": norm_and_sink_by_layer.draw(**norm_tables(), labels=LABELS),
-        "dominance_ratio_by_layer": dominance_ratio_by_layer.draw(disparity_table(), LABELS),
-        "loss_curves": loss_curves.draw(history_table()),
+        "dominance_ratio_by_layer": dominance_ratio_by_layer.draw(disparity_by_layer=disparity_table(), labels=LABELS),
+        "loss_curves": loss_curves.draw(history=history_table()),
     }
 
 
@@ -160,7 +161,9 @@ def test_many_models_wrap_and_no_text_is_clipped_or_covers_another():
     models = {
         f"m{i}": f"Organisation/A-rather-long-model-name-{i}B-Instruct, dequantised from Q4_K_M" for i in range(8)
     }
-    figure = variance_by_position.draw(variance_table(models), trend_table(models), models, [0, 1])
+    figure = variance_by_position.draw(
+        variance=variance_table(models), variance_trend=trend_table(models), labels=models, layers=[0, 1]
+    )
     figure.draw_without_rendering()  # lays it out
     assert len({round(ax.get_position().y0, 3) for ax in figure.axes}) == 2
     renderer = figure._get_renderer()
@@ -184,7 +187,9 @@ def test_a_legend_is_never_wider_than_its_figure(figures):
 
 
 def test_an_undefined_variance_is_a_gap_and_not_a_zero():
-    figure = variance_by_position.draw(variance_table(undefined={0, 3}), trend_table(), LABELS, [0])
+    figure = variance_by_position.draw(
+        variance=variance_table(undefined={0, 3}), variance_trend=trend_table(), labels=LABELS, layers=[0]
+    )
     line = max(figure.axes[0].lines, key=lambda line: len(line.get_xdata()))
     drawn = np.asarray(line.get_ydata(), dtype=float)
     assert np.isnan(drawn[[0, 3]]).all()
@@ -194,13 +199,17 @@ def test_an_undefined_variance_is_a_gap_and_not_a_zero():
 
 
 def test_a_model_without_any_defined_variance_says_so():
-    figure = variance_by_position.draw(variance_table(undefined=range(POSITIONS)), trend_table(), LABELS, [0])
+    figure = variance_by_position.draw(
+        variance=variance_table(undefined=range(POSITIONS)), variance_trend=trend_table(), labels=LABELS, layers=[0]
+    )
     assert "not defined" in words(figure)
     assert not figure.axes[0].lines
 
 
 def test_a_layer_that_a_model_lacks_is_left_out():
-    figure = variance_by_position.draw(variance_table(), trend_table(), LABELS, [0, 1, 99])
+    figure = variance_by_position.draw(
+        variance=variance_table(), variance_trend=trend_table(), labels=LABELS, layers=[0, 1, 99]
+    )
     assert "layer 1" in words(figure) and "layer 99" not in words(figure)
 
 
@@ -224,19 +233,12 @@ def test_the_band_of_a_loss_curve_reaches_from_the_lowest_to_the_highest_seed(fi
 
 def test_a_model_without_a_label_is_refused_rather_than_left_out():
     with pytest.raises(ValueError, match="control"):
-        dominance_ratio_by_layer.draw(disparity_table(), {"small": LABELS["small"]})
-
-
-def test_labels_come_from_the_provenance_of_each_model(tmp_path):
-    for name in ("b", "a"):
-        write_json(tmp_path / f"{name}.json", {"model": name, "label": f"model {name}"})
-    labels = style.model_labels([tmp_path / "b.json", tmp_path / "a.json"])
-    assert list(labels.items()) == [("b", "model b"), ("a", "model a")]
+        dominance_ratio_by_layer.draw(disparity_by_layer=disparity_table(), labels={"small": LABELS["small"]})
 
 
 def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tmp_path):
     save_all_as_svg(tmp_path / "here")
-    style.save(loss_curves.draw(history_table()), [tmp_path / "again.svg"])
+    style.save(loss_curves.draw(history=history_table()), [tmp_path / "again.svg"])
     assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "here" / "loss_curves.svg").read_bytes()
 
     path = os.pathsep.join([str(Path(style.__file__).parents[2]), str(Path(__file__).parent)])
@@ -259,7 +261,7 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
 
 def test_drawing_leaves_the_callers_matplotlib_settings_alone():
     before = dict(matplotlib.rcParams)
-    dominance_ratio_by_layer.draw(disparity_table(), LABELS)
+    dominance_ratio_by_layer.draw(disparity_by_layer=disparity_table(), labels=LABELS)
     assert dict(matplotlib.rcParams) == before
 
 

@@ -52,13 +52,16 @@ def trainings(runs=RUNS, seeds=(0, 1, 2)):
 
 def dynamics(made, groups=GROUPS):
     history, training = (pl.concat(getattr(one, name) for one in made) for name in ("history", "measured"))
-    return training_dynamics.draw(history, training, groups=groups)
+    return training_dynamics.draw(history=history, training=training, groups=groups, prompts="natural_text")
 
 
 def comparison(made, groups=GROUPS):
     by_seed = by_seed_table(made)
     return pretraining_comparison.draw(
-        pl.DataFrame(by_seed), pl.DataFrame(comparison_table(made, by_seed)), groups=groups
+        by_seed=pl.DataFrame(by_seed),
+        comparison=pl.DataFrame(comparison_table(made, by_seed)),
+        groups=groups,
+        prompts="natural_text",
     )
 
 

@@ -141,7 +141,10 @@ def alignment_tables(models=tuple(LABELS), prompts=("random_tokens",), layers=LA
         for row in rows(models, prompts)
         for name in ("alignment", "positive_ratio")
     ]
-    return frame(keys.QUERY_ALIGNMENT_SCHEMA, heads), frame(keys.ALIGNMENT_CORRELATION_SCHEMA, found)
+    return {
+        "query_alignment": frame(keys.QUERY_ALIGNMENT_SCHEMA, heads),
+        "alignment_correlation": frame(keys.ALIGNMENT_CORRELATION_SCHEMA, found),
+    }
 
 
 def rank_table(models=tuple(LABELS), undefined=()) -> pl.DataFrame:
@@ -199,16 +202,22 @@ def massive_table(models=tuple(LABELS), over_median=True) -> pl.DataFrame:
 
 DRAW = {
     "variance_through_output": lambda models, labels: variance_through_output.draw(
-        through_output_table(models), labels
+        variance_through_output=through_output_table(models), labels=labels
     ),
-    "super_neurons": lambda models, labels: super_neurons.draw(neuron_table(models), surge_table(models), labels),
-    "channel_sparsity": lambda models, labels: channel_sparsity.draw(neuron_table(models), labels),
-    "massive_activations": lambda models, labels: massive_activations.draw(massive_table(models), labels),
-    "key_collapse": lambda models, labels: key_collapse.draw(collapse_table(models), labels),
-    "query_alignment": lambda models, labels: query_alignment.draw(*alignment_tables(models), labels),
-    "effective_rank_by_layer": lambda models, labels: effective_rank_by_layer.draw(rank_table(models), labels),
+    "super_neurons": lambda models, labels: super_neurons.draw(
+        super_neurons=neuron_table(models), super_neuron_surge=surge_table(models), labels=labels
+    ),
+    "channel_sparsity": lambda models, labels: channel_sparsity.draw(super_neurons=neuron_table(models), labels=labels),
+    "massive_activations": lambda models, labels: massive_activations.draw(
+        massive_activations=massive_table(models), labels=labels
+    ),
+    "key_collapse": lambda models, labels: key_collapse.draw(key_collapse=collapse_table(models), labels=labels),
+    "query_alignment": lambda models, labels: query_alignment.draw(**alignment_tables(models), labels=labels),
+    "effective_rank_by_layer": lambda models, labels: effective_rank_by_layer.draw(
+        effective_rank=rank_table(models), labels=labels
+    ),
     "sinks_by_position": lambda models, labels: sinks_by_position.draw(
-        rate_table(models), secondary_table(model=models[0]), labels
+        sink_rate=rate_table(models), secondary_sinks=secondary_table(model=models[0]), labels=labels
     ),
 }
 
@@ -304,7 +313,7 @@ def test_a_model_without_a_label_is_refused_rather_than_left_out(name):
 
 
 def test_a_layer_without_variance_through_the_projection_is_a_gap():
-    figure = variance_through_output.draw(through_output_table(undefined={2}), LABELS)
+    figure = variance_through_output.draw(variance_through_output=through_output_table(undefined={2}), labels=LABELS)
     for ax in figure.axes:
         drawn = curves(ax)
         assert len(drawn) == 2
@@ -320,7 +329,7 @@ def test_the_paper_s_tau_is_not_drawn_beside_ours(figures):
 
 
 def test_ratios_that_are_not_defined_leave_the_taus_and_their_ticks():
-    figure = variance_through_output.draw(through_output_table(ratios=False), LABELS)
+    figure = variance_through_output.draw(variance_through_output=through_output_table(ratios=False), labels=LABELS)
     above, below = figure.axes[:2]
     assert "the reason" in words(figure)
     assert not above.lines and len(curves(below)) == 2
@@ -329,7 +338,7 @@ def test_ratios_that_are_not_defined_leave_the_taus_and_their_ticks():
 
 
 def test_taus_that_are_not_defined_leave_the_ratios_and_their_ticks():
-    figure = variance_through_output.draw(through_output_table(taus=False), LABELS)
+    figure = variance_through_output.draw(variance_through_output=through_output_table(taus=False), labels=LABELS)
     above, below = figure.axes[:2]
     assert len(curves(above)) == 2 and not below.lines
     figure.draw_without_rendering()
@@ -348,7 +357,9 @@ def test_the_six_super_neurons_of_best_rank_are_named_and_all_are_marked(figures
 
 
 def test_names_of_super_neurons_stay_beside_the_panel_and_apart_however_close_the_neurons():
-    figure = super_neurons.draw(neuron_table(super_ones=6), surge_table(), LABELS)
+    figure = super_neurons.draw(
+        super_neurons=neuron_table(super_ones=6), super_neuron_surge=surge_table(), labels=LABELS
+    )
     figure.draw_without_rendering()
     ax = figure.axes[0]
     boxes = [Text.get_window_extent(text, figure._get_renderer()) for text in ax.texts if "." in text.get_text()]
@@ -366,19 +377,21 @@ def test_a_neuron_that_fires_for_the_first_token_only_or_never_for_it_stands_at_
         .then(0.0)
         .otherwise("activation_ratio")
     )
-    ax = super_neurons.draw(table, surge_table(), LABELS).axes[0]
+    ax = super_neurons.draw(super_neurons=table, super_neuron_surge=surge_table(), labels=LABELS).axes[0]
     low, high = ax.get_ylim()
     shown = np.concatenate([line.get_ydata() for line in ax.lines])
     assert len(shown) == 60 and (low < shown).all() and (shown < high).all()
 
 
 def test_a_model_without_a_gate_shows_the_norm_of_its_up_weights():
-    figure = super_neurons.draw(neuron_table(gate=False), surge_table(), LABELS)
+    figure = super_neurons.draw(super_neurons=neuron_table(gate=False), super_neuron_surge=surge_table(), labels=LABELS)
     assert "norm of the up weights" in words(figure) and "gate" not in words(figure)
 
 
 def test_the_norm_without_the_largest_neuron_has_a_gap_and_its_layer_a_mark():
-    ax = super_neurons.draw(neuron_table(), surge_table(undefined={1}), LABELS).axes[1]
+    ax = super_neurons.draw(
+        super_neurons=neuron_table(), super_neuron_surge=surge_table(undefined={1}), labels=LABELS
+    ).axes[1]
     after, without = curves(ax)
     assert after.tolist() == [10, 100, 1000, 10_000]
     assert np.isnan(without[1]) and without[2] == pytest.approx(300)
@@ -388,18 +401,18 @@ def test_the_norm_without_the_largest_neuron_has_a_gap_and_its_layer_a_mark():
 
 def test_a_mixture_of_experts_has_norms_but_no_neurons_and_says_why():
     table = neuron_table(mixture={"small"})
-    figure = super_neurons.draw(table, surge_table(mixture={"small"}), LABELS)
+    figure = super_neurons.draw(super_neurons=table, super_neuron_surge=surge_table(mixture={"small"}), labels=LABELS)
     assert MIXTURE in words(figure)
     assert not figure.axes[0].lines and np.isfinite(curves(figure.axes[1])[0]).all()
-    sparsity = channel_sparsity.draw(table, LABELS)
+    sparsity = channel_sparsity.draw(super_neurons=table, labels=LABELS)
     assert MIXTURE in words(sparsity)
     assert not sparsity.axes[0].patches and sparsity.axes[2].patches
 
 
 def test_nothing_but_mixtures_of_experts_can_still_be_drawn():
     table, models = neuron_table(mixture=set(LABELS)), surge_table(mixture=set(LABELS))
-    assert words(super_neurons.draw(table, models, LABELS)).count(MIXTURE) == 2
-    assert words(channel_sparsity.draw(table, LABELS)).count(MIXTURE) == 4
+    assert words(super_neurons.draw(super_neurons=table, super_neuron_surge=models, labels=LABELS)).count(MIXTURE) == 2
+    assert words(channel_sparsity.draw(super_neurons=table, labels=LABELS)).count(MIXTURE) == 4
 
 
 def test_every_neuron_is_in_the_histogram_and_every_super_neuron_on_the_line_of_its_dim(figures):
@@ -425,7 +438,7 @@ def test_every_neuron_is_in_the_histogram_and_every_super_neuron_on_the_line_of_
 
 def test_many_dims_share_one_line():
     table = neuron_table(super_ones=20).with_columns(dim_1=pl.col("neuron"))
-    ax = channel_sparsity.draw(table, LABELS).axes[0]
+    ax = channel_sparsity.draw(super_neurons=table, labels=LABELS).axes[0]
     assert "16 other dims" in {text.get_text() for text in ax.texts}
 
 
@@ -440,7 +453,7 @@ def test_massive_activations_stand_beside_the_thresholds_that_define_them(figure
 
 
 def test_a_model_in_which_nothing_is_large_still_shows_its_magnitudes():
-    figure = massive_activations.draw(massive_table(over_median=False), LABELS)
+    figure = massive_activations.draw(massive_activations=massive_table(over_median=False), labels=LABELS)
     assert np.isfinite(curves(figure.axes[0])[0]).all() and np.isnan(curves(figure.axes[0])[1]).all()
 
 
@@ -451,17 +464,17 @@ def test_the_cosines_of_keys_are_the_means_over_heads_with_their_intervals(figur
 
 
 def test_a_cosine_below_the_axis_widens_it():
-    ax = key_collapse.draw(collapse_table(lowest=-0.5), LABELS).axes[0]
+    ax = key_collapse.draw(key_collapse=collapse_table(lowest=-0.5), labels=LABELS).axes[0]
     assert ax.get_ylim()[0] < -0.55
 
 
 def test_what_a_model_does_not_define_of_its_keys_is_left_out_and_the_reason_stands_there():
     missing = ("one_hot", "one_dim", "two_dims")
-    figure = key_collapse.draw(collapse_table(undefined=missing), LABELS)
+    figure = key_collapse.draw(key_collapse=collapse_table(undefined=missing), labels=LABELS)
     assert "the reason" in words(figure)
     drawn = curves(figure.axes[0])
     assert np.isfinite(drawn[0]).all() and all(np.isnan(values).all() for values in drawn[1:])
-    empty = key_collapse.draw(collapse_table(undefined=("between_sequences", *missing)), LABELS)
+    empty = key_collapse.draw(key_collapse=collapse_table(undefined=("between_sequences", *missing)), labels=LABELS)
     assert not empty.axes[0].lines and words(empty).count("the reason") == 2
 
 
@@ -473,33 +486,35 @@ def test_every_head_is_a_point_and_its_depth_a_shape(figures):
 
 
 def test_query_alignment_is_of_the_first_prompts_of_each_model_only():
-    figure = query_alignment.draw(*alignment_tables(prompts=("natural_text", "random_tokens")), LABELS)
+    figure = query_alignment.draw(**alignment_tables(prompts=("natural_text", "random_tokens")), labels=LABELS)
     assert "natural text" in words(figure) and "random tokens" not in words(figure)
     assert sum(len(line.get_xdata()) for line in figure.axes[0].lines) == 3 * LAYERS
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_model_of_few_layers_has_all_its_heads_too(layers):
-    figure = query_alignment.draw(*alignment_tables(layers=layers), LABELS)
+    figure = query_alignment.draw(**alignment_tables(layers=layers), labels=LABELS)
     assert sum(len(line.get_xdata()) for line in figure.axes[0].lines) == 3 * layers
 
 
 def test_a_correlation_that_is_not_defined_or_zero_is_written_so():
-    assert "no Spearman correlation defined" in words(query_alignment.draw(*alignment_tables(correlation=None), LABELS))
+    assert "no Spearman correlation defined" in words(
+        query_alignment.draw(**alignment_tables(correlation=None), labels=LABELS)
+    )
     assert "correlation 0.00 (0.00 to 0.00)" in words(
-        query_alignment.draw(*alignment_tables(correlation=-0.001), LABELS)
+        query_alignment.draw(**alignment_tables(correlation=-0.001), labels=LABELS)
     )
 
 
 def test_the_effective_rank_has_the_width_as_its_ceiling_and_names_its_tokens():
-    figure = effective_rank_by_layer.draw(rank_table(undefined={1}), LABELS)
+    figure = effective_rank_by_layer.draw(effective_rank=rank_table(undefined={1}), labels=LABELS)
     ax = figure.axes[0]
     assert levels(ax) == {WIDTH} and ax.get_ylim()[0] == 0
     assert "128 tokens, 112 without position 0" in words(figure)
     assert all(np.isnan(values[2]) and np.isfinite(values[[0, 1, 3, 4]]).all() for values in curves(ax))
     thick = [line.get_linewidth() for line in ax.lines if list(line.get_xdata()) != [0, 1]]
     assert thick[0] > thick[1] and thick[2] > thick[3]
-    nothing = effective_rank_by_layer.draw(rank_table(undefined=range(-1, LAYERS)), LABELS)
+    nothing = effective_rank_by_layer.draw(effective_rank=rank_table(undefined=range(-1, LAYERS)), labels=LABELS)
     assert not nothing.axes[0].lines and "not measured" in words(nothing)
 
 
@@ -519,12 +534,14 @@ def test_secondary_sinks_are_named_as_a_reader_sees_them(figures):
 
 
 def test_only_the_eight_tokens_with_most_secondary_sinks_are_shown():
-    figure = sinks_by_position.draw(rate_table(), secondary_table([f"t{i}" for i in range(12)]), LABELS)
+    figure = sinks_by_position.draw(
+        sink_rate=rate_table(), secondary_sinks=secondary_table([f"t{i}" for i in range(12)]), labels=LABELS
+    )
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == [f"t{i}" for i in range(8)]
 
 
 def test_no_secondary_sink_at_all_can_be_drawn():
-    figure = sinks_by_position.draw(rate_table(), secondary_table(()), LABELS)
+    figure = sinks_by_position.draw(sink_rate=rate_table(), secondary_sinks=secondary_table(()), labels=LABELS)
     assert words(figure).count("no secondary sink found") == 2
 
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from architectures import build
-from sinkorigin.activations.capture import Kept, extract
+from sinkorigin.activations.pipeline import extract
+from sinkorigin.activations.writers import Kept
 from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
 from sinkorigin.interventions.sweep import Sweep, run_sweeps

@@ -68,7 +68,7 @@ def test_the_figure_marks_the_best_rate_and_what_diverged(tmp_path):
     from sinkorigin.figures import learning_rates
 
     losses = {0.001: [4.0, 4.1], 0.002: [3.5, 3.6], 0.004: [3.7, None]}
-    figure = learning_rates.draw(pl.DataFrame(sweep(tmp_path, losses, 0.002)), groups={"r": "text"})
+    figure = learning_rates.draw(learning_rates=pl.DataFrame(sweep(tmp_path, losses, 0.002)), groups={"r": "text"})
     [ax] = figure.axes
     [star] = [line for line in ax.lines if line.get_marker() == "*"]
     assert (star.get_xdata()[0], star.get_ydata()[0]) == pytest.approx((0.002, 3.55))

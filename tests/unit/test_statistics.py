@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from sinkorigin.activations.capture import SCORES_SCHEMA, activation_schema
-from sinkorigin.activations.summaries import MAGNITUDES_SCHEMA
+from sinkorigin.activations.summaries.magnitudes import SCHEMA as MAGNITUDES_SCHEMA
+from sinkorigin.activations.summaries.scores import SCHEMA as SCORES_SCHEMA
+from sinkorigin.activations.writers import activation_schema
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import variance
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from architectures import build
-from sinkorigin.activations.capture import Kept, extract, watch_sites
-from sinkorigin.activations.summaries import ResidualGram
+from sinkorigin.activations.capture import watch_sites
+from sinkorigin.activations.pipeline import extract
+from sinkorigin.activations.summaries import residual_gram
+from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites.architecture import MODULE_SITES, read_architecture
+from sinkorigin.sites import registry
+from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.disparity import massive_table
@@ -50,7 +53,7 @@ def measured(name_or_model, folder, workers=1):
     full, weights = {}, {}
     with watch_sites(
         architecture,
-        (*MODULE_SITES, "value_aggregation", "query", "key"),
+        [site for site in registry.SITES if site != "attention"],
         lambda layer, site, x: full.__setitem__((site, layer), x.detach().reshape(N, T, -1).double().numpy()),
         lambda layer, query, key, a: weights.__setitem__(layer, a.double().numpy()),
     ):
@@ -276,7 +279,7 @@ def test_key_collapse_and_alignment_equal_numpy(llama_measured):
 @pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_neox", "phi", "cohere"])
 def test_the_key_of_one_dim_is_layer_norms_own_limit(name, tmp_path):
     """±sqrt(d/(1−1/d))·(e_c − 1/d) ⊙ γ + β through the key projection, for a residual stream with one dim."""
-    from sinkorigin.activations.summaries import keys_of_inputs
+    from sinkorigin.activations.summaries.first_token_keys import keys_of_inputs
 
     architecture = read_architecture(build(name))
     x = torch.zeros(2, 32)
@@ -324,7 +327,7 @@ def _key_projection(name, attention, normed):
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "qwen3", "qwen2", "phi3"])
 def test_the_key_of_one_dim_honours_one_plus_gamma_biases_and_qk_norm(name):
-    from sinkorigin.activations.summaries import keys_of_inputs
+    from sinkorigin.activations.summaries.first_token_keys import keys_of_inputs
 
     model = build(name)
     architecture = read_architecture(model)
@@ -363,12 +366,13 @@ def test_spearman_shares_the_rank_of_ties():
 @pytest.mark.parametrize("tokens", [5, 16, 17, 40])  # kept as they are up to half of the 32 dims
 def test_tokens_that_become_many_have_the_gram_matrix_of_all(tokens, tmp_path):
     vectors = torch.randn(tokens, 32, generator=torch.Generator().manual_seed(tokens))
-    gram, whole = ResidualGram(), vectors.double().T @ vectors.double()
+    gram, whole = residual_gram.ResidualGram(), vectors.double().T @ vectors.double()
     for part in vectors.split(5):
         gram.add(0, "rest", part)
     ((_, _, matrix),) = gram.matrices()
     np.testing.assert_allclose(matrix, whole, rtol=1e-12)
-    gram.write(tmp_path / "gram.parquet")
+    (rows,) = gram.rows()
+    write_table(tmp_path / "gram.parquet", rows, residual_gram.SCHEMA)
     assert (pl.read_parquet(tmp_path / "gram.parquet")["values"].null_count() == 0) == (tokens <= 16)
     found = rows_of(rank_tables(tmp_path / "gram.parquet", **NAMES)[0])
     ranks = {row["centred"]: row["effective_rank"] for row in found}
@@ -453,7 +457,7 @@ def write_prompts(path, tokens):
 
 
 def write_scores(path, weights):
-    from sinkorigin.activations.capture import SCORES_SCHEMA
+    from sinkorigin.activations.summaries.scores import SCHEMA as SCORES_SCHEMA
 
     n, layers, heads, length, _ = weights.shape
     grid = np.indices((n, layers, heads, length)).reshape(4, -1)

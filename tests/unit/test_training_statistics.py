@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from architectures import build
-from sinkorigin.activations.capture import extract, normalised_rows
+from sinkorigin.activations.pipeline import extract
+from sinkorigin.activations.summaries.scores import normalised_rows
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.pretraining.model import build_model

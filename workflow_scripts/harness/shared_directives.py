@@ -44,7 +44,7 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
     for rule in workflow.rules:
         if rule.script is None:
             continue
-        first = next(_outputs(rule.ruleinfo.output), study)
+        first = next(stated_outputs(rule.ruleinfo.output), study)
         folder, place = study if first.startswith(study) else str(Path(first).parents[-2]), job_path(first)
         rule.log_modifier = rule.benchmark_modifier = workflow.modifier.path_modifier
         if not rule.log:
@@ -61,7 +61,7 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
         rule.resources.update(Resources.from_mapping({k: v for k, v in shared.items() if k not in stated}))
 
 
-def _outputs(stated: Any) -> Iterator[str]:
+def stated_outputs(stated: Any) -> Iterator[str]:
     """The output patterns of a rule as it states them, whatever storage they are brought to."""
     for item in () if stated is None else (*stated.paths, *stated.kwpaths.values()):
         yield from [item] if isinstance(item, str) else item

@@ -1,0 +1,1 @@
+"""From forward passes to tables of activations, in memory bounded by one batch."""

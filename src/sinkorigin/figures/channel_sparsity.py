@@ -1,4 +1,4 @@
-"""On how few residual dims a neuron writes: all neurons as a distribution, the super neurons above it (S2)."""
+"""Sparsity of the down weights: how few residual dims a neuron writes to, super neurons above all neurons (S2)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ MEASURES = {
 }
 BINS = 60
 MOST_DIMS = 4  # named one by one; super neurons that write elsewhere share a line
-LANE = 0.09  # of the panel's height: the line of the super neurons of one dim
+LANE = 0.09  # share of the panel's height that the super neurons of one dim take
 NEURONS: dict[str, Any] = {"facecolor": "0.8", "edgecolor": "0.4", "linewidth": 0.8}
 SUPER: dict[str, Any] = {
     "color": style.PALETTE[3],
@@ -30,7 +30,7 @@ SUPER: dict[str, Any] = {
 
 
 @style.styled
-def draw(super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: largest over mean weight above, participation ratio below.
 
     Args:
@@ -52,8 +52,8 @@ def draw(super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
             if style.is_leftmost(ax):
                 ax.set_ylabel("number of neurons")
             if row == 0:
-                prompts = ", ".join(map(style.spoken, style.in_order(neurons["prompts"])))
-                style.title(ax, labels[model], f"{int(neurons['super_neuron'].sum())} super neurons, {prompts}")
+                count = int(neurons["super_neuron"].sum())
+                style.title(ax, labels[model], f"{count} super neurons, {style.prompts_of(neurons)}")
     style.legend(
         figure,
         [
@@ -71,7 +71,7 @@ def _edges(values: pl.Series) -> np.ndarray:
 
 
 def _lanes(neurons: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Label → super neurons that write most to that dim; the dims that most of them share come first."""
+    """Label of a dim → the super neurons that write to it most; the dims with most super neurons come first."""
     found = neurons.filter("super_neuron").drop_nulls("dim_1")
     dims = found.group_by("dim_1").len().sort("len", "dim_1", descending=[True, False])["dim_1"].to_list()
     named = dims if len(dims) <= MOST_DIMS + 1 else dims[:MOST_DIMS]
@@ -111,6 +111,6 @@ def _panel(ax: Axes, known: pl.DataFrame, name: str, edges: np.ndarray, lanes: d
 
 
 def _at(ax: Axes, height: float) -> float:
-    """The count at this height of the panel."""
+    """The count at a height of the panel, a share of it."""
     low, high = ax.get_ylim()
     return low * (high / low) ** height

@@ -66,7 +66,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
         ax.set_xlabel("factor α of the mean over sequences")
         if style.is_leftmost(ax):
             ax.set_ylabel("factor λ of the deviation from it")
-        where = f"{style.spoken(facts['prompts'])}, {place_text(facts['positions'], facts['target'])}, {layers_text(facts['layers'])}"
+        where = f"{style.as_words(facts['prompts'])}, {place_text(facts['positions'], facts['target'])}, {layers_text(facts['layers'])}"
         levels = f"unedited {facts['baseline']:.3f}, uniform {facts['uniform']:.3f}"
         style.title(
             ax, labels[key[0]], f"{where}; {levels}; {_taus(dispersion_grid.filter(here))}", beside=style.COLOUR_BAR

@@ -9,7 +9,7 @@ SITES = {"residual": "residual stream", "attention_input": "attention input (nor
 
 
 @style.styled
-def draw(disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: the residual stream above, the attention's input below.
 
     Args:
@@ -29,8 +29,8 @@ def draw(disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
                     ("first", {"marker": "o"}),
                     ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2}),
                 ):
-                    columns = (rows[column_] for column_ in ("layer", name, f"{name}_low", f"{name}_high"))
-                    style.line(ax, *columns, color=colour[kind], **look)
+                    style.line(ax, rows, "layer", name, color=colour[kind], **look)
+            ax.set_yscale("log")
             for width in here["width"].unique():
                 ax.axhline(width, color=style.REFERENCE, linestyle=":", linewidth=1.1)
             style.title(ax, labels[model] if row == 0 else "", SITES[site])
@@ -38,11 +38,11 @@ def draw(disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
             if style.is_leftmost(ax):
                 ax.set_ylabel("dominance ratio\n(max |h| / mean |h| over dims)")
         column[-1].set_xlabel("layer (−1: the embedding)")
-    _same_limits([ax for column in axes.values() for ax in column])
+    style.same_y([ax for column in axes.values() for ax in column])
     style.legend(
         figure,
         [
-            *(style.line_handle(style.spoken(kind), color=value, linewidth=3) for kind, value in colour.items()),
+            *(style.line_handle(style.as_words(kind), color=value, linewidth=3) for kind, value in colour.items()),
             style.line_handle("first token", color=style.REFERENCE, marker="o"),
             style.line_handle(
                 "the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2
@@ -52,13 +52,3 @@ def draw(disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
         ],
     )
     return figure
-
-
-def _same_limits(axes: list) -> None:
-    """The ratio has no unit: every model and site on one scale."""
-    for ax in axes:
-        ax.set_yscale("log")
-    limits = [ax.get_ylim() for ax in axes]
-    for ax in axes:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        style.log_y(ax)

@@ -57,7 +57,9 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
         below.set_xlabel("layer")
         style.whole_x(below)
         amplified = [] if strength is None else [f"λ = {strength:g}"]
-        style.title(above, labels[model], ", ".join([style.spoken(prompts), place_text(positions, target), *amplified]))
+        style.title(
+            above, labels[model], ", ".join([style.as_words(prompts), place_text(positions, target), *amplified])
+        )
         if style.is_leftmost(above):
             above.set_ylabel("sink score (share of\nattention, mean over heads)")
             middle.set_ylabel("norm of the residual\n(ℓ2, mean over sequences)")
@@ -103,7 +105,7 @@ def _draw(above: Axes, middle: Axes, below: Axes, table: pl.DataFrame, line: dic
     order = 2 if line in (FIRST, UNEDITED) else 3
     every = max(table["layer"].n_unique() // 10, 1)
     line = line | {"markevery": every}
-    style.line(above, table["layer"], table["score"], table["score_low"], table["score_high"], zorder=order, **line)
+    style.line(above, table, "layer", "score", zorder=order, **line)
     for ax, name in ((middle, "norm"), (below, "key_cosine")):
         ax.plot(table["layer"].to_numpy(), table[name].cast(pl.Float64).to_numpy(), zorder=order, **line)
 

@@ -1,4 +1,4 @@
-"""How many directions the residual stream uses, with the first token and without it (E1)."""
+"""Effective rank of the residual stream: how many directions it uses, with the first token and without it (E1)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ WIDTH: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth"
 
 
 @style.styled
-def draw(effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One panel a model.
 
     Args:
@@ -33,15 +33,13 @@ def draw(effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
             for positions, (_, look) in POSITIONS.items():
                 for centred, thickness in ((False, RAW), (True, CENTRED)):
                     here = rows.filter((pl.col("positions") == positions) & (pl.col("centred") == centred))
-                    values = here["effective_rank"].cast(pl.Float64)  # null becomes NaN, a gap
-                    ax.plot(here["layer"].to_numpy(), values.to_numpy(), **look | thickness)
+                    style.line(ax, here, "layer", "effective_rank", band=False, **look | thickness)
             for width in rows["width"].unique():
                 ax.axhline(width, **WIDTH)
             ax.set_ylim(0, 1.05 * max(rows["width"]))
             ax.set_xlabel("layer (−1: the embedding)")
             style.whole_x(ax)
-        prompts = ", ".join(map(style.spoken, style.in_order(rows["prompts"])))
-        style.title(ax, labels[model], f"{prompts}, {_tokens(rows)}")
+        style.title(ax, labels[model], f"{style.prompts_of(rows)}, {_tokens(rows)}")
         if style.is_leftmost(ax):
             ax.set_ylabel("effective rank of the\nresidual stream (dims)")
     grey = {"color": style.REFERENCE}
@@ -58,7 +56,7 @@ def draw(effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def _tokens(rows: pl.DataFrame) -> str:
-    """Of how many tokens the matrix is made: a rank is at most that."""
+    """How many tokens the matrix has, the most that its rank can be."""
     counts = dict(rows.select("positions", "tokens").unique().drop_nulls().rows())
     text = f"{counts['all']} tokens" if "all" in counts else "no tokens"
     return text + (f", {counts['later']} without position 0" if "later" in counts else "")

@@ -52,7 +52,7 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
         size = figure.add_subplot(grid[i, 2], sharex=first[1] if first else None, sharey=difference)
         first = first or [difference, size]
         _block(difference, size, rows[i])
-        style.title(difference, labels[model], style.spoken(prompts))
+        style.title(difference, labels[model], style.as_words(prompts))
         if i == len(blocks) - 1:
             difference.set_xlabel(
                 "score of amplified variance − score of the control\n(share of attention, paired by sequence)"
@@ -100,7 +100,7 @@ def _rows(contrasts: pl.DataFrame, kinds: Sequence[str]) -> list[_Row]:
         alike = sum(row[1:] == (kind, control_site, site) for row in controls) > 1
         heading = kind_named(kind).label + (" after W_O" if control_site != site else "")
         marked = look(kind_named(kind))
-        found.append((f"− {heading}" + (f" ({style.spoken(control)})" if alike else ""), None, marked))
+        found.append((f"− {heading}" + (f" ({style.as_words(control)})" if alike else ""), None, marked))
         for row in contrasts.filter(pl.col("control") == control).sort("target", "positions", "layers").to_dicts():
             where = [place_text(row["positions"], row["target"])]
             where += [layers_text(row["layers"])] if several else []

@@ -1,4 +1,4 @@
-"""How far the key of position 0 has collapsed to one direction, and to the one that a single dim gives it (K1)."""
+"""Collapse of the key of position 0 to one direction, and to the one that a single dim gives it (K1)."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ COSINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @style.styled
-def draw(key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One panel a model: four mean cosines by layer.
 
     Args:
-        key_collapse: key_collapse.parquet of every model, one below the other; the rows that are means over heads count.
+        key_collapse: key_collapse.parquet of every model, one below the other; its means over heads are shown.
         labels: model → label, in the order of the panels.
     """
     means = key_collapse.filter(pl.col("head").is_null())
@@ -37,19 +37,18 @@ def draw(key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
     lowest = min([-0.1, *(low - 0.03 for name in COSINES for low in means[f"{name}_low"].drop_nulls())])
     for model, (ax,) in axes.items():
         rows = means.filter(pl.col("model") == model).sort("layer")
-        reasons = rows["not_applicable"].drop_nulls().unique(maintain_order=True).to_list()
+        reasons = style.in_order(rows["not_applicable"].drop_nulls())
         if all(rows[name].is_null().all() for name in COSINES):
             style.no_data(ax, next(iter(reasons), "not measured"))
             reasons = []
         else:
             for name, (_, look) in COSINES.items():
-                style.line(ax, rows["layer"], rows[name], rows[f"{name}_low"], rows[f"{name}_high"], **look)
+                style.line(ax, rows, "layer", name, **look)
             ax.axhline(0, color=style.REFERENCE, linestyle=":", linewidth=1.1, zorder=1)
             ax.set_ylim(lowest, 1.05)
             ax.set_xlabel("layer")
             style.whole_x(ax)
-        prompts = ", ".join(map(style.spoken, style.in_order(rows["prompts"])))
-        style.title(ax, labels[model], "; ".join([prompts, *reasons]))
+        style.title(ax, labels[model], "; ".join([style.prompts_of(rows), *reasons]))
         if style.is_leftmost(ax):
             ax.set_ylabel("cosine at position 0\n(mean over sequences, heads)")
     style.legend(figure, [*(style.line_handle(label, **look) for label, look in COSINES.values()), style.band_handle()])

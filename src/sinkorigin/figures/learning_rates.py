@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sinkorigin.figures import style
+from sinkorigin.figures import run_looks, style
 
 BEST: dict[str, Any] = {
     "marker": "*",
@@ -21,23 +21,23 @@ DIVERGED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1
 
 
 @style.styled
-def draw(table: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
+def draw(*, learning_rates: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
     """One panel for each group of runs that are compared with one another.
 
     Args:
-        table: learning_rates.parquet.
+        learning_rates: learning_rates.parquet.
         groups: run → name of its group, in the order of the panels.
     """
     names = list(dict.fromkeys(groups.values()))
     figure, axes = style.panels(names)
-    colour = style.colours(list(groups))
-    dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(groups)}
+    looks = run_looks.looks(list(groups))
     for group, (ax,) in axes.items():
-        runs = [run for run, own in groups.items() if own == group]
+        runs = [run for run, its_group in groups.items() if its_group == group]
         for run in runs:
-            _run(ax, table.filter(pl.col("run") == run), colour[run], dashes[run])
-        _diverged(ax, table.filter(pl.col("run").is_in(runs)), runs, colour)
-        rates = sorted(table.filter(pl.col("run").is_in(runs))["learning_rate"].unique())
+            _losses(ax, learning_rates.filter(pl.col("run") == run), looks[run])
+        for number, run in enumerate(runs):
+            _diverged(ax, learning_rates.filter(pl.col("run") == run), number, looks[run]["color"])
+        rates = sorted(learning_rates.filter(pl.col("run").is_in(runs))["learning_rate"].unique())
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(rates))
         ax.xaxis.set_minor_locator(NullLocator())
@@ -45,40 +45,36 @@ def draw(table: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
         ax.set_xlabel("peak learning rate")
         if style.is_leftmost(ax):
             ax.set_ylabel("last validation loss\n(nats per token)")
-        style.title(ax, "learning rates", style.spoken(group) if len(names) > 1 else "")
-    handles = [style.line_handle(_label(table, run), color=colour[run], linestyle=dashes[run]) for run in groups]
+        style.title(ax, "learning rates", style.as_words(group) if len(names) > 1 else "")
+    handles = [style.line_handle(_label(learning_rates, run), **looks[run]) for run in groups]
     handles.append(style.line_handle("best: lowest mean over seeds, none diverged", color="0.6", **BEST))
-    if table["diverged"].is_not_null().any():
+    if learning_rates["diverged"].is_not_null().any():
         handles.append(style.line_handle("a seed diverged", color=style.REFERENCE, **DIVERGED))
     style.legend(figure, handles)
     return figure
 
 
-def _run(ax: Axes, rows: pl.DataFrame, colour: tuple, dashes) -> None:
+def _losses(ax: Axes, rows: pl.DataFrame, look: dict[str, Any]) -> None:
+    """Draw the losses of one run: a dot a seed, a line through the means, a star at the best rate."""
     known = rows.drop_nulls("validation_loss").sort("learning_rate")
-    ax.plot(
-        known["learning_rate"].to_numpy(), known["validation_loss"].to_numpy(), linestyle="", marker="o", color=colour,
-        alpha=0.6,
-    )  # fmt: skip
+    dots = look | {"linestyle": "", "marker": "o", "alpha": 0.6}
+    ax.plot(known["learning_rate"].to_numpy(), known["validation_loss"].to_numpy(), **dots)
     means = rows.drop_nulls("mean_validation_loss").unique("learning_rate").sort("learning_rate")
-    x, y = means["learning_rate"].to_numpy(), means["mean_validation_loss"].to_numpy()
-    ax.plot(x, y, color=colour, linestyle=dashes)
+    style.line(ax, means, "learning_rate", "mean_validation_loss", band=False, **look)
     best = means.filter("best")
-    ax.plot(best["learning_rate"].to_numpy(), best["mean_validation_loss"].to_numpy(), color=colour, zorder=4, **BEST)
+    style.line(ax, best, "learning_rate", "mean_validation_loss", band=False, zorder=4, **look | BEST)
 
 
-def _diverged(ax: Axes, rows: pl.DataFrame, runs: list[str], colour: dict) -> None:
-    """Crosses at the upper edge, one row a run so that none hides another."""
-    for number, run in enumerate(runs):
-        lost = rows.filter((pl.col("run") == run) & pl.col("diverged").is_not_null())
-        for rate in lost["learning_rate"].unique().sort():
-            ax.plot([rate], [0.96 - 0.07 * number], color=colour[run], transform=ax.get_xaxis_transform(), **DIVERGED)
+def _diverged(ax: Axes, rows: pl.DataFrame, number: int, colour: tuple) -> None:
+    """Draw crosses at the upper edge where a seed diverged, at a height for each run so that none hides another."""
+    for rate in rows.filter(pl.col("diverged").is_not_null())["learning_rate"].unique().sort():
+        ax.plot([rate], [0.96 - 0.07 * number], color=colour, transform=ax.get_xaxis_transform(), **DIVERGED)
 
 
 def _label(table: pl.DataFrame, run: str) -> str:
     best = table.filter((pl.col("run") == run) & pl.col("best"))
     if best.is_empty():
-        return f"{style.spoken(run)}: every rate diverged"
+        return f"{style.as_words(run)}: every rate diverged"
     row = best.to_dicts()[0]
     edge = ", an end of the grid" if row["at_edge"] else ""
-    return f"{style.spoken(run)}: {row['learning_rate']:g} ({row['mean_validation_loss']:.3f}{edge})"
+    return f"{style.as_words(run)}: {row['learning_rate']:g} ({row['mean_validation_loss']:.3f}{edge})"

@@ -5,7 +5,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from sinkorigin.figures import style
+from sinkorigin.figures import run_looks, style
 
 VIEWS = {  # (loss, share of the training left out at the start) → title
     ("train_loss", 0.0): "train",
@@ -15,62 +15,43 @@ VIEWS = {  # (loss, share of the training left out at the start) → title
 
 
 @style.styled
-def draw(history: pl.DataFrame) -> Figure:
+def draw(*, history: pl.DataFrame) -> Figure:
     """Train, validation, and its second half enlarged; line: mean over seeds, band: lowest to highest seed.
 
     Args:
         history: history.parquet of every run and seed, one below the other.
     """
-    runs = style.in_order(history["run"])
-    colour = style.colours(runs)
-    dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(runs)}
+    looks = run_looks.looks(style.in_order(history["run"]))
     figure, axes = style.panels(list(VIEWS))
     for (loss, skipped), (ax,) in axes.items():
         rows = history.drop_nulls(loss).filter(pl.col("tokens") >= skipped * pl.col("tokens").max())
-        for run in runs:
+        for run, look in looks.items():
             here = rows.filter(pl.col("run") == run)
             sns.lineplot(
                 x=here["tokens"].to_numpy(),
                 y=here[loss].to_numpy(),
                 ax=ax,
-                color=colour[run],
-                linestyle=dashes[run],
                 errorbar=("pi", 100),  # 100 % percentile interval: lowest to highest
                 err_kws={"alpha": style.BAND_ALPHA, "linewidth": 0},
+                **look,
             )
         style.title(ax, VIEWS[loss, skipped])
         ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
         ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
         ax.set_xlabel("tokens trained on")
         ax.set_ylabel("cross-entropy (nats per token)" if style.is_leftmost(ax) else "")
-    whole = [ax for (_, skipped), (ax,) in axes.items() if not skipped]
-    limits = [ax.get_ylim() for ax in whole]
-    for ax in whole:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    style.legend(
-        figure,
-        [
-            *(
-                style.line_handle(
-                    _label(history.filter(pl.col("run") == run)), color=colour[run], linestyle=dashes[run]
-                )
-                for run in runs
-            ),
-            style.band_handle("lowest to highest seed"),
-        ],
-    )
+    style.same_y([ax for (_, skipped), (ax,) in axes.items() if not skipped])
+    handles = [style.line_handle(_label(history.filter(pl.col("run") == run)), **look) for run, look in looks.items()]
+    style.legend(figure, [*handles, style.band_handle("lowest to highest seed")])
     return figure
 
 
 def _label(history: pl.DataFrame) -> str:
-    """Run, seeds, and where its validation loss ended: the differences are smaller than the curves can show."""
-    run, variant = history["run"][0], history["variant"][0]
-    seeds = history["seed"].n_unique()
+    """Name of a run with its last validation loss: the differences are smaller than the curves can show."""
+    text = run_looks.label(history)
     last = history.drop_nulls("validation_loss").sort("tokens").group_by("seed", maintain_order=True).last()
-    name = style.spoken(run) if run == variant else f"{style.spoken(run)} ({style.spoken(variant)})"
-    text = f"{name}, {seeds} seed{'' if seeds == 1 else 's'}"
     if last.is_empty():
         return text
     values = last["validation_loss"].to_numpy()
     text += f"; last validation loss {values.mean():.3f}"
-    return text if seeds == 1 else f"{text} ({values.min():.3f} to {values.max():.3f})"
+    return text if len(values) == 1 else f"{text} ({values.min():.3f} to {values.max():.3f})"

@@ -58,7 +58,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
         )
         ax.set_xlabel("masked position (token)")
         ax.set_ylabel("layers with the mask")
-        style.title(ax, labels[model], style.spoken(prompts), beside=style.COLOUR_BAR + 0.6)
+        style.title(ax, labels[model], style.as_words(prompts), beside=style.COLOUR_BAR + 0.6)
         axes.append(ax)
     figure.colorbar(mesh, ax=axes, label="score at the position,\nmasked − unedited", aspect=12, pad=0.02)
     style.legend(figure, [sink_handle()])

@@ -3,7 +3,6 @@
 from typing import Any
 
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
@@ -22,7 +21,7 @@ LATER: dict[str, Any] = {"color": style.PALETTE[3], "linestyle": style.DASHES[2]
 
 
 @style.styled
-def draw(massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: magnitudes at position 0 above, share of massive activations below.
 
     Args:
@@ -34,21 +33,20 @@ def draw(massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
         rows = massive_activations.filter(pl.col("model") == model)
         first = rows.filter(pl.col("position") == 0).sort("layer")
         for name, (_, threshold, look) in MAGNITUDES.items():
-            values = first[name].cast(pl.Float64)  # null becomes NaN, a gap
-            above.plot(first["layer"].to_numpy(), values.to_numpy(), **look)
+            style.line(above, first, "layer", name, band=False, **look)
             above.axhline(threshold, **_dotted(look), zorder=1)
         above.set_yscale("log")
-        style.line(below, first["layer"], first["share"], first["share_low"], first["share_high"], **FIRST)
+        style.line(below, first, "layer", "share", **FIRST)
         later = rows.filter(pl.col("position") > 0).group_by("layer").agg(pl.col("share").mean()).sort("layer")
-        below.plot(later["layer"].to_numpy(), later["share"].cast(pl.Float64).to_numpy(), **LATER)
+        style.line(below, later, "layer", "share", band=False, **LATER)
         below.set_ylim(-0.02, 1.02)
         below.set_xlabel("layer (−1: the embedding)")
         style.whole_x(below)
-        style.title(above, labels[model], ", ".join(map(style.spoken, style.in_order(rows["prompts"]))))
+        style.title(above, labels[model], style.prompts_of(rows))
         if style.is_leftmost(above):
             above.set_ylabel("magnitude in the residual\n(mean over sequences)")
             below.set_ylabel("share of sequences with\na massive activation")
-    _same_limits([above for above, _ in axes.values()])
+    style.same_y([above for above, _ in axes.values()])
     style.legend(
         figure,
         [
@@ -66,13 +64,5 @@ def draw(massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def _dotted(look: dict[str, Any]) -> dict[str, Any]:
-    """A threshold has the colour of the line that has to pass it."""
+    """Look of a threshold, in the colour of the line that has to pass it."""
     return {"color": look["color"], "linestyle": ":", "linewidth": 1.2}
-
-
-def _same_limits(axes: list[Axes]) -> None:
-    """The thresholds hold for every model: all of them on one scale."""
-    limits = [ax.get_ylim() for ax in axes]
-    for ax in axes:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-        style.log_y(ax)

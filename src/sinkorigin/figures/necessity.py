@@ -61,7 +61,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
                 ax.set_xlabel("sink score (share of attention,\nmean over layers, heads)")
             _lines(ax, rows[model], labelled=j == 0)
             what = "loss" if quantity == "loss" else "attention"
-            style.title(ax, labels[model] if j == 0 else "", f"{style.spoken(prompts)}: {what}", beside=LABELS_WIDTH)
+            style.title(ax, labels[model] if j == 0 else "", f"{style.as_words(prompts)}: {what}", beside=LABELS_WIDTH)
     highest = at_first.select(pl.max_horizontal(pl.col("first_score_high", "other_position_score").max())).item()
     first["attention"].set_xlim(0, 1.08 * highest)
     if "loss" in first:
@@ -152,7 +152,7 @@ def _lines(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
     """One line an edit, the unedited model at the top."""
     names = ["unedited"]
     for intervention, kind, strength, mean_factor, layers, positions in rows:
-        name = [style.spoken(intervention), kind_named(kind).strength_text(strength, mean_factor)]
+        name = [style.as_words(intervention), kind_named(kind).strength_text(strength, mean_factor)]
         name += [f"positions {', '.join(map(str, positions))}"] if len(positions) > 1 else []
         names.append(f"{', '.join(filter(None, name))}\n({layers_text(layers)})")
     ax.set_yticks(range(len(names)), names if labelled else [""] * len(names), linespacing=1.05)

@@ -1,4 +1,4 @@
-"""The first token's norm and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
+"""Norm of the first token and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ ONSET: dict = {"marker": "^", "linestyle": (0, (1, 1.2))}
 
 @style.styled
 def draw(
+    *,
     norm_ratio: pl.DataFrame,
     norm_surge: pl.DataFrame,
     sink_mass: pl.DataFrame,
@@ -25,9 +26,9 @@ def draw(
 
     Args:
         norm_ratio: norm_ratio.parquet of every model and prompts, one below the other.
-        norm_surge: norm_surge.parquet of the same; its layer is marked on the norm of the first token.
-        sink_mass: sink_mass.parquet of the same.
-        sink_onset: sink_onset.parquet of the same; its layer is marked on the sink mass.
+        norm_surge: norm_surge.parquet of these; its layer is marked on the norm of the first token.
+        sink_mass: sink_mass.parquet of these.
+        sink_onset: sink_onset.parquet of these; its layer is marked on the sink mass.
         labels: model → label, in the order of the columns.
     """
     norms = norm_ratio.filter(pl.col("site") == SITE)
@@ -50,9 +51,8 @@ def draw(
         if style.is_leftmost(above):
             above.set_ylabel("norm of the residual stream\n(ℓ2, mean over sequences)")
             below.set_ylabel("sink mass of position 0\n(share of attention)")
-    _same_limits([above for above, _ in axes.values()])
-    for above, below in axes.values():
-        style.log_y(above)
+    style.same_y([above for above, _ in axes.values()])
+    for _, below in axes.values():
         below.set_ylim(-0.02, 1.02)
     style.legend(figure, _handles(colour, surges, sink_onset))
     return figure
@@ -60,17 +60,17 @@ def draw(
 
 def _norms(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
     for name, look in (("first", {"marker": "o"}), ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2})):
-        style.line(ax, rows["layer"], rows[name], rows[f"{name}_low"], rows[f"{name}_high"], color=colour, **look)
+        style.line(ax, rows, "layer", name, color=colour, **look)
     ax.set_yscale("log")
 
 
 def _mass(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
-    style.line(ax, rows["layer"], rows["mass"], rows["mass_low"], rows["mass_high"], color=colour, marker="o")
+    style.line(ax, rows, "layer", "mass", color=colour, marker="o")
     ax.plot(rows["layer"].to_numpy(), rows["uniform"].to_numpy(), color=colour, linestyle="--", linewidth=1.0)
 
 
 def _mark(ax: Axes, rows: pl.DataFrame, column: str, found: pl.DataFrame, look: dict, colour: tuple) -> None:
-    """A large marker on the curve at the layer that was found; none where none was."""
+    """Put a large marker on the curve at the layer that was found, if one was."""
     at = rows.filter(pl.col("layer").is_in(found["layer"].drop_nulls().to_list()))
     ax.plot(
         at["layer"].to_numpy(),
@@ -86,7 +86,7 @@ def _mark(ax: Axes, rows: pl.DataFrame, column: str, found: pl.DataFrame, look: 
 
 
 def _connect(above: Axes, below: Axes, found: pl.DataFrame, look: dict, colour: dict) -> None:
-    """Lines through both panels at the layers found, side by side (a point apart) where several fall on one layer."""
+    """Draw lines through both panels at the layers found, side by side where several fall on one layer."""
     places = found.drop_nulls("layer").select("prompts", "layer").rows()
     shift = 1.2 if look is ONSET else -1.2  # points
     for prompts, layer in places:
@@ -106,17 +106,10 @@ def _connect(above: Axes, below: Axes, found: pl.DataFrame, look: dict, colour: 
             )
 
 
-def _same_limits(axes: list[Axes]) -> None:
-    """Norms of all the models on one scale: the control's flat line is only telling beside the surge."""
-    limits = [ax.get_ylim() for ax in axes]
-    for ax in axes:
-        ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-
-
 def _handles(colour: dict, surges: pl.DataFrame, onsets: pl.DataFrame) -> list:
     marker = {"color": "0.6", "markersize": 7, "markeredgecolor": "black", "linewidth": 1.0}
     return [
-        *(style.line_handle(style.spoken(kind), color=value, linewidth=3) for kind, value in colour.items()),
+        *(style.line_handle(style.as_words(kind), color=value, linewidth=3) for kind, value in colour.items()),
         style.line_handle("first token", color=style.REFERENCE, marker="o"),
         style.line_handle("the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2),
         style.line_handle("sink mass under uniform attention", color=style.REFERENCE, linestyle="--", linewidth=1.0),

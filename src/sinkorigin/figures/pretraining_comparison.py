@@ -1,4 +1,4 @@
-"""What each run reached by seed, and its differences to the baseline of the same seed with their interval."""
+"""Values of each run by seed, and differences to the baseline of the same seed with their interval."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,15 +27,18 @@ MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "whit
 
 
 @style.styled
-def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
+def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str, str], prompts: str) -> Figure:
     """Six columns of two panels, values above differences, for each group of runs compared with one another.
 
     Args:
-        by_seed: pretraining_by_seed.parquet, of one prompt set and of what has none.
-        comparison: pretraining_comparison.parquet, the same rows of it.
+        by_seed: pretraining_by_seed.parquet.
+        comparison: pretraining_comparison.parquet.
         groups: run → name of its group, in the order of the panels.
+        prompts: the prompt set on which the models are shown; losses are measured on none.
     """
     names = list(dict.fromkeys(groups.values()))
+    shown = pl.col("prompts").is_null() | (pl.col("prompts") == prompts)
+    by_seed, comparison = by_seed.filter(shown), comparison.filter(shown)
     epsilons = by_seed["epsilon"].drop_nulls().unique()
     epsilon = min(epsilons, key=lambda e: abs(e - PAPER_EPSILON), default=None)
     chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
@@ -44,21 +47,20 @@ def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str
     colour = style.colours(list(groups))
     seeds = sorted(by_seed["seed"].unique())
     for (group, panel), (above, below) in axes.items():
-        own = by_seed.filter(pl.col("quantity") == panel)
+        values = by_seed.filter(pl.col("quantity") == panel)
         means = comparison.filter(pl.col("quantity") == panel)
         runs = [run for run, other in groups.items() if other == group]
-        baseline = next((b for b in own.filter(pl.col("run").is_in(runs))["baseline"] if b is not None), None)
-        _values(above, own, means, runs, seeds, colour)
-        _differences(below, own, means, runs, baseline, seeds, colour)
+        baseline = next((b for b in values.filter(pl.col("run").is_in(runs))["baseline"] if b is not None), None)
+        _values(above, values, means, runs, seeds, colour)
+        _differences(below, values, means, runs, baseline, seeds, colour)
         title, label = PANELS[panel]
         label = label.replace("ε", f"{epsilon:g}") if epsilon is not None else label
-        style.title(above, title, style.spoken(group) if len(names) > 1 else "")
+        style.title(above, title, style.as_words(group) if len(names) > 1 else "")
         above.set_ylabel(label)
-        below.set_ylabel(f"difference to\n{style.spoken(baseline)}" if baseline else "no baseline")
+        below.set_ylabel(f"difference to\n{style.as_words(baseline)}" if baseline else "no baseline")
         width = (style.PANEL_WIDTH - 0.9) / len(runs)
-        below.set_xticks(range(len(runs)), [style.wrapped(style.spoken(run), width, 8) for run in runs])
+        below.set_xticks(range(len(runs)), [style.wrapped(style.as_words(run), width, 8) for run in runs])
         below.set_xlim(-0.6, len(runs) - 0.4)
-    prompts = ", ".join(map(style.spoken, style.in_order(by_seed["prompts"].drop_nulls())))
     grey = {"color": style.REFERENCE}
     handles = [
         style.line_handle(f"seed {seed}", linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5, **grey)
@@ -67,14 +69,16 @@ def draw(by_seed: pl.DataFrame, comparison: pl.DataFrame, *, groups: Mapping[str
     handles += [
         style.line_handle("mean over seeds", **MEAN, **grey),
         style.line_handle("95 % Student interval over pairs of seeds", linewidth=1.4, **grey),
-        style.line_handle(f"sink mass under uniform attention; structure measured on {prompts}", **UNIFORM),
+        style.line_handle(
+            f"sink mass under uniform attention; structure measured on {style.prompts_of(by_seed)}", **UNIFORM
+        ),
     ]
     style.legend(figure, handles)
     return figure
 
 
 def _places(run: int, seeds: Sequence[int]) -> dict[int, float]:
-    """Seed → x, side by side to the left of the mean."""
+    """Seed → x of its dot; the dots lie side by side to the left of the mean."""
     spread = np.linspace(-0.3, 0.06, len(seeds)) if len(seeds) > 1 else [-0.12]
     return {seed: run + float(x) for seed, x in zip(seeds, spread, strict=True)}
 
@@ -89,30 +93,30 @@ def _dots(ax: Axes, number: int, values: Mapping[int, float], seeds: Sequence[in
             )  # fmt: skip
 
 
-def _of(rows: pl.DataFrame, run: str) -> dict[int, float]:
+def _by_seed(rows: pl.DataFrame, run: str) -> dict[int, float]:
     return dict(rows.filter(pl.col("run") == run).select("seed", "value").rows())
 
 
-def _values(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, seeds, colour) -> None:
+def _values(ax: Axes, values: pl.DataFrame, means: pl.DataFrame, runs, seeds, colour) -> None:
     for number, run in enumerate(runs):
-        _dots(ax, number, _of(own, run), seeds, colour[run])
+        _dots(ax, number, _by_seed(values, run), seeds, colour[run])
         for mean in means.filter(pl.col("run") == run)["mean"].drop_nulls():
             ax.plot([number + ASIDE], [mean], color=colour[run], **MEAN)
-    for level in own.filter(pl.col("run").is_in(runs))["uniform"].drop_nulls().unique():
+    for level in values.filter(pl.col("run").is_in(runs))["uniform"].drop_nulls().unique():
         ax.axhline(level, **UNIFORM)
     ax.margins(y=0.15)
 
 
-def _differences(ax: Axes, own: pl.DataFrame, means: pl.DataFrame, runs, baseline, seeds, colour) -> None:
+def _differences(ax: Axes, values: pl.DataFrame, means: pl.DataFrame, runs, baseline, seeds, colour) -> None:
     ax.axhline(0, color=style.REFERENCE, linewidth=0.9)
-    theirs = _of(own, baseline) if baseline else {}
+    of_baseline = _by_seed(values, baseline) if baseline else {}
     for number, run in enumerate(runs):
         if run == baseline or baseline is None:
             continue
         pairs = {
-            seed: value - theirs[seed]
-            for seed, value in _of(own, run).items()
-            if value is not None and theirs.get(seed) is not None
+            seed: value - of_baseline[seed]
+            for seed, value in _by_seed(values, run).items()
+            if value is not None and of_baseline.get(seed) is not None
         }
         _dots(ax, number, pairs, seeds, colour[run])
         for row in means.filter(pl.col("run") == run).drop_nulls("difference").to_dicts():

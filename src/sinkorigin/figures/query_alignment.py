@@ -22,12 +22,12 @@ LOOK: dict[str, Any] = {"linestyle": "", "markersize": 3.6, "markeredgewidth": 0
 
 
 @style.styled
-def draw(query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model, on its first prompts: alignment above, positive ratio below, against the sink mass.
 
     Args:
         query_alignment: query_alignment.parquet of every model, one below the other.
-        alignment_correlation: alignment_correlation.parquet of the same; it stands over the panels.
+        alignment_correlation: alignment_correlation.parquet of these; it stands over the panels.
         labels: model → label, in the order of the columns.
     """
     figure, axes = style.panels(style.models_of(query_alignment, labels), rows=len(QUANTITIES))
@@ -38,7 +38,7 @@ def draw(query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, lab
         heads = heads.filter(here).sort("layer", "head")
         for row, (ax, (name, label)) in enumerate(zip(column, QUANTITIES.items(), strict=True)):
             found = alignment_correlation.filter(here & (pl.col("quantity") == name))
-            text = f"{style.spoken(prompts)}: {_correlation(found)}"
+            text = f"{style.as_words(prompts)}: {_correlation(found)}"
             style.title(ax, labels[model] if row == 0 else "", text)
             if heads[name].is_null().all():
                 style.no_data(ax, "not measured")
@@ -66,7 +66,7 @@ def _heads(ax: Axes, heads: pl.DataFrame, name: str) -> None:
 
 
 def _correlation(found: pl.DataFrame) -> str:
-    """What stands over the panel: Spearman's correlation over the heads, with its interval."""
+    """Spearman's correlation over the heads with its interval, as it stands over the panel."""
     found = found.drop_nulls("correlation")
     if found.is_empty():
         return "no Spearman correlation defined"

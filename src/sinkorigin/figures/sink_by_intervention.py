@@ -119,7 +119,7 @@ def _block(
             continue
         _panel(ax, here, looks)
         _strengths(ax, strengths)
-        style.title(ax, "", f"{style.spoken(prompts)}, {place_text(positions, target)}")
+        style.title(ax, "", f"{style.as_words(prompts)}, {place_text(positions, target)}")
         if row in labelled:
             ax.tick_params(labelleft=False)
         else:
@@ -149,7 +149,7 @@ def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
                     *(pl.col(f"baseline{end}").alias(f"score{end}") for end in ("", "_low", "_high")),
                 )
                 curve = pl.concat([curve, unedited]).sort("strength")
-            style.line(ax, *curve.get_columns(), zorder=above, **line)
+            style.line(ax, curve, "strength", "score", zorder=above, **line)
     for name, level in (("baseline", UNEDITED), ("uniform", UNIFORM)):
         for value in edits[name].drop_nulls().unique():
             ax.axhline(value, zorder=3, **level)

@@ -1,4 +1,4 @@
-"""At which positions sinks are, and on which tokens those are that are not at position 0 (A1, A2)."""
+"""Positions of sinks, and the tokens of those that are not at position 0 (A1, A2)."""
 
 from functools import cache
 from typing import Any
@@ -13,22 +13,23 @@ from matplotlib.ticker import MaxNLocator
 
 from sinkorigin.figures import style
 
-EPSILON = 0.3  # the paper's; the nearest one of a study is shown
+EPSILON = 0.3  # the paper's threshold; the nearest one of a study is shown
 MOST_TOKENS = 8
 LONGEST_TOKEN = 14  # characters
 MARKERS = "os^D"
+CANDIDATES: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.6", "linewidth": 0.8}
 HATCHES = ["", "////", "....", "xxxx"]
 # how tokenizers write what one cannot see: byte-level BPE (Ġ, Ċ, ĉ) and SentencePiece (▁)
 VISIBLE = str.maketrans({"Ġ": "␣", "▁": "␣", " ": "␣", "Ċ": "↵", "\n": "↵", "ĉ": "⇥", "\t": "⇥"})
 
 
 @style.styled
-def draw(sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: sink rate by position above, the tokens of the other sinks below.
 
     Args:
         sink_rate: sink_rate.parquet of every model and prompts, one below the other.
-        secondary_sinks: secondary_sinks.parquet of the same.
+        secondary_sinks: secondary_sinks.parquet of these.
         labels: model → label, in the order of the columns.
     """
     prompts = style.in_order(sink_rate["prompts"])
@@ -40,9 +41,8 @@ def draw(sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[st
         epsilon = min(epsilons, key=lambda value: abs(value - EPSILON))
         for kind in prompts:
             rows = rates.filter((pl.col("prompts") == kind) & (pl.col("epsilon") == epsilon)).sort("position")
-            columns = (rows[name] for name in ("position", "rate", "rate_low", "rate_high"))
             # a marker on each of many positions would hide the dashes
-            style.line(above, *columns, markevery=max(len(rows) // 8, 1), **looks[kind][0])
+            style.line(above, rows, "position", "rate", markevery=max(len(rows) // 8, 1), **looks[kind][0])
         style.title(above, labels[model], f"ε = {epsilon:g}")
         above.set_ylim(-0.02, 1.02)
         above.set_xlabel("position (token)")
@@ -54,8 +54,8 @@ def draw(sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[st
     style.legend(
         figure,
         [
-            *(style.line_handle(f"sink rate, {style.spoken(kind)}", **line) for kind, (line, _) in looks.items()),
-            *(Patch(label=f"secondary sinks, {style.spoken(kind)}", **bar) for kind, (_, bar) in looks.items()),
+            *(style.line_handle(f"sink rate, {style.as_words(kind)}", **line) for kind, (line, _) in looks.items()),
+            *(Patch(label=f"secondary sinks, {style.as_words(kind)}", **bar) for kind, (_, bar) in looks.items()),
             Patch(label="all that hold the token (first half)", **CANDIDATES),
             style.band_handle(),
         ],
@@ -63,11 +63,8 @@ def draw(sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[st
     return figure
 
 
-CANDIDATES: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.6", "linewidth": 0.8}
-
-
 def _looks(prompts: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Prompts → the look of their line and of their bars."""
+    """Prompt set → the looks of its line and of its bars."""
     return {
         kind: (
             {"color": colour, "marker": MARKERS[i % 4], "linestyle": style.DASHES[i % 4]},
@@ -78,7 +75,7 @@ def _looks(prompts: list[str]) -> dict[str, tuple[dict[str, Any], dict[str, Any]
 
 
 def _tokens(ax: Axes, sinks: pl.DataFrame, looks: dict[str, tuple[dict, dict]]) -> None:
-    """Bars of sinks in bars of candidates, the tokens with most sinks at the top."""
+    """Draw bars of sinks in bars of candidates, the tokens with most sinks at the top."""
     shown = (
         sinks.filter(pl.col("sinks") > 0)
         .sort("sinks", "share", "prompts", "token", descending=[True, True, False, False])
@@ -103,7 +100,7 @@ def _tokens(ax: Axes, sinks: pl.DataFrame, looks: dict[str, tuple[dict, dict]]) 
 
 
 def as_seen(token: str) -> str:
-    """A token as a reader can see it: spaces and newlines as signs, what the font lacks as its code point, cut if long.
+    """A token with spaces and newlines as signs and what the font lacks as its code point, cut if long.
 
     Args:
         token: as the tokenizer writes it.

@@ -27,10 +27,8 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
-from sinkorigin.tables import read_json
-
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
-REFERENCE = (0.35, 0.35, 0.35)  # lines that are not measurements of the edited or studied thing: uniform, unedited
+REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: uniform attention, the unedited model
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 BAND_ALPHA = 0.22
 
@@ -111,12 +109,6 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
             raise
 
 
-def model_labels(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Model name → label for figures, in the order given, from the provenance files beside the models."""
-    provenances = map(read_json, paths)
-    return {provenance["model"]: provenance["label"] for provenance in provenances}
-
-
 def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:
     """The models of ``table`` in the order of ``labels``.
 
@@ -134,9 +126,14 @@ def in_order(column: pl.Series) -> list[Any]:
     return column.unique(maintain_order=True).to_list()
 
 
-def spoken(name: str) -> str:
-    """``random_tokens`` as ``random tokens``: names of the config as people read them."""
+def as_words(name: str) -> str:
+    """A name of the config as people read it: ``random_tokens`` as ``random tokens``."""
     return name.replace("_", " ")
+
+
+def prompts_of(table: pl.DataFrame) -> str:
+    """The prompt sets of ``table`` as people read them, in the order of their first row."""
+    return ", ".join(map(as_words, in_order(table["prompts"].drop_nulls())))
 
 
 def colours(names: Sequence[Any]) -> dict[Any, tuple[float, float, float]]:
@@ -185,7 +182,7 @@ def _filled(text: str, inches: float, size: float) -> list[str]:
 
 
 def laid_out(width: float, height: float) -> Figure:
-    """An empty figure of this many inches, or of the smallest width, whose panels, titles and legend make room."""
+    """An empty figure of this size in inches, but not below the smallest width, whose layout makes room for all text."""
     return Figure(
         figsize=(max(width, SMALLEST_WIDTH), height),
         layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0.02, hspace=0.02),
@@ -234,7 +231,7 @@ def is_leftmost(ax: Axes) -> bool:
 
 
 def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> None:
-    """A left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``; both whole, on several lines.
+    """Write a left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``, on as many lines as they take.
 
     Args:
         beside: inches of the figure's width that a colour bar takes beside the panels.
@@ -266,42 +263,37 @@ def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> 
 
 
 def line(
-    ax: Axes,
-    x: pl.Series,
-    middle: pl.Series,
-    low: pl.Series,
-    high: pl.Series,
-    *,
-    band_alpha: float = BAND_ALPHA,
-    **look,
+    ax: Axes, rows: pl.DataFrame, x: str, name: str, *, band: bool = True, band_alpha: float = BAND_ALPHA, **look
 ) -> None:
-    """A line with its interval as a band; where ``middle`` is null there is a gap in both, never a zero."""
-    values = [series.cast(pl.Float64).to_numpy() for series in (middle, low, high)]  # null becomes NaN
-    places = x.to_numpy()
-    ax.plot(places, values[0], **look)
-    ax.fill_between(
-        places,
-        values[1],
-        values[2],
-        where=np.isfinite(values).all(axis=0).tolist(),
-        color=look["color"],
-        alpha=band_alpha,
-        linewidth=0,
-    )
+    """Draw the column ``name`` as a line and its interval as a band; a null is a gap in both, never a zero.
+
+    Args:
+        rows: with the columns ``x``, ``name`` and, for the band, ``{name}_low`` and ``{name}_high``.
+    """
+    places, values = rows[x].to_numpy(), _floats(rows[name])
+    ax.plot(places, values, **look)
+    if band:
+        low, high = _floats(rows[f"{name}_low"]), _floats(rows[f"{name}_high"])
+        known = np.isfinite([values, low, high]).all(axis=0).tolist()
+        ax.fill_between(places, low, high, where=known, color=look["color"], alpha=band_alpha, linewidth=0)
+
+
+def _floats(column: pl.Series) -> np.ndarray:
+    return column.cast(pl.Float64).to_numpy()  # null becomes NaN
 
 
 def band_handle(label: str = "95 % bootstrap interval over sequences") -> Patch:
-    """The legend's entry for the bands."""
+    """Legend entry of the bands."""
     return Patch(facecolor=REFERENCE, alpha=BAND_ALPHA, linewidth=0, label=label)
 
 
 def line_handle(label: str, **look) -> Line2D:
-    """A legend entry that is drawn as a line of this look."""
+    """Legend entry that is drawn as a line of this look."""
     return Line2D([], [], label=label, **look)
 
 
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """One legend for the whole figure, under the panels, in as many columns as its width holds."""
+    """Put one legend for the whole figure under the panels, in as many columns as its width holds."""
     key = 3.4 * LEGEND_SIZE / 72  # the sample, its gap, and the gap to the next column
     room = figure.get_figwidth() - 0.3
     for handle in handles:
@@ -327,7 +319,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
 
 
 def log_y(ax: Axes) -> None:
-    """A logarithmic y axis that has labelled ticks even where the data span less than a decade."""
+    """Make the y axis logarithmic, with labelled ticks even where the data span less than a decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     decades = np.log10(high / low)
@@ -341,8 +333,26 @@ def log_y(ax: Axes) -> None:
     ax.set_ylim(low, high)
 
 
+def same_y(axes: Sequence[Axes], *, margin: float = 0.0) -> None:
+    """Give all panels the same y axis: what has no unit, or the same one, is compared between models.
+
+    Args:
+        axes: all linear or all logarithmic; may be empty.
+        margin: of a logarithmic axis, the share of its length that is added at both ends.
+    """
+    limits = [ax.get_ylim() for ax in axes]
+    if not limits:
+        return
+    low, high = min(low for low, _ in limits), max(high for _, high in limits)
+    factor = (high / low) ** margin if margin else 1.0
+    for ax in axes:
+        ax.set_ylim(low / factor, high * factor)
+        if ax.get_yscale() == "log":
+            log_y(ax)
+
+
 def whole_x(ax: Axes) -> None:
-    """Ticks at whole numbers only: layers and positions."""
+    """Put the ticks of the x axis at whole numbers only: layers and positions."""
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 4, 5, 8, 10]))
 
 
@@ -359,7 +369,7 @@ def heat_map(
     colours: Colormap,
     limits: tuple[float, float],
 ) -> QuadMesh:
-    """Cells of colour with their values in them, the first row at the top; NaN is an empty cell.
+    """Draw cells of colour with their values in them, the first row at the top; NaN is an empty cell.
 
     Args:
         values: (rows, columns).

@@ -27,12 +27,12 @@ HAS_SUPER: dict[str, Any] = SUPER | {"marker": "v", "markersize": 7}
 
 
 @style.styled
-def draw(super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: all its neurons above, the norm of the first token by layer below.
 
     Args:
         super_neurons: super_neurons.parquet of every model, one below the other.
-        super_neuron_surge: super_neuron_surge.parquet of the same.
+        super_neuron_surge: super_neuron_surge.parquet of these.
         labels: model → label, in the order of the columns.
     """
     models = style.models_of(super_neurons, labels)
@@ -54,11 +54,12 @@ def draw(super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, labels: 
             above.set_xlabel(f"norm of the {weight[model]} weights / layer’s median")
         _norms(below, super_neuron_surge.filter(pl.col("model") == model).sort("layer"))
         below.set_xlabel("layer")
-        style.title(above, labels[model], ", ".join(map(style.spoken, style.in_order(neurons["prompts"]))))
+        style.title(above, labels[model], style.prompts_of(neurons))
         if style.is_leftmost(above):
             above.set_ylabel("mean |activation|:\nposition 0 / other positions")
             below.set_ylabel("norm of the first token\n(ℓ2, mean over sequences)")
-    _same_limits([below for _, below in axes.values()])
+    # the large markers stand at the highest norm
+    style.same_y([below for _, below in axes.values()], margin=0.03)
     style.legend(
         figure,
         [
@@ -74,12 +75,12 @@ def draw(super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, labels: 
 
 
 def _weight(neurons: pl.DataFrame) -> str:
-    """Whose norm is shown: the gate's, or the up weights' in a model without a gate."""
+    """The weights whose norm is shown: gate, or up in a model without a gate."""
     return "gate" if neurons["gate_norm_ratio"].is_not_null().any() else "up"
 
 
 def _limits(neurons: pl.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """What both axes span, the same for all models; a ratio of zero or infinity then stands at the end of its axis."""
+    """Limits of both axes for all models; a ratio of zero or infinity stands at the end of its axis."""
     found = []
     for name, least in (("x", 0.5), ("y", 0.1)):
         values = neurons.filter(pl.col(name).is_finite() & (pl.col(name) > 0))[name].to_list()
@@ -108,7 +109,7 @@ def _scatter(ax: Axes, neurons: pl.DataFrame, x_limits: tuple[float, float], y_l
 
 
 def _name(ax: Axes, found: pl.DataFrame) -> None:
-    """Names beside the panel, one below the other, each with a line to its neuron: so they cannot cover anything."""
+    """Write names beside the panel, where they cover nothing, each with a line to its neuron."""
     found = found.sort("y", "rank", descending=[True, False])
     low, high = np.log(ax.get_ylim())
     step = 0.085  # of the panel's height: a line of text
@@ -139,20 +140,9 @@ def _name(ax: Axes, found: pl.DataFrame) -> None:
 
 
 def _norms(ax: Axes, surge: pl.DataFrame) -> None:
-    layers = surge["layer"].to_numpy()
-    ax.plot(layers, surge["after"].to_numpy(), zorder=3, **NORM)
-    ax.plot(layers, surge["without_largest"].cast(pl.Float64).to_numpy(), zorder=2, **WITHOUT)  # null becomes a gap
+    style.line(ax, surge, "layer", "after", band=False, zorder=3, **NORM)
+    style.line(ax, surge, "layer", "without_largest", band=False, zorder=2, **WITHOUT)
     marked = surge.filter(pl.col("super_neurons") > 0)
     ax.plot(marked["layer"].to_numpy(), marked["after"].to_numpy(), zorder=4, **HAS_SUPER)
     ax.set_yscale("log")
     style.whole_x(ax)
-
-
-def _same_limits(axes: list[Axes]) -> None:
-    """Norms of all the models on one scale, as in norm_and_sink_by_layer."""
-    limits = [ax.get_ylim() for ax in axes]
-    low, high = min(low for low, _ in limits), max(high for _, high in limits)
-    margin = (high / low) ** 0.03  # the large markers stand at the highest norm
-    for ax in axes:
-        ax.set_ylim(low / margin, high * margin)
-        style.log_y(ax)

@@ -1,4 +1,4 @@
-"""How loss, sink, disparity, norm and rank develop over the tokens trained on, one line a run with a band over seeds."""
+"""Loss, sink, disparity, norm and rank over the tokens trained on, one line a run with a band over seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from sinkorigin.claims.verdicts import PAPER_EPSILON
-from sinkorigin.figures import style
+from sinkorigin.figures import run_looks, style
 
-# panel → (title, label of the y axis); what it shows is told in _rows
+# panel → (title, label of the y axis); _rows says what it shows
 PANELS = {
     "loss": ("validation loss", "cross-entropy (nats per token)"),
     "sink_mass": ("sink mass of position 0, largest layer", "share of attention"),
@@ -21,50 +21,48 @@ PANELS = {
     "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
     "effective_rank": ("effective rank of the residual, mean over layers", "effective rank (dims)"),
 }
-BESIDE: dict[str, Any] = {
-    "linestyle": (0, (1, 1.6)),
-    "linewidth": 1.1,
-}  # the same run's other tokens, or its normalised rows
+# look of a run's other tokens, or of its normalised rows
+BESIDE: dict[str, Any] = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
 SAME = 1e-3  # normalised rows that change the mass by less, relatively, are not drawn
 
 
 @style.styled
-def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, str]) -> Figure:
+def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, str], prompts: str) -> Figure:
     """Six panels for each group of runs that are compared with one another.
 
     Args:
         history: history.parquet of every run and seed, one below the other.
-        training: statistics over training of the same, of one prompt set.
+        training: statistics over training of these.
         groups: run → name of its group, in the order of the panels.
+        prompts: the prompt set on which the models are shown.
     """
+    training = training.filter(pl.col("prompts") == prompts)
     names = list(dict.fromkeys(groups.values()))
     figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], most=3)
-    runs = list(groups)
-    colour = style.colours(runs)
-    dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(runs)}
+    looks = run_looks.looks(list(groups))
     epsilon = min(training["epsilon"].drop_nulls().unique(), key=lambda e: abs(e - PAPER_EPSILON), default=None)
     drawn: set[str] = set()
     for (group, panel), (ax,) in axes.items():
-        for run in (run for run, own in groups.items() if own == group):
-            rows = _rows(panel, history.filter(pl.col("run") == run), training.filter(pl.col("run") == run), epsilon)
-            _band(ax, rows, color=colour[run], linestyle=dashes[run], marker="" if panel == "loss" else "o")
-            beside = _beside(panel, training.filter(pl.col("run") == run), rows)
+        for run in (run for run, its_group in groups.items() if its_group == group):
+            measured = training.filter(pl.col("run") == run)
+            rows = _rows(panel, history.filter(pl.col("run") == run), measured, epsilon)
+            style.line(ax, rows, "tokens", "mean", marker="" if panel == "loss" else "o", **looks[run])
+            beside = _beside(panel, measured, rows)
             if not beside.is_empty():
-                ax.plot(beside["tokens"].to_numpy(), beside["middle"].to_numpy(), color=colour[run], **BESIDE)
+                style.line(ax, beside, "tokens", "mean", band=False, **looks[run] | BESIDE)
                 drawn.add(panel)
             if panel == "sink_mass":
-                for level in training.filter(pl.col("run") == run)["uniform"].drop_nulls().unique():
+                for level in measured["uniform"].drop_nulls().unique():
                     ax.axhline(level, **UNIFORM)
         _axes(ax, panel, epsilon, group if len(names) > 1 else "")
-    prompts = ", ".join(map(style.spoken, style.in_order(training["prompts"])))
     handles: list = [
-        style.line_handle(_label(history, run), color=colour[run], linestyle=dashes[run])
-        for run in runs
+        style.line_handle(run_looks.label(history.filter(pl.col("run") == run)), **look)
+        for run, look in looks.items()
         if run in history["run"]
     ]
     handles += [
-        style.band_handle(f"lowest to highest seed; structure measured on {prompts}"),
+        style.band_handle(f"lowest to highest seed; structure measured on {style.prompts_of(training)}"),
         style.line_handle("sink mass under uniform attention", **UNIFORM),
     ]
     others = {
@@ -79,7 +77,7 @@ def draw(history: pl.DataFrame, training: pl.DataFrame, *, groups: Mapping[str, 
 
 
 def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: float | None) -> pl.DataFrame:
-    """tokens, middle, low and high of one run in one panel."""
+    """What one panel shows of one run, see :func:`_over_seeds`."""
     if panel == "loss":
         return _over_seeds(history.drop_nulls("validation_loss").rename({"validation_loss": "value"}, strict=False))
     over = "mean" if panel in ("sink_rate", "effective_rank") else "largest"
@@ -88,26 +86,23 @@ def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: fl
 
 
 def _beside(panel: str, training: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The thin line of a panel: the other tokens' dominance ratio; row-normalised mass where that is another."""
+    """What the thin line of a panel shows: the other tokens' dominance ratio, or row-normalised mass if it differs."""
     quantity = {"dominance_ratio_first": "dominance_ratio_rest", "sink_mass": "sink_mass_normalised"}.get(panel, "")
     found = _over_seeds(training.filter((pl.col("quantity") == quantity) & (pl.col("over") == "largest")))
-    if panel == "sink_mass" and np.allclose(found["middle"].to_numpy(), rows["middle"].to_numpy(), rtol=SAME):
+    if panel == "sink_mass" and np.allclose(found["mean"].to_numpy(), rows["mean"].to_numpy(), rtol=SAME):
         return found.clear()
     return found
 
 
 def _over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Mean of ``value`` over seeds by tokens trained on, from the lowest (mean_low) to the highest seed (mean_high)."""
     value = pl.col("value")
-    return rows.group_by("tokens").agg(middle=value.mean(), low=value.min(), high=value.max()).sort("tokens")
-
-
-def _band(ax: Axes, rows: pl.DataFrame, **look) -> None:
-    style.line(ax, rows["tokens"], rows["middle"], rows["low"], rows["high"], **look)
+    return rows.group_by("tokens").agg(mean=value.mean(), mean_low=value.min(), mean_high=value.max()).sort("tokens")
 
 
 def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
     title, label = PANELS[panel]
-    style.title(ax, title, style.spoken(group))
+    style.title(ax, title, style.as_words(group))
     ax.set_ylabel(label.replace("ε", f"{epsilon:g}") if epsilon is not None else label)
     ax.set_xlabel("tokens trained on")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
@@ -116,11 +111,3 @@ def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
         ax.set_ylim(-0.02 * max(ax.get_ylim()[1], 0.05), max(ax.get_ylim()[1], 0.05))
     elif panel in ("sink_mass", "dominance_ratio_first", "norm_ratio", "effective_rank"):
         ax.set_ylim(0, ax.get_ylim()[1] + 0.02 * ax.get_ylim()[1])
-
-
-def _label(history: pl.DataFrame, run: str) -> str:
-    own = history.filter(pl.col("run") == run)
-    seeds = own["seed"].n_unique()
-    variant = own["variant"][0]
-    name = style.spoken(run) if run == variant else f"{style.spoken(run)} ({style.spoken(variant)})"
-    return f"{name}, {seeds} seed{'' if seeds == 1 else 's'}"

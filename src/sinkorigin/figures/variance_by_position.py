@@ -14,13 +14,13 @@ SITE = "value_aggregation"
 
 @style.styled
 def draw(
-    variance: pl.DataFrame, variance_trend: pl.DataFrame, labels: dict[str, str], layers: Sequence[int] = ()
+    *, variance: pl.DataFrame, variance_trend: pl.DataFrame, labels: dict[str, str], layers: Sequence[int] = ()
 ) -> Figure:
     """One panel a model (a row of them for each kind of prompts).
 
     Args:
         variance: variance.parquet of every model and prompts, one below the other.
-        variance_trend: variance_trend.parquet of the same; the ratio stands in the panel's title.
+        variance_trend: variance_trend.parquet of these; the ratio stands in the panel's title.
         labels: model → label, in the order of the panels.
         layers: layers to show beside layer 0; one that a model does not have is left out there.
     """
@@ -38,17 +38,14 @@ def draw(
             here = (pl.col("model") == model) & (pl.col("prompts") == kind)
             _panel(ax, variance.filter(here), looks)
             style.title(
-                ax, labels[model] if row == 0 else "", f"{style.spoken(kind)}{_ratio(variance_trend.filter(here))}"
+                ax, labels[model] if row == 0 else "", f"{style.as_words(kind)}{_ratio(variance_trend.filter(here))}"
             )
             if style.is_leftmost(ax):
                 ax.set_ylabel("variance of the value aggregation,\nmean over dims")
             if row == len(prompts) - 1 and ax.lines:
                 ax.set_xlabel("position (token)")
-    style.legend(
-        figure,
-        [style.line_handle(f"layer {layer}", **looks[layer]) for layer in [0, *others]]
-        + [style.band_handle("95 % bootstrap interval over sequences")],
-    )
+    handles = [style.line_handle(f"layer {layer}", **looks[layer]) for layer in [0, *others]]
+    style.legend(figure, [*handles, style.band_handle()])
     return figure
 
 
@@ -60,8 +57,8 @@ def _panel(ax: Axes, variance: pl.DataFrame, looks: dict[int, dict]) -> None:
         return
     for layer, look in looks.items():
         rows = variance.filter(pl.col("layer") == layer).sort("position")
-        columns = (rows[name] for name in ("position", "variance", "variance_low", "variance_high"))
-        style.line(ax, *columns, band_alpha=style.BAND_ALPHA if layer == 0 else 0.13, **look)
+        alpha = style.BAND_ALPHA if layer == 0 else 0.13
+        style.line(ax, rows, "position", "variance", band_alpha=alpha, **look)
     first = defined.filter((pl.col("layer") == 0) & (pl.col("position") == 0))
     ax.plot(first["position"].to_numpy(), first["variance"].to_numpy(), "o", markersize=5, **looks[0])
     ax.set_xlim(-0.02 * float(variance["position"].max() or 1) - 0.5, None)  # type: ignore[arg-type]
@@ -70,7 +67,7 @@ def _panel(ax: Axes, variance: pl.DataFrame, looks: dict[int, dict]) -> None:
 
 
 def _ratio(trend: pl.DataFrame) -> str:
-    """What the title says of layer 0: position 0 against the mean of the others."""
+    """The ratio of position 0 to the mean of the others in layer 0, as it stands in the title."""
     rows = trend.filter((pl.col("site") == SITE) & (pl.col("layer") == 0)).drop_nulls("ratio")
     if rows.is_empty():
         return ""

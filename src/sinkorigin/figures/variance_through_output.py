@@ -1,4 +1,4 @@
-"""What the output projection does to the variance discrepancy, layer by layer (V2)."""
+"""Variance discrepancy before and after the output projection, layer by layer (V2)."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ LEVEL: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth"
 
 
 @style.styled
-def draw(variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One column a model: position 0 against the other positions above, the two rank correlations below.
 
     Args:
@@ -39,21 +39,21 @@ def draw(variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figur
         rows = variance_through_output.filter(pl.col("model") == model).sort("layer")
         if _has_data(above, rows, list(RATIOS)):
             for name, (_, look) in RATIOS.items():
-                ratio = rows[name].cast(pl.Float64)  # null becomes NaN, a gap
-                above.plot(rows["layer"].to_numpy(), ratio.to_numpy(), **look)
+                style.line(above, rows, "layer", name, band=False, **look)
             above.axhline(1, **LEVEL)
             above.set_yscale("log")
         if _has_data(below, rows, list(TAUS)):
             for name, (_, look) in TAUS.items():
-                style.line(below, rows["layer"], rows[name], rows[f"{name}_low"], rows[f"{name}_high"], **look)
+                style.line(below, rows, "layer", name, **look)
             below.axhline(0, **LEVEL)
             below.set_ylim(-1.05, 1.05)
             below.set_xlabel("layer")
-        style.title(above, labels[model], ", ".join(map(style.spoken, style.in_order(rows["prompts"]))))
+        style.title(above, labels[model], style.prompts_of(rows))
         if style.is_leftmost(above):
             above.set_ylabel("variance at position 0 /\nmean at the other positions")
             below.set_ylabel("Kendall’s τ\n(−1 to 1)")
-    _same_limits([above for above, _ in axes.values() if above.lines])
+    # a flat line's margin is too small for its markers
+    style.same_y([above for above, _ in axes.values() if above.lines], margin=0.02)
     style.legend(
         figure,
         [style.line_handle(label, **look) for label, look in (*RATIOS.values(), *TAUS.values())]
@@ -63,7 +63,7 @@ def draw(variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figur
 
 
 def _has_data(ax: Axes, rows: pl.DataFrame, names: list[str]) -> bool:
-    """Whether any of the columns has a value; if so, the axis spans all the layers, also those that have none."""
+    """Let the axis span all layers, also those without a value; say instead why no column has any, and return False."""
     if not any(rows[name].is_not_null().any() for name in names):
         style.no_data(ax, next(iter(rows["not_applicable"].drop_nulls()), "not measured"))
         return False
@@ -72,15 +72,3 @@ def _has_data(ax: Axes, rows: pl.DataFrame, names: list[str]) -> bool:
     ax.set_xlim(layers[0] - margin, layers[-1] + margin)
     style.whole_x(ax)
     return True
-
-
-def _same_limits(axes: list[Axes]) -> None:
-    """The ratio has no unit: every model on one scale."""
-    limits = [ax.get_ylim() for ax in axes]
-    if not limits:
-        return
-    low, high = min(low for low, _ in limits), max(high for _, high in limits)
-    margin = (high / low) ** 0.02  # a flat line's own margin is too small for its markers
-    for ax in axes:
-        ax.set_ylim(low / margin, high * margin)
-        style.log_y(ax)

@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Target, VectorEdit
-from sinkorigin.sites.architecture import Architecture, Place, edit_place, read_architecture
+from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.modules import Place
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def _hooked(place: Place, tap: EditTap, layer: int, clock: _Clock, computes) -> 
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
         return tap.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
-    handle = edit_place(place, change)
+    handle = place.hook(change)
     try:
         yield
     finally:

@@ -12,7 +12,6 @@ from sinkorigin.interventions.context import EditTap, applied, place_of
 from sinkorigin.interventions.kind import Edit, MeanAndSpread
 from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.replay import Reached, Replay
-from sinkorigin.sites.architecture import edit_place
 from sinkorigin.sites.attention import Tap
 
 
@@ -67,7 +66,7 @@ def _reading(replay: Replay, reader: _Reader, edit: Edit, layer: int) -> Iterato
     with ExitStack() as stack:
         stack.enter_context(replay.architecture.tapped(reader))
         if edit.site != "value_aggregation":
-            handle = edit_place(place_of(replay.architecture, layer, edit.site), reader.read)
+            handle = place_of(replay.architecture, layer, edit.site).hook(reader.read)
             stack.callback(handle.remove)
         yield
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.sites.architecture import output_tensor
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.modules import output_tensor
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from sinkorigin.sites.architecture import Architecture, first_tensor, output_tensor, replace_first_tensor
+from sinkorigin.sites.architecture import Architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.modules import first_tensor, output_tensor, replace_first_tensor
 
 
 class Reached(Exception):

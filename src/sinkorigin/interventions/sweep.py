@@ -78,7 +78,7 @@ def measure_baseline(
     targets = sorted(set(targets))
     _check_targets(targets, token_ids.shape[1], BASELINE)
     replay = Replay(architecture)
-    architecture.check_own(torch.from_numpy(token_ids[:1]).to(replay.device), model)
+    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(replay.device), model)
     with replay.active(), architecture.tapped(), writing(folder, BASELINE, losses=losses) as output:
         for part in even_batches(len(token_ids), batch):
             ids = torch.from_numpy(token_ids[part]).to(replay.device)
@@ -121,7 +121,7 @@ def run_sweeps(
     Raises:
         SinkoriginError: a layer or target is not there, too few sequences for what the edits mix, a residual or attention
             that is not finite, or taps that do not see what the model computes by itself (see
-            :meth:`Architecture.check_own`, which runs the first sequence twice).
+            :meth:`Architecture.check_against_eager`, which runs the first sequence twice).
     """
     run = token_ids[:sequences]
     edits = [edit for sweep in sweeps.values() for edit in sweep.edits]
@@ -129,7 +129,7 @@ def run_sweeps(
         _check(sweep, run, architecture.layers, batch, model)
     # each worker has a copy of the modules, on which it sets its edits; the weights are shared
     replays = [Replay(copy) for copy in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
-    architecture.check_own(torch.from_numpy(run[:1]).to(replays[0].device), model)
+    architecture.check_against_eager(torch.from_numpy(run[:1]).to(replays[0].device), model)
     free: queue.SimpleQueue[Replay] = queue.SimpleQueue()
     with ExitStack() as stack:
         for replay in replays:

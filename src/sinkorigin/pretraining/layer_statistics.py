@@ -12,8 +12,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from sinkorigin.activations import summaries
-from sinkorigin.activations.capture import attention_scores, normalised_rows, watch_sites
+from sinkorigin.activations.capture import watch_sites
+from sinkorigin.activations.summaries.magnitudes import magnitude_rows
+from sinkorigin.activations.summaries.residual_gram import ResidualGram
+from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.statistics.disparity import dominance_ratio
@@ -51,7 +53,7 @@ class _Residual:
 
     def add(self, layer: int, values: np.ndarray) -> None:
         """Take (n, T, d) vectors."""
-        rows = summaries.magnitude_rows("residual", layer, 0, values)
+        rows = magnitude_rows("residual", layer, 0, values)
         # float64 before the division, as the tables are read
         largest, mean, norm = (rows[name].astype(np.float64) for name in ("max_abs", "mean_abs", "norm"))
         ratio = dominance_ratio(largest, mean)
@@ -78,13 +80,13 @@ def layer_statistics(
 
     Raises:
         SinkoriginError: an activation is not finite, or the taps do not see what the model computes by itself (see
-            :meth:`Architecture.check_own`).
+            :meth:`Architecture.check_against_eager`).
     """
     length = token_ids.shape[1]
     thresholds = np.asarray(epsilons, dtype=np.float64)
     attention: dict[int, _Attention] = {}
     residual: dict[int, _Residual] = {}
-    gram = summaries.ResidualGram()
+    gram = ResidualGram()
 
     def on_site(layer: int, site: str, values: Tensor) -> None:
         values = values.detach().reshape(-1, length, values.shape[-1]).to("cpu", torch.float32)
@@ -101,7 +103,7 @@ def layer_statistics(
         attention.setdefault(layer, _Attention()).add(weights, thresholds)
 
     device = next(architecture.model.parameters()).device
-    architecture.check_own(torch.from_numpy(token_ids[:1]).to(device), model)
+    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(device), model)
     # BLAS on one thread: the matrices are small, and threads that wait for one another cost more than they do
     with watch_sites(architecture, ["residual"], on_site, on_attention), threadpool_limits(1, user_api="blas"):
         for first in range(0, len(token_ids), batch):

@@ -1,7 +1,7 @@
 """The attention function that the whole project observes and edits: the hook point between value aggregation and W_O.
 
 It is registered with transformers' ``AttentionInterface``, so it serves every model class that takes its attention from
-there. Where no tap is set it computes what the model's own eager attention computes.
+there. Where no tap is set it computes what the model's eager attention function computes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ HARMLESS_ARGUMENTS = frozenset(
 
 
 class Tap:
-    """Something that looks at, or edits, one attention call. Every method does nothing unless overridden.
+    """Observer or editor of attention calls; every method does nothing unless overridden.
 
     ``offset`` is the position of the first query (not 0 while generating with a key-value cache).
     """
@@ -53,7 +53,7 @@ class Tap:
         return aggregation
 
     def observe(self, layer: int, query: Tensor, key: Tensor, weights: Tensor, aggregation: Tensor) -> None:
-        """See query (N, H, T, d_k) and key (N, H, S, d_k) after RoPE, weights (N, H, T, S) and aggregation, edited."""
+        """Receive query (N, H, T, d_k) and key (N, H, S, d_k) after RoPE, weights (N, H, T, S) and edited aggregation."""
 
 
 _taps: WeakKeyDictionary[nn.Module, list[tuple[int, Tap]]] = WeakKeyDictionary()
@@ -73,7 +73,7 @@ def _attend(
     s_aux: Tensor | None = None,
     **kwargs,
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`tapped_attention`."""
+    """Causal attention with the given taps; see :func:`tapped_attention`."""
     for argument, given in kwargs.items():
         if given is not None and argument not in HARMLESS_ARGUMENTS:
             raise SinkoriginError(
@@ -141,14 +141,14 @@ def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor
 
 
 def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
-    """The same without taps, which a compiler can follow: what a variant with weights of its own trains with."""
+    """Causal attention without taps, which a compiler can follow: what variants with ``attention_weights`` train with."""
     return _attend(module, (), *args, **kwargs)
 
 
 def null_key_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs
 ) -> tuple[Tensor, None]:
-    """Softmax-off-by-one by PyTorch's fused softmax: a key 0 with value 0 adds exp(0) = 1 to every denominator.
+    """Softmax-off-by-one by PyTorch's fused attention: a key 0 with value 0 adds exp(0) = 1 to every denominator.
 
     Arguments as of ``sdpa_attention_forward``; the mask is boolean, or None for a causal one.
     """
@@ -186,21 +186,21 @@ def _implemented(model: PreTrainedModel, implementation: str) -> Iterator[None]:
 
 
 def through_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Let ``model`` compute its attention here; its former implementation comes back on exit, also after an error."""
+    """Let ``model`` compute its attention with :func:`tapped_attention` inside the block; afterwards as before."""
     return _implemented(model, IMPLEMENTATION)
 
 
 def without_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Let ``model`` compute its own eager attention inside the block.
+    """Let ``model`` compute its attention with its class's eager function inside the block; afterwards as before.
 
-    A variant of this project that has ``attention_weights`` takes them from its function, untapped.
+    A variant of this project that has ``attention_weights`` takes them from its function, without taps.
     """
     return _implemented(model, "eager")
 
 
 @contextmanager
 def witnessed() -> Iterator[list[nn.Module]]:
-    """Collect the attention modules that call this function inside the block, in order."""
+    """Collect the attention modules that call :func:`tapped_attention` inside the block, in order."""
     seen: list[nn.Module] = []
     _witnesses.append(seen)
     try:
@@ -211,7 +211,7 @@ def witnessed() -> Iterator[list[nn.Module]]:
 
 @contextmanager
 def tapped(model: PreTrainedModel, attention_modules: Mapping[int, nn.Module], *taps: Tap) -> Iterator[None]:
-    """Set ``taps``, in order, on the attention of every layer; blocks nest, and leaving one removes its own taps."""
+    """Set ``taps``, in order, on the attention of every layer; blocks nest, and leaving one removes the taps that it set."""
     with through_taps(model):
         entries = [(module, (layer, tap)) for layer, module in attention_modules.items() for tap in taps]
         for module, entry in entries:

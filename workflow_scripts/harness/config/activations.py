@@ -5,19 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from harness.config.values import Strict
+from sinkorigin.sites.registry import SITES
 
-Site = Literal[
-    "residual",
-    "attention_input",
-    "value_aggregation",
-    "attention_output",
-    "ffn_input",
-    "ffn_activation",
-    "ffn_output",
-    "query",
-    "key",
-    "attention",
-]
+Site = Literal[*SITES]  # type: ignore[valid-type]
 
 
 class KeptSite(Strict):

@@ -1,0 +1,47 @@
+"""What each FFN neuron writes at position 0 of every sequence (S1): ``first_token_neurons.parquet``."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from sinkorigin import tables
+from sinkorigin.activations.columns import LAYER, SEQUENCE, list_column
+from sinkorigin.activations.first_tokens import FirstTokens
+from sinkorigin.sites.architecture import Architecture
+
+SCHEMA = tables.schema(
+    sequence=SEQUENCE,
+    layer=LAYER,
+    activation=(pa.list_(pa.float32()), "for each neuron n: its activation a_n at position 0"),
+    on_output=(pa.list_(pa.float32()), "for each: its down weights w_n · the sum of a_m w_m over all neurons m"),
+    on_residual=(
+        pa.list_(pa.float32()),
+        "for each: w_n · the residual stream leaving the layer; null where a norm after the FFN rescales w_n",
+    ),
+    output_norm=(pa.float32(), "Euclidean norm of the sum of a_m w_m over all neurons m"),
+)
+
+
+def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[dict]:
+    """Rows of each layer that has a down-projection; ``first`` is the number of the first sequence of ``tokens``."""
+    column = SCHEMA.field("activation").type
+    for layer, projections in enumerate(architecture.projections):
+        if "down" not in projections:
+            continue
+        down = projections["down"].weight()  # (d, f)
+        activation = tokens.ffn_activation[layer]  # (n, f)
+        output = activation @ down.T  # (n, d)
+        count = len(activation)
+        on_residual = pa.nulls(count, column)
+        if "contribution" not in architecture.missing[layer]:
+            on_residual = list_column((tokens.residual[layer] @ down).numpy(), column)
+        yield {
+            "sequence": np.arange(first, first + count, dtype=np.int32),
+            "layer": np.full(count, layer, dtype=np.int32),
+            "activation": list_column(activation.numpy(), column),
+            "on_output": list_column((output @ down).numpy(), column),
+            "on_residual": on_residual,
+            "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
+        }

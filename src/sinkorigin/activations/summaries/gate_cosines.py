@@ -1,0 +1,50 @@
+"""Alignment of the FFN's input with each neuron's gate weights, by position (S1): ``gate_cosines.parquet``."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from sinkorigin import tables
+from sinkorigin.activations.columns import LAYER, POSITION, list_column
+from sinkorigin.sites.architecture import Architecture
+
+SCHEMA = tables.schema(
+    layer=LAYER,
+    position=POSITION,
+    cosine=(pa.list_(pa.float32()), "for each neuron: mean over sequences of cos(FFN input, gate weights)"),
+)
+
+
+class GateCosines:
+    """Mean over sequences of cos(FFN input, gate weights) by layer and position.
+
+    The mean of cosines with one vector is its product with the mean unit vector, so only (T, d) sums are kept.
+    """
+
+    def __init__(self):
+        self._units: dict[int, np.ndarray] = {}
+        self._counts: dict[int, int] = {}
+
+    def add(self, layer: int, values: Tensor) -> None:
+        """Take (n, T, d) FFN inputs."""
+        units = torch.nn.functional.normalize(values, dim=-1).sum(0).double().numpy()  # (T, d)
+        self._units[layer] = self._units.get(layer, 0.0) + units
+        self._counts[layer] = self._counts.get(layer, 0) + len(values)
+
+    def rows(self, architecture: Architecture) -> Iterator[dict]:
+        """Columns of the table, for each layer whose FFN has a gate."""
+        column = SCHEMA.field("cosine").type
+        for layer, units in sorted(self._units.items()):
+            gate = architecture.projections[layer].get("gate")
+            if gate is None:
+                continue
+            weights = torch.nn.functional.normalize(gate.weight(), dim=-1)  # (f, d)
+            cosines = torch.from_numpy(units / self._counts[layer]).float() @ weights.T  # (T, f)
+            yield {
+                "layer": np.full(len(units), layer, dtype=np.int32),
+                "position": np.arange(len(units), dtype=np.int32),
+                "cosine": list_column(cosines.numpy(), column),
+            }

@@ -1,0 +1,226 @@
+"""The figures of a study: one entry each says which tables it reads, its settings, and when a study has it.
+
+The name of a figure is that of its module in ``sinkorigin.figures``, its caption, its rule (``plot_{name}``) and its files.
+``draw`` of the module takes the tables, the settings and, where models are shown, their labels as keywords.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sinkorigin
+from harness.config.interventions import intervention_figures, kind_modules, kinds_of
+from harness.config.values import first_repeated
+from harness.study import Study
+from sinkorigin.errors import SinkoriginError
+
+Wildcards = dict[str, Any]
+_HERE = "workflow_scripts/harness/figures.py"
+
+# Table → its file in the folder of the study; any other table is a statistic of a model on a prompt set.
+_FILES = {
+    "history": "pretraining/{run}/seed={seed}/history.parquet",
+    "training": "statistics/training/{run}/seed={seed}.parquet",
+    "by_seed": "statistics/pretraining_by_seed.parquet",
+    "comparison": "statistics/pretraining_comparison.parquet",
+    "learning_rates": "statistics/learning_rates.parquet",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a study.
+
+    Attributes:
+        name: name of its module, caption, rule and files.
+        tables: the tables that it reads.
+        covers: study → the wildcards of every file of a table; the files of a table are read as one, in this order.
+        settings: study → what decides how it is drawn, beside tables and labels.
+        loads: study → modules of ``sinkorigin`` that its module loads by name.
+        when: whether `all` has it in this study.
+        label: its name in the report; by default the name with spaces.
+    """
+
+    name: str
+    tables: tuple[str, ...]
+    covers: Callable[[Study], list[Wildcards]]
+    settings: Callable[[Study], dict[str, Any]] = lambda study: {}
+    loads: Callable[[Study], list[str]] = lambda study: []
+    when: Callable[[Study], bool] = lambda study: True
+    label: str = ""
+
+    def patterns(self) -> dict[str, str]:
+        """Table → its file in the folder of the study, with wildcards, as the rule that makes it names it."""
+        return {table: _FILES.get(table, f"statistics/{{model}}/{{prompts}}/{table}.parquet") for table in self.tables}
+
+    def inputs(self, study: Study) -> dict[str, list[str]]:
+        """Table → its files."""
+        return {
+            table: [f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study)]
+            for table, pattern in self.patterns().items()
+        }
+
+    def outputs(self, study: Study) -> list[str]:
+        """The files of the figure, one a format."""
+        return [f"{study.folder}/figures/{self.name}.{format_}" for format_ in study.config.figures.formats]
+
+    def modules(self, study: Study) -> list[str]:
+        """Modules that are loaded by name to draw it."""
+        return [f"sinkorigin.figures.{self.name}", *self.loads(study)]
+
+    def keywords(self, study: Study) -> dict[str, Any]:
+        """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
+        shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
+        labels = model_labels(study)
+        return self.settings(study) | ({"labels": {model: labels[model] for model in shown}} if shown else {})
+
+
+def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
+    """Check before any job that each figure is registered once, and that what it is made from exists.
+
+    Args:
+        made: patterns of all files that rules make, in the folder of the study.
+
+    Raises:
+        SinkoriginError: a figure is registered twice, or has no module or caption, or a table that no rule makes.
+    """
+    figures = list(figures)
+    names = [figure.name for figure in figures]
+    if len(set(names)) < len(names):
+        raise SinkoriginError(f"{_HERE}: figure {first_repeated(names)} is registered twice; remove one entry")
+    package = Path(sinkorigin.__file__).parent
+    for figure in figures:
+        for file in (
+            package / "figures" / f"{figure.name}.py",
+            package.parents[1] / "captions" / f"{figure.name}.rst",
+        ):
+            if not file.is_file():
+                raise SinkoriginError(f"{_HERE}: figure {figure.name} has no {file}; write it or remove the entry")
+        for table, pattern in figure.patterns().items():
+            if pattern not in made:
+                raise SinkoriginError(
+                    f"{_HERE}: figure {figure.name} reads {table}, but no rule makes {pattern}; correct the table's name"
+                )
+
+
+def model_labels(study: Study) -> dict[str, str]:
+    """Model → what figures call it: its label or name, and the type of its weights if the config names a GGUF file."""
+    labels = {}
+    for model in study.models.values():
+        file = Path(model.member or model.source)
+        stored = re.findall(r"I?Q\d_[A-Z0-9]+|BF16|F16|F32", file.stem.upper()) if file.suffix == ".gguf" else []
+        labels[model.name] = model.label or model.name
+        if stored and stored[-1] not in labels[model.name]:
+            labels[model.name] += f", dequantised from {stored[-1]}"
+    trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in study.trained.items()}
+    return labels | trained
+
+
+# ---- what a figure covers
+
+
+def every_prompts(study: Study) -> list[Wildcards]:
+    """Every model on every prompt set that it reads."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.studied]
+
+
+def first_prompts(study: Study) -> list[Wildcards]:
+    """Every model on the first prompt set that it reads."""
+    first: dict[str, Wildcards] = {}
+    for pair in every_prompts(study):
+        first.setdefault(pair["model"], pair)
+    return list(first.values())
+
+
+def edited(study: Study) -> list[Wildcards]:
+    """Every model on every prompt set on which it is edited."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
+
+
+def trainings(study: Study) -> list[Wildcards]:
+    """Every run with every seed."""
+    return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
+
+
+def whole_study(study: Study) -> list[Wildcards]:
+    """The study as one, whose tables have no wildcards."""
+    return [{}]
+
+
+# ---- settings
+
+
+def compared_runs(study: Study) -> dict[str, Any]:
+    """The groups of runs that are drawn together."""
+    return {"groups": study.comparison_groups()}
+
+
+def compared_models(study: Study) -> dict[str, Any]:
+    """The groups of runs that are drawn together, and the prompt set on which their models are shown."""
+    return {"groups": study.comparison_groups(), "prompts": study.prompts_of_figures()}
+
+
+# ---- when a study has a figure
+
+
+def has_runs(study: Study) -> bool:
+    """Whether the study trains models."""
+    return bool(study.runs)
+
+
+def on_request(study: Study) -> bool:
+    """Never: a target of its own demands the figure."""
+    return False
+
+
+def of_interventions(name: str, *tables: str, in_order: bool = False) -> Figure:
+    """A figure of interventions, which a study has where it makes an edit that the figure shows.
+
+    Args:
+        in_order: whether the figure gets the kinds of the study, in the order of its legend.
+    """
+    return Figure(
+        name,
+        tables,
+        edited,
+        settings=lambda study: {"kinds": kinds_of(study.config.interventions)} if in_order else {},
+        loads=lambda study: kind_modules(study.config.interventions),
+        when=lambda study: name in intervention_figures(study.config.interventions),
+    )
+
+
+FIGURES = (
+    Figure(
+        "variance_by_position",
+        ("variance", "variance_trend"),
+        first_prompts,
+        settings=lambda study: {"layers": study.config.figures.variance_layers},
+    ),
+    Figure(
+        "variance_through_output",
+        ("variance_through_output",),
+        first_prompts,
+        label="variance through the output projection",
+    ),
+    Figure("norm_and_sink_by_layer", ("norm_ratio", "norm_surge", "sink_mass", "sink_onset"), first_prompts),
+    Figure("super_neurons", ("super_neurons", "super_neuron_surge"), first_prompts),
+    Figure("channel_sparsity", ("super_neurons",), first_prompts),
+    Figure("dominance_ratio_by_layer", ("disparity_by_layer",), first_prompts),
+    Figure("massive_activations", ("massive_activations",), first_prompts),
+    Figure("key_collapse", ("key_collapse",), first_prompts),
+    Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
+    Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
+    Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
+    of_interventions("sink_by_intervention", "interventions", in_order=True),
+    of_interventions("intervention_contrasts", "intervention_contrasts", in_order=True),
+    of_interventions("mask_by_layers_and_position", "interventions"),
+    of_interventions("edited_layers", "intervention_layers", in_order=True),
+    of_interventions("dispersion_grid", "interventions", "dispersion_grid"),
+    of_interventions("necessity", "interventions"),
+    Figure("loss_curves", ("history",), trainings, when=has_runs),
+    Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
+    Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
+    Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=on_request),
+)
