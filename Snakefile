@@ -1,5 +1,9 @@
 # sinkorigin: the structural origin of attention sinks, reproduced on any Hugging Face causal language model
 
+from snakemake.utils import min_version
+
+min_version("9.0")  # older ones cannot read the rules; rules/common.smk names the versions that were tried
+
 
 # a job on a cluster is given the whole config with which its run began
 if not config.pop("snapshot", False):
@@ -22,7 +26,6 @@ include: "rules/pretraining.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
 include: "rules/plan.smk"
-include: "rules/cluster.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
 include: "rules/every_rule.smk"

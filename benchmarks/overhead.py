@@ -1,50 +1,86 @@
-"""What orchestration costs in a finished study: the share of its jobs' wall time that is not work inside their scripts.
+"""What orchestration costs in a finished study: the share of its jobs' wall time that is not work.
 
-    python benchmarks/overhead.py results/default
+    python benchmarks/overhead.py [config.yaml …]
 
-Σ (wall − work) / Σ wall over all jobs of the study. Wall is Snakemake's benchmark of the job: starting a process, reading what
-Snakemake hands over, imports, work, ending. Work is what the script itself measured and wrote as the last line of its log,
-imports taken off, those inside functions too. The bar is 15 %.
+A job's wall time is that of Snakemake's benchmark. What is no work of it: the time outside the script's body (starting a process,
+reading what Snakemake hands over, ending), which is wall time less the seconds in the last line of its log; and importing what
+the script imports, which is measured here in fresh interpreters, the least of three, less the start of an empty one. Modules
+that a library imports only when it is used count as work. The bar is 15 %.
 """
 
 import argparse
+import subprocess
 import sys
+import time
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
+ROOT = Path(__file__).parents[1]
+FOLDERS = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
+sys.path[:0] = FOLDERS
 
+from harness.code_version import Code
 from harness.job import Record
 from harness.plan import read_benchmark
+from harness.snakemake_internals import planned_jobs
 
 BAR = 0.15
+CODE = Code(ROOT, lock=ROOT / "requirements.lock")
+
+
+def imported_by(rule: str, script: Path) -> tuple[str, ...]:
+    """Modules that a rule's script imports, and the statistic or figure of the rule's name, which it loads by name."""
+    name = rule.partition("_")[2]
+    named = [
+        f"sinkorigin.{kind}.{name}"
+        for kind in ("statistics", "figures")
+        if (ROOT / f"src/sinkorigin/{kind}/{name}.py").is_file()
+    ]
+    return (*CODE.parsed(script)[1], *named)
+
+
+@cache
+def import_seconds(modules: tuple[str, ...]) -> float:
+    """Seconds that importing these takes in a fresh interpreter, beyond its start; names in a module are passed over."""
+    lines = [f"import sys; sys.path[:0] = {FOLDERS}"]
+    lines += [f"try: import {module}\nexcept ImportError: pass" for module in modules]
+
+    def run(program: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    return min(run("\n".join(lines)) for _ in range(3)) - (import_seconds(()) if modules else 0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="results/{study}; the models beside it count too")
-    study = parser.parse_args().study
-    sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])  # jobs, wall, work, imports
+    parser.add_argument("configfiles", type=Path, nargs="*", help="of the finished study, as after --configfile")
+    configfiles = parser.parse_args().configfiles
+    sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])  # jobs, wall, outside, imports
     without = []
-    for folder in (study, study.parent):
-        for path in sorted((folder / "benchmarks").rglob("*.tsv")):
-            name = path.relative_to(folder / "benchmarks")
-            record, seen = Record.read(folder / "logs" / name.with_suffix(".log")), read_benchmark(path)
-            if record is None:
-                without.append(str(path))
+    with planned_jobs(ROOT / "Snakefile", ["all"], configfiles=configfiles, config={}) as (jobs, _):
+        for _, job in jobs:
+            seen, record = read_benchmark(job.benchmark), Record.read(job.log[0])
+            if record is None or seen is None:
+                without.append(str(job))
                 continue
-            for i, value in enumerate((1, seen["s"], record.work, record.imports)):
-                sums[name.with_suffix("").parts[0]][i] += value
+            script = ROOT / "workflow_scripts" / Path(job.rule.script).name
+            imports = import_seconds(imported_by(job.rule.name, script))
+            for i, value in enumerate((1, seen["s"], seen["s"] - record.seconds, imports)):
+                sums[job.rule.name][i] += value
     if not sums:
-        sys.exit(f"no job of {study} has left a benchmark and a log; run the study first")
-    for rule, (jobs, wall, work, imports) in sorted(sums.items(), key=lambda item: item[1][2] - item[1][1]):
-        print(f"{rule}: {jobs} jobs, {wall:.1f} s, {wall - work:.1f} s of them no work ({imports:.1f} s imports)")
-    _, wall, work, imports = map(sum, zip(*sums.values(), strict=True))
-    share = (wall - work) / wall
-    print(f"in all: {wall:.0f} s, {wall - work:.0f} s of them no work ({imports:.0f} s imports)")
-    print(f"overhead {share:.1%}, bar {BAR:.0%}")
+        sys.exit("no job of this study has left a benchmark and a log; run the study first")
+    for rule, (count, wall, outside, imports) in sorted(sums.items(), key=lambda item: -sum(item[1][2:])):
+        print(
+            f"{rule}: {count} jobs, {wall:.1f} s, {outside:.1f} s of them outside the script's body, {imports:.1f} s imports"
+        )
+    _, wall, outside, imports = map(sum, zip(*sums.values(), strict=True))
+    print(f"in all: {wall:.0f} s, {outside:.0f} s of them outside the script's body, {imports:.0f} s imports")
+    print(f"overhead {(outside + imports) / wall:.1%}, bar {BAR:.0%}")
     if without:
-        print(f"left out, because their logs tell no times: {', '.join(without)}")
+        print(f"left out, because they left no times: {', '.join(without)}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
 
-from sinkorigin.claims import value_text
 from sinkorigin.claims.comparison import markdown_table
+from sinkorigin.claims.page import value_text
 from sinkorigin.claims.pretraining import TABLE as COMPARED
 from sinkorigin.tables import read_table
 

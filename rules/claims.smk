@@ -3,38 +3,33 @@
 
 rule judge_claims:
     input:
-        tables=[
-            table
+        **{
+            name: per_model(name)
             for name in (
-                "variance",
                 "variance_trend",
-                "norm_ratio",
                 "norm_surge",
+                "norm_changes",
                 "disparity_by_layer",
+                "massive_activations",
                 "sink_mass",
                 "sink_rate",
                 "sink_onset",
-                "norm_changes",
                 "sink_changes",
-                "variance_through_output",
-                "super_neurons",
-                "massive_activations",
-                "key_collapse",
-                "alignment_correlation",
                 "secondary_sinks",
                 "secondary_sinks_by_layer",
-                "effective_rank_mean",
+                "variance_through_output",
+                "super_neurons",
+                "key_collapse",
+                "alignment_correlation",
             )
-            for table in per_model(name)
-        ],
-        interventions=(
-            per_model("interventions", [pair for pair in STUDIED if EDITED[pair]])
-            if any(EDITED.values())
-            else []
-        ),
-        # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of `tables`
-        by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet" if RUNS else [],
-        comparison=f"{STUDY}/statistics/pretraining_comparison.parquet" if RUNS else [],
+        },
+        **{
+            name: per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
+            for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
+        },
+        # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
+        pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if RUNS else [],
+        pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if RUNS else [],
         provenance=provenance_of([*MODELS, *STUDY_CONFIG.studied]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",

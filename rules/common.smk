@@ -27,50 +27,25 @@ shell.prefix(
     + "${{PYTHONPATH:+:$PYTHONPATH}} MPLBACKEND=agg"
 )
 
+from harness.installation import wrong_library, wrong_version
+
+if sentence := wrong_version("snakemake") or wrong_library(ROOT / "workflow_scripts"):
+    sys.exit(f"sinkorigin: {sentence}")
+
+from harness import checks
+from harness import snakemake_internals as internals
 from harness.code_version import Code
 from harness.config.interventions import kind_modules, kinds_of, tables_needed
 from harness.config.pretraining import OPTION_KEYS
-from harness.config.reading import read_config
-from harness.config.yaml_checks import check_written
-from harness.devices import gpu_visible, resolve_device
-from sinkorigin.errors import SinkoriginError
+from harness.devices import resolve_device
 from harness.resources import Estimates
-from sinkorigin.models.shapes import check_local_model
-
-
-def check_local_models(study):
-    """Check before any job that no prompt is longer than the positions that a model on this machine has learned."""
-    for model in study.models:
-        if model.kind == "path":
-            place = model.source.partition(":")[2]
-            check_local_model(place, {own.name: own.length for own in study.prompts}, model=model.name)
-
-
-def check_local_corpora(study):
-    """Look into the corpora on this machine before any job."""
-    local = {key: corpus for key, corpus in study.corpora.items() if corpus.source.startswith("path:")}
-    if local:
-        from sinkorigin.corpora.fetching import (
-            check_local_corpus,
-        )  # imports pyarrow, which other studies need not wait for
-
-        for key, corpus in local.items():
-            check_local_corpus(
-                f"{CONFIG_FILES}: {key}", **corpus.model_dump(include={"source", "members", "column"})
-            )
-
+from harness.start import read_study
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
-try:
-    if workflow.is_main_process:  # jobs have what their run began with, whatever became of the files
-        for file in filter(os.path.isfile, ["config.yaml", *workflow.overwrite_configfiles]):
-            check_written(Path(file))
-    STUDY_CONFIG = read_config(config, CONFIG_FILES, base=Path.cwd())
-    if workflow.is_main_process:
-        check_local_models(STUDY_CONFIG)
-        check_local_corpora(STUDY_CONFIG)
-except SinkoriginError as error:
-    sys.exit(f"sinkorigin: {error}")
+with checks.ending_with_a_sentence():
+    STUDY_CONFIG = read_study(
+        config, workflow.overwrite_configfiles, ROOT / "src/sinkorigin", first=workflow.is_main_process
+    )
 
 STUDY = f"results/{STUDY_CONFIG.study}"
 MODELS = {model.name: model for model in STUDY_CONFIG.models}

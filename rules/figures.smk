@@ -1,7 +1,7 @@
 # Figures: one rule each, from the table in workflow_scripts/harness/figures.py.
 
 from harness.figures import FIGURES, check_figures
-from harness.shared_directives import stated_outputs
+from harness.snakemake_internals import output_patterns
 from harness.study import Study
 
 SEEN = Study(STUDY_CONFIG, DEVICE)
@@ -9,11 +9,7 @@ SEEN = Study(STUDY_CONFIG, DEVICE)
 try:
     check_figures(
         FIGURES,
-        {
-            file.removeprefix(f"{STUDY}/")
-            for one in workflow.rules
-            for file in stated_outputs(one.ruleinfo.output)
-        },
+        {file.removeprefix(f"{STUDY}/") for one in workflow.rules for file in output_patterns(one)},
     )
 except SinkoriginError as error:
     sys.exit(f"sinkorigin: {error}")

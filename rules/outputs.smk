@@ -95,4 +95,5 @@ STUDY_FILES = output_files(study_jobs()) + [
 ]
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
-    check_folders(STUDY_FILES)
+    with checks.ending_with_a_sentence():
+        checks.check_folders(STUDY_FILES)

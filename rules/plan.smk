@@ -5,22 +5,17 @@ rule plan:
     output:
         table=f"{STUDY}/plan.parquet",
         text=f"{STUDY}/plan.md",
-    log:
-        f"{STUDY}/logs/plan.log",
     localrule: True
-    conda:
-        "../envs/models.yaml"
     threads: 1
     resources:
         mem_mb=1000,
-        gpu=0,
     params:
         snakefile=workflow.main_snakefile,
         configfiles=list(map(str, workflow.overwrite_configfiles)),
         config=config,
         study=STUDY_CONFIG.study,
         assumptions=ESTIMATES.assumptions(),
-        now=time(),  # a plan is made whenever it is asked for
+        now=time(),  # so that a plan is made at every request
     message:
         "Planning the study"
     script:
@@ -30,15 +25,10 @@ rule plan:
 rule check_resources:
     input:
         rules.plan.output.table,
-    log:
-        f"{STUDY}/logs/check_resources.log",
     localrule: True
-    conda:
-        "../envs/statistics.yaml"
     threads: 1
     resources:
         mem_mb=1000,
-        gpu=0,
     message:
         "Comparing measured peaks with the plan"
     script:

@@ -162,11 +162,12 @@ rule compare_learning_rates:
             for run, rate, seed in swept()
         ],
     output:
-        f"{STUDY}/statistics/learning_rates.parquet",
+        learning_rates=f"{STUDY}/statistics/learning_rates.parquet",
     params:
+        statistic="learning_rates",
         configured={run.name: run.learning_rate for run in RUNS.values()},
-        code=code("compute_learning_rates.py"),
+        code=code("compute.py", "sinkorigin.statistics.learning_rates"),
     message:
         "Comparing the learning rates"
     script:
-        "../workflow_scripts/compute_learning_rates.py"
+        "../workflow_scripts/compute.py"

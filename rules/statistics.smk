@@ -35,14 +35,15 @@ rule compute_variance:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
         variance_trend=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_trend.parquet",
     params:
+        statistic="variance",
         sites=VARIANCE_SITES,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_variance.py"),
+        code=code("compute.py", "sinkorigin.statistics.variance"),
     message:
         "Variance by position of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_variance.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_norms:
@@ -54,15 +55,16 @@ rule compute_norms:
         norm_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_surge.parquet",
         norm_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_changes.parquet",
     params:
+        statistic="norms",
         surge_ratio=STUDY_CONFIG.statistics.surge_ratio,
         change_factor=STUDY_CONFIG.statistics.change_factor,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_norms.py"),
+        code=code("compute.py", "sinkorigin.statistics.norms"),
     message:
         "Norms by layer and position of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_norms.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_disparity:
@@ -73,13 +75,14 @@ rule compute_disparity:
         disparity_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity_by_layer.parquet",
         massive_activations=f"{STUDY}/statistics/{{model}}/{{prompts}}/massive_activations.parquet",
     params:
+        statistic="disparity",
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_disparity.py"),
+        code=code("compute.py", "sinkorigin.statistics.disparity"),
     message:
         "Dominance ratios and massive activations of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_disparity.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_sinks:
@@ -92,16 +95,17 @@ rule compute_sinks:
         sink_onset=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_onset.parquet",
         sink_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_changes.parquet",
     params:
+        statistic="sinks",
         epsilons=STUDY_CONFIG.statistics.epsilons,
         onset_mass=STUDY_CONFIG.statistics.onset_mass,
         change_mass=STUDY_CONFIG.statistics.change_mass,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_sinks.py"),
+        code=code("compute.py", "sinkorigin.statistics.sinks"),
     message:
         "Sink scores of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_sinks.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_variance_through_output:
@@ -119,13 +123,14 @@ rule compute_variance_through_output:
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
     params:
+        statistic="variance_through_output",
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_variance_through_output.py"),
+        code=code("compute.py", "sinkorigin.statistics.variance_through_output"),
     message:
         "Variance through W_O of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_variance_through_output.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_super_neurons:
@@ -139,15 +144,16 @@ rule compute_super_neurons:
         super_neurons=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neurons.parquet",
         super_neuron_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neuron_surge.parquet",
     params:
+        statistic="super_neurons",
         share=STUDY_CONFIG.statistics.super_neuron_share,
         ratio=STUDY_CONFIG.statistics.super_neuron_ratio,
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_super_neurons.py"),
+        code=code("compute.py", "sinkorigin.statistics.super_neurons"),
     message:
         "Super neurons of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_super_neurons.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_keys:
@@ -160,13 +166,14 @@ rule compute_keys:
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
         alignment_correlation=f"{STUDY}/statistics/{{model}}/{{prompts}}/alignment_correlation.parquet",
     params:
+        statistic="keys",
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_keys.py"),
+        code=code("compute.py", "sinkorigin.statistics.keys"),
     message:
         "Keys of position 0 of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_keys.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_secondary_sinks:
@@ -178,13 +185,14 @@ rule compute_secondary_sinks:
         secondary_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks.parquet",
         secondary_sinks_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks_by_layer.parquet",
     params:
+        statistic="secondary_sinks",
         replicates=STUDY_CONFIG.statistics.replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_secondary_sinks.py"),
+        code=code("compute.py", "sinkorigin.statistics.secondary_sinks"),
     message:
         "Secondary sinks of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_secondary_sinks.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_effective_rank:
@@ -194,11 +202,12 @@ rule compute_effective_rank:
         effective_rank=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank.parquet",
         effective_rank_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank_mean.parquet",
     params:
-        code=code("compute_effective_rank.py"),
+        statistic="effective_rank",
+        code=code("compute.py", "sinkorigin.statistics.effective_rank"),
     message:
         "Effective rank of {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_effective_rank.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compute_intervention_effects:
@@ -214,19 +223,21 @@ rule compute_intervention_effects:
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
     params:
+        statistic="interventions",
         interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
         length=lambda wildcards: PROMPTS[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=lambda wildcards: code(
-            "compute_intervention_effects.py",
+            "compute.py",
+            "sinkorigin.statistics.interventions",
             *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
         ),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_intervention_effects.py"
+        "../workflow_scripts/compute.py"
 
 
 rule measure_training:
@@ -263,11 +274,12 @@ rule summarize_pretraining:
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",
     params:
-        code=code("compute_pretraining_summary.py"),
+        statistic="pretraining",
+        code=code("compute.py", "sinkorigin.statistics.pretraining"),
     message:
         "Summarizing the pretraining runs"
     script:
-        "../workflow_scripts/compute_pretraining_summary.py"
+        "../workflow_scripts/compute.py"
 
 
 rule compare_pretraining:
@@ -279,9 +291,10 @@ rule compare_pretraining:
         by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet",
         comparison=f"{STUDY}/statistics/pretraining_comparison.parquet",
     params:
+        statistic="pretraining_comparison",
         trainings=compared_trainings(),
-        code=code("compute_pretraining_comparison.py"),
+        code=code("compute.py", "sinkorigin.statistics.pretraining_comparison"),
     message:
         "Comparing the pretraining runs"
     script:
-        "../workflow_scripts/compute_pretraining_comparison.py"
+        "../workflow_scripts/compute.py"

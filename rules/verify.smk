@@ -2,15 +2,10 @@
 
 
 rule verify:
-    log:
-        f"{STUDY}/logs/verify.log",
     localrule: True
-    conda:
-        "../envs/statistics.yaml"
     threads: 2
     resources:
         mem_mb=1000,
-        gpu=0,
     params:
         study=STUDY_CONFIG.study,
         files=lambda wildcards: written_files(),

@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
-from snakemake.iocontainers import InputFiles, OutputFiles
+from snakemake.iocontainers import InputFiles, OutputFiles, Wildcards
 
 from sinkorigin.tables import write_json
 
@@ -30,7 +30,7 @@ def seen_by_a_script(log, *, inputs=(), outputs=(), params=(), scripts=SCRIPTS, 
     return SimpleNamespace(
         log=[log], rule="a_rule", scriptdir=str(scripts), threads=1,
         input=_named(InputFiles(), dict(inputs)), output=_named(OutputFiles(), dict(outputs)),
-        wildcards=SimpleNamespace(**wildcards), params=Parameters({"code": "0123456789abcdef", **dict(params)}),
+        wildcards=Wildcards(fromdict=wildcards), params=Parameters({"code": "0123456789abcdef", **dict(params)}),
         resources=Parameters({"device": "cpu", "gpu": 0}),
     )  # fmt: skip
 

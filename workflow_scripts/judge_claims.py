@@ -5,16 +5,20 @@ from pathlib import Path
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.claims import SCHEMA, Judged, judge, render_html
+    from sinkorigin.claims.ledger import judge
+    from sinkorigin.claims.page import render_html
+    from sinkorigin.claims.verdicts import SCHEMA, Judged
     from sinkorigin.tables import read_json, read_table, write_table, write_text
 
-    labels = [read_json(path)["label"] for path in snakemake.input.provenance]
+    tables = dict(snakemake.input.items())
+    labels = [read_json(path)["label"] for path in tables.pop("provenance")]
+    comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
     table = judge(
-        Path(snakemake.output.table).parent,
+        tables,
         models=[Judged(label=label, **facts) for label, facts in zip(labels, snakemake.params.models, strict=True)],
         prompts=snakemake.params.prompts,
         interventions=snakemake.params.interventions,
     )
     write_table(snakemake.output.table, table, SCHEMA)
-    comparison = read_table(snakemake.input.comparison) if snakemake.input.comparison else None
-    write_text(snakemake.output.page, render_html(table, Path(snakemake.output.table).parent.name, comparison))
+    study = Path(snakemake.output.table).parent.name
+    write_text(snakemake.output.page, render_html(table, study, *comparison))

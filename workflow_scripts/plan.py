@@ -7,38 +7,27 @@ with job(snakemake):
     from pathlib import Path
 
     import pyarrow as pa
-    from snakemake.api import SnakemakeApi
-    from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
     from harness.plan import SCHEMA, job_row, plan_text
+    from harness.snakemake_internals import planned_jobs
     from sinkorigin.tables import write_table, write_text
 
-    targets = {"all", "learning_rates"}
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        params = snakemake.params
-        settings = ConfigSettings(configfiles=[Path(file) for file in params.configfiles], config=params.config)
-        opened = api.workflow(ResourceSettings(cores=1), settings, snakefile=Path(params.snakefile))
-        opened.dag(DAGSettings(targets=targets))
-        # no public call hands out the jobs: this is what `snakemake --dag` does before it prints them
-        workflow = opened._workflow
-        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
-        workflow._build_dag()
-        estimates = workflow.globals["ESTIMATES"]
-        dag = workflow.dag
-        study = set(dag.bfs(dag.dependencies, *(one for one in dag.jobs if one.rule.name == "all")))
-        order = {rule: place for place, rule in enumerate(workflow.rules)}
+    params = snakemake.params
+    configfiles = map(Path, params.configfiles)
+    with planned_jobs(
+        Path(params.snakefile), ["all", "learning_rates"], configfiles=configfiles, config=params.config
+    ) as (jobs, variables):
         rows = [
             job_row(
-                estimates.of(one.rule.name, one.wildcards_dict),
-                target="all" if one in study else "learning_rates",
-                rule=one.rule.name,
-                wildcards=one.wildcards_dict,
-                threads=one.threads,
-                log=one.log[0],
-                benchmark=one.benchmark,
+                variables["ESTIMATES"].of(planned.rule.name, planned.wildcards_dict),
+                target=target,
+                rule=planned.rule.name,
+                wildcards=planned.wildcards_dict,
+                threads=planned.threads,
+                log=planned.log[0],
+                benchmark=planned.benchmark,
             )
-            for one in sorted(dag.jobs, key=lambda one: order[one.rule])
-            if one.rule.name not in targets
+            for target, planned in jobs
         ]
     write_table(snakemake.output.table, pa.Table.from_pylist(rows, schema=SCHEMA), SCHEMA)
     text = plan_text(rows, params.assumptions, params.study)

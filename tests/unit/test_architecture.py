@@ -269,14 +269,14 @@ def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
 
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, "gemma4"])
-def test_hidden_states_through_the_taps_are_the_models_own(name, token_ids):
+def test_hidden_states_through_the_taps_are_those_of_eager_attention(name, token_ids):
     model = build(name)
     read_architecture(model).check_against_eager(torch.from_numpy(token_ids), "m")
     assert model.config._attn_implementation == "eager"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_hidden_states_of_a_variant_through_the_taps_are_its_own(variant, token_ids):
+def test_hidden_states_of_a_variant_through_the_taps_are_those_without(variant, token_ids):
     torch.manual_seed(0)
     config = VARIANTS[variant].configuration(**ARCHITECTURES["llama"][1])
     model = transformers.AutoModelForCausalLM.from_config(config).eval()

@@ -111,13 +111,13 @@ def test_scores_are_normalised_too_only_where_rows_do_not_sum_to_one(name, token
         score, after = attention_scores(weights / weights.sum(-1, keepdim=True))
         rows = table.filter(pl.col("layer") == layer)
         np.testing.assert_allclose(rows["score_normalised"], score.reshape(-1), rtol=1e-5)
-        own = rows["score_excluding_self_normalised"].fill_null(float("nan"))
-        np.testing.assert_allclose(own, after.reshape(-1), rtol=1e-5)
+        excluding_self = rows["score_excluding_self_normalised"].fill_null(float("nan"))
+        np.testing.assert_allclose(excluding_self, after.reshape(-1), rtol=1e-5)
         assert (rows["score_normalised"] > rows["score"]).all()
 
 
 def averaging_model(width: int = 8, vocabulary: int = 64):
-    """Two layers whose heads attend uniformly to vectors that are the token's own ±1 embedding, and change nothing."""
+    """Two layers whose heads attend uniformly to the ±1 embeddings of the tokens, and whose blocks add nothing."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2,

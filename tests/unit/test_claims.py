@@ -4,17 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from claim_tables import declared_tables
 from intervention_tables import write_study
-from sinkorigin.claims import (
-    NOT_APPLICABLE,
-    NOT_SEEN,
-    SEEN,
-    UNDECIDED,
-    Judged,
-    judge,
-    render_html,
-    verdict,
-)
+from sinkorigin.claims.ledger import judge
+from sinkorigin.claims.page import render_html
+from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, verdict
 from sinkorigin.statistics.interventions import compute
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
@@ -35,7 +29,7 @@ def write(root, model, name, rows):
 
 
 def verdicts(root, models=(MODEL,), interventions=()):
-    table = judge(root, models=models, prompts=["p"], interventions=interventions)
+    table = judge(declared_tables(root), models=models, prompts=["p"], interventions=interventions)
     return {row["claim"]: row["verdict"] for row in table.to_pylist()}
 
 
@@ -183,7 +177,7 @@ def test_an_amplification_of_position_0_is_said_to_keep_its_attention(tmp_path):
     amplified = pl.when(pl.col("intervention") == "meaned").then(pl.lit("variance_amplification")).otherwise("kind")
     strength = pl.when(pl.col("intervention") == "meaned").then(8.0).otherwise("strength")
     table.with_columns(amplified.alias("kind"), strength.alias("strength")).write_parquet(path)
-    rows = judge(tmp_path, models=[MODEL], prompts=["p"], interventions=EDITS).to_pylist()
+    rows = judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"], interventions=EDITS).to_pylist()
     [row] = [row for row in rows if row["claim"] == "attention kept without it"]
     assert "with its deviations times 8, position 0 keeps its attention" in row["statement"] and row["verdict"] == SEEN
 
@@ -269,10 +263,18 @@ def test_a_sink_among_rows_that_do_not_sum_to_one_is_told(tmp_path):
 
 def test_the_page_shows_each_claim_with_label_and_verdict_in_words(tmp_path):
     write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
-    page = render_html(judge(tmp_path, models=[MODEL], prompts=["p"], interventions=EDITS), "study")
+    page = render_html(judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"], interventions=EDITS), "study")
     assert "M, dequantised from Q4_1" in page
     assert page.count("✓ seen") > 5
     assert "statistics/m/p/interventions.parquet" in page
+
+
+def test_a_claim_reads_only_the_tables_that_it_is_given(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    tables = declared_tables(tmp_path)
+    del tables["dose_response"]
+    with pytest.raises(KeyError, match="dose_response"):
+        judge(tables, models=[MODEL], prompts=["p"], interventions=EDITS)
 
 
 def test_a_study_without_tables_claims_nothing(tmp_path):

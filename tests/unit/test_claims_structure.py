@@ -3,7 +3,9 @@
 import polars as pl
 import pytest
 
-from sinkorigin.claims import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, judge
+from claim_tables import declared_tables
+from sinkorigin.claims.ledger import judge
+from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged
 
 MODEL = Judged("m", "M", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
@@ -16,7 +18,7 @@ def write(root, name, rows, model="m"):
 
 
 def claims(root, model=MODEL):
-    rows = judge(root, models=[model], prompts=["p"], interventions=[]).to_pylist()
+    rows = judge(declared_tables(root), models=[model], prompts=["p"], interventions=[]).to_pylist()
     return {row["claim"]: row for row in rows}
 
 

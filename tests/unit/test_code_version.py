@@ -8,6 +8,7 @@ import pytest
 from harness import code_version as module
 from harness.code_version import Code
 from harness.figures import FIGURES
+from sinkorigin.statistics.registry import STATISTICS
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -27,10 +28,11 @@ def version(checkout, script, *modules):
 
 
 def versions(checkout, lock=LOCK, memory=None):
-    """Script, or figure → its version, of all scripts and figures."""
+    """Script, figure or ``compute_{statistic}`` → its version, of all scripts, figures and statistics."""
     code = Code(checkout, lock, memory)
     found = {path.name: code.version(path.name) for path in sorted((checkout / "workflow_scripts").glob("*.py"))}
     found |= {figure.name: code.version("plot.py", f"sinkorigin.figures.{figure.name}") for figure in FIGURES}
+    found |= {f"compute_{name}": code.version("compute.py", f"sinkorigin.statistics.{name}") for name in STATISTICS}
     code.remember()
     return found
 
@@ -42,19 +44,27 @@ def edit(path, old, new):
 
 
 def test_comments_docstrings_and_layout_change_nothing(checkout):
-    before = version(checkout, "compute_sinks.py")
+    before = version(checkout, "compute.py", "sinkorigin.statistics.sinks")
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text('"""Another docstring."""\n\n# a comment\n' + sinks.read_text().split('"""', 2)[2] + "\n\n")
-    assert version(checkout, "compute_sinks.py") == before
+    assert version(checkout, "compute.py", "sinkorigin.statistics.sinks") == before
 
 
-def test_a_statistic_changes_its_own_script_only(checkout):
-    names = ["compute_sinks.py", "compute_variance.py", "extract_activations.py", "loss_curves"]
+def test_a_statistic_changes_its_own_version_only(checkout):
+    names = ["compute_sinks", "compute_variance", "extract_activations.py", "loss_curves"]
     before = versions(checkout)
     sinks = checkout / LIBRARY / "statistics" / "sinks.py"
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
     after = versions(checkout)
-    assert [name for name in names if after[name] != before[name]] == ["compute_sinks.py"]
+    assert [name for name in names if after[name] != before[name]] == ["compute_sinks"]
+
+
+def test_one_more_statistic_changes_no_version(checkout):
+    before = versions(checkout)
+    statistics = checkout / LIBRARY / "statistics"
+    (statistics / "entropy.py").write_text("def compute(inputs):\n    return {}\n")
+    edit(statistics / "registry.py", '"sinks",', '"sinks", "entropy",')
+    assert versions(checkout) == before
 
 
 def test_a_figure_changes_its_job_only(checkout):
@@ -77,6 +87,7 @@ def test_no_statistic_figure_or_claim_can_reach_pytorch():
     scripts = [path.name for path in SCRIPTS.glob("*.py") if path.name.startswith(("compute_", "judge_"))]
     for job in [
         *((script,) for script in scripts),
+        ("compute.py", *(f"sinkorigin.statistics.{name}" for name in STATISTICS)),
         ("plot.py", *(f"sinkorigin.figures.{one.name}" for one in FIGURES)),
     ]:
         for path in code.closure(*job):
@@ -85,7 +96,7 @@ def test_no_statistic_figure_or_claim_can_reach_pytorch():
 
 
 def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
-    names = ["compute_sinks.py", "compute_effective_rank.py", "extract_activations.py", "loss_curves"]
+    names = ["extract_activations.py", "loss_curves", "compute_sinks", "compute_effective_rank"]
 
     memory = tmp_path / "parsed.json"
     before = versions(checkout, LOCK, memory)
@@ -97,9 +108,9 @@ def test_pins_count_where_the_code_below_uses_them(checkout, tmp_path):
         after = versions(checkout, lock, memory)
         return [name for name in names if after[name] != before[name]]
 
-    assert changed("scipy") == ["compute_sinks.py"]
+    assert changed("scipy") == ["compute_sinks"]
     assert changed("torch") == changed("tokenizers") == ["extract_activations.py"]
-    assert changed("polars-runtime-32") == ["loss_curves"]  # required by polars alone
+    assert changed("polars-runtime-32") == names[1:]  # required by polars alone
     assert changed("numpy") == names
     assert changed("pytest") == changed("requests") == changed("snakemake") == []
 
@@ -115,7 +126,7 @@ def test_what_was_parsed_before_is_not_parsed_again_and_gives_the_same_versions(
     sinks.write_text(sinks.read_text() + "\n\n_CHANGED = 1\n")
     after = versions(checkout, LOCK, memory)
     assert parsed == ["sinks.py"]
-    assert [name for name in first if after[name] != first[name]] == ["compute_sinks.py"]
+    assert [name for name in first if after[name] != first[name]] == ["compute_sinks"]
     memory.write_text("not JSON")
     assert versions(checkout, LOCK, memory) == after
 

@@ -7,9 +7,9 @@ import pytest
 from intervention_tables import write_study
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.bootstrap import resamples, simultaneous_interval
-from sinkorigin.statistics.dispersion_grid import kendall_tau_b
 from sinkorigin.statistics.effects import effect_size
 from sinkorigin.statistics.interventions import compute
+from sinkorigin.statistics.kendall import kendall_tau_b
 from sinkorigin.statistics.uniform import uniform_score
 
 N, L, H, T = 12, 3, 2, 16

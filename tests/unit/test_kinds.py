@@ -12,7 +12,7 @@ import sinkorigin
 from harness.config.interventions import intervention_figures, kinds_of, tables_needed
 from harness.config.reading import read_config
 from intervention_tables import write_study
-from sinkorigin.claims.interventions import of_interventions
+from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.verdicts import SEEN, Judged, StudyTables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.figures import intervention_contrasts, sink_by_intervention
@@ -203,7 +203,8 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
     for name, rows in found.items():
         write_table(tmp_path / f"statistics/m/p/{name}.parquet", rows, rows.schema)
     entries = [{"name": name, "models": ["m"], "prompts": ["p"]} for name in edits]
-    rows = of_interventions(StudyTables(tmp_path, "m", "p"), Judged("m", "M", "pretrained"), "p", entries)
+    places = {name: {("m", "p"): tmp_path / f"statistics/m/p/{name}.parquet"} for name in found}
+    rows = intervention_claims(StudyTables(places, Judged("m", "M", "pretrained"), "p"), entries)
     verdicts = {row["claim"]: row["verdict"] for row in rows}
     assert verdicts["sign flip makes no sink"] == verdicts["variance against sign_flip"] == SEEN
     order = ["variance_amplification", "sign_flip"]

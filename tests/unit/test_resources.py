@@ -103,7 +103,7 @@ def test_what_is_assumed_is_said_and_what_is_there_is_not_assumed(tmp_path, llam
 
 def write_job(folder, memory, peak_seen):
     (folder / "job.tsv").write_text(f"s\th:m:s\tmax_rss\n9.5\t0:00:09\t{peak_seen}\n")
-    (folder / "job.log").write_text(f"reading\n{Record(4.0, 3.0, memory, 0.0)}\n")
+    (folder / "job.log").write_text(f"reading\n{Record(7.0, memory, 0.0)}\n")
     needs = study().of("measure_weights", {"model": "own"})
     return job_row(
         needs, target="all", rule="measure_weights", wildcards={"model": "own"}, threads=1,
@@ -112,8 +112,8 @@ def write_job(folder, memory, peak_seen):
 
 
 def test_a_prediction_below_or_far_above_the_peak_is_named(tmp_path):
-    asked = study().of("measure_weights", {"model": "own"}).memory
-    for peak, verdict in ((asked / 1.2, True), (asked * 1.01, False), (asked / 1.6, False)):
+    requested = study().of("measure_weights", {"model": "own"}).memory
+    for peak, verdict in ((requested / 1.2, True), (requested * 1.01, False), (requested / 1.6, False)):
         # the larger of the job's own peak and what Snakemake saw counts
         for memory, seen in ((peak, "-"), (peak / 9, peak)):
             text, wrong = comparison([write_job(tmp_path, memory, seen)])
@@ -127,3 +127,22 @@ def test_a_plan_sums_up_its_jobs(tmp_path):
     total, sweep = (line.split("|") for line in text.splitlines() if line.startswith("| in all"))
     assert [cell.strip() for cell in (total[2], total[7], total[8], total[9])] == ["2", "6.0 h", "12", "1"]
     assert sweep[2].strip() == "1" and "- the moon is assumed" in text
+
+
+def test_a_new_statistic_figure_or_table_has_an_estimate_like_those_of_its_kind():
+    known = [study().of(f"compute_{name}", PAIR) for name in ("variance", "norms", "disparity", "sinks", "secondary_sinks", "keys")]  # fmt: skip
+    new = study().of("compute_new", PAIR)
+    assert min(needs.memory for needs in known) <= new.memory <= 1.5 * max(needs.memory for needs in known)
+    assert study(prompts={"sequences": 160}).of("compute_new", PAIR).seconds > new.seconds
+    assert study().of("plot_new", {}) == study().of("plot_sinks_by_position", {})
+    assert study().of("summarize_new", {}) == study().of("summarize_pretraining", {})
+
+
+def test_measuring_all_seeds_of_a_run_takes_as_many_times_as_long_and_no_more_memory():
+    several = copy.deepcopy(TINY["pretraining"])
+    several["runs"][0]["seeds"] = [0, 1, 2]
+    one, three = (
+        study(pretraining=pretraining).of("measure_training", {"run": several["runs"][0]["name"]})
+        for pretraining in (TINY["pretraining"], several)
+    )
+    assert three.memory == one.memory and three.seconds > one.seconds and three.disk == pytest.approx(3 * one.disk)

@@ -10,13 +10,11 @@ from sinkorigin.activations.summaries.magnitudes import SCHEMA as MAGNITUDES_SCH
 from sinkorigin.activations.summaries.scores import SCHEMA as SCORES_SCHEMA
 from sinkorigin.activations.writers import activation_schema
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import variance
+from sinkorigin.statistics import disparity, norms, sinks, site_layers
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
-from sinkorigin.statistics.disparity import disparity_tables
-from sinkorigin.statistics.norms import norm_tables
-from sinkorigin.statistics.sinks import sink_tables
+from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.uniform import uniform_score
-from sinkorigin.statistics.variance import kendall_tau, variance_tables
+from sinkorigin.statistics.variance import variance_tables
 from sinkorigin.tables import atomic_directory, table_writer, write_table
 
 NAMES = {"model": "m", "prompts": "p"}
@@ -27,6 +25,11 @@ N, T, L, D, H = 12, 7, 3, 10, 2
 @pytest.fixture
 def rng():
     return np.random.default_rng(1)
+
+
+def frames(found, *names):
+    """The tables of a statistic that have these names."""
+    return [pl.DataFrame(found[name]) for name in names]
 
 
 def write_site(folder, values, batch=5):
@@ -88,8 +91,8 @@ def test_sequences_in_many_blocks_give_the_variance_of_one_block(tmp_path, rng, 
     values = rng.normal(size=(L, N, T, D)) + 5
     values[:, :, 3] = values[:, :1, 3]  # no variance, however the sequences come
     whole = variance_of(tmp_path / "whole", values)
-    monkeypatch.setattr(variance, "_WHOLE", 0)
-    monkeypatch.setattr(variance, "_BLOCK", 2 * T * D)
+    monkeypatch.setattr(site_layers, "_WHOLE", 0)
+    monkeypatch.setattr(site_layers, "_BLOCK", 2 * T * D)
     for one, many in zip(whole, variance_of(tmp_path / "blocks", values), strict=True):
         assert_frame_equal(one, many, rel_tol=1e-6)
 
@@ -175,10 +178,12 @@ def test_norms_ratio_and_surge_equal_numpy(tmp_path, rng):
     values = rng.normal(size=(L, N, T, D))
     values[1:, :, 0] *= 20  # the first token's norm surges in the second entry, which is layer 0
     path = magnitudes(tmp_path / "m.parquet", values)
-    tables = norm_tables(path, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)
-    norms, ratio, surge, changes = map(pl.from_arrow, tables)
+    found = norms.compute({"magnitudes": path}, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)
+    by_position, ratio, surge, changes = frames(found, "norms", "norm_ratio", "norm_surge", "norm_changes")
     expected = np.linalg.norm(values, axis=-1)  # (L, N, T)
-    np.testing.assert_allclose(norms.sort("layer", "position")["norm"], expected.mean(axis=1).reshape(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        by_position.sort("layer", "position")["norm"], expected.mean(axis=1).reshape(-1), rtol=1e-5
+    )
     np.testing.assert_allclose(ratio["ratio"], expected[:, :, 0].mean(1) / expected[:, :, 1:].mean((1, 2)), rtol=1e-5)
     assert surge.select("layer", "layer_low", "layer_high").row(0) == (0, 0, 0)
     assert changes.select("kind", "start", "layer").rows() == [("rise", -1, 0)]
@@ -187,7 +192,8 @@ def test_norms_ratio_and_surge_equal_numpy(tmp_path, rng):
 
 def test_a_surge_that_does_not_come_is_null(tmp_path, rng):
     path = magnitudes(tmp_path / "m.parquet", rng.normal(size=(L, N, T, D)))
-    surge = pl.from_arrow(norm_tables(path, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)[2])
+    found = norms.compute({"magnitudes": path}, surge_ratio=3.0, change_factor=2.0, **NAMES, **BOOTSTRAP)
+    [surge] = frames(found, "norm_surge")
     assert surge["layer"].to_list() == [None]
 
 
@@ -195,7 +201,8 @@ def test_dominance_ratio_and_its_dim_equal_numpy(tmp_path, rng):
     values = rng.normal(size=(L, N, T, D))
     values[1, :, 0, 4] = 1000.0
     path = magnitudes(tmp_path / "m.parquet", values)
-    table, by_layer = map(pl.from_arrow, disparity_tables(path, **NAMES, **BOOTSTRAP))
+    found = disparity.compute({"magnitudes": path}, **NAMES, **BOOTSTRAP)
+    table, by_layer = frames(found, "disparity", "disparity_by_layer")
     absolute = np.abs(values)
     ratio = absolute.max(-1) / absolute.mean(-1)  # (L, N, T)
     np.testing.assert_allclose(table.sort("layer", "position")["dominance_ratio"], ratio.mean(1).reshape(-1), rtol=1e-5)
@@ -241,13 +248,17 @@ def write_scores(path, weights, normalised=False):
     return path
 
 
+SINKS = ("sinks", "sink_mass", "sink_rate", "sink_onset", "sink_changes")
+
+
 def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
     weights = causal_attention(rng)
     path = write_scores(tmp_path / "s.parquet", weights)
-    tables = sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.9, change_mass=0.9, **NAMES, **BOOTSTRAP)
-    sinks, mass, rate, onset, changes = map(pl.from_arrow, tables)
+    settings = {"epsilons": [0.2, 0.3], "onset_mass": 0.9, "change_mass": 0.9}
+    found = sinks.compute({"scores": path}, **settings, **NAMES, **BOOTSTRAP)
+    scores, mass, rate, onset, changes = frames(found, *SINKS)
     assert changes.is_empty()
-    for row in sinks.to_dicts():
+    for row in scores.to_dicts():
         own = weights[:, row["layer"], row["head"]]
         np.testing.assert_allclose(row["score"], score_of(own, row["position"], False).mean(), rtol=1e-5)
         if row["position"] < T - 1:
@@ -260,7 +271,7 @@ def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
     for row in rate.to_dicts():
         np.testing.assert_allclose(row["rate"], (score_of(weights, row["position"], False) > row["epsilon"]).mean())
     assert onset["layer"].to_list() == [None]
-    for table, names in ((sinks, ("score", "score_excluding_self")), (mass, ("mass",)), (rate, ("rate",))):
+    for table, names in ((scores, ("score", "score_excluding_self")), (mass, ("mass",)), (rate, ("rate",))):
         for name in names:
             assert table[name].equals(table[f"{name}_normalised"])
     for end in ("low", "high"):
@@ -271,17 +282,17 @@ def test_sinks_of_weights_that_do_not_sum_to_one_are_reported_raw_and_normalised
     weights = causal_attention(rng)
     shrunk = weights * rng.uniform(0.1, 0.6, size=(*weights.shape[:-1], 1))
     path = write_scores(tmp_path / "s.parquet", shrunk, normalised=True)
-    tables = sink_tables(path, epsilons=[0.2, 0.3], onset_mass=0.3, change_mass=0.9, **NAMES, **BOOTSTRAP)
-    whole = sink_tables(
-        write_scores(tmp_path / "w.parquet", weights),
-        epsilons=[0.2, 0.3], onset_mass=0.3, change_mass=0.9, **NAMES, **BOOTSTRAP,
-    )  # fmt: skip
-    sinks, mass, rate, *_ = map(pl.from_arrow, tables)
+    settings = {"epsilons": [0.2, 0.3], "onset_mass": 0.3, "change_mass": 0.9}
+    whole = write_scores(tmp_path / "w.parquet", weights)
+    found, found_whole = (
+        sinks.compute({"scores": scores}, **settings, **NAMES, **BOOTSTRAP) for scores in (path, whole)
+    )
+    scores, mass, rate, *_ = frames(found, *SINKS)
     np.testing.assert_allclose(mass["mass"], score_of(shrunk, 0, True).mean((0, 2)), rtol=1e-5)
     for row in rate.to_dicts():
         np.testing.assert_allclose(row["rate"], (score_of(shrunk, row["position"], False) > row["epsilon"]).mean())
     # divided by its sum, each row is what it was before it was shrunk
-    for table, of_whole in zip((sinks, mass, rate), map(pl.from_arrow, whole), strict=False):
+    for table, of_whole in zip((scores, mass, rate), frames(found_whole, *SINKS), strict=False):
         for name in table.columns:
             if "_normalised" in name:
                 np.testing.assert_allclose(
@@ -295,8 +306,8 @@ def test_the_onset_is_the_first_layer_whose_mass_passes(tmp_path, rng):
     weights = causal_attention(rng)
     weights[:, 2] = causal_attention(rng, first_weight=0.8)[:, 2]
     path = write_scores(tmp_path / "s.parquet", weights)
-    tables = sink_tables(path, epsilons=[0.3], onset_mass=0.7, change_mass=0.2, **NAMES, **BOOTSTRAP)
-    _, mass, _, onset, changes = map(pl.from_arrow, tables)
+    settings = {"epsilons": [0.3], "onset_mass": 0.7, "change_mass": 0.2}
+    _, mass, _, onset, changes = frames(sinks.compute({"scores": path}, **settings, **NAMES, **BOOTSTRAP), *SINKS)
     assert changes.filter(pl.col("kind") == "rise")["layer"].to_list() == [2]
     np.testing.assert_allclose(mass["mass"][2], 0.8, rtol=1e-5)
     assert onset.select("layer", "layer_low", "layer_high").row(0) == (2, 2, 2)

@@ -17,14 +17,12 @@ from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites import registry
 from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.statistics import disparity, keys, secondary_sinks, super_neurons, variance_through_output
+from sinkorigin.statistics import effective_rank as rank
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
-from sinkorigin.statistics.disparity import massive_table
-from sinkorigin.statistics.keys import cosine_between, key_tables, spearman
-from sinkorigin.statistics.rank import effective_rank, rank_tables
-from sinkorigin.statistics.secondary_sinks import secondary_sink_tables
-from sinkorigin.statistics.super_neurons import super_neuron_tables
-from sinkorigin.statistics.through_output import through_output_table
+from sinkorigin.statistics.effective_rank import effective_rank
+from sinkorigin.statistics.keys import cosine_between, spearman
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import variance_tables
 from sinkorigin.statistics.weights import (
@@ -87,22 +85,37 @@ def cosine(x, y):
     return x @ y / np.linalg.norm(x) / np.linalg.norm(y)
 
 
+def inputs_of(found):
+    """What an extraction and the weights of its model give to the statistics, by name."""
+    names = ("first_token_neurons", "neuron_moments", "gate_cosines", "magnitudes", "first_token_keys", "query_gram")
+    sites = ("value_aggregation", "attention_output")
+    return {
+        **{name: found.a / f"{name}.parquet" for name in names},
+        **{site: found.a / site / "manifest.json" for site in sites},
+        "scores": found.s,
+        "neurons": found.folder / "neurons.parquet",
+        "output_projection": found.folder / "output.parquet",
+    }
+
+
 def super_neurons_of(found, **rule):
     rule = {"share": 0.1, "ratio": 2.0} | rule
-    names = ("first_token_neurons", "neuron_moments", "gate_cosines", "magnitudes")
-    tables = super_neuron_tables(
-        **{name: found.a / f"{name}.parquet" for name in names}, neurons=found.folder / "neurons.parquet",
-        **NAMES, **BOOTSTRAP, **rule,
-    )  # fmt: skip
-    return [pl.from_arrow(table) for table in tables]
+    tables = super_neurons.compute(inputs_of(found), **NAMES, **BOOTSTRAP, **rule)
+    return [pl.DataFrame(tables[name]) for name in ("super_neurons", "super_neuron_surge")]
 
 
 def keys_of(found):
-    tables = key_tables(
-        first_token_keys=found.a / "first_token_keys.parquet", query_gram=found.a / "query_gram.parquet",
-        scores=found.s, **NAMES, **BOOTSTRAP,
-    )  # fmt: skip
-    return [pl.from_arrow(table) for table in tables]
+    tables = keys.compute(inputs_of(found), **NAMES, **BOOTSTRAP)
+    return [pl.DataFrame(tables[name]) for name in ("key_collapse", "query_alignment", "alignment_correlation")]
+
+
+def through_output_of(found):
+    return variance_through_output.compute(inputs_of(found), **NAMES, **BOOTSTRAP)["variance_through_output"]
+
+
+def ranks_of(residual_gram):
+    tables = rank.compute({"residual_gram": residual_gram}, **NAMES)
+    return [pl.DataFrame(tables[name]) for name in ("effective_rank", "effective_rank_mean")]
 
 
 def test_the_number_of_workers_changes_no_byte(tmp_path):
@@ -116,13 +129,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path):
 
 def test_variance_through_output_equals_numpy(llama_measured):
     found = llama_measured
-    table = through_output_table(
-        found.a / "value_aggregation",
-        found.a / "attention_output",
-        found.folder / "output.parquet",
-        **NAMES,
-        **BOOTSTRAP,
-    )
+    table = through_output_of(found)
     shared = [0, 2, 5, 7]
     rows = rows_of(table)
     assert len(rows) == 3
@@ -374,15 +381,15 @@ def test_tokens_that_become_many_have_the_gram_matrix_of_all(tokens, tmp_path):
     (rows,) = gram.rows()
     write_table(tmp_path / "gram.parquet", rows, residual_gram.SCHEMA)
     assert (pl.read_parquet(tmp_path / "gram.parquet")["values"].null_count() == 0) == (tokens <= 16)
-    found = rows_of(rank_tables(tmp_path / "gram.parquet", **NAMES)[0])
-    ranks = {row["centred"]: row["effective_rank"] for row in found}
+    found = ranks_of(tmp_path / "gram.parquet")[0]
+    ranks = dict(found.select("centred", "effective_rank").iter_rows())
     centred = (vectors - vectors.mean(dim=0)).double()
     np.testing.assert_allclose(ranks[False], effective_rank(whole.numpy()), rtol=1e-6)
     np.testing.assert_allclose(ranks[True], effective_rank((centred.T @ centred).numpy()), rtol=1e-5)
 
 
 def test_effective_rank_equals_the_singular_values_of_the_full_matrix(llama_measured):
-    table, mean = map(pl.from_arrow, rank_tables(llama_measured.a / "residual_gram.parquet", **NAMES))
+    table, mean = ranks_of(llama_measured.a / "residual_gram.parquet")
     assert len(table) == 4 * 4
     for row in table.to_dicts():
         x = llama_measured.full["residual", row["layer"]]
@@ -404,7 +411,7 @@ def test_massive_activations_equal_numpy(tmp_path):
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight[4] *= 3e4
     found = measured(model, tmp_path)
-    table = pl.from_arrow(massive_table(found.a / "magnitudes.parquet", **NAMES, **BOOTSTRAP))
+    table = pl.DataFrame(disparity.compute(inputs_of(found), **NAMES, **BOOTSTRAP)["massive_activations"])
     some = 0
     for row in table.to_dicts():
         x = np.abs(found.full["residual", row["layer"]])  # (N, T, d)
@@ -426,12 +433,9 @@ def test_secondary_sinks_are_found_where_they_are(llama_measured, tmp_path):
     weights[:4, 1, :, 4:, 3] = 40.0  # position 3 of four sequences, in layer 1
     weights /= weights.sum(-1, keepdims=True)
     write_scores(tmp_path / "s.parquet", weights)
-    by_token, by_layer = map(
-        pl.from_arrow,
-        secondary_sink_tables(
-            tmp_path / "s.parquet", tmp_path / "p.parquet", found.a / "magnitudes.parquet", **NAMES, **BOOTSTRAP
-        ),
-    )
+    made = {"scores": tmp_path / "s.parquet", "prompts": tmp_path / "p.parquet"}
+    tables = secondary_sinks.compute(inputs_of(found) | made, **NAMES, **BOOTSTRAP)
+    by_token, by_layer = (pl.DataFrame(tables[name]) for name in ("secondary_sinks", "secondary_sinks_by_layer"))
     assert by_token["token"].to_list() == ["t0", "t1", "t2", "t3"]
     assert by_token.select("sinks", "candidates", "first_layer", "last_layer").unique().row(0) == (1, 1, 1, 1)
     np.testing.assert_allclose(by_token["score"][0], weights[0, 1, 0, 4:, 3].mean(), rtol=1e-5)
@@ -566,17 +570,9 @@ def test_every_architecture_goes_through_every_statistic(any_model, tmp_path):
     found = measured(any_model, tmp_path)
     table, _ = super_neurons_of(found)
     collapse, alignment, _ = keys_of(found)
-    rank, _ = rank_tables(found.a / "residual_gram.parquet", **NAMES)
-    rows = rows_of(
-        through_output_table(
-            found.a / "value_aggregation",
-            found.a / "attention_output",
-            found.folder / "output.parquet",
-            **NAMES,
-            **BOOTSTRAP,
-        )
-    )
-    assert len(alignment) == 3 * 4 and len(rank) == 16 and len(rows) == 3 and len(table) >= 3
+    ranks, _ = ranks_of(found.a / "residual_gram.parquet")
+    rows = rows_of(through_output_of(found))
+    assert len(alignment) == 3 * 4 and len(ranks) == 16 and len(rows) == 3 and len(table) >= 3
     assert len(collapse) == 3 * 5
     assert all(row["position_tau"] is not None for row in rows)
 
@@ -600,8 +596,8 @@ def test_half_precision_is_captured_as_the_model_computed_it(tmp_path):
     vectors = raw.sort("sequence", "position")["activation"].to_numpy().reshape(N, T, 32)
     assert np.abs(vectors - found.full["value_aggregation", 1]).max() < 2e-2  # the model's own rounding, batch by batch
     assert (vectors == torch.from_numpy(vectors.copy()).bfloat16().float().numpy()).all()
-    table, _ = rank_tables(found.a / "residual_gram.parquet", **NAMES)
-    row = next(r for r in rows_of(table) if r["layer"] == 1 and r["positions"] == "all" and not r["centred"])
+    table, _ = ranks_of(found.a / "residual_gram.parquet")
+    row = next(r for r in table.to_dicts() if r["layer"] == 1 and r["positions"] == "all" and not r["centred"])
     sigma = np.linalg.svd(found.full["residual", 1].reshape(-1, 32), compute_uv=False)
     p = sigma / sigma.sum()
     np.testing.assert_allclose(row["effective_rank"], np.exp(-(p * np.log(p)).sum()), rtol=1e-2)
@@ -609,23 +605,18 @@ def test_half_precision_is_captured_as_the_model_computed_it(tmp_path):
 
 def statistics_of(found):
     """Name of an input file → a statistic that reads it."""
-    a, folder = found.a, found.folder
-    through = through_output_table, (a / "value_aggregation", a / "attention_output", folder / "output.parquet")
+    a = found.a
+    neurons = ("a/first_token_neurons.parquet", "a/neuron_moments.parquet", "a/gate_cosines.parquet", "neurons.parquet")
     return {
         "a/value_aggregation/layer=1/part-0.parquet": lambda: variance_tables(
             a / "value_aggregation", site="value_aggregation", **NAMES, **BOOTSTRAP
         ),
-        "a/attention_output/layer=1/part-0.parquet": lambda: through[0](*through[1], **NAMES, **BOOTSTRAP),
-        "output.parquet": lambda: through[0](*through[1], **NAMES, **BOOTSTRAP),
-        "a/first_token_neurons.parquet": lambda: super_neurons_of(found),
-        "a/neuron_moments.parquet": lambda: super_neurons_of(found),
-        "a/gate_cosines.parquet": lambda: super_neurons_of(found),
-        "neurons.parquet": lambda: super_neurons_of(found),
-        "a/first_token_keys.parquet": lambda: keys_of(found),
-        "a/query_gram.parquet": lambda: keys_of(found),
-        "s.parquet": lambda: keys_of(found),
-        "a/residual_gram.parquet": lambda: rank_tables(a / "residual_gram.parquet", **NAMES),
-        "a/magnitudes.parquet": lambda: massive_table(a / "magnitudes.parquet", **NAMES, **BOOTSTRAP),
+        "a/attention_output/layer=1/part-0.parquet": lambda: through_output_of(found),
+        "output.parquet": lambda: through_output_of(found),
+        **dict.fromkeys(neurons, lambda: super_neurons_of(found)),
+        **dict.fromkeys(("a/first_token_keys.parquet", "a/query_gram.parquet", "s.parquet"), lambda: keys_of(found)),
+        "a/residual_gram.parquet": lambda: ranks_of(a / "residual_gram.parquet"),
+        "a/magnitudes.parquet": lambda: disparity.compute(inputs_of(found), **NAMES, **BOOTSTRAP),
     }
 
 

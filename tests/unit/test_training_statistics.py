@@ -12,10 +12,7 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
-from sinkorigin.statistics.disparity import disparity_tables
-from sinkorigin.statistics.norms import norm_tables
-from sinkorigin.statistics.rank import rank_tables
-from sinkorigin.statistics.sinks import sink_tables
+from sinkorigin.statistics import disparity, effective_rank, norms, sinks
 from sinkorigin.statistics.training import QUANTITIES, Measured, training_table
 
 SIZE = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "ffn_width": 48, "length": 16, "tied_embeddings": True}
@@ -33,23 +30,30 @@ def ordinary(architecture, token_ids, folder) -> dict:
     extract(
         architecture, token_ids, model="m", sites={}, batch=4, activations=folder / "a", scores=folder / "s.parquet"
     )
-    names = {"model": "m", "prompts": "p", "replicates": 20, "seed": 0}
-    _, mass, rate, _, _ = sink_tables(folder / "s.parquet", epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names)
-    _, disparity = disparity_tables(folder / "a" / "magnitudes.parquet", **names)
-    _, norms, _, _ = norm_tables(folder / "a" / "magnitudes.parquet", surge_ratio=3.0, change_factor=2.0, **names)
-    ranks, mean = rank_tables(folder / "a" / "residual_gram.parquet", model="m", prompts="p")
-    found = {("sink_mass", None, r["layer"]): r["mass"] for r in mass.to_pylist()}
-    found |= {("sink_rate", r["epsilon"], None): r["rate"] for r in rate.to_pylist() if r["position"] == 0}
-    for r in disparity.to_pylist():
+    inputs = {name: folder / "a" / f"{name}.parquet" for name in ("magnitudes", "residual_gram")}
+    inputs["scores"] = folder / "s.parquet"
+    names = {"model": "m", "prompts": "p"}
+    bootstrap = {"replicates": 20, "seed": 0}
+    tables = (
+        sinks.compute(inputs, epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names, **bootstrap)
+        | disparity.compute(inputs, **names, **bootstrap)
+        | norms.compute(inputs, surge_ratio=3.0, change_factor=2.0, **names, **bootstrap)
+        | effective_rank.compute(inputs, **names)
+    )
+    rows = {name: table.to_pylist() for name, table in tables.items()}
+    found = {("sink_mass", None, r["layer"]): r["mass"] for r in rows["sink_mass"]}
+    found |= {("sink_rate", r["epsilon"], None): r["rate"] for r in rows["sink_rate"] if r["position"] == 0}
+    for r in rows["disparity_by_layer"]:
         if r["site"] == "residual":
             found["dominance_ratio_first", None, r["layer"]] = r["first"]
             found["dominance_ratio_rest", None, r["layer"]] = r["rest"]
-    for r in norms.to_pylist():
+    for r in rows["norm_ratio"]:
         found |= {(f"norm_{name}", None, r["layer"]): r[name] for name in ("first", "rest", "ratio")}
-    chosen = [r for r in ranks.to_pylist() if r["positions"] == "all" and not r["centred"]]
+    ranks, mean = rows["effective_rank"], rows["effective_rank_mean"]
+    chosen = [r for r in ranks if r["positions"] == "all" and not r["centred"]]
     found |= {("effective_rank", None, r["layer"]): r["effective_rank"] for r in chosen}
     found["effective_rank", None, None] = next(
-        r["effective_rank"] for r in mean.to_pylist() if r["positions"] == "all" and not r["centred"]
+        r["effective_rank"] for r in mean if r["positions"] == "all" and not r["centred"]
     )
     return found
 

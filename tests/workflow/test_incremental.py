@@ -150,13 +150,15 @@ EDITS = [
         )
         | plots(*FIGURES) | CLAIMS,
     ),
-    *(
-        Edit(
-            f"the {key} of a model",
-            config(lambda c, key=key: c["models"][0].update({key: "another"})),
-            {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
-        )
-        for key in ("label", "licence")
+    Edit(
+        "a model's label",
+        config(lambda c: c["models"][0].update(label="another")),
+        {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "a model's licence",
+        config(lambda c: c["models"][0].update(licence="another")),
+        {job("label_model", model="tiny")} | CLAIMS,
     ),
     Edit(
         "one more prompt set",

@@ -1,4 +1,4 @@
-"""What the study's jobs need: planned before they run, held against what they took, and asked for again on a retry."""
+"""What the study's jobs need: planned before they run, held against what they took, and requested again on a retry."""
 
 import json
 import re
@@ -10,18 +10,13 @@ import polars as pl
 # every rule's requests on the second attempt, as Snakemake evaluates them
 REQUESTS = """
 import json
+import sys
 from pathlib import Path
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
-with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-    config = ConfigSettings(configfiles=[Path("tiny.yaml")], config={"device": "cuda"})
-    opened = api.workflow(ResourceSettings(cores=1), config, snakefile=Path("Snakefile"))
-    opened.dag(DAGSettings())
-    workflow = opened._workflow
-    workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
-    workflow._build_dag()
+sys.path[:0] = ["src", "workflow_scripts"]
+from harness.snakemake_internals import planned_jobs
+with planned_jobs(Path("Snakefile"), ["all"], configfiles=[Path("tiny.yaml")], config={"device": "cuda"}) as (jobs, _):
     found = {}
-    for job in workflow.dag.jobs:
+    for _, job in jobs:
         first = dict(job.resources.items())
         job.attempt = 2
         job.reset_params_and_resources()
@@ -46,13 +41,13 @@ def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_
         [sys.executable, "-c", REQUESTS], cwd=fresh.folder, env=fresh.environment(), capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
-    asked = json.loads(done.stdout.splitlines()[-1])
-    with_gpu = {rule for rule, (first, _) in asked.items() if first.get("gpu")}
+    requested = json.loads(done.stdout.splitlines()[-1])
+    with_gpu = {rule for rule, (first, _) in requested.items() if first.get("gpu")}
     assert with_gpu == {
         "extract_activations", "measure_baseline", "intervene", "measure_training", "pretrain", "pretrain_with_checkpoints",
     }  # fmt: skip
-    for rule in asked.keys() - {"all"}:
+    for rule in requested:
         for quantity in ("mem_mb", "runtime", *(["gpu_mem_mb"] if rule in with_gpu else [])):
-            first, second = (requests[quantity] for requests in asked[rule])
+            first, second = (requests[quantity] for requests in requested[rule])
             assert first > 0 and 2 * first - 2 <= second <= 2 * first, (rule, quantity)
-        assert asked[rule][0].get("gpu", 0) == asked[rule][1].get("gpu", 0) == int(rule in with_gpu), rule
+        assert requested[rule][0].get("gpu", 0) == requested[rule][1].get("gpu", 0) == int(rule in with_gpu), rule

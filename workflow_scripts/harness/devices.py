@@ -1,4 +1,4 @@
-"""Which device jobs ask for, told without importing PyTorch."""
+"""The device that jobs run models on, found without importing PyTorch."""
 
 import os
 from pathlib import Path

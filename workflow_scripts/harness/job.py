@@ -1,70 +1,24 @@
-"""What every workflow script needs around its work: the log, one-sentence errors, and no life after the workflow."""
+"""The frame of every workflow script: its log, errors of one sentence, and an end with the workflow that started it."""
 
-import builtins
-import gc
-import importlib
 import re
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import sinkorigin
-from harness.deferred import unused_imports_deferred
+from harness.installation import wrong_library
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.parent_processes import end_with_parents
 
 
-class _Imports:
-    """The imports of this thread, those inside functions included: how long they take, and without garbage collection.
-
-    Importing PyTorch and transformers makes a million objects that live as long as the process. Looking through them for
-    garbage again and again, and once more when the process ends, is a third of what such a job pays for its imports.
-    """
-
-    def __init__(self):
-        self.seconds = 0.0
-        self._thread, self._depth = threading.get_ident(), 0
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Watch the imports of this context."""
-        originals = builtins.__import__, importlib.import_module
-        builtins.__import__ = self._counting(originals[0])
-        importlib.import_module = self._counting(originals[1])
-        try:
-            yield
-        finally:
-            builtins.__import__, importlib.import_module = originals
-
-    def _counting(self, load: Callable) -> Callable:
-        def counting(*args, **kwargs):
-            if self._depth or threading.get_ident() != self._thread:  # counted by the import that this one is part of
-                return load(*args, **kwargs)
-            self._depth, began, modules = 1, time.perf_counter(), len(sys.modules)
-            gc.disable()
-            try:
-                return load(*args, **kwargs)
-            finally:
-                gc.enable()
-                if len(sys.modules) > modules:
-                    gc.freeze()  # what was imported is never garbage
-                self._depth = 0
-                self.seconds += time.perf_counter() - began
-
-        return counting
-
-
 def peak_memory() -> float:
     """Largest resident memory of this process until now, MB."""
-    status = Path(
-        "/proc/self/status"
-    )  # Linux; ru_maxrss would begin there with that of the process that started this one
+    # Linux; ru_maxrss would begin there with that of the process that started this one
+    status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
     import resource
@@ -82,39 +36,32 @@ def peak_gpu_memory() -> float:
 
 @dataclass(frozen=True)
 class Record:
-    """What a finished job says of itself in the last line of its log.
+    """What a finished job took, which its log says in the last line.
 
     Attributes:
-        work: seconds in the script's body, without imports.
-        imports: seconds in imports.
-        memory, gpu_memory: peaks of the job's own process, MB.
+        seconds: from the start of the script's body to its end, imports included.
+        memory, gpu_memory: peaks of the job's process, MB.
     """
 
-    work: float
-    imports: float
+    seconds: float
     memory: float
     gpu_memory: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.work:.3f} s of work and {self.imports:.3f} s of imports; at most {self.memory:.0f} MB of memory and "
-            f"{self.gpu_memory:.0f} MB of a GPU"
-        )
+        return f"{self.seconds:.3f} s; at most {self.memory:.0f} MB of memory and {self.gpu_memory:.0f} MB of a GPU"
 
     @classmethod
     def read(cls, log: str | Path) -> "Record | None":
         """The record of a job whose log this is; None where there is none."""
-        number = r"([\d.]+)"
-        pattern = (
-            f"{number} s of work and {number} s of imports; at most {number} MB of memory and {number} MB of a GPU"
-        )
-        found = re.findall(pattern, Path(log).read_text(encoding="utf-8")) if Path(log).is_file() else []
+        pattern = r"^([\d.]+) s; at most ([\d.]+) MB of memory and ([\d.]+) MB of a GPU$"
+        found = re.findall(pattern, Path(log).read_text(encoding="utf-8"), re.MULTILINE) if Path(log).is_file() else []
         return cls(*map(float, found[-1])) if found else None
 
 
 def _verify_inputs(snakemake) -> None:
-    """Verify what the job reads; inputs named ``local_files`` are the user's own."""
-    from harness.verification import verify_inputs  # not above: imports are counted inside the job
+    """Verify what the job reads, but for inputs named ``local_files``, which are the user's."""
+    # here, so that its imports are part of the job and their errors reach its log
+    from harness.verification import verify_inputs
 
     foreign = snakemake.input.get("local_files", [])
     began = time.perf_counter()
@@ -128,17 +75,14 @@ def _verify_inputs(snakemake) -> None:
 
 
 def _code_of(snakemake) -> str:
-    """Which code this job runs: its folder, from the working directory where it lies below, and the version that its rule has.
+    """A line on the code that this job runs: its folder, relative if it lies below the working directory, and its version.
 
     Raises:
         SinkoriginError: the library that was imported is not the one beside the script.
     """
-    scripts, imported = Path(snakemake.scriptdir).resolve(), Path(sinkorigin.__file__).resolve().parents[1]
-    if imported != scripts.parent / "src":
-        raise SinkoriginError(
-            f"rule {snakemake.rule}: its script is in {scripts}, but sinkorigin {sinkorigin.__version__} was imported from "
-            f"{imported}; uninstall that ({sys.executable} -m pip uninstall sinkorigin) and run the same command again"
-        )
+    if sentence := wrong_library(snakemake.scriptdir):
+        raise SinkoriginError(f"rule {snakemake.rule}: {sentence}")
+    scripts = Path(snakemake.scriptdir).resolve()
     here = Path.cwd().resolve()
     folder = scripts.relative_to(here) if scripts.is_relative_to(here) else scripts
     return f"code in {folder}, version {snakemake.params.get('code', 'not recorded')}"
@@ -177,17 +121,15 @@ def job(snakemake) -> Iterator[None]:
         return True
 
     sys.stdout = sys.stderr = log
-    began, imports = time.perf_counter(), _Imports()
+    began = time.perf_counter()
     try:
         print(_code_of(snakemake))
-        with imports.watched(), unused_imports_deferred():
-            _verify_inputs(snakemake)
-            yield
-            from harness.verification import record_outputs
+        _verify_inputs(snakemake)
+        yield
+        from harness.verification import record_outputs
 
-            print(record_outputs(snakemake.output), end="")
-        work = time.perf_counter() - began - imports.seconds
-        print(Record(work, imports.seconds, peak_memory(), peak_gpu_memory()), flush=True)
+        print(record_outputs(snakemake.output), end="")
+        print(Record(time.perf_counter() - began, peak_memory(), peak_gpu_memory()), flush=True)
     except SinkoriginError as error:
         logged(f"sinkorigin: {error}\n")
         end(str(error))

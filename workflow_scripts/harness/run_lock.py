@@ -1,4 +1,4 @@
-"""Whose a lock of Snakemake's is: notes that tell the lock of a killed run from that of a living one.
+"""Notes beside Snakemake's lock, by which the lock of a killed run is told from that of a living one.
 
 Snakemake's lock on a directory is a few files that name nobody and that outlive a SIGKILL. So every run lays a note beside
 its lock that says which files it is made of, and keeps the note under a lock of the operating system, which ends with the
@@ -18,15 +18,15 @@ _open_notes: list = []  # of this process: a note counts for as long as it is op
 
 
 def _identity(lock: Path) -> list[int]:
-    """What tells a lock file from a later one of the same name."""
+    """Facts that differ between a lock file and a later one of the same name."""
     facts = lock.stat()
     return [facts.st_ino, facts.st_mtime_ns]
 
 
 def note_lock(lock_files: Iterable[str | Path]) -> None:
-    """Note beside the lock files of this run that they are its own, until this process ends.
+    """Write a note beside the lock files of this run, which counts until this process ends.
 
-    Where that cannot be written, or the file system has no locks, there is no note, and the lock is nobody's that is known.
+    Where it cannot be written, or the file system has no locks, there is no note, and nobody knows whose the lock is.
     """
     files = [Path(file) for file in lock_files]
     if not files:  # a run with --nolock

@@ -6,13 +6,12 @@ stays.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from snakemake.resources import Resources
-
+from harness import snakemake_internals as internals
 from harness.resources import Estimates
 
 # environment of a script that needs less than all packages; any other runs models
@@ -44,27 +43,20 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
     for rule in workflow.rules:
         if rule.script is None:
             continue
-        first = next(stated_outputs(rule.ruleinfo.output), study)
+        first = next(internals.output_patterns(rule), study)
         folder, place = study if first.startswith(study) else str(Path(first).parents[-2]), job_path(first)
-        rule.log_modifier = rule.benchmark_modifier = workflow.modifier.path_modifier
-        if not rule.log:
-            rule.set_log(f"{folder}/logs/{rule.name}{place and '/'}{place}.log")
-        if rule.benchmark is None and rule.output:
-            rule.benchmark = f"{folder}/benchmarks/{rule.name}{place and '/'}{place}.tsv"
-        if rule.conda_env is None:
-            rule.conda_env = f"../envs/{_ENVIRONMENTS.get(Path(rule.script).name, 'models')}.yaml"
-        stated = rule.ruleinfo.resources[1] if rule.ruleinfo.resources else {}
-        stated = {**stated, **workflow.resource_settings._parsed_overwrite_resources.get(rule.name, {})}
-        if "mem_mb" in stated:
-            continue
-        shared = job_resources(rule.name, estimates, runs_model="device" in stated)
-        rule.resources.update(Resources.from_mapping({k: v for k, v in shared.items() if k not in stated}))
-
-
-def stated_outputs(stated: Any) -> Iterator[str]:
-    """The output patterns of a rule as it states them, whatever storage they are brought to."""
-    for item in () if stated is None else (*stated.paths, *stated.kwpaths.values()):
-        yield from [item] if isinstance(item, str) else item
+        file = f"{rule.name}{place and '/'}{place}"
+        internals.add_directives(
+            workflow,
+            rule,
+            log=f"{folder}/logs/{file}.log",
+            benchmark=f"{folder}/benchmarks/{file}.tsv",
+            environment=f"../envs/{_ENVIRONMENTS.get(Path(rule.script).name, 'models')}.yaml",
+        )
+        stated = internals.stated_resources(workflow, rule)
+        if "mem_mb" not in stated:
+            resources = job_resources(rule.name, estimates, runs_model="device" in stated)
+            internals.add_resources(rule, {name: value for name, value in resources.items() if name not in stated})
 
 
 def job_resources(rule: str, estimates: Estimates, *, runs_model: bool) -> Mapping[str, int | Callable[..., int]]:

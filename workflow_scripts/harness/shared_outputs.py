@@ -8,20 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from snakemake.caching import AbstractOutputFileCache
-from snakemake.logging import logger
-
+from harness.snakemake_internals import AbstractOutputFileCache, logger, named_outputs
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import MANIFEST, SEALED, verify
 
 
 class SharedOutputs(AbstractOutputFileCache):
-    """All outputs of a job are one folder of the cache, named by Snakemake's key of the job.
+    """A cache in which all outputs of a job are one folder, named by Snakemake's key of the job.
 
-    Snakemake's own local cache keeps every output by itself: of two runs that store a directory at the same time, the second
-    puts its own inside the first one's; a run may find some outputs of a job and not yet the others; and what lies there
-    may be changed by everybody. Here a folder takes its name when it is whole, the first one stays, its files are
-    read-only, and each run verifies what it takes: its content, and that it was made from inputs that are the run's own.
+    Snakemake's local cache keeps every output by itself: of two runs that store a directory at the same time, the second puts
+    its directory inside that of the first; a run may find some outputs of a job and not yet the others; and everybody may
+    change what lies there. Here a folder takes its name when it is whole, the first one stays, its files are read-only, and
+    each run verifies what it takes: its content, and that it was made from the inputs that the run has.
     """
 
     def __init__(self):
@@ -32,9 +30,9 @@ class SharedOutputs(AbstractOutputFileCache):
         return self.path / await self.provenance_hash_map.get_provenance_hash(job)
 
     def outputs(self, job) -> Iterator[tuple[Path, str]]:
-        """Output and its name in the job's folder; what lies in a directory that is an output comes with it."""
+        """Each output with its name in the job's folder; what lies in a directory that is an output comes with it."""
         directories = {Path(file) for file in job.output if file.is_directory}
-        for name, file in job.output._allitems():
+        for name, file in named_outputs(job):
             if directories.isdisjoint(Path(file).parents):
                 suffix = "" if file.is_directory else Path(file).suffix
                 yield Path(file), f"{name or 'output'}{suffix}"
@@ -44,7 +42,7 @@ class SharedOutputs(AbstractOutputFileCache):
         return all((entry / name).exists() for _, name in self.outputs(job))
 
     async def fetch(self, job) -> None:
-        """Make the job's outputs from the cache: directories of their own, with links to its files."""
+        """Make the job's outputs from the cache: directories, with links to the files of the cache."""
         entry = await self.entry(job)
         if not await self.exists(job) or not self._sound(entry, job):
             self.raise_cache_miss_exception(job)
@@ -95,7 +93,7 @@ class SharedOutputs(AbstractOutputFileCache):
 
 
 def _take(source: Path, destination: Path) -> None:
-    """A hard link, or a copy where the cache is on another file system."""
+    """Put a hard link into the cache, or a copy where it is on another file system."""
 
     def take(file: str, copy: str) -> None:
         try:
@@ -110,7 +108,7 @@ def _take(source: Path, destination: Path) -> None:
 
 
 def _protect(folder: Path) -> None:
-    """Everybody may read, and nobody change what others read; the owner may delete."""
+    """Let everybody read, and nobody change what others read; the owner may delete."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o444)

@@ -1,4 +1,4 @@
-"""Whether Slurm can run what a study asks for, told before any job."""
+"""Checks before any job that Slurm can run what a study requests."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from sinkorigin.errors import SinkoriginError
 
 
 def _says(command: list[str]) -> tuple[bool, str]:
-    """Whether a command of Slurm succeeds, and its words without their prefixes."""
+    """Run a command of Slurm: whether it succeeds, and its messages without their prefixes."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def _says(command: list[str]) -> tuple[bool, str]:
 
 
 def check_slurm(status_command: str) -> None:
-    """Slurm answers, and its accounting does where jobs are watched through it."""
+    """Check that Slurm answers, and its accounting too where jobs are watched through it."""
     answers, words = _says(["sinfo", "--noheader"])
     if not answers:
         raise SinkoriginError(f"sinfo: Slurm does not answer ({words}); try again when sinfo does")
@@ -38,7 +38,7 @@ def check_slurm(status_command: str) -> None:
 
 
 def check_requests(requests: Mapping[str, str]) -> None:
-    """Slurm could run every request: an ``sbatch`` command → the rule that makes it. Nothing is submitted."""
+    """Check that Slurm could run every request: ``sbatch`` command → rule that makes it. Nothing is submitted."""
     for request, rule in requests.items():
         accepted, words = _test(request)
         if not accepted:
@@ -50,7 +50,7 @@ def _test(request: str) -> tuple[bool, str]:
 
 
 def _reason(request: str, words: str) -> str:
-    """Slurm's words, and what of the profile to correct."""
+    """Slurm's message, and what to correct in the profile."""
     if re.search("account", words, re.IGNORECASE):
         return f"{words}; set slurm_account in default-resources of the profile to one that you may use"
     if re.search("partition", words, re.IGNORECASE):

@@ -1,4 +1,4 @@
-"""Comparing what a job reads, and what a whole study holds, with the hashes that it was written with."""
+"""Comparison of what a job reads, and of a whole study, with the hashes with which it was written."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ def verify_inputs(
 
     Args:
         paths: of the job's inputs. A directory is covered by its manifest, which is an input too.
-        foreign: inputs that are the user's own files.
+        foreign: inputs that are files of the user.
         threads: that compute hashes.
         unread: pattern of the files in these directories that the job does not read.
 
@@ -45,7 +45,7 @@ def _recorded(path: Path, log: str | None) -> str | None:
 
 
 def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
-    """What is wrong with the files of a study, a sentence each.
+    """A sentence for each file of a study that is not as it was written.
 
     Args:
         files: path → log of the job that makes it.

@@ -18,7 +18,7 @@ COLUMNS = {
     "sink rate": "sink_rate",
     "tokens to baseline's loss": "tokens_to_baseline_loss",
 }
-# what the authors report of their 152 M models after 20 B tokens; never ours
+# what the authors report of their 152 M models after 20 B tokens; no result of this project
 PAPER_ROWS = {
     "paper: softmax": ("2.7483 ± 0.0118", "2.7812 ± 0.0109", "343.71 ± 15.63", "82.67 ± 8.09", "from layer 5 on"),
     "paper: head-wise RMSNorm": ("2.7073 ± 0.0095", "2.7421 ± 0.0066", "445.96 ± 5.37", "33.74 ± 2.73", "none"),
@@ -45,7 +45,7 @@ def _number(value: float, spread: float | None = None) -> str:
 
 
 def _cell(row: Mapping | None) -> tuple[str, str]:
-    """Mean ± sd, and the difference with its interval; empty where there is none."""
+    """Mean ± standard deviation, and the difference with its interval; a dash and nothing where there is none."""
     if row is None or row["mean"] is None:
         return "–", ""
     if row["seeds"] < row["of_seeds"]:
@@ -63,14 +63,14 @@ def rows_of(table: pa.Table, prompts: str) -> Iterator[tuple[str, str, list[tupl
     rows = [row for row in table.to_pylist() if row["prompts"] in (None, prompts)]
     rates = sorted({row["epsilon"] for row in rows if row["epsilon"] is not None}, key=lambda e: abs(e - PAPER_EPSILON))
     for run in dict.fromkeys(row["run"] for row in rows):
-        own = {row["quantity"]: row for row in rows if row["run"] == run and row["epsilon"] in (None, *rates[:1])}
-        first = next(iter(own.values()))
+        shown = {row["quantity"]: row for row in rows if row["run"] == run and row["epsilon"] in (None, *rates[:1])}
+        first = next(iter(shown.values()))
         facts = f"{first['parameters']:,} parameters, {first['tokens']:,} tokens, {first['of_seeds']} seeds"
         if first["baseline"] == run:
             facts = f"baseline; {facts}"
         elif first["baseline"] is not None:
             facts = f"against {first['baseline']}; {facts}"
-        yield run, facts, [_cell(own.get(quantity)) for quantity in COLUMNS.values()]
+        yield run, facts, [_cell(shown.get(quantity)) for quantity in COLUMNS.values()]
 
 
 def note(table: pa.Table, prompts: str) -> str:
@@ -92,8 +92,8 @@ def html_table(table: pa.Table) -> str:
     parts = ["<h2>Pretraining comparison</h2>"]
     for prompts in prompt_sets(table):
         lines = []
-        for name, of_paper in PAPER_ROWS.items():
-            inside = "".join(f"<td class='number'>{cell}</td>" for cell in _paper_cells(of_paper))
+        for name, reported in PAPER_ROWS.items():
+            inside = "".join(f"<td class='number'>{cell}</td>" for cell in _paper_cells(reported))
             lines.append(
                 f"<tr><td><i>{name}</i><small>152 M parameters, 20 B tokens, 4 seeds</small></td>{inside}</tr>"
             )
@@ -108,10 +108,10 @@ def html_table(table: pa.Table) -> str:
 
 
 def markdown_table(table: pa.Table, prompts: str) -> str:
-    """The same for one prompt set, for the README."""
+    """Comparison on one prompt set as a table of the README."""
     lines = ["| run | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
-    for name, of_paper in PAPER_ROWS.items():
-        lines.append(f"| *{name}* | " + " | ".join(_paper_cells(of_paper)) + " |")
+    for name, reported in PAPER_ROWS.items():
+        lines.append(f"| *{name}* | " + " | ".join(_paper_cells(reported)) + " |")
     for run, facts, cells in rows_of(table, prompts):
         inside = " | ".join(f"{value}<br>{below}" if below else value for value, below in cells)
         lines.append(f"| {run}<br>({facts}) | {inside} |")

@@ -7,7 +7,7 @@ many positions and strengths makes no claim more likely.
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, Judged, StudyTables, decided, row_of
+from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, StudyTables, decided
 from sinkorigin.interventions.kind import BASELINE, kind_named
 from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.statistics.uniform import SINK_FACTOR
@@ -22,24 +22,24 @@ _DIFFERENCE = "score − score of the control"
 _ABOVE_UNIFORM = "score at the target − what uniform attention gives"
 
 
-def of_interventions(tables: StudyTables, model: Judged, prompts: str, edits: Sequence[Mapping]) -> Iterator[dict]:
-    """Claims about the edits of one model."""
+def intervention_claims(tables: StudyTables, edits: Sequence[Mapping]) -> Iterator[dict]:
+    """Claims about the edits of one model on one prompt set: name, calibration and to of each."""
     table = tables.read("interventions")
     if table is None:
         return
-    claims = _Claims(tables, model, prompts, table.to_dicts(), edits)
+    claims = _Claims(tables, table.to_dicts(), edits)
     for edit in edits:
         rows = [row for row in claims.rows if row["intervention"] == edit["name"]]
         places = sorted({_place(row) for row in rows}, key=lambda place: place[::-1])
         for place in places:
             here = [row for row in rows if _place(row) == place]
-            if model.role == "random":
+            if tables.model.role == "random":
                 yield claims.of_random(here)
             elif place[1] == 0:
                 yield from map(claims.of_necessity, here)
             else:
                 yield from claims.of_sufficiency(here)
-    if model.role != "random":
+    if tables.model.role != "random":
         yield from claims.of_contrasts()
         yield from claims.of_grids()
 
@@ -75,8 +75,8 @@ def _with_ends(row: Mapping, name: str) -> str:
 class _Claims:
     """The rows of one model on one prompt set, and what they say."""
 
-    def __init__(self, tables: StudyTables, model: Judged, prompts: str, rows: list[dict], edits: Sequence[Mapping]):
-        self._tables, self._model, self._prompts = tables, model, prompts
+    def __init__(self, tables: StudyTables, rows: list[dict], edits: Sequence[Mapping]):
+        self._tables = tables
         self._calibrated = {edit["name"] for edit in edits if edit.get("calibration")}
         self._replaced_by = {edit["name"]: edit.get("to") for edit in edits}
         self.rows = [row for row in rows if row["kind"] != BASELINE]
@@ -89,17 +89,7 @@ class _Claims:
         return max(sorted(layers for layers in found if layers[0] == earliest), key=itemgetter(-1))
 
     def _row(self, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
-        return row_of(
-            claim,
-            statement,
-            quantity,
-            self._model.label,
-            self._prompts,
-            paper,
-            predicate,
-            self._tables.path(table),
-            **found,
-        )
+        return self._tables.row(claim, statement, quantity, paper, predicate, table, **found)
 
     def _makes_a_sink(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
         point = row["score"] > row["uniform"] and row["effect"] > 0

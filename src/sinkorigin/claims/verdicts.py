@@ -1,6 +1,6 @@
 """What a claim is: a row with a predicate, decided by the whole interval."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,12 +28,11 @@ SCHEMA = tables.schema(
     table=(pa.string(), "table it was read from, below the study's folder"),
 )
 
-# Criteria of ours, where the paper gives none.
-SINK_FACTOR = 3.0  # a sink gets at least so many times the attention that uniform attention would give
-NO_SINK_FACTOR = 1.5  # and a model without one at most so many times
+# Criteria of this project, where the paper gives none; see also SINK_FACTOR of statistics.uniform.
+NO_SINK_FACTOR = 1.5  # a model without a sink has at most so many times the attention that uniform attention would give
 DOMINANCE_FACTOR = 2.0  # the first token's dominance ratio against the others'
 ONSET_DISTANCE = 1  # layers between norm surge and sink onset: a layer's sink reads the residual before it
-PAPER_EPSILON = 0.3  # of the sink rate; a layer with more sink mass has a sink
+PAPER_EPSILON = 0.3  # threshold of the paper's sink rate; a layer with more sink mass has a sink
 NEGLIGIBLE = 0.1  # an effect below this share of the uniform score counts as none
 
 
@@ -42,9 +41,11 @@ class Judged:
     """A model that claims are about.
 
     Attributes:
-        name: as in the tables; label: as in its provenance.
+        name: its name in the tables.
+        label: its name for people.
         role: "pretrained", "random" (the control) or "trained" (here).
-        run, variant, seed, reading: of a trained model; reading says which form of its variant.
+        run, variant, seed: where a trained model comes from.
+        reading: which form of its variant a trained model has, where the paper leaves several open.
     """
 
     name: str
@@ -54,6 +55,16 @@ class Judged:
     variant: str | None = None
     seed: int | None = None
     reading: str | None = None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its weights are random."""
+        return self.role == "random"
+
+    @property
+    def prefix(self) -> str:
+        """What statements about it begin with."""
+        return "control: " if self.is_control else ""
 
 
 def verdict(value: float | None, low: float | None, high: float | None, holds: Callable[[float], bool]) -> str:
@@ -70,6 +81,7 @@ def verdict(value: float | None, low: float | None, high: float | None, holds: C
 
 
 def row_of(claim, statement, quantity, model, prompts, paper, predicate, table, **found) -> dict:
+    """Row of ``SCHEMA`` of one claim; ``found``: value, low, high, verdict and reason, as far as there are some."""
     return {
         "claim": claim, "statement": statement, "quantity": quantity, "model": model, "prompts": prompts,
         "paper": paper, "predicate": predicate, "table": table,
@@ -78,18 +90,37 @@ def row_of(claim, statement, quantity, model, prompts, paper, predicate, table, 
 
 
 def decided(value, low, high, holds, reason=None) -> dict:
+    """Value, interval, verdict and reason of a claim, see :func:`verdict`."""
     return {"value": value, "low": low, "high": high, "verdict": verdict(value, low, high, holds), "reason": reason}
 
 
 class StudyTables:
-    """The statistics tables of one model on one prompt set."""
+    """Statistics of one model on one prompt set, as far as the study has them, and rows of claims about them.
 
-    def __init__(self, root: Path, model: str, prompts: str):
-        self._root, self._folder = root, f"statistics/{model}/{prompts}"
+    Attributes:
+        model: the model.
+        prompts: name of the prompt set.
+    """
+
+    def __init__(self, places: Mapping[str, Mapping[tuple[str, ...], Path]], model: Judged, prompts: str):
+        """Take the files of one model on one prompt set, of all files by table and (model, prompts)."""
+        self.model, self.prompts = model, prompts
+        self._paths = {name: files.get((model.name, prompts)) for name, files in places.items()}
 
     def path(self, name: str) -> str:
-        return f"{self._folder}/{name}.parquet"
+        """Place of a table below the study's folder."""
+        return f"statistics/{self.model.name}/{self.prompts}/{name}.parquet"
 
     def read(self, name: str) -> pl.DataFrame | None:
-        path = self._root / self.path(name)
-        return pl.read_parquet(path, hive_partitioning=False, glob=False) if path.is_file() else None
+        """A table; None where the study does not have it of this model and prompt set.
+
+        Raises:
+            KeyError: the study's tables were given without this one.
+        """
+        path = self._paths[name]
+        return None if path is None else pl.DataFrame(tables.read_table(path))
+
+    def row(self, claim, statement, quantity, paper, predicate, *names, **found) -> dict:
+        """Row of a claim about the model, from the tables of these names, see :func:`row_of`."""
+        places = ", ".join(map(self.path, names))
+        return row_of(claim, statement, quantity, self.model.label, self.prompts, paper, predicate, places, **found)

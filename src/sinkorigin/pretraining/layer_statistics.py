@@ -19,7 +19,7 @@ from sinkorigin.activations.summaries.scores import attention_scores, normalised
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.statistics.disparity import dominance_ratio
-from sinkorigin.statistics.rank import effective_rank
+from sinkorigin.statistics.effective_rank import effective_rank
 from sinkorigin.statistics.training import Measured
 from sinkorigin.statistics.uniform import uniform_score
 

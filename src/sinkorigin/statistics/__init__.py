@@ -1,1 +1,1 @@
-"""Statistics: tables in, tables out; each module owns the schemas of the tables that it makes. None imports torch."""
+"""Statistics: tables in, tables out; one module each, which declares the schemas of the tables that it makes."""

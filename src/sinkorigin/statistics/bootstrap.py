@@ -15,7 +15,7 @@ def resamples(sequences: int, replicates: int, seed: int) -> np.ndarray:
     Args:
         sequences: N, the number of sequences that each replicate draws, with replacement.
         replicates: R.
-        seed: of numpy's default generator; the same N, R and seed give the same weights for every quantity.
+        seed: seed of NumPy's default generator; equal N, R and seed give equal weights for every quantity.
 
     Returns:
         (R, N) float64, read-only: times drawn / N. Rows add to 1, so the replicates of a mean over sequences are
@@ -37,8 +37,8 @@ def interval(
 
     Args:
         samples: replicates along ``axis``; a NaN (a quantity that a replicate does not have) is left out.
-        method: of ``numpy.percentile``, of which it is a fast case.
-        confidence: share of the replicates inside it.
+        method: how a percentile between two replicates is taken, as in ``numpy.percentile``.
+        confidence: share of the replicates inside the interval.
 
     Returns:
         low and high, each of the shape of ``samples`` without ``axis``; NaN where every replicate is NaN.
@@ -60,6 +60,17 @@ def interval(
     return low, high
 
 
+def with_interval(name: str, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of a quantity and of its interval, see ``shared_columns.with_interval``.
+
+    Args:
+        name: name of the quantity.
+        samples: (1 + R, ...) its value, and its bootstrap replicates.
+    """
+    low, high = interval(samples[1:])
+    return {name: samples[0], f"{name}_low": low, f"{name}_high": high}
+
+
 def first_layer_above(
     values: np.ndarray, samples: np.ndarray, layers: np.ndarray, threshold: float
 ) -> tuple[int | None, int, int]:
@@ -68,8 +79,8 @@ def first_layer_above(
     Args:
         values: (L,) the quantity by layer.
         samples: (R, L) its bootstrap replicates.
-        layers: (L,) their numbers, rising.
-        threshold: in the quantity's unit; a NaN never passes it.
+        layers: (L,) the layers' numbers, rising.
+        threshold: threshold in the quantity's unit; a NaN never passes it.
 
     Returns:
         The layer, or None where none passes; and low and high, where a replicate without such a layer counts as the
@@ -87,16 +98,17 @@ def first_layer_above(
 
 
 def simultaneous_interval(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intervals of many means over the same sequences that all hold together with 95 % (Westfall & Young 1993, max-T).
+    """Intervals of many means over one set of sequences that all hold together with 95 % (Westfall & Young 1993, max-T).
 
-    The width of each is the same multiple c of its standard error, c the 95th percentile over replicates of the largest
-    |replicate − mean| / standard error, widened as Student's t is wider than the normal. So the number of comparisons is paid for, and no more than it costs: quantities
-    that move together count as one. The error is that of the data, not of the replicate: with few sequences and a skewed
-    quantity a replicate without its outlier would have nearly no error, and c no meaning.
+    The half-width of each is c times its standard error. c is the 95th percentile over replicates of the largest
+    |replicate − mean| / standard error, widened as Student's t is wider than the normal. So many comparisons widen the
+    intervals only as far as they are independent: quantities that move together count as one. The standard error is that
+    of the data, not of the replicate: with few sequences and a skewed quantity a replicate without its outlier would have
+    nearly no error, and c no meaning.
 
     Args:
         values: (N, m) one column a quantity, one row a sequence.
-        weights: (R, N) of :func:`resamples`; a thousand replicates or more, because c is a tail.
+        weights: (R, N) from :func:`resamples`; a thousand replicates or more, because c is a tail.
 
     Returns:
         low (m,) and high (m,). A quantity that is the same for every sequence has an interval without width.
@@ -107,7 +119,7 @@ def simultaneous_interval(values: np.ndarray, weights: np.ndarray) -> tuple[np.n
     mean = values.mean(axis=0)
     centred = values - mean
     error = np.sqrt(np.square(centred).sum(axis=0) / (sequences * (sequences - 1)))  # (m,)
-    varies = error > 1e-12 * np.abs(values).max(axis=0)  # what is not rounding
+    varies = error > 1e-12 * np.abs(values).max(axis=0)  # by more than rounding
     if not varies.any():
         return mean, mean
     moved = np.abs(weights @ centred[:, varies]) / error[varies]  # (R, m)

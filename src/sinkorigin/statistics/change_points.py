@@ -1,4 +1,4 @@
-"""Change points of a curve over layers: all of its rises and falls, by one rule."""
+"""Change points of a curve over layers: all its rises and falls, found by one rule."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -59,11 +59,12 @@ def change_table(
     """Every rise and fall of a curve over layers.
 
     Args:
-        values: (L,) the curve; samples: (R, L) its bootstrap replicates.
-        layers: (L,) their numbers, rising.
+        values: (L,) the curve.
+        samples: (R, L) its bootstrap replicates.
+        layers: (L,) the layers' numbers, rising.
         threshold: smallest change that counts: a difference, or, with ``factor``, a ratio above 1.
-        factor: measure the curve, which is then positive, on a logarithmic scale.
-        names: model, prompts and quantity.
+        factor: whether to measure the curve, which is then positive, on a logarithmic scale.
+        names: model, prompts and quantity, for the first columns.
 
     Returns:
         A table of ``SCHEMA``, in the order of the layers; no rows where nothing changes by the threshold.

@@ -1,4 +1,4 @@
-"""S2, channel sparsity: how few residual dims the down weights of a neuron write to."""
+"""S2, channel sparsity: how few residual dims the down weights of a neuron write to (docs/paper.md)."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def top_dims(vectors: np.ndarray, count: int = 2) -> np.ndarray:
     """(..., count) dims of the largest magnitude, largest first; the smaller dim first of equals."""
     magnitude = np.abs(vectors)
     dims = np.empty((*magnitude.shape[:-1], count), dtype=np.intp)
-    for place in range(count):  # a few passes are a fraction of a sort
+    for place in range(count):  # a few passes take a fraction of a sort's time
         dims[..., place] = magnitude.argmax(axis=-1)  # the first of equals
         np.put_along_axis(magnitude, dims[..., place, None], -1, axis=-1)
     return dims

@@ -9,6 +9,7 @@ from sinkorigin import tables
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import resamples
 from sinkorigin.statistics.effects import HIGH_ALL, IDENTITY, LOW_ALL, Effect, ends, ends_among, groups
+from sinkorigin.statistics.kendall import kendall_tau_b
 
 SCHEMA = tables.schema(
     **{name: column for name, column in IDENTITY.items() if name not in ("strength", "mean_factor")},
@@ -26,21 +27,6 @@ SCHEMA = tables.schema(
     difference_high_all=HIGH_ALL,
     grids=(pa.int32(), "number of grids that these intervals hold for together (Bonferroni)"),
 )
-
-
-def kendall_tau_b(values: np.ndarray, against: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b, which allows for ties (Kendall 1945), of (..., n) values against (n,) others.
-
-    Returns:
-        (...) in −1 … 1; NaN where either is the same everywhere.
-    """
-    # infinities are in order too, but inf − inf is not a number
-    other = np.unique(against, return_inverse=True)[1]
-    upper = np.triu_indices(len(other), 1)
-    sign = np.sign(np.subtract.outer(other, other)[upper])
-    order = np.sign(values[..., upper[0]] - values[..., upper[1]])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (order * sign).sum(axis=-1) / np.sqrt((order != 0).sum(axis=-1) * (sign != 0).sum())
 
 
 def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:

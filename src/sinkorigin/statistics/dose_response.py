@@ -9,7 +9,7 @@ from sinkorigin import tables
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.effects import HIGH_ALL, IDENTITY, LOW_ALL, Effect, ends, ends_among, groups
-from sinkorigin.statistics.variance import kendall_tau
+from sinkorigin.statistics.kendall import kendall_tau
 
 SCHEMA = tables.schema(
     **{name: column for name, column in IDENTITY.items() if name != "strength"},

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
 
 HISTORY_SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
-    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    **shared_columns.RUN,
+    seed=shared_columns.SEED,
     peak_learning_rate=(pa.float64(), "peak learning rate of this training"),
     step=(pa.int32(), "optimizer steps done; null for a training that diverged"),
     tokens=(pa.int64(), "training tokens seen"),
@@ -24,11 +24,10 @@ HISTORY_SCHEMA = tables.schema(
 )
 
 SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
+    **shared_columns.RUN,
     learning_rate=(pa.float64(), "peak learning rate"),
-    seed=(pa.int32(), "seed of the weights and of the order of the data"),
-    tokens=(pa.int64(), "tokens trained on"),
+    seed=shared_columns.SEED,
+    tokens=shared_columns.TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token; null for a training that diverged"),
     validation_loss=(pa.float64(), "last validation loss, nats per token; null for a training that diverged"),
     diverged=(pa.string(), "why there is no loss"),
@@ -36,28 +35,44 @@ SCHEMA = tables.schema(
     best=(pa.bool_(), "whether that is the run's lowest"),
     at_edge=(pa.bool_(), "whether this is the lowest or highest rate of the run's grid: a better one may lie outside"),
     configured=(pa.bool_(), "whether the run trains with this rate in the study"),
-    advice=(pa.string(), "of the best rate: what to change in the config; null where nothing is to be done"),
+    advice=(
+        pa.string(),
+        "what to change in the config, in the rows of the best rate; null where nothing is to be done",
+    ),
 )
 
 
 def swept_history(history: str | Path, peak: float) -> pa.Table:
-    """A training's history as the sweep keeps it: a table of ``HISTORY_SCHEMA``."""
+    """History of a training as the sweep keeps it: a table of ``HISTORY_SCHEMA``."""
     rows = tables.read_table(history).to_pylist()
     return from_rows(HISTORY_SCHEMA, [{**row, "peak_learning_rate": peak, "diverged": None} for row in rows])
 
 
 def diverged_history(reason: str, *, run: str, variant: str, seed: int, peak: float) -> pa.Table:
-    """The same for a training that diverged: one row without a loss."""
+    """History of a training that diverged: a table of ``HISTORY_SCHEMA`` with one row, without a loss."""
     row = dict.fromkeys(HISTORY_SCHEMA.names)
     row |= {"run": run, "variant": variant, "seed": seed, "peak_learning_rate": peak, "diverged": reason}
     return from_rows(HISTORY_SCHEMA, [row])
 
 
-def sweep_table(histories: Sequence[pa.Table], configured: Mapping[str, float]) -> pa.Table:
-    """A table of ``SCHEMA``, a row for each training, in their order.
+def compute(inputs: Mapping[str, Sequence[str]], *, configured: Mapping[str, float]) -> dict[str, pa.Table]:
+    """Last losses of every learning rate of the sweep, and which rate is best for each run.
 
-    A rate's loss is the mean over its seeds of the last validation loss, and it has none when one seed diverged: a rate
-    that ends well by luck is not the one to choose.
+    Args:
+        inputs: paths of ``history``, tables of ``HISTORY_SCHEMA``.
+        configured: run → learning rate with which the study trains it.
+
+    Returns:
+        ``learning_rates``, a table of ``SCHEMA``.
+    """
+    return {"learning_rates": sweep_table([tables.read_table(path) for path in inputs["history"]], configured)}
+
+
+def sweep_table(histories: Sequence[pa.Table], configured: Mapping[str, float]) -> pa.Table:
+    """Table of ``SCHEMA`` with a row for each training, in their order.
+
+    The loss of a rate is the mean over its seeds of the last validation loss. A rate at which one seed diverged has none: it
+    ended well in the others by luck.
 
     Args:
         histories: tables of ``HISTORY_SCHEMA``.
@@ -67,22 +82,22 @@ def sweep_table(histories: Sequence[pa.Table], configured: Mapping[str, float]) 
     means: dict[str, dict[float, float]] = {}
     for row in trained:
         means.setdefault(row["run"], {})[row["learning_rate"]] = np.nan
-    for run, own in means.items():
-        for rate in own:
+    for run, rates in means.items():
+        for rate in rates:
             losses = [r["validation_loss"] for r in trained if r["run"] == run and r["learning_rate"] == rate]
-            own[rate] = np.nan if None in losses else float(np.mean(losses))
+            rates[rate] = np.nan if None in losses else float(np.mean(losses))
     rows = []
     for row in trained:
-        own, rate = means[row["run"]], row["learning_rate"]
-        ended = {other: loss for other, loss in own.items() if not np.isnan(loss)}
+        rates, rate = means[row["run"]], row["learning_rate"]
+        ended = {other: loss for other, loss in rates.items() if not np.isnan(loss)}
         best = min(ended, key=lambda other: ended[other], default=None)
         facts = {
-            "mean_validation_loss": own[rate],
+            "mean_validation_loss": rates[rate],
             "best": rate == best,
-            "at_edge": rate in (min(own), max(own)),
+            "at_edge": rate in (min(rates), max(rates)),
             "configured": rate == configured.get(row["run"]),
         }
-        rows.append({**row, **facts, "advice": _advice(row["run"], rate, own, configured) if rate == best else None})
+        rows.append({**row, **facts, "advice": _advice(row["run"], rate, rates, configured) if rate == best else None})
     return from_rows(SCHEMA, rows)
 
 
@@ -99,12 +114,12 @@ def _end(history: Sequence[Mapping]) -> dict:
 
 
 def _advice(run: str, best: float, rates: Mapping[float, float], configured: Mapping[str, float]) -> str | None:
-    said = []
+    sentences = []
     if best in (min(rates), max(rates)):
         end, word = ("lowest", "lower") if best == min(rates) else ("highest", "higher")
-        said.append(
+        sentences.append(
             f"{run}: {best:g} is the {end} rate of the grid; add {word} ones to pretraining.learning_rates.rates"
         )
     if configured.get(run) != best:
-        said.append(f"{run}: the study trains with {configured.get(run):g}; set its learning_rate to {best:g}")
-    return "; ".join(said) or None
+        sentences.append(f"{run}: the study trains with {configured.get(run):g}; set its learning_rate to {best:g}")
+    return "; ".join(sentences) or None

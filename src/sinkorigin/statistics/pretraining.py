@@ -1,9 +1,9 @@
-"""The end of every pretraining run, in one table."""
+"""Where every pretraining run ended: its last losses and its size, in one table."""
 
 import json
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,17 +11,51 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
 
 SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
-    seed=(pa.int32(), "seed of the weights and of the order of the data"),
-    parameters=(pa.int64(), "number of stored parameters; tied embeddings count once"),
-    tokens=(pa.int64(), "tokens trained on"),
+    **shared_columns.RUN,
+    seed=shared_columns.SEED,
+    parameters=shared_columns.PARAMETERS,
+    tokens=shared_columns.TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token: the mean since the row before"),
     validation_loss=(pa.float64(), "last validation loss, nats per token"),
 )
+
+
+def compute(inputs: Mapping[str, Sequence[str]]) -> dict[str, pa.Table]:
+    """Last losses of each run and seed.
+
+    Args:
+        inputs: paths of ``history``, the history tables (run, variant, seed, step, tokens, train_loss, validation_loss,
+            ...), and of ``model``, the manifests of these models' directories, in one order.
+
+    Returns:
+        ``pretraining``, a table of ``SCHEMA`` with a row for each history, in their order; a loss is the last that is not
+        null.
+
+    Raises:
+        SinkoriginError: a history has no rows or cannot be read, or a model has no file of weights.
+    """
+    rows = []
+    for path, manifest in zip(inputs["history"], inputs["model"], strict=True):
+        history = pl.DataFrame(tables.read_table(path)).sort("step")
+        if history.is_empty():
+            raise SinkoriginError(f"{path} has no rows: the run trained for no step; raise its number of tokens")
+        row: dict = {"parameters": count_parameters(Path(manifest).parent)}
+        for name in ("run", "variant", "seed", "tokens"):
+            row[name] = history[name][-1]
+        for name in ("train_loss", "validation_loss"):
+            row[name] = last_known(history[name])
+        rows.append(row)
+    return {"pretraining": from_rows(SCHEMA, rows)}
+
+
+def last_known(column: pl.Series) -> float | None:
+    """Last value that is not null; None where all are."""
+    known = column.drop_nulls()
+    return known[-1] if len(known) else None
 
 
 def count_parameters(model_directory: str | Path) -> int:
@@ -40,31 +74,3 @@ def count_parameters(model_directory: str | Path) -> int:
             header = json.loads(stream.read(size))
         total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     return total
-
-
-def summary(histories: Sequence[str | Path], parameters: Sequence[int]) -> pa.Table:
-    """The last losses of each run and seed.
-
-    Args:
-        histories: history tables (run, variant, seed, step, tokens, train_loss, validation_loss, ...).
-        parameters: number of parameters of each of these models, in the same order.
-
-    Returns:
-        A table of ``SCHEMA``, a row for each history, in their order; a loss is the last that is not null.
-    """
-    rows = []
-    for path, count in zip(histories, parameters, strict=True):
-        try:
-            history = pl.read_parquet(path, hive_partitioning=False, glob=False).sort("step")
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(Path(path))}") from error
-        if history.is_empty():
-            raise SinkoriginError(f"{path} has no rows: the run trained for no step; raise its number of tokens")
-        row = {"parameters": count}
-        for name in ("run", "variant", "seed", "tokens"):
-            row[name] = history[name][-1]
-        for name in ("train_loss", "validation_loss"):
-            known = history[name].drop_nulls()
-            row[name] = known[-1] if len(known) else None
-        rows.append(row)
-    return from_rows(SCHEMA, rows)

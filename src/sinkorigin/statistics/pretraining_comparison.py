@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.pretraining import last_known
 
 # quantity → (what it is, unit)
 QUANTITIES = {
@@ -35,7 +37,7 @@ QUANTITIES = {
     "norm_ratio": ("norm of the first token's residual / the others', in the layer where it is largest", "1"),
 }
 
-_ONE = {
+_QUANTITY = {
     "prompts": (pa.string(), "prompt set; null for losses"),
     "quantity": (pa.string(), "; ".join(f"{name}: {text}" for name, (text, _) in QUANTITIES.items())),
     "epsilon": (pa.float64(), "sink_rate: threshold of the score"),
@@ -43,28 +45,26 @@ _ONE = {
     "uniform": (pa.float64(), "sink mass: what uniform attention would give"),
 }
 
-BY_SEED_SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
-    baseline=(
+_RUN = {
+    **shared_columns.RUN,
+    "baseline": (
         pa.string(),
         "the softmax run that it is compared with; its own name for that run, null where there is none",
     ),
-    seed=(pa.int32(), "seed of the weights and of the order of the data"),
-    **_ONE,
+}
+
+BY_SEED_SCHEMA = tables.schema(
+    **_RUN,
+    seed=shared_columns.SEED,
+    **_QUANTITY,
     value=(pa.float64(), "its value; null: not reached, or the baseline lacks this seed"),
 )
 
 COMPARISON_SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
-    baseline=(
-        pa.string(),
-        "the softmax run that it is compared with; its own name for that run, null where there is none",
-    ),
-    parameters=(pa.int64(), "number of stored parameters; tied embeddings count once"),
-    tokens=(pa.int64(), "tokens trained on"),
-    **_ONE,
+    **_RUN,
+    parameters=shared_columns.PARAMETERS,
+    tokens=shared_columns.TOKENS,
+    **_QUANTITY,
     seeds=(pa.int32(), "number of seeds that have a value"),
     of_seeds=(pa.int32(), "number of seeds trained"),
     mean=(pa.float64(), "mean over the seeds that have a value"),
@@ -84,9 +84,9 @@ class Training:
     """One training and what it left.
 
     Attributes:
-        run, variant, seed: of the training.
-        baseline: name of the run that it is compared with, its own for a baseline; None where there is none.
-        parameters: of the model.
+        run, variant, seed: names and seed of the training.
+        baseline: name of the run that it is compared with, ``run`` for a baseline itself; None where there is none.
+        parameters: number of the model's parameters.
         history: rows of step, tokens, train_loss, validation_loss, ...
         measured: rows of ``training.SCHEMA``; those of the last step are read.
     """
@@ -98,6 +98,32 @@ class Training:
     parameters: int
     history: pl.DataFrame
     measured: pl.DataFrame
+
+
+def compute(inputs: Mapping[str, Any], *, trainings: Sequence[Mapping]) -> dict[str, pa.Table]:
+    """What each run reached, by seed and over seeds.
+
+    Args:
+        inputs: paths of ``history`` and ``training``, each training's history and the statistics of its checkpoints, and of
+            ``pretraining``, the table of where they ended.
+        trainings: run, variant, seed and baseline of each training, in the order of the histories.
+
+    Returns:
+        ``by_seed`` (``BY_SEED_SCHEMA``) and ``comparison`` (``COMPARISON_SCHEMA``).
+    """
+    ends = pl.DataFrame(tables.read_table(inputs["pretraining"]))
+    parameters = {(run, seed): count for run, seed, count in ends.select("run", "seed", "parameters").iter_rows()}
+    known = [
+        Training(
+            **facts,
+            parameters=parameters[facts["run"], facts["seed"]],
+            history=pl.DataFrame(tables.read_table(history)),
+            measured=pl.DataFrame(tables.read_table(measured)),
+        )
+        for facts, history, measured in zip(trainings, inputs["history"], inputs["training"], strict=True)
+    ]
+    by_seed = by_seed_table(known)
+    return {"by_seed": by_seed, "comparison": comparison_table(known, by_seed)}
 
 
 def paired_interval(differences: Sequence[float]) -> tuple[float, float | None, float | None]:
@@ -123,25 +149,20 @@ def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float])
     return None
 
 
-def _last(column: pl.Series) -> float | None:
-    known = column.drop_nulls()
-    return float(known[-1]) if len(known) else None
-
-
 def _losses(one: Training, baseline: Training | None) -> Iterator[dict]:
     history = one.history.sort("step")
     curve = history.drop_nulls("validation_loss")
-    yield {"quantity": "train_loss", "value": _last(history["train_loss"])}
-    yield {"quantity": "validation_loss", "value": _last(history["validation_loss"])}
+    yield {"quantity": "train_loss", "value": last_known(history["train_loss"])}
+    yield {"quantity": "validation_loss", "value": last_known(history["validation_loss"])}
     yield {"quantity": "validation_loss_over_training", "value": curve["validation_loss"].mean()}
     reached = None
-    if baseline is not None and (goal := _last(baseline.history.sort("step")["validation_loss"])) is not None:
+    if baseline is not None and (goal := last_known(baseline.history.sort("step")["validation_loss"])) is not None:
         reached = tokens_to_reach(goal, curve["tokens"].to_list(), curve["validation_loss"].to_list())
     yield {"quantity": "tokens_to_baseline_loss", "value": reached}
 
 
 def _structure(one: Training) -> Iterator[dict]:
-    """Of the final model, on each prompt set."""
+    """What the statistics of the final model say, on each prompt set."""
     final = one.measured.filter(pl.col("step") == pl.col("step").max())
     for (prompts,), rows in final.group_by("prompts", maintain_order=True):
         by_layer = {(r["quantity"], r["layer"]): r["value"] for r in rows.filter(pl.col("over") == "layer").to_dicts()}
@@ -175,27 +196,27 @@ def comparison_table(trainings: Sequence[Training], by_seed: pa.Table) -> pa.Tab
     """Mean, standard deviation and paired difference of every quantity: a table of ``COMPARISON_SCHEMA``.
 
     Args:
-        trainings: in the order of the table.
-        by_seed: what ``by_seed_table`` made of them.
+        trainings: the trainings, in the order of the table.
+        by_seed: the table that :func:`by_seed_table` made of them.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in by_seed.to_pylist():
         groups.setdefault((row["run"], row["prompts"], row["quantity"], row["epsilon"]), []).append(row)
     example = {one.run: one for one in trainings}
     rows = []
-    for (run, *what), own in groups.items():
+    for (run, *what), seeds in groups.items():
         one = example[run]
-        values = [row["value"] for row in own if row["value"] is not None]
+        values = [row["value"] for row in seeds if row["value"] is not None]
         baseline = one.baseline if one.baseline != run else None
-        theirs = {row["seed"]: row["value"] for row in groups.get((baseline, *what), [])}
-        pairs = [(row["value"], theirs[row["seed"]]) for row in own if row["seed"] in theirs]
+        base_values = {row["seed"]: row["value"] for row in groups.get((baseline, *what), [])}
+        pairs = [(row["value"], base_values[row["seed"]]) for row in seeds if row["seed"] in base_values]
         rows.append(
             {
-                **{name: own[0][name] for name in COMPARISON_SCHEMA.names if name in own[0]},
+                **{name: seeds[0][name] for name in COMPARISON_SCHEMA.names if name in seeds[0]},
                 "parameters": one.parameters,
                 "tokens": one.history["tokens"].max(),
                 "seeds": len(values),
-                "of_seeds": len(own),
+                "of_seeds": len(seeds),
                 "mean": float(np.mean(values)) if values else None,
                 "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
                 "pairs": len(pairs),
@@ -206,29 +227,8 @@ def comparison_table(trainings: Sequence[Training], by_seed: pa.Table) -> pa.Tab
 
 
 def _difference(pairs: Sequence[tuple[float | None, float | None]]) -> Mapping[str, float | None]:
-    """Over all pairs or none: the seeds that reached a loss are not a fair sample of the seeds."""
+    """Mean difference over pairs with its interval, null where one lacks a value: seeds that reached a loss are no fair sample."""
     names = ("difference", "difference_low", "difference_high")
     if not pairs or any(value is None for pair in pairs for value in pair):
         return dict.fromkeys(names)
-    return dict(zip(names, paired_interval([ours - theirs for ours, theirs in pairs]), strict=True))
-
-
-def read_training(
-    history: str | Path,
-    measured: str | Path,
-    *,
-    run: str,
-    variant: str,
-    seed: int,
-    baseline: str | None,
-    parameters: int,
-) -> Training:
-    """A training from its tables on the disk.
-
-    Raises:
-        SinkoriginError: a table cannot be read.
-    """
-    return Training(
-        run, variant, seed, baseline, parameters,
-        *(pl.DataFrame(tables.read_table(path)) for path in (history, measured)),
-    )  # fmt: skip
+    return dict(zip(names, paired_interval([value - base_value for value, base_value in pairs]), strict=True))

@@ -1,13 +1,14 @@
 """Secondary sinks: positions other than 0 that attract attention, found by a rule and named by their token."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.bootstrap import resamples, with_interval
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
@@ -30,22 +31,11 @@ SECONDARY_BY_LAYER_SCHEMA = tables.schema(
     layer=shared_columns.LAYER,
     candidates=(pa.int32(), "positions in 1 … T/2 of all sequences"),
     sinks=(pa.int32(), "how many of these are a sink in this layer"),
-    share=(pa.float64(), "sinks / candidates"),
-    share_low=shared_columns.LOW,
-    share_high=shared_columns.HIGH,
+    **shared_columns.with_interval("share", "sinks / candidates"),
 )
 
 
-def secondary_sink_tables(
-    scores: str | Path,
-    token_table: str | Path,
-    magnitudes: str | Path,
-    *,
-    model: str,
-    prompts: str,
-    replicates: int,
-    seed: int,
-) -> tuple[pa.Table, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
     """Sinks at positions other than 0, found by a rule and named by the token that stands there.
 
     Position k >= 1 of a sequence is a sink in a layer when its score over q > k, mean over heads, is more than
@@ -53,15 +43,18 @@ def secondary_sink_tables(
     few queries see them, and these attend to what is near.
 
     Args:
-        scores: the attention scores; token_table: the prompts; magnitudes: the extraction's.
+        inputs: paths of ``scores`` (the attention scores), ``prompts`` (the tokens) and ``magnitudes`` (the residual
+            stream's largest activations).
         model, prompts: names, for the first columns.
-        replicates, seed: of the bootstrap over sequences.
+        replicates, seed: number and seed of the bootstrap replicates over sequences.
 
     Returns:
-        Tables of ``SECONDARY_SINKS_SCHEMA``, the tokens with most sinks first, and ``SECONDARY_BY_LAYER_SCHEMA``.
+        ``secondary_sinks`` (``SECONDARY_SINKS_SCHEMA``, the tokens with most sinks first) and
+        ``secondary_sinks_by_layer`` (``SECONDARY_BY_LAYER_SCHEMA``).
     """
     names = {"model": model, "prompts": prompts}
-    tokens = np.array(tables.read_table(token_table, ["tokens"]).column("tokens").to_pylist(), dtype=object)  # (N, T)
+    texts = pl.DataFrame(tables.read_table(inputs["prompts"], ["tokens"]))["tokens"].to_list()
+    tokens = np.array(texts, dtype=object)  # (N, T)
     sequences, length = tokens.shape
     positions = np.arange(1, length // 2 + 1)
     uniform = np.array([uniform_score(int(k), length) for k in positions])
@@ -69,15 +62,14 @@ def secondary_sink_tables(
     draws = resamples(sequences, replicates, seed)
     layers, found, strongest, by_layer = [], [], np.zeros(tokens.shape), []
     for layer, points, columns in read_layers(
-        scores, axes=("sequence", "head", "position"), columns=("score_excluding_self",)
+        inputs["scores"], axes=("sequence", "head", "position"), columns=("score_excluding_self",)
     ):
         score = columns["score_excluding_self"].mean(axis=1)[:, np.isin(points["position"], positions)]  # (N, T/2)
         sink = score > SINK_FACTOR * uniform
         strongest = np.maximum(strongest, score)
         layers.append(layer)
         found.append(sink)
-        share = sink.mean(axis=1)
-        low, high = interval(draws @ share)
+        share = sink.mean(axis=1)  # (N,)
         by_layer.append(
             to_table(
                 SECONDARY_BY_LAYER_SCHEMA,
@@ -85,38 +77,39 @@ def secondary_sink_tables(
                 layer=[layer],
                 candidates=sink.size,
                 sinks=sink.sum(),
-                share=share.mean(),
-                share_low=low,
-                share_high=high,
+                **with_interval("share", np.concatenate([[share.mean()], draws @ share])),
             )
         )
     sinks = np.stack(found)  # (L, N, T/2)
     somewhere = sinks.any(axis=0)
     massive = np.zeros((sequences, length), dtype=bool)
     for _, _, columns in read_layers(
-        magnitudes, axes=("sequence", "position"), columns=("max_abs", "hidden_median"), site="residual"
+        inputs["magnitudes"], axes=("sequence", "position"), columns=("max_abs", "hidden_median"), site="residual"
     ):
         massive |= is_massive(columns["max_abs"], columns["hidden_median"])
     massive = massive[:, positions]
     rows = []
     for token in sorted(set(tokens[somewhere])):
         here = tokens == token
-        own = here & somewhere
-        in_layers = sinks[:, own]  # (L, sinks)
+        found_here = here & somewhere
+        in_layers = sinks[:, found_here]  # (L, sinks)
         where = np.flatnonzero(in_layers.any(axis=1))
         rows.append(
             {
                 **names,
                 "token": token,
                 "candidates": int(here.sum()),
-                "sinks": int(own.sum()),
-                "share": own.sum() / here.sum(),
+                "sinks": int(found_here.sum()),
+                "share": found_here.sum() / here.sum(),
                 "layers": in_layers.sum(axis=0).mean(),
                 "first_layer": layers[where[0]],
                 "last_layer": layers[where[-1]],
-                "score": strongest[own].mean(),
-                "massive": massive[own].mean(),
+                "score": strongest[found_here].mean(),
+                "massive": massive[found_here].mean(),
             }
         )
     rows.sort(key=lambda row: (-row["sinks"], -row["share"], row["token"]))
-    return from_rows(SECONDARY_SINKS_SCHEMA, rows), pa.concat_tables(by_layer)
+    return {
+        "secondary_sinks": from_rows(SECONDARY_SINKS_SCHEMA, rows),
+        "secondary_sinks_by_layer": pa.concat_tables(by_layer),
+    }

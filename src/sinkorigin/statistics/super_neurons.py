@@ -1,16 +1,15 @@
 """S1, super neurons: the FFN neurons that fire for the first token alone and carry the surge of its norm."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
-from sinkorigin.statistics.grids import read_layer, read_layers, to_table
-from sinkorigin.statistics.layered_table import LayeredTable
+from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
 
 SUPER_NEURONS_SCHEMA = tables.schema(
     **shared_columns.KEYS,
@@ -18,19 +17,16 @@ SUPER_NEURONS_SCHEMA = tables.schema(
     layer=shared_columns.LAYER,
     neuron=(pa.int32(), "FFN neuron"),
     super_neuron=(pa.bool_(), "whether it passes the rule of docs/science.md"),
-    share=(pa.float64(), "share of the first token's FFN output that it carries (signed; all neurons add to 1)"),
-    share_low=shared_columns.LOW,
-    share_high=shared_columns.HIGH,
+    **shared_columns.with_interval(
+        "share", "share of the first token's FFN output that it carries (signed; all neurons add to 1)"
+    ),
     norm_change=(
         pa.float64(),
         "norm of the first token's residual minus its norm without this neuron, mean over sequences",
     ),
-    surge_share=(
-        pa.float64(),
-        "norm_change / what the layer adds to the norm; null where it adds less than half of it",
+    **shared_columns.with_interval(
+        "surge_share", "norm_change / what the layer adds to the norm; null where it adds less than half of it"
     ),
-    surge_share_low=shared_columns.LOW,
-    surge_share_high=shared_columns.HIGH,
     first=(pa.float64(), "mean |activation| at position 0"),
     rest=(pa.float64(), "mean |activation| at positions >= 1"),
     rest_max=(pa.float64(), "largest |activation| at positions >= 1"),
@@ -42,8 +38,8 @@ SUPER_NEURONS_SCHEMA = tables.schema(
     up_norm=(pa.float64(), "Euclidean norm of its up weights"),
     up_norm_ratio=(pa.float64(), "up_norm / median of the layer's neurons"),
     down_norm=(pa.float64(), "Euclidean norm of its down weights"),
-    max_over_mean=(pa.float64(), "of its down weights: largest / mean magnitude over dims"),
-    participation_ratio=(pa.float64(), "of its down weights: number of dims that carry them"),
+    max_over_mean=(pa.float64(), "largest / mean magnitude of its down weights over dims"),
+    participation_ratio=(pa.float64(), "number of dims that carry its down weights"),
     dim_1=(pa.int32(), "residual dim with its largest down weight"),
     dim_2=(pa.int32(), "residual dim with the second"),
     dominant_dim=(pa.int32(), "dim of the largest magnitude in most first tokens' residual leaving the layer"),
@@ -59,55 +55,91 @@ SURGE_SCHEMA = tables.schema(
     super_neurons=(pa.int32(), "number of the layer's super neurons; null where the layer has no neurons to show"),
     without_largest=(pa.float64(), "mean norm leaving it without its neuron of the largest |norm_change|"),
     largest=(pa.int32(), "that neuron"),
-    accounted=(
-        pa.float64(),
+    **shared_columns.with_interval(
+        "accounted",
         "(after − without_largest) / (after − before); null where the layer adds less than half of the norm",
     ),
-    accounted_low=shared_columns.LOW,
-    accounted_high=shared_columns.HIGH,
     not_applicable=shared_columns.NOT_APPLICABLE,
 )
 
 
-def shares_of_output(activation: np.ndarray, on_output: np.ndarray, output_norm: np.ndarray) -> np.ndarray:
-    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (docs/paper.md, S1).
+_FIRST_TOKEN = ("activation", "on_output", "on_residual", "output_norm")
+_MOMENTS = ("mean_abs", "max_abs")
+_WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
+
+
+def compute(
+    inputs: Mapping[str, str], *, model: str, prompts: str, share: float, ratio: float, replicates: int, seed: int
+) -> dict[str, pa.Table]:
+    """S1 of every FFN neuron, ranked, and what the super neurons account for by layer (docs/paper.md).
 
     Args:
-        activation: (N, f) a_n; on_output: (N, f) w_n · o; output_norm: (N,) ||o||.
+        inputs: paths of ``first_token_neurons``, ``neuron_moments``, ``gate_cosines`` and ``magnitudes``, tables of the
+            extraction, and of ``neurons``, the weight table of the model (``weights.NEURONS_SCHEMA``).
+        model, prompts: names, for the first columns.
+        share, ratio: thresholds of the rule, see :func:`is_super_neuron`.
+        replicates, seed: number and seed of the bootstrap replicates over sequences.
 
     Returns:
-        (N, f), signed, rows add to 1; the biases of the FFN, if any, are no neuron's.
+        ``super_neurons`` (``SUPER_NEURONS_SCHEMA``, by rank) and ``super_neuron_surge`` (``SURGE_SCHEMA``).
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return activation * on_output / np.square(output_norm)[:, None]
+    names = {"model": model, "prompts": prompts}
+    norms = _first_token_norms(inputs["magnitudes"])
+    first_tokens = LayeredTable(inputs["first_token_neurons"], ("sequence", *_FIRST_TOKEN))
+    moments = {
+        tokens: LayeredTable(inputs["neuron_moments"], ("neuron", *_MOMENTS), tokens=tokens)
+        for tokens in ("first", "rest")
+    }
+    cosines = LayeredTable(inputs["gate_cosines"], ("position", "cosine"))
+    neurons = LayeredTable(inputs["neurons"], ("neuron", *_WEIGHTS, "not_applicable"))
+    parts, surges = [], []
+    for layer in sorted(layer for layer in norms if layer >= 0):  # layer -1 is the embedding
+        (before, _), (after, dominant) = norms[layer - 1], norms[layer]
+        weights = neurons.rows(layer)
+        first_token = read_layer(first_tokens, layer, axes=("sequence",), columns=_FIRST_TOKEN)[1]
+        reasons = [weights["not_applicable"][0]]
+        neuron: dict = {"neuron": [None], "not_applicable": reasons[0]}
+        surge: dict = {"not_applicable": reasons[0]}
+        if not np.isnan(weights["neuron"]).any() and len(first_token["output_norm"]):
+            draws = resamples(len(after), replicates, seed)  # (R, N)
+            weight = {name: weights[name][np.argsort(weights["neuron"], kind="stable")] for name in _WEIGHTS}
+            firing = _firing(moments, cosines, layer)
+            shares = shares_of_output(*(first_token[name] for name in ("activation", "on_output", "output_norm")))
+            share_low, share_high = interval(draws @ shares)
+            chosen = is_super_neuron(share_low, firing["activation_ratio"], share=share, ratio=ratio)
+            changes: dict = {}
+            if first_token["on_residual"] is None:
+                reasons.append(
+                    "a norm after the FFN rescales what its neurons write, so their part of the norm is not defined"
+                )
+            else:
+                changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, draws)
+            reason = "; ".join(part for part in reasons if part) or None
+            surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
+            neuron = {
+                "neuron": np.arange(len(chosen)),
+                "super_neuron": chosen,
+                "share": shares.mean(axis=0),
+                "share_low": share_low,
+                "share_high": share_high,
+                **changes,
+                **firing,
+                **weight,
+                "gate_norm_ratio": weight["gate_norm"] / np.median(weight["gate_norm"]),
+                "up_norm_ratio": weight["up_norm"] / np.median(weight["up_norm"]),
+                "dominant_dim": dominant,
+                "hits_dominant_dim": (weight["dim_1"] == dominant) | (weight["dim_2"] == dominant),
+                "not_applicable": reason,
+            }
+        blank = dict.fromkeys(SUPER_NEURONS_SCHEMA.names)
+        parts.append(to_table(SUPER_NEURONS_SCHEMA, **(blank | names | neuron | {"layer": layer})))
+        blank = dict.fromkeys(SURGE_SCHEMA.names)
+        means = {"before": before.mean(), "after": after.mean()}
+        surges.append(to_table(SURGE_SCHEMA, **(blank | names | means | surge | {"layer": [layer]})))
+    return {"super_neurons": _ranked(pa.concat_tables(parts)), "super_neuron_surge": pa.concat_tables(surges)}
 
 
-def norm_without(
-    residual_norm: np.ndarray, activation: np.ndarray, on_residual: np.ndarray, down_norm: np.ndarray
-) -> np.ndarray:
-    """||r − a_n w_n|| of each neuron: the residual stream had that neuron not written.
-
-    Args:
-        residual_norm: (N,) ||r||; activation: (N, f) a_n; on_residual: (N, f) w_n · r; down_norm: (f,) ||w_n||.
-
-    Returns:
-        (N, f), from ||r||² − 2 a_n (w_n · r) + a_n² ||w_n||².
-    """
-    squared = np.square(residual_norm)[:, None] - 2 * activation * on_residual + np.square(activation * down_norm)
-    return np.sqrt(np.maximum(squared, 0))
-
-
-def is_super_neuron(share_low: np.ndarray, activation_ratio: np.ndarray, *, share: float, ratio: float) -> np.ndarray:
-    """The stated rule: it carries at least ``share`` of the first token's FFN output, with its whole interval, and its
-    mean magnitude at position 0 is at least ``ratio`` times that elsewhere.
-
-    Args:
-        share_low: (f,) lower end of the share's interval; activation_ratio: (f,).
-    """
-    return (np.nan_to_num(share_low) >= share) & (np.nan_to_num(activation_ratio) >= ratio)
-
-
-def _first_token_norms(magnitudes: str | Path) -> dict[int, tuple[np.ndarray, int]]:
+def _first_token_norms(magnitudes: str) -> dict[int, tuple[np.ndarray, int]]:
     """Layer → norm of each sequence's first token (N,), and the dim that is largest in most of them."""
     return {
         layer: (columns["norm"], int(np.bincount(columns["max_dim"]).argmax()))
@@ -117,153 +149,111 @@ def _first_token_norms(magnitudes: str | Path) -> dict[int, tuple[np.ndarray, in
     }
 
 
-def super_neuron_tables(
-    *,
-    first_token_neurons: str | Path,
-    neuron_moments: str | Path,
-    gate_cosines: str | Path,
-    magnitudes: str | Path,
-    neurons: str | Path,
-    model: str,
-    prompts: str,
-    share: float,
-    ratio: float,
-    replicates: int,
-    seed: int,
-) -> tuple[pa.Table, pa.Table]:
-    """S1 of every FFN neuron, ranked, and what the super neurons account for by layer.
+def _firing(moments: Mapping[str, LayeredTable], cosines: LayeredTable, layer: int) -> dict[str, np.ndarray]:
+    """Columns (f,) that say how the neurons of a layer answer to the first token and to the others."""
+    first, rest = (
+        read_layer(moments[tokens], layer, axes=("neuron",), columns=_MOMENTS)[1] for tokens in ("first", "rest")
+    )
+    missing = np.full_like(first["mean_abs"], np.nan)
+    several = len(rest["mean_abs"]) > 0  # else the sequences are of one token
+    found = {
+        "first": first["mean_abs"],
+        "rest": rest["mean_abs"] if several else missing,
+        "rest_max": rest["max_abs"] if several else missing,
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found["activation_ratio"] = found["first"] / found["rest"]
+    by_position = read_layer(cosines, layer, axes=("position",), columns=("cosine",))[1]["cosine"]  # (T, f)
+    gated = len(by_position) > 0
+    found["gate_cosine_first"] = by_position[0] if gated else missing
+    found["gate_cosine_rest"] = by_position[1:].mean(axis=0) if len(by_position) > 1 else missing
+    return found
+
+
+def _norm_changes(
+    first_token: Mapping[str, np.ndarray],
+    down_norm: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    draws: np.ndarray,
+) -> tuple[dict, dict]:
+    """What the first token's norm loses without each neuron of a layer.
 
     Args:
-        first_token_neurons, neuron_moments, gate_cosines, magnitudes: tables of the extraction.
-        neurons: the weight table of the model (``weights.NEURONS_SCHEMA``).
-        model, prompts: names, for the first columns.
-        share, ratio: of the rule, see :func:`is_super_neuron`.
-        replicates, seed: of the bootstrap over sequences.
+        first_token: columns (N, f) of the first tokens' neurons.
+        down_norm: (f,) norms of the down weights.
+        before, after: (N,) norms of the residual that enters and leaves the layer.
+        draws: (R, N) weights of the sequences in each bootstrap replicate.
 
     Returns:
-        Tables of ``SUPER_NEURONS_SCHEMA`` and ``SURGE_SCHEMA``.
+        Columns (f,) of the neurons, and those of the layer's row in the surge table.
     """
-    names = {"model": model, "prompts": prompts}
-    norms = _first_token_norms(magnitudes)
-    sources = {
-        "own": LayeredTable(first_token_neurons, ("sequence", *_OWN)),
-        "first": LayeredTable(neuron_moments, ("neuron", *_MOMENTS), tokens="first"),
-        "rest": LayeredTable(neuron_moments, ("neuron", *_MOMENTS), tokens="rest"),
-        "cosines": LayeredTable(gate_cosines, ("position", "cosine")),
-        "weights": LayeredTable(neurons, ("neuron", *_WEIGHTS, "not_applicable")),
-    }
-    parts: list[dict[str, np.ndarray]] = []
-    surges = []
-    for layer in sorted(norms):
-        if layer < 0:
-            continue
-        before, after = norms[layer - 1][0], norms[layer][0]
-        neuron, surge = _layer(sources, layer, before, after, norms[layer][1], share, ratio, replicates, seed)
-        shape = np.shape(neuron["neuron"])
-        columns = {**neuron, "layer": layer}
-        parts.append({name: np.broadcast_to(np.asarray(value), shape) for name, value in columns.items()})
-        surges.append(to_table(SURGE_SCHEMA, **names, layer=[layer], before=before.mean(), after=after.mean(), **surge))
-    every = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    change, own_share, number = (every[name].astype(np.float64) for name in ("norm_change", "share", "neuron"))
-    largest = np.abs(np.where(np.isnan(change), own_share, change))
-    order = np.lexsort((number, every["layer"], -largest))  # NaN last
-    rank = np.where(np.isnan(number[order]), np.nan, np.arange(1, len(order) + 1))
-    ranked = {name: values[order] for name, values in every.items()}
-    return to_table(SUPER_NEURONS_SCHEMA, **names, rank=rank, **ranked), pa.concat_tables(surges)
+    without = norm_without(after, first_token["activation"], first_token["on_residual"], down_norm)
+    lost = after[:, None] - without  # (N, f)
+    change = lost.mean(axis=0)
+    largest = int(np.abs(change).argmax())
+    neuron = {"norm_change": change}
+    surge: dict = {"without_largest": without[:, largest].mean(), "largest": largest}
+    added, added_draws = (after - before).mean(), draws @ (after - before)
+    if added > after.mean() / 2:
+        low, high = interval((draws @ lost) / added_draws[:, None])
+        neuron |= {"surge_share": change / added, "surge_share_low": low, "surge_share_high": high}
+        surge |= {f"accounted{end}": neuron[f"surge_share{end}"][largest] for end in ("", "_low", "_high")}
+    return neuron, surge
 
 
-_OWN = ("activation", "on_output", "on_residual", "output_norm")
-_MOMENTS = ("mean_abs", "max_abs")
-_WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
+def _ranked(neurons: pa.Table) -> pa.Table:
+    """The neurons of all layers by |norm_change|, or by |share| where it is not defined, with their rank."""
+    ordered = pl.DataFrame(neurons).sort(
+        pl.coalesce("norm_change", "share").abs(),
+        "layer",
+        "neuron",
+        descending=[True, False, False],
+        nulls_last=True,
+    )
+    rank = pl.when(pl.col("neuron").is_not_null()).then(pl.int_range(1, pl.len() + 1))
+    return ordered.with_columns(rank=rank).to_arrow().cast(SUPER_NEURONS_SCHEMA)
 
 
-def _layer(
-    sources: Mapping[str, LayeredTable],
-    layer: int,
-    before,
-    after,
-    dominant: int,
-    share: float,
-    ratio: float,
-    replicates: int,
-    seed: int,
-) -> tuple[dict, dict]:
-    """Columns of one layer's neurons, and of its row in the surge table."""
-    weights = sources["weights"].rows(layer)
-    own = read_layer(sources["own"], layer, axes=("sequence",), columns=_OWN)[1]
-    reasons = [weights["not_applicable"][0]]
-    if np.isnan(weights["neuron"].astype(np.float64)).any() or not len(own["output_norm"]):
-        blank = {name: np.array([None]) for name in SUPER_NEURONS_SCHEMA.names[4:]} | {
-            "not_applicable": np.array(reasons, dtype=object)
-        }
-        nothing = dict.fromkeys(
-            ("super_neurons", "without_largest", "largest", "accounted", "accounted_low", "accounted_high")
-        )
-        return blank, {**nothing, "not_applicable": reasons[0]}
-    weight = {name: weights[name][np.argsort(weights["neuron"], kind="stable")] for name in _WEIGHTS}
-    activation, on_residual = own["activation"], own["on_residual"]  # (N, f)
-    draws = resamples(len(activation), replicates, seed)  # (R, N)
-    shares = shares_of_output(activation, own["on_output"], own["output_norm"])
-    share_low, share_high = interval(draws @ shares)
-    moments = {
-        tokens: read_layer(sources[tokens], layer, axes=("neuron",), columns=_MOMENTS)[1]
-        for tokens in ("first", "rest")
-    }
-    first, rest, rest_max = moments["first"]["mean_abs"], moments["rest"]["mean_abs"], moments["rest"]["max_abs"]
-    if not len(rest):  # sequences of one token
-        rest = rest_max = np.full_like(first, np.nan)
+def shares_of_output(activation: np.ndarray, on_output: np.ndarray, output_norm: np.ndarray) -> np.ndarray:
+    """Share of each neuron in the FFN output: a_n w_n · o / ||o||², o = Σ a_m w_m (docs/paper.md, S1).
+
+    Args:
+        activation: (N, f) a_n.
+        on_output: (N, f) w_n · o.
+        output_norm: (N,) ||o||.
+
+    Returns:
+        (N, f), signed, rows add to 1; a bias of the FFN belongs to no neuron.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        activation_ratio = first / rest
-    chosen = is_super_neuron(share_low, activation_ratio, share=share, ratio=ratio)
-    cosines = {"gate_cosine_first": np.nan, "gate_cosine_rest": np.nan}
-    by_position = read_layer(sources["cosines"], layer, axes=("position",), columns=("cosine",))[1]["cosine"]  # (T, f)
-    if len(by_position):
-        cosines["gate_cosine_first"] = by_position[0]
-        cosines["gate_cosine_rest"] = by_position[1:].mean(axis=0) if len(by_position) > 1 else np.nan
-    surge: dict = {"super_neurons": int(chosen.sum())}
-    change = surge_share = surge_low = surge_high = np.full(len(first), np.nan)
-    if on_residual is None:
-        reasons.append("a norm after the FFN rescales what its neurons write, so their part of the norm is not defined")
-        surge |= dict.fromkeys(("without_largest", "largest", "accounted", "accounted_low", "accounted_high"))
-    else:
-        without = norm_without(after, activation, on_residual, weight["down_norm"])
-        lost = after[:, None] - without  # (N, f)
-        change = lost.mean(axis=0)
-        added, added_draws = (after - before).mean(), draws @ (after - before)
-        largest = int(np.abs(change).argmax())
-        accounted = accounted_low = accounted_high = None
-        if added > after.mean() / 2:
-            surge_share = change / added
-            surge_low, surge_high = interval((draws @ lost) / added_draws[:, None])
-            accounted, accounted_low, accounted_high = (part[largest] for part in (surge_share, surge_low, surge_high))
-        surge |= {
-            "without_largest": without[:, largest].mean(),
-            "largest": largest,
-            "accounted": accounted,
-            "accounted_low": accounted_low,
-            "accounted_high": accounted_high,
-        }
-    reason = "; ".join(part for part in reasons if part) or None
-    neuron = {
-        "neuron": np.arange(len(first)),
-        "super_neuron": chosen,
-        "share": shares.mean(axis=0),
-        "share_low": share_low,
-        "share_high": share_high,
-        "norm_change": change,
-        "surge_share": surge_share,
-        "surge_share_low": surge_low,
-        "surge_share_high": surge_high,
-        "first": first,
-        "rest": rest,
-        "rest_max": rest_max,
-        "activation_ratio": activation_ratio,
-        **cosines,
-        **weight,
-        "gate_norm_ratio": weight["gate_norm"] / np.median(weight["gate_norm"]),
-        "up_norm_ratio": weight["up_norm"] / np.median(weight["up_norm"]),
-        "dominant_dim": dominant,
-        "hits_dominant_dim": (weight["dim_1"] == dominant) | (weight["dim_2"] == dominant),
-        "not_applicable": reason,
-    }
-    return neuron, {**surge, "not_applicable": reason}
+        return activation * on_output / np.square(output_norm)[:, None]
+
+
+def norm_without(
+    residual_norm: np.ndarray, activation: np.ndarray, on_residual: np.ndarray, down_norm: np.ndarray
+) -> np.ndarray:
+    """||r − a_n w_n||: the norm of the residual stream r had neuron n not written.
+
+    Args:
+        residual_norm: (N,) ||r||.
+        activation: (N, f) a_n.
+        on_residual: (N, f) w_n · r.
+        down_norm: (f,) ||w_n||.
+
+    Returns:
+        (N, f), from ||r||² − 2 a_n (w_n · r) + a_n² ||w_n||².
+    """
+    squared = np.square(residual_norm)[:, None] - 2 * activation * on_residual + np.square(activation * down_norm)
+    return np.sqrt(np.maximum(squared, 0))
+
+
+def is_super_neuron(share_low: np.ndarray, activation_ratio: np.ndarray, *, share: float, ratio: float) -> np.ndarray:
+    """Rule of docs/science.md: a super neuron carries at least ``share`` of the first token's FFN output, with its whole
+    interval, and its mean magnitude at position 0 is at least ``ratio`` times that elsewhere.
+
+    Args:
+        share_low: (f,) lower end of the share's interval.
+        activation_ratio: (f,) mean magnitude at position 0 / that at later positions.
+    """
+    return (np.nan_to_num(share_low) >= share) & (np.nan_to_num(activation_ratio) >= ratio)

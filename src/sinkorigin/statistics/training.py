@@ -1,4 +1,4 @@
-"""How sink, disparity and rank emerge: the statistics of every kept checkpoint of a training, by layer and over layers."""
+"""Sink, disparity and rank over training: the statistics of every kept checkpoint of a run, by layer and over layers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
 
 QUANTITIES = {
@@ -22,9 +23,8 @@ QUANTITIES = {
 }
 
 SCHEMA = tables.schema(
-    run=(pa.string(), "name of the run in the config"),
-    variant=(pa.string(), "attention variant"),
-    seed=(pa.int32(), "seed of the weights and of the order of the data"),
+    **shared_columns.RUN,
+    seed=shared_columns.SEED,
     prompts=(pa.string(), "name of the prompt set"),
     step=(pa.int32(), "optimizer steps done; 0 is the initialisation"),
     tokens=(pa.int64(), "training tokens seen"),
@@ -46,10 +46,11 @@ class Measured:
     """One number of one layer.
 
     Attributes:
-        layer: -1 is the embedding.
+        layer: layer, counted from 0; -1 is the embedding.
         quantity: a key of ``QUANTITIES``.
-        epsilon: of a sink rate.
-        uniform: of a sink mass, what uniform attention would give.
+        value: its value.
+        epsilon: threshold of the score, for a sink rate.
+        uniform: what uniform attention would give, for a sink mass.
     """
 
     layer: int
@@ -64,11 +65,11 @@ def with_summaries(found: Sequence[Measured]) -> Iterator[dict]:
     groups: dict[tuple[str, float | None], list[Measured]] = {}
     for one in found:
         groups.setdefault((one.quantity, one.epsilon), []).append(one)
-    for (quantity, epsilon), own in groups.items():
-        shared = {"quantity": quantity, "epsilon": epsilon, "uniform": own[0].uniform}
-        for one in own:
+    for (quantity, epsilon), layers in groups.items():
+        shared = {"quantity": quantity, "epsilon": epsilon, "uniform": layers[0].uniform}
+        for one in layers:
             yield {**shared, "over": "layer", "layer": one.layer, "value": one.value}
-        known = [one for one in own if not np.isnan(one.value)]
+        known = [one for one in layers if not np.isnan(one.value)]
         if known:
             largest = max(known, key=lambda one: one.value)
             yield {**shared, "over": "largest", "layer": largest.layer, "value": largest.value}
@@ -79,11 +80,11 @@ def with_summaries(found: Sequence[Measured]) -> Iterator[dict]:
 def training_table(
     checkpoints: Iterable[tuple[int, str, Sequence[Measured]]], *, run: str, variant: str, seed: int, step_tokens: int
 ) -> pa.Table:
-    """A table of ``SCHEMA``.
+    """Statistics of the checkpoints of one training: a table of ``SCHEMA``.
 
     Args:
         checkpoints: (step, prompts, what was measured), in the order of the table.
-        run, variant, seed: of the training.
+        run, variant, seed: names and seed of the training.
         step_tokens: training tokens in one step.
     """
     rows = []

@@ -1,8 +1,9 @@
-"""What attention that prefers no key would give: the level that a sink is held against."""
+"""The score that attention without preference for any key would give: the level that a sink is held against."""
 
 import numpy as np
 
-SINK_FACTOR = 3.0  # a sink gets so many times what uniform attention would give: our criterion, at any position
+# A sink gets more than this many times what uniform attention would give, at any position. The paper gives no criterion.
+SINK_FACTOR = 3.0
 
 
 def uniform_score(position: int, length: int, *, include_self: bool = False) -> float:
@@ -10,8 +11,8 @@ def uniform_score(position: int, length: int, *, include_self: bool = False) -> 
 
     Args:
         position: k.
-        length: T.
-        include_self: over queries q >= k instead of q > k.
+        length: T, number of positions.
+        include_self: whether the mean is over queries q >= k instead of q > k.
 
     Returns:
         Mean of 1 / (q + 1) over these queries; NaN where there are none. It falls with k: for T = 64 and q >= k it is

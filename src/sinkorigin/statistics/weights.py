@@ -1,4 +1,4 @@
-"""What the weights alone say: the norms of FFN neurons, the sparsity of what they write, the columns of W_O."""
+"""S1, S2 and V2 from the weights alone: norms and channel sparsity of FFN neurons, and norms of the columns of W_O."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,22 +6,20 @@ import torch
 
 from sinkorigin import tables
 from sinkorigin.sites.architecture import Architecture
+from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.grids import to_table
 
-_MODEL = (pa.string(), "name of the model")
-_LAYER = (pa.int32(), "layer, counted from 0")
-
 NEURONS_SCHEMA = tables.schema(
-    model=_MODEL,
-    layer=_LAYER,
+    model=shared_columns.KEYS["model"],
+    layer=shared_columns.LAYER,
     neuron=(pa.int32(), "FFN neuron; null where the layer has none to show"),
     gate_norm=(pa.float64(), "Euclidean norm of its gate weights; null in an FFN without a gate"),
-    up_norm=(pa.float64(), "of its up weights (the only ones before the activation, where there is no gate)"),
-    down_norm=(pa.float64(), "of its down weights"),
-    max_over_mean=(pa.float64(), "of its down weights: largest / mean magnitude over dims"),
-    excess_kurtosis=(pa.float64(), "of its down weights over dims"),
-    participation_ratio=(pa.float64(), "of its down weights: number of dims that carry them, 1 … width"),
+    up_norm=(pa.float64(), "Euclidean norm of its up weights (the only ones before the activation, without a gate)"),
+    down_norm=(pa.float64(), "Euclidean norm of its down weights"),
+    max_over_mean=(pa.float64(), "largest / mean magnitude of its down weights over dims"),
+    excess_kurtosis=(pa.float64(), "excess kurtosis of its down weights over dims"),
+    participation_ratio=(pa.float64(), "number of dims that carry its down weights, 1 … width"),
     dim_1=(pa.int32(), "residual dim with its largest down weight"),
     dim_2=(pa.int32(), "residual dim with the second"),
     dim_1_share=(pa.float64(), "share of its squared down weights in dim_1"),
@@ -30,12 +28,28 @@ NEURONS_SCHEMA = tables.schema(
 )
 
 OUTPUT_PROJECTION_SCHEMA = tables.schema(
-    model=_MODEL,
-    layer=_LAYER,
+    model=shared_columns.KEYS["model"],
+    layer=shared_columns.LAYER,
     dim=(pa.int32(), "dim c of the value aggregation (heads concatenated); null where the layer has no W_O to show"),
     norm=(pa.float64(), "Euclidean norm of column c of W_O"),
     not_applicable=(pa.string(), "why the layer has no W_O to show"),
 )
+
+
+def weight_tables(architecture: Architecture, *, model: str) -> dict[str, pa.Table]:
+    """Weight tables of a model.
+
+    Args:
+        architecture: the model's sites and projections.
+        model: its name, for the first column.
+
+    Returns:
+        ``neurons`` (``NEURONS_SCHEMA``) and ``output_projection`` (``OUTPUT_PROJECTION_SCHEMA``).
+    """
+    return {
+        "neurons": neuron_table(architecture, model),
+        "output_projection": output_projection_table(architecture, model),
+    }
 
 
 def neuron_table(architecture: Architecture, model: str) -> pa.Table:

@@ -14,10 +14,10 @@ from sinkorigin.errors import SinkoriginError
 
 
 def _plain(value: Any) -> Any:
-    """Plain dicts and lists, whatever the YAML reader made."""
+    """A config as plain dicts and lists, whatever the YAML reader made."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(own) for key, own in value.items()}
-    return [_plain(own) for own in value] if isinstance(value, list | tuple) else value
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | None = None) -> Config:

@@ -115,7 +115,7 @@ class Config(Strict):
         return self
 
     def _check_data(self, run: Run) -> None:
-        """What a run demands of its data, as far as it is known before anything is made."""
+        """Check what a run demands of its data, as far as it is known before anything is made."""
         data = {d.name: d for d in self.pretraining.data}
         key = f"pretraining.runs.{run.name}"
         if run.data not in data:
@@ -126,22 +126,22 @@ class Config(Strict):
                 f"pretraining.studied_seeds: run {run.name} has none of the seeds {', '.join(map(str, studied))}; add one of "
                 f"its own ({', '.join(map(str, run.seeds))})"
             )
-        own = data[run.data]
-        if not isinstance(own, BigramBackcopyData):
+        task = data[run.data]
+        if not isinstance(task, BigramBackcopyData):
             return
-        if own.tokens <= run.batch * run.length:
+        if task.tokens <= run.batch * run.length:
             raise ValueError(
-                f"{key}: a batch of {run.batch} × {run.length} tokens is no smaller than the {own.tokens} of data "
-                f"{own.name}; lower batch or length, or raise tokens"
+                f"{key}: a batch of {run.batch} × {run.length} tokens is no smaller than the {task.tokens} of data "
+                f"{task.name}; lower batch or length, or raise tokens"
             )
-        if own.validation_tokens <= run.length:
+        if task.validation_tokens <= run.length:
             raise ValueError(
-                f"{key}.length: {run.length} tokens are no fewer than the {own.validation_tokens} of data {own.name}'s "
+                f"{key}.length: {run.length} tokens are no fewer than the {task.validation_tokens} of data {task.name}'s "
                 "validation split; lower length, or raise tokens"
             )
 
     def _check_size(self, edit: Intervention, prompts: Prompts) -> None:
-        """What an intervention demands of a prompt set."""
+        """Check what an intervention demands of a prompt set."""
         key = f"interventions.{edit.name}"
         if edit.targets[-1] >= prompts.length - 1:
             raise ValueError(
@@ -179,9 +179,11 @@ class Config(Strict):
 
     @property
     def corpora(self) -> dict[str, Corpus]:
-        """Key of every corpus → the corpus: the study's, and those that data have of their own."""
-        own = {f"pretraining.data.{data.name}.corpus": getattr(data, "corpus", None) for data in self.pretraining.data}
-        return {"corpus": self.corpus, **{key: corpus for key, corpus in own.items() if corpus is not None}}
+        """Key of every corpus → the corpus: the study's, and those of single data."""
+        further = {
+            f"pretraining.data.{data.name}.corpus": getattr(data, "corpus", None) for data in self.pretraining.data
+        }
+        return {"corpus": self.corpus, **{key: corpus for key, corpus in further.items() if corpus is not None}}
 
     @property
     def trained(self) -> dict[str, tuple[Run, int]]:
@@ -190,6 +192,6 @@ class Config(Strict):
 
     @property
     def studied(self) -> dict[str, tuple[Run, int]]:
-        """Those that go through extraction and all statistics."""
+        """Name of every trained checkpoint that goes through extraction and all statistics → its run and seed."""
         seeds = self.pretraining.studied_seeds
         return {name: (run, seed) for name, (run, seed) in self.trained.items() if seeds is None or seed in seeds}

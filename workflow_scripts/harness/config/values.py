@@ -1,4 +1,4 @@
-"""What the sections share: their base class, types of single values, and words for messages."""
+"""Base class of the sections, types of single values, and words for messages."""
 
 from typing import Annotated, Any
 

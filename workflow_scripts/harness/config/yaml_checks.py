@@ -12,7 +12,7 @@ from sinkorigin.errors import SinkoriginError
 def check_written(file: Path) -> None:
     """Refuse what YAML reads as something else than is written: a key given twice, and numbers of base 8 and 60.
 
-    In JSON, as which Snakemake reads a file that is such, there are no such numbers.
+    A file that is JSON is read as JSON by Snakemake, where there are no such numbers.
 
     Raises:
         SinkoriginError: naming the file, the line, the key and the remedy.
@@ -38,8 +38,8 @@ def check_written(file: Path) -> None:
         if isinstance(node, yaml.SequenceNode):
             waiting += [(key, entry) for entry in node.value]
         elif isinstance(node, yaml.MappingNode):
-            _check_repeated([(own.value, own.start_mark.line + 1) for own, _ in node.value], str(file))
-            waiting += [(own.value, value) for own, value in node.value]
+            _check_repeated([(name.value, name.start_mark.line + 1) for name, _ in node.value], str(file))
+            waiting += [(name.value, value) for name, value in node.value]
         elif node.tag.endswith((":int", ":float")) and (base := _hidden_base(node.value)):
             raise SinkoriginError(
                 f"{file}, line {node.start_mark.line + 1}: {key} has {node.value}, which YAML reads as a number of base "
@@ -48,7 +48,7 @@ def check_written(file: Path) -> None:
 
 
 def _check_repeated(keys: list[tuple[Any, int | None]], file: str) -> None:
-    """Refuse a key that stands twice in one dictionary, whose keys these are with their lines, where they are known."""
+    """Refuse a key that stands twice in one dictionary: its keys, each with its line where that is known."""
     lines: dict[str, int | None] = {}
     for key, line in keys:
         if str(key) in lines:

@@ -1,8 +1,8 @@
 """Input of the FFN, ``ffn_input`` (N, T, d): RMSNorm(x) or LayerNorm(x) in a pre-norm model.
 
-The FFN is the module with a matrix that makes what the block adds besides the attention's output, or that such an output
-is normed from; where it is a bare projection, its input is that of the block's first matrix after the attention. A block
-that does not add two module outputs to its residual stream lacks it.
+The FFN is the module with matrices that makes ``ffn_output``, before a post-norm. Where the block holds the FFN's
+projections itself, as in OPT, the input is that of its first matrix outside the attention. A block that adds anything else
+than two module outputs to its residual stream lacks it.
 """
 
 from sinkorigin.sites.site import ModuleSite

@@ -1,17 +1,17 @@
-"""E1, effective rank of the residual stream."""
+"""E1, effective rank of the residual stream: how many directions its vectors use."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.arrow_arrays import list_values, to_numpy
 from sinkorigin.statistics.grids import from_rows
 
 _WHICH = {
@@ -41,8 +41,7 @@ def effective_rank(gram: np.ndarray) -> float:
     """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; docs/paper.md, E1).
 
     Args:
-        gram: (d, d) float64, X^T X of the (tokens, d) matrix X, of which the upper triangle is read; its eigenvalues
-            are σ².
+        gram: (d, d) float64, X^T X of the (tokens, d) matrix X, whose eigenvalues are σ²; only the upper triangle is read.
 
     Returns:
         1 (one direction) … d (all directions alike); NaN for a zero matrix.
@@ -55,13 +54,12 @@ def effective_rank(gram: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
+def _read_part(rows: pl.DataFrame, path: Path) -> tuple[int, str, tuple[int, np.ndarray, np.ndarray]]:
     """Layer, tokens, and (count, sum (d,), Gram matrix (d, d), of which the upper triangle is filled)."""
-    layers, dims, counts = (to_numpy(table.column(name)) for name in ("layer", "dim", "count"))
-    layer, width, count = int(layers[0]), len(dims), int(counts[0])
-    few = table.column("products").null_count == width
-    numbers = list_values(table.column("values" if few else "products").combine_chunks())
-    whole = (layers == layer).all() and (dims == np.arange(width)).all()
+    layer, width, count = int(rows["layer"][0]), len(rows), int(rows["count"][0])
+    few = rows["products"].null_count() == width  # so few tokens that their vectors were kept
+    numbers = rows["values" if few else "products"].explode().to_numpy()
+    whole = (rows["layer"] == layer).all() and (rows["dim"].to_numpy() == np.arange(width)).all()
     if not whole or len(numbers) != (width * count if few else width * (width + 1) // 2):
         raise SinkoriginError(f"{path}: layer {layer} is incomplete; {tables.remedy(path)}")
     if few:
@@ -72,43 +70,43 @@ def _read_part(table: pa.Table, path: Path) -> tuple[int, str, tuple[int, np.nda
         for i in range(width):
             gram[i, i:] = numbers[start : start + width - i]
             start += width - i
-    return layer, table.column("tokens")[0].as_py(), (count, to_numpy(table["sum"]), gram)
+    return layer, rows["tokens"][0], (count, rows["sum"].to_numpy(), gram)
 
 
 def _read_layers(path: Path) -> Iterator[tuple[int, dict[str, tuple[int, np.ndarray, np.ndarray]]]]:
-    """Layer → tokens → count, sum and Gram matrix.
+    """Each layer, and by tokens (first or rest) their count, sum and Gram matrix.
 
-    As the extraction writes them, layers rise and the rows of each (layer, tokens) are one row group.
+    In the table that the extraction writes, layers rise and the rows of each (layer, tokens) are one row group.
     """
     parts: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
     before = None
     try:
         with pq.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
-                layer, tokens, part = _read_part(file.read_row_group(group, use_threads=False), path)
+                layer, tokens, part = _read_part(pl.DataFrame(file.read_row_group(group, use_threads=False)), path)
                 if layer != before and parts:
                     yield before, parts
                     parts = {}
                 parts[tokens] = part
                 before = layer
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:  # the last: a foreign table
         raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
     if parts:
         yield before, parts
 
 
-def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple[pa.Table, pa.Table]:
-    """E1 by layer, with and without position 0, uncentred and centred; memory depends on d only.
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str) -> dict[str, pa.Table]:
+    """E1 by layer, with and without position 0, uncentred and centred; memory depends on the width d only.
 
     Args:
-        residual_gram: the table of (layer, tokens, dim, count, sum, products, values).
+        inputs: path of ``residual_gram`` (layer, tokens, dim, count, sum, products, values).
         model, prompts: names, for the first columns.
 
     Returns:
-        Tables of ``EFFECTIVE_RANK_SCHEMA`` and ``EFFECTIVE_RANK_MEAN_SCHEMA``.
+        ``effective_rank`` (``EFFECTIVE_RANK_SCHEMA``) and ``effective_rank_mean`` (``EFFECTIVE_RANK_MEAN_SCHEMA``).
     """
     found: list[dict] = []
-    for layer, parts in _read_layers(Path(residual_gram)):
+    for layer, parts in _read_layers(Path(inputs["residual_gram"])):
         for positions, which in (("all", ("first", "rest")), ("later", ("rest",))):
             chosen = [parts[tokens] for tokens in which if tokens in parts]
             if not chosen:
@@ -132,13 +130,16 @@ def rank_tables(residual_gram: str | Path, *, model: str, prompts: str) -> tuple
     means = []
     for positions in ("all", "later"):
         for centred in (False, True):
-            own = [r for r in found if r["positions"] == positions and r["centred"] == centred and r["layer"] >= 0]
-            if own:
+            layers = [r for r in found if r["positions"] == positions and r["centred"] == centred and r["layer"] >= 0]
+            if layers:
                 means.append(
                     {
-                        **{name: own[0][name] for name in ("model", "prompts", "positions", "centred", "tokens")},
-                        "layers": len(own),
-                        "effective_rank": float(np.mean([row["effective_rank"] for row in own])),
+                        **{name: layers[0][name] for name in ("model", "prompts", "positions", "centred", "tokens")},
+                        "layers": len(layers),
+                        "effective_rank": float(np.mean([row["effective_rank"] for row in layers])),
                     }
                 )
-    return from_rows(EFFECTIVE_RANK_SCHEMA, found), from_rows(EFFECTIVE_RANK_MEAN_SCHEMA, means)
+    return {
+        "effective_rank": from_rows(EFFECTIVE_RANK_SCHEMA, found),
+        "effective_rank_mean": from_rows(EFFECTIVE_RANK_MEAN_SCHEMA, means),
+    }

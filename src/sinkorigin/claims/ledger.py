@@ -1,0 +1,50 @@
+"""The ledger: every claim that the tables of a study speak of, judged."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from sinkorigin.claims.interventions import intervention_claims
+from sinkorigin.claims.model import model_claims
+from sinkorigin.claims.pretraining import pretraining_claims
+from sinkorigin.claims.structure import structure_claims
+from sinkorigin.claims.verdicts import SCHEMA, Judged, StudyTables
+
+
+def judge(
+    tables: Mapping[str, Sequence[str | Path]],
+    *,
+    models: Sequence[Judged],
+    prompts: Sequence[str],
+    interventions: Sequence[Mapping],
+) -> pa.Table:
+    """Judge every claim that the study's tables speak of.
+
+    Args:
+        tables: name of a table → its files in this study: one for each model and prompt set that has it, whose path ends in
+            ``{model}/{prompts}/{name}.parquet``, or one for the whole study (``pretraining_by_seed``). A study that has
+            none of a table gives no files.
+        models: the models, in the order of the ledger.
+        prompts: names of the prompt sets.
+        interventions: name, kind, models, prompts, layers, position and strengths of each.
+
+    Returns:
+        A table of ``verdicts.SCHEMA``.
+
+    Raises:
+        KeyError: a claim reads a table whose name is not among ``tables``.
+        SinkoriginError: a table cannot be read.
+    """
+    places = {name: {path.parts[-3:-1]: path for path in map(Path, paths)} for name, paths in tables.items()}
+    rows: list[dict] = []
+    for model in models:
+        for name in prompts:
+            of_model = StudyTables(places, model, name)
+            rows += model_claims(of_model)
+            rows += structure_claims(of_model)
+            edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
+            if edits:
+                rows += intervention_claims(of_model, edits)
+    rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
+    return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -1,0 +1,17 @@
+"""The statistics that the workflow computes: each is a module of this package with a function ``compute``."""
+
+STATISTICS = (
+    "variance",
+    "variance_through_output",
+    "norms",
+    "disparity",
+    "sinks",
+    "secondary_sinks",
+    "super_neurons",
+    "keys",
+    "effective_rank",
+    "interventions",
+    "pretraining",
+    "pretraining_comparison",
+    "learning_rates",
+)

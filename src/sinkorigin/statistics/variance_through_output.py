@@ -1,0 +1,97 @@
+"""V2: whether W_O keeps the variance discrepancy, by two readings of the paper's Kendall τ."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
+from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.grids import LayeredTable, from_rows
+from sinkorigin.statistics.kendall import kendall_between, kendall_tau
+from sinkorigin.statistics.moments import ReplicatedMoments
+from sinkorigin.statistics.site_layers import SiteLayer, layer_files
+
+SCHEMA = tables.schema(
+    **shared_columns.KEYS,
+    layer=shared_columns.LAYER,
+    **shared_columns.with_interval(
+        "dim_tau",
+        "(a) Kendall's τ over dims c between the std over sequences of the value aggregation's dim c and the norm of "
+        "W_O's column c; the variance is the mean over the shared positions",
+    ),
+    **shared_columns.with_interval(
+        "position_tau",
+        "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
+        "attention output",
+    ),
+    positions=(pa.int32(), "number of positions of which both sites were kept"),
+    ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
+    ratio_after=(pa.float64(), "the same of the attention output"),
+    not_applicable=shared_columns.NOT_APPLICABLE,
+)
+
+
+def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: bool) -> ReplicatedMoments:
+    """Moments at the wanted positions of one layer, for every set of weights."""
+    chosen = np.isin(site.positions, wanted)
+    moments = ReplicatedMoments(draws, by_dim=by_dim)
+    missing = draws.shape[1]  # the other site may keep fewer sequences
+    for block in site.blocks():
+        moments.add(block[:missing, chosen])
+        missing -= min(missing, len(block))
+        if not missing:
+            break
+    return moments
+
+
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+    """V2 by layer (arXiv 2605.06611 gives a mean τ of 0.32 without saying over which pairs; docs/paper.md).
+
+    Args:
+        inputs: paths of ``value_aggregation`` and ``attention_output``, the manifests of the two sites' directories, and
+            of ``output_projection``, the weight table of W_O (``weights.OUTPUT_PROJECTION_SCHEMA``).
+        model, prompts: names, for the first columns.
+        replicates, seed: number and seed of the bootstrap replicates over sequences.
+
+    Returns:
+        ``variance_through_output``, a table of ``SCHEMA``. Both readings use the positions that both sites have.
+    """
+    before, after = (
+        dict(layer_files(tables.checked_directory(Path(inputs[site]).parent)))
+        for site in ("value_aggregation", "attention_output")
+    )
+    weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "not_applicable"))
+    rows = []
+    for layer, path in before.items():
+        row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
+        rows.append(row)
+        projection = weights.rows(layer)
+        norms = projection["norm"][np.argsort(projection["dim"], kind="stable")]  # (d,); one NaN where there is no W_O
+        reasons = list(projection["not_applicable"][:1])
+        if layer not in after:
+            row["not_applicable"] = "what the attention adds to the residual stream cannot be seen in this layer"
+            continue
+        inner, outer = SiteLayer(path), SiteLayer(after[layer])
+        shared = np.intersect1d(inner.positions, outer.positions)
+        sequences = min(inner.sequences, outer.sequences)
+        draws = np.concatenate([np.full((1, sequences), 1 / sequences), resamples(sequences, replicates, seed)])
+        inside = _moments(inner, shared, draws, by_dim=True)
+        outside = _moments(outer, shared, draws, by_dim=False)
+        variances = inside.variance(), outside.variance()  # (1 + R, T')
+        fixed = inside.same_vectors(variances[0])
+        taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
+        row["positions"] = int((~fixed).sum())
+        row |= with_interval("position_tau", taus)
+        if not fixed.any() and shared[0] == 0 and len(shared) > 1:
+            row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
+        else:
+            reasons.append("position 0 has the same vector in every sequence, so it is left out")
+        if len(norms) == inner.width and not np.isnan(norms).any():
+            spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
+            taus = kendall_tau(spread[:, np.argsort(norms)])  # over dims in the order of the norms of their columns
+            row |= with_interval("dim_tau", taus)
+        row["not_applicable"] = "; ".join(reason for reason in reasons if reason) or None
+    return {"variance_through_output": from_rows(SCHEMA, rows)}

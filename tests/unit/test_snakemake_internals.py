@@ -1,0 +1,91 @@
+"""Snakemake's internals are touched in one module, and what it changes of a run is what it says."""
+
+import re
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from harness import snakemake_internals as internals
+from harness.cluster import alike, light_rules
+from tiny_study import ROOT
+
+# an import of Snakemake, but for functions of its language, or a private attribute of one of its objects
+TOUCH = re.compile(
+    r"^\s*(from|import) snakemake(?!\.(io|utils) import)|\b(workflow|scheduler|executor|rule|job|dag|persistence|output)\._[a-z]"
+)
+
+
+def test_no_other_file_touches_them():
+    files = [
+        ROOT / "Snakefile",
+        *ROOT.glob("rules/*.smk"),
+        *ROOT.glob("workflow_scripts/**/*.py"),
+        *ROOT.glob("src/**/*.py"),
+    ]
+    touches = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for file in files
+        for line in file.read_text().splitlines()
+        if TOUCH.search(line) and file.name != "snakemake_internals.py"
+    ]
+    assert touches == []
+
+
+def run(*, limit=(100, 1), resources=(sys.maxsize,), subsample=None, limiter="a limiter", arrays=("all",)):
+    """What a workflow has of a run: its scheduler, and the executor for Slurm."""
+    jobs_per_second = limit and SimpleNamespace(max_jobs=limit[0], timespan=limit[1])
+    scheduler = SimpleNamespace(
+        job_rate_limiter=limiter, subsample=subsample, global_resources=dict(enumerate(resources)),
+        _executor=SimpleNamespace(array_jobs=set(arrays)),
+    )  # fmt: skip
+    settings = SimpleNamespace(max_jobs_per_timespan=jobs_per_second)
+    return SimpleNamespace(scheduler=scheduler, scheduling_settings=settings)
+
+
+def test_snakemakes_own_limit_on_starts_is_lifted_and_a_users_stays():
+    default, set_by_user = run(), run(limit=(5, 60))
+    internals.lift_rate_limit(default)
+    internals.lift_rate_limit(set_by_user)
+    assert default.scheduler.job_rate_limiter is None and set_by_user.scheduler.job_rate_limiter == "a limiter"
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [({}, False), ({"resources": [sys.maxsize, 1]}, True), ({"subsample": 10}, True), ({"limiter": "a limiter"}, True)],
+)
+def test_whatever_limits_starts_is_seen(limits, expected):
+    assert internals.limits_starts(run(**{"limiter": None, **limits})) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "left"), [({"all"}, {"intervene", "pretrain"}), ({"pretrain", "plot"}, {"pretrain"}), (set(), set())]
+)
+def test_only_rules_that_may_and_are_wanted_become_arrays(wanted, left):
+    workflow = run(arrays=wanted)
+    internals.restrict_slurm_arrays(workflow, {"intervene", "pretrain"})
+    assert workflow.scheduler._executor.array_jobs == left
+
+
+class Job:
+    def __init__(self, rule):
+        self.rule = SimpleNamespace(name=rule)
+
+
+def test_rules_whose_jobs_have_one_request_are_alike():
+    requests = {Job("pretrain"): "--mem 100", Job("pretrain"): "--mem 100", Job("intervene"): "--mem 300"}
+    assert alike(requests) == {"pretrain", "intervene"}
+    assert alike(requests | {Job("pretrain"): "--mem 200"}) == {"intervene"}
+
+
+def test_light_rules_stay_on_this_machine():
+    assert light_rules(["fetch_model", "pretrain", "plot_sinks", "compute_sinks"]) == ["fetch_model", "plot_sinks"]
+
+
+def test_a_lock_is_told_in_the_sentence_and_other_messages_are_left(monkeypatch):
+    added = []
+    monkeypatch.setattr(internals.logger, "addFilter", added.append)
+    internals.replace_lock_message("one sentence")
+    locked, other = SimpleNamespace(exception="LockException", msg="five lines"), SimpleNamespace(msg="a message")
+    assert [added[0](record) for record in (locked, other)] == [True, True]
+    assert (locked.msg, other.msg) == ("one sentence", "a message")

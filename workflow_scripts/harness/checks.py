@@ -1,0 +1,122 @@
+"""Checks around a run, before Snakemake starts its first job and after its last, that give one sentence each."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from harness.devices import gpu_visible
+from sinkorigin.errors import SinkoriginError
+
+LOCKED = (
+    "sinkorigin: another run is going on in this directory; wait for it or stop it, or if there is none, because it was killed, "
+    "add --unlock to this command once"
+)
+
+
+@contextmanager
+def ending_with_a_sentence() -> Iterator[None]:
+    """End the process with the sentence of a :class:`SinkoriginError`, where Snakemake would show a traceback."""
+    try:
+        yield
+    except SinkoriginError as error:
+        sys.exit(f"sinkorigin: {error}")
+
+
+def check_folders(files: Iterable[str]) -> None:
+    """Check that no file stands where a folder of these files is to be.
+
+    Raises:
+        SinkoriginError: naming it.
+    """
+    for folder in sorted({folder for file in files for folder in Path(file).parents}):
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise SinkoriginError(
+                f"{folder} is not a directory, but results are to lie in it; move it away and run the same command again"
+            )
+
+
+def check_writable(folder: str) -> None:
+    """Check that results can be written, which makes their folder.
+
+    Raises:
+        SinkoriginError: they cannot, with the reason.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SinkoriginError(
+            f"{folder} cannot be written ({error.strerror}); give yourself the right to write there, or run in another "
+            "directory"
+        ) from error
+
+
+def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, config_files: str) -> None:
+    """Check that no model is fetched over that of another study, which has the same name and other settings.
+
+    Args:
+        fetching: name of each model that is to be fetched → the settings that decide what it is.
+        study: name of the study.
+        config_files: names of its config files, for the message.
+
+    Raises:
+        SinkoriginError: naming the model, the setting and the other study.
+    """
+    from sinkorigin.tables import read_json  # imports pyarrow, which a dry run need not wait for
+
+    for name, new in fetching.items():
+        users = {folder.parts[1] for folder in Path("results").glob(f"*/prompts/{name}/")}
+        others = sorted(users - {study})
+        try:
+            there = read_json(f"results/models/{name}.provenance.json")["config"]
+        except (SinkoriginError, KeyError):
+            continue
+        different = [key for key in new if key in there and there[key] != new[key]]
+        if others and different:
+            key = different[0]
+            raise SinkoriginError(
+                f"{config_files}: model {name} has {key} {new[key]}, but results/models/{name} was fetched with "
+                f"{there[key]} and study {others[0]} uses it; give the model another name in one of the studies, or "
+                f"delete results/{others[0]} if it is no longer needed"
+            )
+
+
+def check_gpu(config_files: str) -> None:
+    """Check that this machine shows the GPU on which its jobs are to run.
+
+    Raises:
+        SinkoriginError: it shows none.
+    """
+    if not gpu_visible():
+        raise SinkoriginError(
+            f"{config_files}: device is cuda, but this machine shows no GPU; set device: cpu, or give the jobs to a cluster"
+        )
+
+
+class ConfigFiles:
+    """The config files of a run as they were when it began.
+
+    Args:
+        files: their names. They are copied: a run on a cluster gives its jobs a file of its own later.
+    """
+
+    def __init__(self, files: Sequence[str | Path]):
+        self._texts = self._read(map(Path, files))
+
+    @staticmethod
+    def _read(files: Iterable[Path]) -> dict[Path, bytes | None]:
+        return {file: file.read_bytes() if file.is_file() else None for file in files}
+
+    def changes(self) -> list[str]:
+        """A sentence for each file that was edited since."""
+        return [
+            f"sinkorigin: {file} was changed while this run went on, and what it made is of the settings before; run the same "
+            "command again to bring it up to date"
+            for file, text in self._read(self._texts).items()
+            if text != self._texts[file]
+        ]

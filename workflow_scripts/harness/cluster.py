@@ -1,0 +1,65 @@
+"""What a run on a cluster needs before its first job: a config that stays as it is, and a Slurm that can run its requests."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import snakemake_internals as internals
+from harness.installation import wrong_version
+from harness.slurm import check_requests, check_slurm
+from sinkorigin.errors import SinkoriginError
+
+# rules that fetch need the network, which nodes seldom have; the others take seconds
+_LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_")
+
+
+def light_rules(names: list[str]) -> list[str]:
+    """Those of these rules whose jobs run where Snakemake runs."""
+    return [name for name in names if name.startswith(_LIGHT)]
+
+
+def keep_config(workflow: Any, config: Mapping[str, Any]) -> None:
+    """Give jobs elsewhere the config of this moment: they read the Snakefile again, and the files may have changed by then."""
+    if not internals.shares_sources(workflow):
+        return  # they get copies of all sources
+    text = json.dumps({"snapshot": True, **config})
+    snapshot = Path(".snakemake/config", f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json").absolute()
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    snapshot.write_text(text)
+    internals.give_config(workflow, snapshot)
+
+
+def prepare_slurm(workflow: Any, device: str, config_files: str) -> None:
+    """Check that Slurm can run this study, and let only those rules become job arrays whose jobs ask for the same.
+
+    Args:
+        device: as the config has it.
+        config_files: names of the config files, for the message.
+
+    Raises:
+        SinkoriginError: the plugin was not tried, the device is left to this machine, Slurm does not answer, or it refuses a request.
+    """
+    if device == "auto":
+        raise SinkoriginError(
+            f"{config_files}: device is auto, which this machine would decide for the nodes; set it to cuda or cpu, in the "
+            "profile or with --config device=cuda"
+        )
+    if sentence := wrong_version("snakemake-executor-plugin-slurm"):
+        raise SinkoriginError(sentence)
+    check_slurm(internals.slurm_status_command(workflow))
+    requests = {
+        job: internals.slurm_request(workflow, job) for job in internals.pending_jobs(workflow) if not job.is_local
+    }
+    # "TBD" stands for a resource that depends on inputs that are not there yet
+    check_requests({request: job.rule.name for job, request in requests.items() if "TBD" not in request})
+    internals.restrict_slurm_arrays(workflow, set() if internals.limits_starts(workflow) else alike(requests))
+
+
+def alike(requests: Mapping[Any, str]) -> set[str]:
+    """Rules all of whose jobs have the same request: job → request."""
+    found: dict[str, set[str]] = {}
+    for job, request in requests.items():
+        found.setdefault(job.rule.name, set()).add(request)
+    return {rule for rule, different in found.items() if len(different) == 1}

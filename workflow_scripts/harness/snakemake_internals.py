@@ -1,0 +1,227 @@
+"""Every use of Snakemake, and of its plugin for Slurm, that goes beyond what their documentation promises.
+
+Each function says why it is needed, and which file of which version it leans on. ``harness.installation`` refuses any version
+that this module was not tried with, because such a use may fail without a word.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snakemake.api import SnakemakeApi
+from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
+from snakemake.logging import logger as logger
+from snakemake.resources import Resources
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+    SharedFSUsage,
+)
+
+# ---- what a run is about to do
+
+
+def pending_jobs(workflow: Any) -> list[Any]:
+    """Jobs that a run will start. Hooks get no list of them; the report of ``--dry-run`` uses this one (dag.py)."""
+    return list(workflow.dag.needrun_jobs())
+
+
+@contextmanager
+def planned_jobs(
+    snakefile: Path, targets: Sequence[str], *, configfiles: Iterable[Path], config: Mapping[str, Any]
+) -> Iterator[tuple[list[tuple[str, Any]], Mapping[str, Any]]]:
+    """Plan these targets in a workflow apart, which runs nothing.
+
+    The documented ``snakemake.api`` prints a graph but hands out no job: the two calls of private methods are what its
+    ``printdag`` makes before it prints (workflow.py, 9.27.1).
+
+    Returns:
+        Every job, whether it would run or not, in the order of the rules, each with the first target that needs it; and the
+        variables of the Snakefile.
+    """
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        settings = ConfigSettings(configfiles=list(configfiles), config=dict(config))
+        opened = api.workflow(ResourceSettings(cores=1), settings, snakefile=snakefile)
+        opened.dag(DAGSettings(targets=set(targets)))
+        workflow = opened._workflow
+        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
+        workflow._build_dag()
+        dag, order = workflow.dag, {rule: place for place, rule in enumerate(workflow.rules)}
+        first: dict[Any, str] = {}
+        for target in targets:
+            for job in dag.bfs(dag.dependencies, *(job for job in dag.jobs if job.rule.name == target)):
+                first.setdefault(job, target)
+        jobs = [job for job in sorted(dag.jobs, key=lambda job: order[job.rule]) if job.rule.name not in targets]
+        yield [(first[job], job) for job in jobs], workflow.globals
+
+
+# ---- directives of rules
+
+
+def output_patterns(rule: Any) -> Iterator[str]:
+    """The output patterns of a rule as it states them. ``rule.output`` has them with the prefix of a storage already."""
+    stated = rule.ruleinfo.output
+    for item in () if stated is None else (*stated.paths, *stated.kwpaths.values()):
+        yield from [item] if isinstance(item, str) else item
+
+
+def stated_resources(workflow: Any, rule: Any) -> dict[str, Any]:
+    """Resources that a rule states, or the command line or a profile for it. ``rule.resources`` has the defaults too."""
+    stated = rule.ruleinfo.resources[1] if rule.ruleinfo.resources else {}
+    return {**stated, **workflow.resource_settings._parsed_overwrite_resources.get(rule.name, {})}
+
+
+def add_directives(workflow: Any, rule: Any, *, log: str, benchmark: str, environment: str) -> None:
+    """Give a rule the log, benchmark and conda environment that it does not state.
+
+    As ``Workflow.rule`` does while it reads a rule (workflow.py, 9.27.1): the modifiers move a path into a storage, if there
+    is one.
+    """
+    rule.log_modifier = rule.benchmark_modifier = workflow.modifier.path_modifier
+    if not rule.log:
+        rule.set_log(log)
+    if rule.benchmark is None and rule.output:
+        rule.benchmark = benchmark
+    if rule.conda_env is None:
+        rule.conda_env = environment
+
+
+def add_resources(rule: Any, resources: Mapping[str, int | Callable[..., int]]) -> None:
+    """Give a rule more resources. Its mapping takes only values that ``Resources`` has wrapped (resources.py, 9.27.1)."""
+    rule.resources.update(Resources.from_mapping(resources))
+
+
+# ---- the lock on a directory
+
+
+def lock_files(workflow: Any) -> list[Path]:
+    """Files of the lock that this run took; none with ``--nolock``, or where Snakemake keeps its lock in a database.
+
+    They name nobody and outlive a SIGKILL (persistence/file.py, 9.27.1).
+    """
+    return [Path(file) for file in getattr(workflow.persistence, "_lockfile", {}).values()]
+
+
+def replace_lock_message(sentence: str) -> None:
+    """Have Snakemake say one sentence instead of its five lines about a lock that it finds.
+
+    The exception is raised after all rules were read, where no code of a workflow could catch it, and carries its text only;
+    the log record names its class (exceptions.py, 9.27.1).
+    """
+
+    def replace(record: logging.LogRecord) -> bool:
+        if getattr(record, "exception", None) == "LockException":
+            record.msg = sentence
+        return True
+
+    logger.addFilter(replace)
+
+
+# ---- the scheduler
+
+
+def lift_rate_limit(workflow: Any) -> None:
+    """Start as many jobs a second as there are, unless the user has set a limit.
+
+    With the default of 100 a second the scheduler plans another look at all waiting jobs a second after each look, and a look
+    after each job too, so that looks become more with every job (https://github.com/snakemake/snakemake/pull/3744, open in
+    9.27.1): a quarter of a core for a few hundred jobs. No option turns the limit off.
+    """
+    limit = workflow.scheduling_settings.max_jobs_per_timespan
+    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
+def limits_starts(workflow: Any) -> bool:
+    """Whether anything limits how many jobs start at a time: a resource of the whole run, a sample or a rate."""
+    scheduler = workflow.scheduler
+    limited = any(limit != sys.maxsize for limit in scheduler.global_resources.values())
+    return bool(limited or scheduler.subsample or scheduler.job_rate_limiter)
+
+
+# ---- jobs on other machines
+
+
+def shares_sources(workflow: Any) -> bool:
+    """Whether jobs elsewhere read this directory's sources; else they get copies."""
+    return SharedFSUsage.SOURCES in workflow.storage_settings.shared_fs_usage
+
+
+def give_config(workflow: Any, file: Path) -> None:
+    """Have jobs elsewhere read this config instead of the files and options of the command line.
+
+    They are started with a command line that is made from these settings (spawn_jobs.py, 9.27.1), and would read files that
+    may have changed by then.
+    """
+    workflow.config_settings.configfiles = [file]
+    workflow.config_settings.config_args = ""
+
+
+# ---- Slurm
+
+
+def slurm_status_command(workflow: Any) -> str:
+    """The command with which the plugin watches its jobs."""
+    return workflow.scheduler._executor.get_status_command()
+
+
+def slurm_request(workflow: Any, job: Any) -> str:
+    """The sbatch command of a job, but for what it runs: as ``run_job`` of the plugin composes it (__init__.py, 2.8.0).
+
+    The plugin shows it only in the act of submitting it.
+    """
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
+    from snakemake_executor_plugin_slurm.utils import set_gres_string
+
+    executor = workflow.scheduler._executor
+    params = {
+        "run_uuid": "sinkorigin",
+        "slurm_logfile": os.devnull,
+        "comment_str": "",
+        "account": next(executor.get_account_arg(job)),
+        "partition": executor.get_partition_arg(job),
+        "workdir": None,
+    }
+    return get_submit_command(job, params, settings=workflow.executor_settings) + set_gres_string(job)
+
+
+def restrict_slurm_arrays(workflow: Any, rules: set[str]) -> None:
+    """Let no other rules than these become job arrays, of those for which the profile asks for arrays.
+
+    The plugin submits an array with what its first job asks for (run_array_jobs, 2.8.0), and loses a job that arrives before
+    the others of its array (https://github.com/snakemake/snakemake-executor-plugin-slurm/issues/473, open in 2.8.0).
+    """
+    executor = workflow.scheduler._executor
+    wanted = executor.array_jobs
+    executor.array_jobs = {rule for rule in rules if wanted & {"all", rule}}
+
+
+# ---- the cache between workflows
+
+
+def use_output_cache(workflow: Any, rules: list[str], cache: type[AbstractOutputFileCache]) -> None:
+    """Let these rules take their outputs from a cache of this class and put them there.
+
+    Snakemake has no plugins for caches on a file system and makes its own by this name of its module (workflow.py, 9.27.1).
+    It refuses a rule with a benchmark, which a job that takes its outputs from a cache could not write
+    (https://github.com/snakemake/snakemake/issues/2238), and the setter of ``benchmark`` takes no None.
+    """
+    import snakemake.workflow  # cannot be imported before snakemake.api
+
+    for name in rules:
+        workflow.get_rule(name)._benchmark = None
+    # jobs on other machines get the names, and would not get the empty list that stands for all
+    workflow.workflow_settings.cache = rules
+    snakemake.workflow.LocalOutputFileCache = cache
+
+
+def named_outputs(job: Any) -> Iterator[tuple[str | None, Any]]:
+    """Name and file of each output of a job. Only this method of the list of outputs gives both (iocontainers.py, 9.27.1)."""
+    return job.output._allitems()
