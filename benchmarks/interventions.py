@@ -23,8 +23,9 @@ import torch
 import yaml
 
 from sinkorigin.corpora.prompts import read_token_ids
-from sinkorigin.interventions.points import facts_of, points_of
-from sinkorigin.interventions.sweep import Sweep, sweep_all
+from sinkorigin.interventions.entries import edits_of, table_facts
+from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.sweep import Sweep, run_sweeps
 from sinkorigin.models.loading import load_model
 from sinkorigin.sites.architecture import read_architecture
 
@@ -79,16 +80,16 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
 
 
 def run(architecture, everything, jobs, batch: int, sequences: int, workers: int) -> None:
-    """All sweeps of (entry, points by strength), their tables included."""
+    """Make the tables of all sweeps of (entry, edits by strength)."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "scratch"
         scratch.mkdir()
         sweeps = {
-            Path(folder) / entry["name"] / str(i): Sweep(entry["name"], own, entry.get("calibration", 0))
-            for entry, points in jobs
-            for i, own in enumerate(points)
+            Path(folder) / entry["name"] / str(i): Sweep(entry["name"], some, entry["calibration"])
+            for entry, edits in jobs
+            for i, some in enumerate(edits)
         }
-        sweep_all(
+        run_sweeps(
             architecture, everything, sweeps, sequences=sequences, model="benchmark", batch=batch, workers=workers,
             scratch=scratch,
         )  # fmt: skip
@@ -110,18 +111,14 @@ def main() -> None:
     batch = config["activations"]["batch"]
     jobs = []
     for entry in config["interventions"]:
-        needs = {
-            "variance_matching": "variance",
-            "super_neuron_ablation": "super_neurons",
-            "dominating_dims": "disparity",
-        }
-        table = needs.get(entry["kind"])
-        if "random_tokens" in entry["prompts"] and (arguments.statistics or not table):
-            found = {table: Path(arguments.statistics) / f"{table}.parquet"} if table else {}
-            facts = facts_of({"layers": None, **entry}, entry["name"], **found)
-            points = [points_of(entry, strength, facts) for strength in entry.get("strengths", [1.0])]
-            jobs.append((entry, points))
-    edits = sum(len(own) for _, points in jobs for own in points)
+        needs = kind_named(entry["kind"]).needs
+        if "random_tokens" in entry["prompts"] and (arguments.statistics or not needs):
+            entry = {"layers": None, "calibration": 0, **entry}
+            tables = {needs.table: Path(arguments.statistics) / f"{needs.table}.parquet"} if needs else {}
+            facts = table_facts(entry, tables)
+            edits = [edits_of(entry, strength, facts) for strength in entry.get("strengths", [1.0])]
+            jobs.append((entry, edits))
+    count = sum(len(some) for _, edits in jobs for some in edits)
     model = load_model(arguments.model, threads=arguments.threads)
     architecture = read_architecture(model)
     everything = read_token_ids(arguments.prompts)
@@ -138,7 +135,7 @@ def main() -> None:
         f"{name}: {len(token_ids)} x {token_ids.shape[1]} tokens, batches of {batch}, {arguments.threads} threads, ",
         end="",
     )
-    print(f"torch {torch.__version__}; {len(jobs)} interventions, {edits} edits", flush=True)
+    print(f"torch {torch.__version__}; {len(jobs)} interventions, {count} edits", flush=True)
 
     def sweeps(some):
         run(architecture, everything, some, batch, len(token_ids), arguments.threads)
@@ -152,7 +149,7 @@ def main() -> None:
         passes += [timed(forward) for _ in range(5)]
         # the mean, because the sweep is a sum over slow and fast moments too
         plain = statistics.mean(passes)
-        ratios.append(whole / (edits * plain))
+        ratios.append(whole / (count * plain))
         print(
             f"sweep {whole:.1f} s ({used:.1f} s of CPU), forward pass {plain:.2f} s, ratio {ratios[-1]:.2f}", flush=True
         )

@@ -43,7 +43,7 @@ rule judge_claims:
         models=judged_models(),
         prompts=list(PROMPTS),
         interventions=[edit.model_dump() for edit in INTERVENTIONS.values()],
-        code=code("judge_claims.py"),
+        code=code("judge_claims.py", *kind_modules(INTERVENTIONS.values())),
     message:
         "Judging the claims"
     script:

@@ -35,6 +35,7 @@ if sentence := wrong_version("snakemake") or wrong_library(ROOT / "workflow_scri
 from harness import checks
 from harness import snakemake_internals as internals
 from harness.code_version import Code
+from harness.config.interventions import kind_modules, kinds_of, tables_needed
 from harness.devices import resolve_device
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
@@ -275,13 +276,19 @@ def edits_of(wildcards):
 def facts_for_edits(wildcards):
     """Tables that tell necessity edits what to take away."""
     folder = f"{STUDY}/statistics/{wildcards.model}/{wildcards.prompts}"
-    needed = {
-        "variance_matching": "variance",
-        "super_neuron_ablation": "super_neurons",
-        "dominating_dims": "disparity",
+    return {
+        table: f"{folder}/{table}.parquet"
+        for table in tables_needed(EDITED[wildcards.model, wildcards.prompts])
     }
-    kinds = {edit.kind for edit in EDITED[wildcards.model, wildcards.prompts]}
-    return {table: f"{folder}/{table}.parquet" for kind, table in needed.items() if kind in kinds}
+
+
+def kind_versions(wildcards):
+    """Kind of intervention → version of all code that makes its tables."""
+    edits = EDITED[wildcards.model, wildcards.prompts]
+    variants = variant_modules(STUDY_CONFIG, wildcards.model)
+    return {
+        kind: code("intervene.py", module, *variants) for kind, module in zip(kinds_of(edits), kind_modules(edits))
+    }
 
 
 def reads_losses(wildcards):

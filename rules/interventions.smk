@@ -45,7 +45,12 @@ rule intervene:
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         trust_remote_code=trusts_remote_code,
-        code=model_code("intervene.py"),
+        kinds=kind_versions,
+        code=lambda wildcards: code(
+            "intervene.py",
+            *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
+            *variant_modules(STUDY_CONFIG, wildcards.model),
+        ),
     message:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:

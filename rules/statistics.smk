@@ -223,16 +223,21 @@ rule compute_intervention_effects:
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
     params:
+        statistic="interventions",
         interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
         length=lambda wildcards: PROMPTS[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute_intervention_effects.py"),
+        code=lambda wildcards: code(
+            "compute.py",
+            "sinkorigin.statistics.interventions",
+            *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
+        ),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
     script:
-        "../workflow_scripts/compute_intervention_effects.py"
+        "../workflow_scripts/compute.py"
 
 
 rule measure_training:

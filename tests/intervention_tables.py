@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from sinkorigin import tables
-from sinkorigin.interventions.sweep import SCHEMAS
+from sinkorigin.interventions.schemas import SCHEMAS
 
 
 def write(folder, points, *, length, losses=False) -> Path:
@@ -14,7 +14,7 @@ def write(folder, points, *, length, losses=False) -> Path:
 
     Args:
         points: mappings with kind, target and score (N, L, H), and optionally intervention, strength, mean_factor, site,
-            layers, positions, first (N, L, H), and change (N,) of the loss.
+            layers and positions (lists), first (N, L, H), and change (N,) of the loss.
     """
     folder = Path(folder)
     parts = {name: [] for name in SCHEMAS if name != "losses" or losses}
@@ -26,44 +26,46 @@ def write(folder, points, *, length, losses=False) -> Path:
             "intervention": point.get("intervention", point["kind"]), "kind": point["kind"],
             "strength": point.get("strength", None if point["kind"] == "baseline" else 1.0),
             "mean_factor": point.get("mean_factor"), "site": point.get("site", "value_aggregation"),
-            "layers": point.get("layers", "0-1"), "positions": point.get("positions", str(point["target"])),
         }  # fmt: skip
+        lists = {"layers": point.get("layers", [0, 1]), "positions": point.get("positions", [point["target"]])}
         n, layer, head = np.meshgrid(*map(np.arange, score.shape), indexing="ij")
         parts["scores"].append(
             {"target": point["target"], "sequence": n.ravel(), "layer": layer.ravel(), "head": head.ravel(),
-             "score": score.ravel(), "first_score": first.ravel(), **identity}
+             "score": score.ravel(), "first_score": first.ravel(), **identity, **lists}
         )  # fmt: skip
         n, layer = np.meshgrid(np.arange(sequences), np.arange(layers), indexing="ij")
         parts["residuals"].append(
             {"target": point["target"], "sequence": n.ravel(), "layer": layer.ravel(), "norm": 1.0 + layer.ravel(),
-             "dominance_ratio": 2.0 + layer.ravel(), "key_cosine": 0.1 * layer.ravel(), **identity}
+             "dominance_ratio": 2.0 + layer.ravel(), "key_cosine": 0.1 * layer.ravel(), **identity, **lists}
         )  # fmt: skip
         layer, position = np.meshgrid(np.arange(layers), np.arange(length), indexing="ij")
         column = np.where(position == point["target"], score.mean(axis=(0, 2))[layer], 0.01 + 0.001 * position)
         column = np.where(position == 0, first.mean(axis=(0, 2))[layer], column)
         parts["positions"].append(
-            {"layer": layer.ravel(), "position": position.ravel(), "score": column.ravel(), **identity}
+            {"layer": layer.ravel(), "position": position.ravel(), "score": column.ravel(), **identity, **lists}
         )
         if losses:
             change = np.asarray(point.get("change", np.zeros(sequences)))
             parts["losses"].append(
                 {"target": point["target"], "sequence": np.arange(sequences), "loss": 3 + change,
-                 "baseline_loss": np.full(sequences, 3.0), "divergence": np.abs(change), **identity}
+                 "baseline_loss": np.full(sequences, 3.0), "divergence": np.abs(change), **identity, **lists}
             )  # fmt: skip
     for name, rows in parts.items():
-        frames = [pl.DataFrame({key: row[key] for key in SCHEMAS[name].names}) for row in rows]
-        frame = pl.concat(frames, how="vertical_relaxed")
+        frames = []
+        for row in rows:
+            lists = {key: row.pop(key) for key in ("layers", "positions")}
+            frames.append(pl.DataFrame(row).with_columns(pl.lit(value).alias(key) for key, value in lists.items()))
+        frame = pl.concat(frames, how="vertical_relaxed").select(SCHEMAS[name].names)
         tables.write_table(folder / f"{name}.parquet", frame.to_arrow(), SCHEMAS[name])
     tables.write_manifest(folder)
     return folder
 
 
-def write_study(root, baseline, edits, *, length, losses=False) -> list[Path]:
-    """Folders of a baseline and of interventions: name → strength → its points."""
-    directories = [write(root / "baseline", baseline, length=length, losses=losses)]
+def write_study(root, baseline, edits, *, length, losses=False) -> dict[str, str]:
+    """Folders of a baseline and of interventions, name → strength → its points; the manifests that a statistic reads."""
+    write(root / "baseline", baseline, length=length, losses=losses)
     for name, strengths in edits.items():
         for strength, points in strengths.items():
-            own = [{"intervention": name, "strength": strength, **point} for point in points]
-            write(root / name / f"strength={strength:g}", own, length=length, losses=losses)
-        directories.append(root / name)
-    return directories
+            named = [{"intervention": name, "strength": strength, **point} for point in points]
+            write(root / "edited" / name / f"strength={strength:g}", named, length=length, losses=losses)
+    return {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}

@@ -1,4 +1,8 @@
-"""Run all interventions in one model, at every position and strength that is missing, and measure what they do."""
+"""Run all interventions in one model, at every position and strength that is missing, and measure what they do.
+
+A folder of tables is made again where its edits changed, or ``params.kinds[kind]``, the version of the code that makes it: that
+of its kind, and what all kinds share.
+"""
 
 import os
 import shutil
@@ -8,33 +12,34 @@ from harness.job import job
 
 with job(snakemake):
     from sinkorigin.corpora.prompts import read_token_ids
+    from sinkorigin.interventions.entries import edits_of, table_facts
     from sinkorigin.interventions.folders import fill, key_of
-    from sinkorigin.interventions.points import facts_of, points_of
     from sinkorigin.models.loading import check_model_layers, load_model
     from sinkorigin.tables import LIST, file_hash, write_manifest
 
     params = snakemake.params
     made_so_far = Path(snakemake.output.files).with_name(".edited")
-    edits = {edit["name"]: edit for edit in params.edits}
-    for name, edit in edits.items():
-        check_model_layers(Path(snakemake.input.model).parent, edit["layers"] or [0], f"interventions.{name}.layers")
+    entries = {entry["name"]: entry for entry in params.edits}
     tables = {key: str(path) for key, path in snakemake.input.items() if key not in ("model", "model_files", "prompts")}
-    facts = {name: facts_of(edit, name, **tables) for name, edit in edits.items()}
-    points = {
-        name: {f"strength={strength:g}": points_of(edit, strength, facts[name]) for strength in edit["strengths"]}
-        for name, edit in edits.items()
-    }
+    edits = {}
+    for name, entry in entries.items():
+        check_model_layers(Path(snakemake.input.model).parent, entry["layers"] or [0], f"interventions.{name}.layers")
+        facts = table_facts(entry, tables)
+        edits[name] = {f"strength={strength:g}": edits_of(entry, strength, facts) for strength in entry["strengths"]}
     common = [
-        params.code, file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
+        file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
         params.batch, params.dtype,
     ]  # fmt: skip
     keys = {
-        name: {group: key_of(own, name, edits[name]["calibration"], *common) for group, own in groups.items()}
-        for name, groups in points.items()
+        name: {
+            group: key_of(own, name, entries[name]["calibration"], params.kinds[entries[name]["kind"]], *common)
+            for group, own in groups.items()
+        }
+        for name, groups in edits.items()
     }
 
     def run(folders, making):
-        from sinkorigin.interventions.sweep import Sweep, sweep_all
+        from sinkorigin.interventions.sweep import Sweep, run_sweeps
         from sinkorigin.scratch import scratch_folder
         from sinkorigin.sites.architecture import read_architecture
 
@@ -47,14 +52,13 @@ with job(snakemake):
             gpus=snakemake.resources.gpu,
         )
         sweeps = {
-            folder: Sweep(
-                folder.parent.name, points[folder.parent.name][folder.name], edits[folder.parent.name]["calibration"]
-            )
+            folder: Sweep(name, edits[name][folder.name], entries[name]["calibration"])
             for folder in folders
+            for name in [folder.parent.name]
         }
         # beside the tables, not in /tmp, which may be memory
         with scratch_folder(made_so_far.with_name(".unedited")) as scratch:
-            sweep_all(
+            run_sweeps(
                 read_architecture(model, snakemake.wildcards.model),
                 read_token_ids(snakemake.input.prompts),
                 sweeps,

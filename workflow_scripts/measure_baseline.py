@@ -6,7 +6,7 @@ from harness.job import job
 
 with job(snakemake):
     from sinkorigin.corpora.prompts import read_token_ids
-    from sinkorigin.interventions.sweep import BASELINE, sweep
+    from sinkorigin.interventions.sweep import measure_baseline
     from sinkorigin.models.loading import load_model
     from sinkorigin.sites.architecture import read_architecture
     from sinkorigin.tables import atomic_directory
@@ -20,13 +20,12 @@ with job(snakemake):
         gpus=snakemake.resources.gpu,
     )
     with atomic_directory(snakemake.output.files) as folder:
-        sweep(
+        measure_baseline(
             read_architecture(model, snakemake.wildcards.model),
             read_token_ids(snakemake.input.prompts)[: snakemake.params.sequences],
-            {folder: []},
+            folder,
+            targets=snakemake.params.positions,
             model=snakemake.wildcards.model,
-            intervention=BASELINE,
             batch=snakemake.params.batch,
             losses=snakemake.params.losses,
-            targets=snakemake.params.positions,
         )

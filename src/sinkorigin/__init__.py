@@ -5,6 +5,7 @@ figures need neither.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 
 __version__ = "0.1.0"
 
@@ -13,24 +14,20 @@ _HOME = {
     "load_model": "sinkorigin.models.loading",
     "read_architecture": "sinkorigin.sites.architecture",
     "watch_sites": "sinkorigin.activations.capture",
-    "intervene": "sinkorigin.interventions",
-    "Mask": "sinkorigin.interventions",
-    "Recombination": "sinkorigin.interventions",
-    "VarianceAmplification": "sinkorigin.interventions",
-    "NormControl": "sinkorigin.interventions",
-    "RandomDirections": "sinkorigin.interventions",
-    "MeanShift": "sinkorigin.interventions",
-    "ShuffledDeviations": "sinkorigin.interventions",
-    "ValueAveraging": "sinkorigin.interventions",
-    "NeuronAblation": "sinkorigin.interventions",
-    "DimReplacement": "sinkorigin.interventions",
+    "intervene": "sinkorigin.interventions.context",
 }
 
 
 def __getattr__(name: str):
-    if name not in _HOME:
+    home = _HOME.get(name)
+    if (
+        home is None and name[:1].isupper()
+    ):  # a kind of intervention: its module has the name of its class, in lower case
+        kind = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
+        home = f"sinkorigin.interventions.kinds.{kind}"
+    if home is None or find_spec(home) is None:
         raise AttributeError(f"module 'sinkorigin' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(home), name)
 
 
 def __dir__():

@@ -17,8 +17,8 @@ from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.points import Point
-from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
+from sinkorigin.interventions.kinds.mask import Mask
+from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.sites.architecture import read_architecture
 
@@ -206,15 +206,15 @@ def test_a_model_that_differs_through_the_taps_only_in_long_prompts_is_refused(t
     ):
         extract(architecture, token_ids, model="m", sites={}, batch=6, **folders)
     with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
-        sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="i", batch=6, targets=[5])
+        measure_baseline(architecture, token_ids, tmp_path, model="m", batch=6, targets=[5])
     with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
         layer_statistics(architecture, token_ids, model="m", batch=6, epsilons=[0.3])
     with pytest.raises(SinkoriginError, match="gives other hidden states .* use dtype: float32, .* or another model"):
         read_architecture(model.bfloat16()).check_against_eager(torch.from_numpy(token_ids), "m")
     model.float()
-    edited = {tmp_path / "b": Sweep("i", [Point("mask", (0,), (5,))])}
+    edited = {tmp_path / "b": Sweep("i", [Mask(layers=[0], positions=[5])])}
     with pytest.raises(SinkoriginError, match="model m: on a prompt of 12 tokens LlamaForCausalLM gives other"):
-        sweep_all(architecture, token_ids, edited, sequences=6, model="m", batch=6, scratch=tmp_path)
+        run_sweeps(architecture, token_ids, edited, sequences=6, model="m", batch=6, scratch=tmp_path)
 
 
 _PEAK = """

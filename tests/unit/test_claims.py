@@ -9,7 +9,7 @@ from intervention_tables import write_study
 from sinkorigin.claims.ledger import judge
 from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, verdict
-from sinkorigin.statistics.interventions import intervention_tables
+from sinkorigin.statistics.interventions import compute
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
@@ -101,7 +101,7 @@ def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.
 
     edits = {
         "mask": {1.0: [point("mask", masked)]},
-        "late": {1.0: [point("mask", late, layers="2")]},
+        "late": {1.0: [point("mask", late, layers=[2])]},
         "amplify": {s: [point("variance_amplification", amplified * s / 4)] for s in (2.0, 4.0)},
         "scale": {s: [point("norm_control", scaled)] for s in (2.0, 4.0)},
         "shuffle": {s: [point("shuffled_deviations", swapped)] for s in (2.0, 4.0)},
@@ -121,10 +121,10 @@ def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.
     baseline = [point("baseline", 0.01), point("baseline", 0.5, target=0)]
     for own in baseline:
         own["first"] = baseline[1]["score"]
-    directories = write_study(root / "made" / model, baseline, edits | zero, length=16)
-    found = intervention_tables(
-        directories, 16, model=model, prompts="p", replicates=50, comparison_replicates=1000, seed=0
-    )
+    found = compute(
+        write_study(root / "made" / model, baseline, edits | zero, length=16), model=model, prompts="p",
+        interventions=list(edits | zero), length=16, replicates=50, comparison_replicates=1000, seed=0,
+    )  # fmt: skip
     for name, table in found.items():
         write(root, model, name, pl.from_arrow(table))
 

@@ -129,3 +129,24 @@ def test_what_was_parsed_before_is_not_parsed_again_and_gives_the_same_versions(
     assert [name for name in first if after[name] != first[name]] == ["compute_sinks"]
     memory.write_text("not JSON")
     assert versions(checkout, LOCK, memory) == after
+
+
+def test_a_kind_of_intervention_is_part_of_its_own_version_only(checkout):
+    kinds = "sinkorigin.interventions.kinds"
+
+    def found():
+        code = Code(checkout, LOCK)
+        return {
+            name: code.version("intervene.py", f"{kinds}.{name}") for name in ("mask", "norm_control", "mean_shift")
+        }
+
+    before, scripts = found(), versions(checkout)
+    folder = checkout / LIBRARY / "interventions"
+    (folder / "kinds" / "sign_flip.py").write_text((folder / "kinds" / "mask.py").read_text())
+    edit(folder / "registry.py", '    "mask",\n', '    "mask",\n    "sign_flip",\n')
+    assert found() == before and versions(checkout) == scripts
+    edit(folder / "kinds" / "mask.py", "linewidth=2.0", "linewidth=2.5")
+    after = found()
+    assert [name for name in before if after[name] != before[name]] == ["mask"] and versions(checkout) == scripts
+    edit(folder / "kind.py", "BASELINE = ", "_CHANGED = 1\nBASELINE = ")
+    assert not set(found().values()) & set(after.values())

@@ -23,6 +23,10 @@ from sinkorigin.figures import (
     sink_by_intervention,
     style,
 )
+from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.registry import KINDS
+from sinkorigin.statistics import dispersion_grid as grid_statistics
+from sinkorigin.statistics import intervention_contrasts as contrast_statistics
 from sinkorigin.statistics import interventions
 
 LABELS = {
@@ -44,12 +48,12 @@ def frame(schema, records) -> pl.DataFrame:
     return pl.DataFrame([dict.fromkeys(empty.columns) | record for record in records], schema=empty.schema)
 
 
-def edit(kind, score=0.2, *, target=10, strength=1.0, layers="0-3", **other) -> dict:
+def edit(kind, score=0.2, *, target=10, strength=1.0, layers=range(4), **other) -> dict:
     """A row of the interventions table; the score at strength λ of a dose is 0.05 λ if it is amplified."""
     return (
-        {"prompts": "random_tokens", "intervention": kind, "kind": kind, "strength": strength, "layers": layers}
+        {"prompts": "random_tokens", "intervention": kind, "kind": kind, "strength": strength, "layers": list(layers)}
         | {"site": "attention" if kind == "mask" else "value_aggregation"}
-        | {"positions": str(target), "target": target, "effect": score - 0.01, "uniform": 0.04, "sink": score > 0.1}
+        | {"positions": [target], "target": target, "effect": score - 0.01, "uniform": 0.04, "sink": score > 0.1}
         | interval("score", score)
         | interval("baseline", 0.01)
         | interval("first_score", 0.4)
@@ -60,8 +64,13 @@ def edit(kind, score=0.2, *, target=10, strength=1.0, layers="0-3", **other) -> 
 
 def doses(target=10, kinds=DOSES, strengths=(2.0, 4.0, 8.0), **other) -> list[dict]:
     return [
-        edit(kind, 0.02 * strength if kind == "variance_amplification" else 0.01, target=target, strength=strength)
-        | other
+        edit(
+            kind,
+            0.02 * strength if kind == "variance_amplification" else 0.01,
+            target=target,
+            strength=strength,
+            **other,
+        )
         for kind in kinds
         for strength in strengths
     ]
@@ -77,17 +86,23 @@ def grid(means=(0.0, 1.0, 2.0), strengths=(1.0, 2.0), **other) -> list[dict]:
 
 def necessary(prompts="natural_text", loss=1.0) -> list[dict]:
     at_first = [
-        edit("baseline", strength=None, layers="", site=None, intervention="baseline"),
-        edit("super_neuron_ablation", intervention="silent_super_neurons", layers="1-2,8"),
+        edit("baseline", strength=None, layers=[], site=None, intervention="baseline"),
+        edit("super_neuron_ablation", intervention="silent_super_neurons", layers=[1, 2, 8]),
         *(edit("value_averaging", strength=count, intervention="averaged_values") for count in (2.0, 4.0)),
-        edit("dominating_dims", intervention="dims_to_zero", layers="2,11"),
+        edit("dominating_dims", intervention="dims_to_zero", layers=[2, 11]),
     ]
     change = {} if loss is None else interval("loss_change", loss)
-    return [row | {"prompts": prompts, "target": 0, "positions": "0"} | change for row in at_first]
+    return [row | {"prompts": prompts, "target": 0, "positions": [0]} | change for row in at_first]
 
 
 def study(models=tuple(LABELS), records=None) -> pl.DataFrame:
-    every = [*doses(), *doses(target=40), edit("mask"), edit("mask", target=40), edit("mask", 0.012, layers="20-23")]
+    every = [
+        *doses(),
+        *doses(target=40),
+        edit("mask"),
+        edit("mask", target=40),
+        edit("mask", 0.012, layers=range(20, 24)),
+    ]
     every += [*grid(), *necessary(), *necessary("random_tokens", None)]
     chosen = every if records is None else records
     return frame(interventions.SCHEMA, [row | {"model": model} for model in models for row in chosen])
@@ -97,7 +112,13 @@ def contrast(control, *, strength=8.0, score=0.2, target=10, treatment="variance
     return (
         {"prompts": "random_tokens", "treatment": treatment, "control": control, "control_kind": control}
         | {"treatment_kind": "variance_amplification", "site": "value_aggregation", "control_site": "value_aggregation"}
-        | {"strength": strength, "layers": "0-3", "control_layers": "0-3", "positions": str(target), "target": target}
+        | {
+            "strength": strength,
+            "layers": [0, 1, 2, 3],
+            "control_layers": [0, 1, 2, 3],
+            "positions": [target],
+            "target": target,
+        }
         | {"score": score, "control_score": 0.01, "difference_low_all": 0.1, "difference_high_all": 0.3}
         | interval("difference", score - 0.01)
         | interval("effect_size", 1.5)
@@ -113,12 +134,12 @@ def contrasts(models=tuple(LABELS), records=None) -> pl.DataFrame:
         for strength, score in ((2.0, 0.1), (8.0, 0.2), (16.0, 0.15))
     ]
     chosen = every if records is None else records
-    return frame(interventions.CONTRASTS_SCHEMA, [row | {"model": model} for model in models for row in chosen])
+    return frame(contrast_statistics.SCHEMA, [row | {"model": model} for model in models for row in chosen])
 
 
 def by_layer(models=tuple(LABELS), records=None) -> pl.DataFrame:
-    every = [*doses(), *doses(target=40), edit("mask"), edit("mask", 0.012, layers="20-23")]
-    every += [edit("baseline", 0.01, strength=None, layers="", target=target, site=None) for target in (0, 10, 40)]
+    every = [*doses(), *doses(target=40), edit("mask"), edit("mask", 0.012, layers=range(20, 24))]
+    every += [edit("baseline", 0.01, strength=None, layers=[], target=target, site=None) for target in (0, 10, 40)]
     columns = set(interventions.LAYERS_SCHEMA.names)
     return frame(
         interventions.LAYERS_SCHEMA,
@@ -134,23 +155,47 @@ def by_layer(models=tuple(LABELS), records=None) -> pl.DataFrame:
 
 def tau_table(models=tuple(LABELS)) -> pl.DataFrame:
     rows = [
-        {"model": model, "prompts": "random_tokens", "intervention": "mean_and_deviation", "positions": "10"}
+        {"model": model, "prompts": "random_tokens", "intervention": "mean_and_deviation", "positions": [10]}
         | {"target": 10, "kind": "mean_and_deviation"}
         | interval("dispersion_tau", 0.5)
         | interval("variance_tau", -0.2)
         | interval("difference", 0.7)
         for model in models
     ]
-    return frame(interventions.GRID_SCHEMA, rows)
+    return frame(grid_statistics.SCHEMA, rows)
+
+
+def draw_sinks(table, labels):
+    return sink_by_intervention.draw(interventions=table, labels=labels, kinds=KINDS)
+
+
+def draw_contrasts(table, labels):
+    return intervention_contrasts.draw(intervention_contrasts=table, labels=labels, kinds=KINDS)
+
+
+def draw_masks(table, labels):
+    return mask_by_layers_and_position.draw(interventions=table, labels=labels)
+
+
+def draw_layers(table, labels):
+    return edited_layers.draw(intervention_layers=table, labels=labels, kinds=KINDS)
+
+
+def draw_grid(table, taus, labels):
+    return dispersion_grid.draw(interventions=table, dispersion_grid=taus, labels=labels)
+
+
+def draw_necessity(table, labels):
+    return necessity.draw(interventions=table, labels=labels)
 
 
 DRAW = {
-    "sink_by_intervention": lambda models, labels: sink_by_intervention.draw(study(models), labels),
-    "intervention_contrasts": lambda models, labels: intervention_contrasts.draw(contrasts(models), labels),
-    "mask_by_layers_and_position": lambda models, labels: mask_by_layers_and_position.draw(study(models), labels),
-    "edited_layers": lambda models, labels: edited_layers.draw(by_layer(models), labels),
-    "dispersion_grid": lambda models, labels: dispersion_grid.draw(study(models), tau_table(models), labels),
-    "necessity": lambda models, labels: necessity.draw(study(models), labels),
+    "sink_by_intervention": lambda models, labels: draw_sinks(study(models), labels),
+    "intervention_contrasts": lambda models, labels: draw_contrasts(contrasts(models), labels),
+    "mask_by_layers_and_position": lambda models, labels: draw_masks(study(models), labels),
+    "edited_layers": lambda models, labels: draw_layers(by_layer(models), labels),
+    "dispersion_grid": lambda models, labels: draw_grid(study(models), tau_table(models), labels),
+    "necessity": lambda models, labels: draw_necessity(study(models), labels),
 }
 
 
@@ -189,7 +234,7 @@ def curves(ax) -> dict[tuple, list[float]]:
 
 
 def colour(kind: str) -> tuple:
-    return tuple(np.round(intervention_looks.LOOKS[kind]["color"], 3))
+    return tuple(np.round(intervention_looks.look(kind_named(kind))["color"], 3))
 
 
 def levels(ax) -> set[float]:
@@ -290,16 +335,16 @@ def test_all_models_and_targets_have_one_scale(figures):
 
 
 def test_a_study_of_masks_alone_shows_all_of_them():
-    masks = [edit("mask"), edit("mask", 0.012, layers="20-23")]
-    figure = sink_by_intervention.draw(study(("small",), masks), LABELS)
+    masks = [edit("mask"), edit("mask", 0.012, layers=range(20, 24))]
+    figure = draw_sinks(study(("small",), masks), LABELS)
     assert levels(shown(figure)[0]) == {0.2, 0.012, 0.01, 0.04} and "layers 20–23" in words(figure)
     assert "strength" not in words(figure)
-    layers = edited_layers.draw(by_layer(("small",), [*masks, edit("baseline", 0.01, strength=None)]), LABELS)
+    layers = draw_layers(by_layer(("small",), [*masks, edit("baseline", 0.01, strength=None)]), LABELS)
     assert max(curves(shown(layers)[0])[colour("mask")]) == 0.2 and "λ" not in words(layers)
 
 
 def test_one_strength_is_a_point_with_its_interval_and_no_curve():
-    figure = sink_by_intervention.draw(study(("small",), doses(strengths=(8.0,))), LABELS)
+    figure = draw_sinks(study(("small",), doses(strengths=(8.0,))), LABELS)
     (ax,) = shown(figure)
     assert curves(ax)[colour("variance_amplification")] == [0.16] and not bands(ax)
     assert sum(isinstance(found, LineCollection) for found in ax.collections) == len(DOSES)
@@ -310,7 +355,7 @@ def test_the_grid_the_edits_of_position_0_and_those_after_the_projection_are_no_
     later = [row | {"intervention": "after_output", "score": 0.9} for row in later]
     calibrated = edit("variance_amplification", 0.7, strength=8.0, intervention="calibrated")
     records = [*doses(), calibrated, *later, *grid(), *necessary()]
-    figure = sink_by_intervention.draw(study(("small",), records), LABELS)
+    figure = draw_sinks(study(("small",), records), LABELS)
     (ax,) = shown(figure)
     assert curves(ax)[colour("variance_amplification")] == [0.01, 0.04, 0.08, 0.16] and len(bands(ax)) == len(DOSES)
 
@@ -319,7 +364,7 @@ def test_more_targets_than_fit_go_on_below_and_a_place_without_edits_stays_empty
     records = [row for target in range(1, 8) for row in doses(target, DOSES[:2])]
     table = study(("small",), records)
     other = table.filter(pl.col("target") < 3).with_columns(model=pl.lit("control"))
-    figure = sink_by_intervention.draw(pl.concat([table, other]), LABELS)
+    figure = draw_sinks(pl.concat([table, other]), LABELS)
     figure.draw_without_rendering()
     assert len(shown(figure)) == 9
     first = shown(figure)[:7]
@@ -328,13 +373,13 @@ def test_more_targets_than_fit_go_on_below_and_a_place_without_edits_stays_empty
 
 
 def test_positions_that_are_edited_together_are_named():
-    rows = [*doses(), *(row | {"positions": "10,20"} for row in doses())]
-    figure = sink_by_intervention.draw(study(("small",), rows), LABELS)
+    rows = [*doses(), *(row | {"positions": [10, 20]} for row in doses())]
+    figure = draw_sinks(study(("small",), rows), LABELS)
     assert len(shown(figure)) == 2 and "position 10 (with 20)" in words(figure)
 
 
 def test_layer_sets_differ_in_their_dashes():
-    figure = sink_by_intervention.draw(study(("small",), [*doses(), *doses(layers="8-11")]), LABELS)
+    figure = draw_sinks(study(("small",), [*doses(), *doses(layers=range(8, 12))]), LABELS)
     blue = [line for line in shown(figure)[0].lines if tuple(np.round(line.get_color(), 3)) == colour(DOSES[0])]
     assert len({line.get_linestyle() for line in blue}) == 2 and "layers 8–11" in words(figure)
 
@@ -366,7 +411,7 @@ def test_of_several_amplifications_the_one_with_most_strengths_is_held_against_t
     records.append(contrast("norm_control", treatment="calibrated", score=0.9))
     records.append(contrast("after_output", control_kind="variance_amplification", control_site="attention_output"))
     records.append(contrast("random_directions", control_site="attention_output"))
-    difference = shown(intervention_contrasts.draw(contrasts(("small",), records), LABELS))[0]
+    difference = shown(draw_contrasts(contrasts(("small",), records), LABELS))[0]
     assert rows_of(difference) == [
         "− random directions after W_O", "position 10, λ = 8", "− norm control", "position 10, λ = 2",
     ]  # fmt: skip
@@ -374,18 +419,18 @@ def test_of_several_amplifications_the_one_with_most_strengths_is_held_against_t
 
 def test_an_effect_size_that_is_not_defined_leaves_the_difference():
     record = contrast("norm_control", effect_size=None, effect_size_low=None, effect_size_high=None)
-    difference, size = shown(intervention_contrasts.draw(contrasts(("small",), [record]), LABELS))
+    difference, size = shown(draw_contrasts(contrasts(("small",), [record]), LABELS))
     assert len(difference.collections) == 2 and not size.collections
 
 
 def test_a_study_without_contrasts_says_so():
-    assert "no edit at the same layers" in words(intervention_contrasts.draw(contrasts(records=[]), LABELS))
+    assert "no edit at the same layers" in words(draw_contrasts(contrasts(records=[]), LABELS))
 
 
 def test_masks_are_ordered_by_layer_and_sinks_are_marked():
-    masks = [edit("mask", 0.012, layers=layers) for layers in ("20-23", "10-13", "0")] + [edit("mask")]
+    masks = [edit("mask", 0.012, layers=layers) for layers in (range(20, 24), range(10, 14), [0])] + [edit("mask")]
     masks.append(edit("mask", target=40))
-    figure = mask_by_layers_and_position.draw(study(("small",), masks), LABELS)
+    figure = draw_masks(study(("small",), masks), LABELS)
     ax = shown(figure)[0]
     assert rows_of(ax) == ["layer 0", "layers 0–3", "layers 10–13", "layers 20–23"]
     assert [label.get_text() for label in ax.get_xticklabels()] == ["10", "40"]
@@ -398,9 +443,9 @@ def test_masks_are_ordered_by_layer_and_sinks_are_marked():
 
 def test_models_with_one_set_of_masked_layers_are_left_out_unless_all_have_one():
     one, two = study(("control",), [edit("mask")]), study(("small",))
-    figure = mask_by_layers_and_position.draw(pl.concat([two, one]), LABELS)
+    figure = draw_masks(pl.concat([two, one]), LABELS)
     assert LABELS["control"] not in words(figure)
-    assert rows_of(shown(mask_by_layers_and_position.draw(one, LABELS))[0]) == ["layers 0–3"]
+    assert rows_of(shown(draw_masks(one, LABELS))[0]) == ["layers 0–3"]
 
 
 def test_the_grid_has_large_deviations_above_and_frames_around_its_two_lines(figures):
@@ -417,7 +462,7 @@ def test_the_grid_has_large_deviations_above_and_frames_around_its_two_lines(fig
 
 
 def test_a_grid_whose_correlations_are_missing_is_drawn():
-    text = words(dispersion_grid.draw(study(), tau_table(()), LABELS))
+    text = words(draw_grid(study(), tau_table(()), LABELS))
     assert "not measured" in text
 
 
@@ -443,12 +488,12 @@ def test_losses_of_very_different_size_are_all_inside_their_axes():
     rows = necessary(loss=0.02)
     rows[-1] |= interval("loss_change", 13.0)
     rows[-2] |= interval("loss_change", -0.5)
-    ax = shown(necessity.draw(study(("small",), rows), LABELS))[1]
+    ax = shown(draw_necessity(study(("small",), rows), LABELS))[1]
     assert ax.get_xscale() == "symlog" and ax.get_xlim()[0] < -0.55 and ax.get_xlim()[1] > 14.3
 
 
 def test_prompts_without_losses_have_no_panel_of_them():
-    figure = necessity.draw(study(("small",), necessary("random_tokens", None)), LABELS)
+    figure = draw_necessity(study(("small",), necessary("random_tokens", None)), LABELS)
     assert len(shown(figure)) == 1 and "loss" not in words(figure)
 
 
@@ -466,7 +511,7 @@ def test_the_layers_are_those_of_the_strongest_amplification_beside_position_0(f
 
 
 def test_position_0_is_not_in_the_legend_of_a_study_that_does_not_have_it():
-    figure = edited_layers.draw(by_layer(records=doses()), LABELS)
+    figure = draw_layers(by_layer(records=doses()), LABELS)
     assert "position 0" not in words(figure)
 
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from architectures import build
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.writers import Kept
-from sinkorigin.interventions.points import Point
-from sinkorigin.interventions.sweep import sweep
+from sinkorigin.interventions.kinds.mask import Mask
+from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
+from sinkorigin.interventions.sweep import Sweep, run_sweeps
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch
 from sinkorigin.pretraining.layer_statistics import layer_statistics
@@ -108,13 +109,17 @@ def test_extraction(token_ids, tmp_path, dtype):
 
 
 def test_a_sweep(token_ids, tmp_path):
-    points = {"mask": Point("mask", (0, 1), (5,)), "more": Point("variance_amplification", (1,), (3, 7), 4.0)}
+    edits = {
+        "mask": Mask(layers=[0, 1], positions=[5]),
+        "more": VarianceAmplification(layers=[1], positions=[3, 7], strength=4.0),
+    }
     for place, model in (("cpu", build("llama")), ("gpu", on_gpu("llama"))):
-        folders = {tmp_path / place / name: [point] for name, point in points.items()}
-        sweep(
-            read_architecture(model), token_ids, folders, model="m", intervention="i", batch=4, losses=True, targets=[0, 5]
+        sweeps = {tmp_path / place / name: Sweep("i", [edit]) for name, edit in edits.items()}
+        run_sweeps(
+            read_architecture(model), token_ids, sweeps, sequences=len(token_ids), model="m", batch=4, losses=True,
+            scratch=tmp_path,
         )  # fmt: skip
-    for name in points:
+    for name in edits:
         for table, column in (("scores", "score"), ("residuals", "norm"), ("losses", "loss")):
             cpu, gpu = (columns(tmp_path / place / name / f"{table}.parquet")[column] for place in ("cpu", "gpu"))
             np.testing.assert_allclose(gpu, cpu, rtol=1e-3, atol=1e-5)

@@ -7,11 +7,13 @@ import pytest
 from intervention_tables import write_study
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.bootstrap import resamples, simultaneous_interval
-from sinkorigin.statistics.interventions import effect_size, intervention_tables, kendall_tau_b
+from sinkorigin.statistics.effects import effect_size
+from sinkorigin.statistics.interventions import compute
+from sinkorigin.statistics.kendall import kendall_tau_b
 from sinkorigin.statistics.uniform import uniform_score
 
 N, L, H, T = 12, 3, 2, 16
-OPTIONS = {"model": "m", "prompts": "p", "replicates": 50, "comparison_replicates": 1000, "seed": 0}
+OPTIONS = {"model": "m", "prompts": "p", "length": 16, "replicates": 50, "comparison_replicates": 1000, "seed": 0}
 TARGET = 4
 
 
@@ -24,8 +26,8 @@ def noisy(rng, mean, spread=0.01):
     return mean + spread * rng.standard_normal((N, L, H))
 
 
-def compute(root, baseline, edits, **options):
-    found = intervention_tables(write_study(root, baseline, edits, length=T, **options), T, **OPTIONS)
+def tables(root, baseline, edits, **options):
+    found = compute(write_study(root, baseline, edits, length=T, **options), interventions=list(edits), **OPTIONS)
     return {name: pl.from_arrow(table) for name, table in found.items()}
 
 
@@ -37,9 +39,9 @@ def study(tmp_path, rng):
         "amplify": {s: [{"kind": "variance_amplification", "target": TARGET, "score": noisy(rng, v)}] for s, v in curve.items()},
         "scale": {s: [{"kind": "norm_control", "target": TARGET, "score": noisy(rng, 0.02)}] for s in curve},
         "mask": {1.0: [{"kind": "mask", "target": TARGET, "score": noisy(rng, 0.1)}]},
-        "late": {1.0: [{"kind": "mask", "target": TARGET, "layers": "2", "score": noisy(rng, 0.02)}]},
+        "late": {1.0: [{"kind": "mask", "target": TARGET, "layers": [2], "score": noisy(rng, 0.02)}]},
     }  # fmt: skip
-    return unedited, edits, compute(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
+    return unedited, edits, tables(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
 
 
 def test_effects_equal_numpy_and_are_paired_by_sequence(study):
@@ -81,10 +83,10 @@ def test_masks_are_compared_where_each_can_act(tmp_path, rng):
     early, late = noisy(rng, 0.1), noisy(rng, 0.02)
     unedited = noisy(rng, 0.02)
     edits = {
-        "mask": {1.0: [{"kind": "mask", "target": TARGET, "layers": "0", "score": early}]},
-        "late": {1.0: [{"kind": "mask", "target": TARGET, "layers": "1", "score": late}]},
+        "mask": {1.0: [{"kind": "mask", "target": TARGET, "layers": [0], "score": early}]},
+        "late": {1.0: [{"kind": "mask", "target": TARGET, "layers": [1], "score": late}]},
     }
-    found = compute(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
+    found = tables(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
     rows = {row["intervention"]: row for row in found["interventions"].to_dicts()}
     np.testing.assert_allclose(rows["mask"]["reached_score"], early[:, 1:].mean(), rtol=1e-5)
     np.testing.assert_allclose(rows["late"]["reached_effect"], (late - unedited)[:, 2:].mean(), rtol=1e-4, atol=1e-7)
@@ -108,13 +110,13 @@ def test_contrasts_are_paired_by_sequence_and_matched_by_strength(study):
     np.testing.assert_allclose(row["effect_size"], difference.mean() / difference.std(ddof=1), rtol=1e-5)
     assert row["effect_size_low"] < row["effect_size"] < row["effect_size_high"]
     assert not row["overlap"] and row["difference_low_all"] > 0
-    assert contrasts.filter(pl.col("control") == "late").to_dicts()[0]["control_layers"] == "2"
+    assert contrasts.filter(pl.col("control") == "late").to_dicts()[0]["control_layers"] == [2]
 
 
 def test_dose_and_response_tells_rise_maximum_and_fall(study):
     doses = {row["intervention"]: row for row in study[2]["dose_response"].to_dicts()}
     row = doses["amplify"]
-    assert row["strengths"] == "1 1.5 4 16" and len(row["scores"].split()) == 4
+    assert row["strengths"] == [1, 1.5, 4, 16] and len(row["scores"]) == 4
     np.testing.assert_allclose(row["kendall_tau"], (5 - 1) / 6)
     assert row["best_strength"] == row["best_strength_low"] == row["best_strength_high"] == 4
     assert row["last_step_high"] < 0 < row["below_best_low"]
@@ -133,11 +135,11 @@ def test_grid_tells_dispersion_from_variance(tmp_path, rng):
             for s in (1.0, 2.0, 4.0)
         }
     }  # fmt: skip
-    found = compute(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
+    found = tables(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)
     [row] = found["dispersion_grid"].to_dicts()
     assert row["points"] == 9
     assert row["dispersion_tau"] > row["variance_tau"] > 0 and row["difference_low"] > 0
-    assert found["dose_response"]["strengths"].to_list() == ["1 2 4"] * 3  # one curve a factor of the mean
+    assert found["dose_response"]["strengths"].to_list() == [[1, 2, 4]] * 3  # one curve a factor of the mean
 
 
 def test_losses_and_where_the_sink_moves(tmp_path, rng):
@@ -145,7 +147,7 @@ def test_losses_and_where_the_sink_moves(tmp_path, rng):
     change = 0.3 + 0.01 * rng.standard_normal(N)
     edited = {"kind": "super_neuron_ablation", "target": 0, "score": noisy(rng, 0.1), "change": change}
     edited["first"] = edited["score"]
-    found = compute(tmp_path, [unedited], {"silent": {1.0: [edited]}}, losses=True)
+    found = tables(tmp_path, [unedited], {"silent": {1.0: [edited]}}, losses=True)
     row = found["interventions"].filter(pl.col("intervention") == "silent").to_dicts()[0]
     np.testing.assert_allclose(row["loss_change"], change.mean(), rtol=1e-5)
     assert row["loss_change_low"] < row["loss_change"] < row["loss_change_high"]
@@ -156,26 +158,27 @@ def test_losses_and_where_the_sink_moves(tmp_path, rng):
 
 def test_positions_edited_at_once_are_read_one_by_one(tmp_path, rng):
     baseline = [{"kind": "baseline", "target": k, "score": noisy(rng, 0.02)} for k in (3, 5)]
-    together = [{"kind": "mask", "target": k, "positions": "3,5", "score": noisy(rng, 0.1)} for k in (3, 5)]
+    together = [{"kind": "mask", "target": k, "positions": [3, 5], "score": noisy(rng, 0.1)} for k in (3, 5)]
     alone = [{"kind": "mask", "target": 3, "score": noisy(rng, 0.2)}]
-    rows = compute(tmp_path, baseline, {"mask": {1.0: [*together, *alone]}})["interventions"]
+    rows = tables(tmp_path, baseline, {"mask": {1.0: [*together, *alone]}})["interventions"]
     assert rows.filter(pl.col("kind") == "mask").select("positions", "target").rows() == [
-        ("3", 3), ("3,5", 3), ("3,5", 5),
+        ([3], 3), ([3, 5], 3), ([3, 5], 5),
     ]  # fmt: skip
 
 
 def test_a_missing_baseline_is_told(tmp_path, rng):
     edits = {"mask": {1.0: [{"kind": "mask", "target": TARGET, "score": noisy(rng, 0.1)}]}}
-    other = write_study(tmp_path / "a", [{"kind": "baseline", "target": 2, "score": noisy(rng, 0.02)}], edits, length=T)
+    inputs = write_study(tmp_path, [{"kind": "baseline", "target": 2, "score": noisy(rng, 0.02)}], edits, length=T)
     with pytest.raises(
         SinkoriginError, match="intervention mask: the baseline lacks target 4 for its sequences; delete"
     ):
-        intervention_tables(other, T, **OPTIONS)
-    with pytest.raises(SinkoriginError, match="no baseline table to compare with"):
-        intervention_tables(other[1:], T, **OPTIONS)
-    (other[1] / "strength=1" / "scores.parquet").write_bytes(b"not a table")
+        compute(inputs, interventions=["mask"], **OPTIONS)
+    (tmp_path / "edited/mask/strength=1/scores.parquet").write_bytes(b"not a table")
     with pytest.raises(SinkoriginError, match="scores.parquet is missing or does not have the .* bytes"):
-        intervention_tables(other, T, **OPTIONS)
+        compute(inputs, interventions=["mask"], **OPTIONS)
+    (tmp_path / "baseline/manifest.json").unlink()
+    with pytest.raises(SinkoriginError, match="baseline/manifest.json .* delete"):
+        compute(inputs, interventions=["mask"], **OPTIONS)
 
 
 def test_simultaneous_intervals_hold_together_about_as_often_as_they_say():

@@ -5,20 +5,18 @@ import torch
 
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions import (
-    DimReplacement,
-    Mask,
-    MeanShift,
-    NeuronAblation,
-    NormControl,
-    RandomDirections,
-    Recombination,
-    ShuffledDeviations,
-    ValueAveraging,
-    VarianceAmplification,
-    intervene,
-    layer_text,
-)
+from sinkorigin.interventions.context import intervene
+from sinkorigin.interventions.kinds.dominating_dims import DominatingDims
+from sinkorigin.interventions.kinds.mask import Mask
+from sinkorigin.interventions.kinds.mean_and_deviation import MeanAndDeviation
+from sinkorigin.interventions.kinds.mean_shift import MeanShift
+from sinkorigin.interventions.kinds.norm_control import NormControl
+from sinkorigin.interventions.kinds.random_directions import RandomDirections
+from sinkorigin.interventions.kinds.shuffled_deviations import ShuffledDeviations
+from sinkorigin.interventions.kinds.super_neuron_ablation import SuperNeuronAblation
+from sinkorigin.interventions.kinds.value_averaging import ValueAveraging
+from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
+from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
 
@@ -136,15 +134,15 @@ def test_the_grid_contains_amplification_and_norm_control(llama, token_ids):
     plain = rows(llama, ids)
     mean = plain.mean(0)
     torch.testing.assert_close(
-        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=0.5)), 0.5 * mean + 3 * (plain - mean)
+        rows(llama, ids, MeanAndDeviation(**place, strength=3.0, mean_factor=0.5)), 0.5 * mean + 3 * (plain - mean)
     )
     amplified = VarianceAmplification(**place, strength=3.0)
     scaled = NormControl(**place, strength=3.0)
     assert torch.equal(
-        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=1.0)), rows(llama, ids, amplified)
+        rows(llama, ids, MeanAndDeviation(**place, strength=3.0, mean_factor=1.0)), rows(llama, ids, amplified)
     )
     assert torch.equal(
-        rows(llama, ids, Recombination(**place, strength=3.0, mean_factor=3.0)), rows(llama, ids, scaled)
+        rows(llama, ids, MeanAndDeviation(**place, strength=3.0, mean_factor=3.0)), rows(llama, ids, scaled)
     )
 
 
@@ -180,7 +178,7 @@ def test_shuffled_deviations_keep_mean_and_variance_and_change_the_content(llama
 def test_value_averaging_takes_the_mean_of_first_values(llama, token_ids):
     ids = torch.from_numpy(token_ids)
     plain = rows(llama, ids, position=0)
-    averaged = rows(llama, ids, ValueAveraging(layers=[0], positions=[0], count=3), position=0)
+    averaged = rows(llama, ids, ValueAveraging(layers=[0], positions=[0], strength=3), position=0)
     torch.testing.assert_close(averaged[1], plain[1:4].mean(0))
 
 
@@ -200,10 +198,10 @@ def test_edits_of_module_sites_change_what_they_name(any_model, token_ids):
 
     edits = {
         "attention_output": VarianceAmplification(layers=[1], positions=[4], strength=3.0, site="attention_output"),
-        "residual": DimReplacement(dims={1: [7]}, positions=[4], to="zero"),
+        "residual": DominatingDims(dims={1: [7]}, positions=[4], to="zero"),
     }
     if "ffn_activation" in architecture.places[1]:
-        edits["ffn_activation"] = NeuronAblation(neurons={1: [3, 5]}, positions=[4])
+        edits["ffn_activation"] = SuperNeuronAblation(neurons={1: [3, 5]}, positions=[4])
     for site, edit in edits.items():
         plain, edited = seen(site), seen(site, edit)
         others = [k for k in range(ids.shape[1]) if k != 4]
@@ -223,7 +221,7 @@ def test_a_site_that_is_not_there_is_told_in_one_sentence(token_ids):
 
     with (
         pytest.raises(SinkoriginError, match="ffn_activation of layer 0 cannot be edited, because .*; choose another"),
-        intervene(build("mixtral"), NeuronAblation(neurons={0: [1]}, positions=[0])),
+        intervene(build("mixtral"), SuperNeuronAblation(neurons={0: [1]}, positions=[0])),
     ):
         pass
 
@@ -246,12 +244,12 @@ def test_edits_work_while_generating_with_a_cache(llama, token_ids):
 
 
 def test_layers_are_written_as_runs():
-    assert layer_text([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+    assert layer_runs([0, 1, 2, 5, 7, 8]) == ["0-2", "5", "7-8"]
 
 
 def test_module_edits_work_while_generating_with_a_cache(llama, token_ids):
     ids = torch.from_numpy(token_ids[:1])
-    edit = DimReplacement(dims={0: list(range(16))}, positions=[3, 13], to="zero")
+    edit = DominatingDims(dims={0: list(range(16))}, positions=[3, 13], to="zero")
     with intervene(llama, edit):
         cached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=True)
         uncached = llama.generate(ids, max_new_tokens=6, do_sample=False, use_cache=False)
@@ -267,10 +265,13 @@ def test_edits_that_mix_sequences_say_when_there_is_only_one(llama, token_ids):
         ),
         (MeanShift(**place, strength=2.0), "MeanShift needs a mean over sequences, but the batch has one; run several"),
         (
-            DimReplacement(dims={0: [1]}, positions=[5]),
-            "DimReplacement needs a mean over sequences, but the batch has one",
+            DominatingDims(dims={0: [1]}, positions=[5]),
+            "DominatingDims needs a mean over sequences, but the batch has one",
         ),
-        (ValueAveraging(**place, count=3), "ValueAveraging mixes 3 sequences of a batch, but this one has 1; run more"),
+        (
+            ValueAveraging(**place, strength=3),
+            "ValueAveraging mixes 3 sequences of a batch, but this one has 1; run more",
+        ),
     ):
         with pytest.raises(SinkoriginError, match=sentence):
             run(llama, torch.from_numpy(token_ids[:1]), edit)

@@ -84,8 +84,11 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
         ("corpora.prompts", "read_token_ids"),
     ):
         monkeypatch.setattr(f"sinkorigin.{module}.{name}", lambda *_, **__: None)
-    monkeypatch.setattr(sweep, "sweep_all", lambda *_, scratch, **__: seen.append((scratch, list(scratch.iterdir()))))
-    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {"edits": []}
+    monkeypatch.setattr(sweep, "run_sweeps", lambda *_, scratch, **__: seen.append((scratch, list(scratch.iterdir()))))
+    params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
+        "edits": [],
+        "kinds": {},
+    }
     outputs = {"files": results / "edited"}
     run_script("intervene.py", tmp_path, inputs=inputs, outputs=outputs, params=params, model="tiny")
     assert seen == [(results / ".unedited", [])]

@@ -13,13 +13,13 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.context import applied
+from sinkorigin.interventions.context import EditTap, applied
 from sinkorigin.interventions.folders import fill, key_of
+from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.moments import estimate_moments
 from sinkorigin.interventions.passes import even_batches
-from sinkorigin.interventions.points import Point
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
+from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
 
@@ -49,20 +49,36 @@ def full_pass(architecture, ids, *edits):
     return weights, torch.stack([residuals[i] for i in depth], dim=1), logits, [watch.keys[i] for i in depth]
 
 
-POINTS = [
-    Point("mask", (0, 1), (5,)),
-    Point("mask", (1, 2), (3, 7)),
-    Point("variance_amplification", (0, 1), (5,), 4.0),
-    Point("norm_control", (2,), (4,), 3.0),
-    Point("mean_and_deviation", (1, 2), (5,), 4.0, mean_factor=2.0),
-    Point("random_directions", (0, 1), (5,), 4.0),
-    Point("mean_shift", (1,), (5,), 4.0),
-    Point("shuffled_deviations", (0, 1), (5,), 2.0),
-    Point("variance_amplification", (0, 1), (5,), 4.0, site="attention_output"),
-    Point("variance_matching", (0, 1), (0,), by_layer={0: 0.5, 1: 0.3}),
-    Point("value_averaging", (0, 1), (0,), 3.0),
-    Point("dominating_dims", (1,), (0,), by_layer={1: [3]}, to="mean"),
+def edit(kind, layers, positions, *strength, **parameters):
+    """An edit of a kind by name; ``layers`` may say by layer what the kind needs."""
+    kind = kind_named(kind)
+    place = {kind.needs.parameter if kind.needs else "layers": layers}
+    return kind(positions=positions, **place, **dict(zip(["strength"], strength, strict=False)), **parameters)
+
+
+EDITS = [
+    edit("mask", (0, 1), (5,)),
+    edit("mask", (1, 2), (3, 7)),
+    edit("variance_amplification", (0, 1), (5,), 4.0),
+    edit("norm_control", (2,), (4,), 3.0),
+    edit("mean_and_deviation", (1, 2), (5,), 4.0, mean_factor=2.0),
+    edit("random_directions", (0, 1), (5,), 4.0),
+    edit("mean_shift", (1,), (5,), 4.0),
+    edit("shuffled_deviations", (0, 1), (5,), 2.0),
+    edit("variance_amplification", (0, 1), (5,), 4.0, site="attention_output"),
+    edit("variance_matching", {0: 0.5, 1: 0.3}, (0,)),
+    edit("value_averaging", (0, 1), (0,), 3.0),
+    edit("dominating_dims", {1: [3]}, (0,), to="mean"),
 ]
+
+
+def sweep(architecture, token_ids, folders, *, calibration=0, **options):
+    """Run folders of edits, by default on all of the prompts."""
+    scratch = next(iter(folders)).parent / "scratch"
+    scratch.mkdir(exist_ok=True)
+    sweeps = {folder: Sweep("i", edits, calibration) for folder, edits in folders.items()}
+    options = {"sequences": len(token_ids), "model": "m", "scratch": scratch, **options}
+    run_sweeps(architecture, token_ids, sweeps, **options)
 
 
 def close(left, right, tolerance=1e-5):
@@ -74,24 +90,24 @@ def close(left, right, tolerance=1e-5):
 def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path, with_losses):
     architecture = read_architecture(any_model)
     ids = torch.from_numpy(token_ids)
-    points = list(POINTS)
+    edits = list(EDITS)
     if "ffn_activation" in architecture.places[1]:
-        points.append(Point("super_neuron_ablation", (1, 2), (0,), by_layer={1: [3, 4], 2: [0]}))
-    folders = {tmp_path / str(i): [point] for i, point in enumerate(points)} | {tmp_path / "none": []}
-    sweep(
-        architecture, token_ids, folders, model="m", intervention="i", batch=len(token_ids), losses=with_losses,
-        targets=[0, 3, 4, 5, 7],
+        edits.append(edit("super_neuron_ablation", {1: [3, 4], 2: [0]}, (0,)))
+    folders = {tmp_path / str(i): [made] for i, made in enumerate(edits)}
+    sweep(architecture, token_ids, folders, batch=len(token_ids), losses=with_losses)
+    measure_baseline(
+        architecture, token_ids, tmp_path / "none", targets=[0, 3, 4, 5, 7], model="m", batch=len(token_ids),
+        losses=with_losses,
     )  # fmt: skip
     plain = full_pass(architecture, ids)[2].log_softmax(-1)
-    for folder, own in folders.items():
-        point = own[0] if own else None
-        weights, residuals, logits, keys = full_pass(architecture, ids, *([point.edit()] if point else []))
+    for folder, made in (folders | {tmp_path / "none": []}).items():
+        weights, residuals, logits, keys = full_pass(architecture, ids, *made)
         scores = pl.read_parquet(folder / "scores.parquet")
         others = pl.read_parquet(folder / "residuals.parquet")
         shape = weights.shape[:3]
         after = torch.from_numpy(np.tril(np.ones((LENGTH, LENGTH)), -1)).to(weights)
         columns = (weights * after).sum(-2) / torch.arange(LENGTH - 1, -1, -1)  # (N, L, H, T), NaN at the last
-        for target in point.positions if point else (0, 3, 5):
+        for target in made[0].positions if made else (0, 3, 5):
             here = scores.filter(pl.col("target") == target).sort("sequence", "layer", "head")
             close(here["score"].to_numpy().reshape(shape), columns[..., target])
             close(here["first_score"].to_numpy().reshape(shape), columns[..., 0])
@@ -111,7 +127,7 @@ def test_a_sweep_equals_separate_full_passes(any_model, token_ids, tmp_path, wit
         if not with_losses:
             continue
         losses = pl.read_parquet(folder / "losses.parquet")
-        first = min(point.positions) if point else 3
+        first = min(made[0].positions) if made else 3
         loss = losses.filter(pl.col("target") == first).sort("sequence")
         now = logits.log_softmax(-1)
         picked = -now[:, first:-1].gather(-1, ids[:, first + 1 :, None]).mean((1, 2))
@@ -136,11 +152,11 @@ def test_partial_passes_are_exact_in_every_architecture_and_leave_the_model_as_i
 
 def test_a_model_with_other_state_is_run_in_full_and_still_right(llama, token_ids, tmp_path, monkeypatch):
     monkeypatch.setattr(Replay, "check", lambda self, ids, *, layer, position: setattr(self, "exact", False))
-    point = Point("variance_amplification", (1, 2), (5,), 4.0)
+    amplified = edit("variance_amplification", (1, 2), (5,), 4.0)
     architecture = read_architecture(llama)
-    sweep(architecture, token_ids, {tmp_path: [point]}, model="m", intervention="i", batch=6)
-    weights = full_pass(architecture, torch.from_numpy(token_ids), point.edit())[0]
-    scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
+    sweep(architecture, token_ids, {tmp_path / "a": [amplified]}, batch=6)
+    weights = full_pass(architecture, torch.from_numpy(token_ids), amplified)[0]
+    scores = pl.read_parquet(tmp_path / "a" / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
     close(scores, weights[..., 6:, 5].mean(-1))
 
 
@@ -150,17 +166,16 @@ def test_layers_that_share_keys_or_keep_other_state_are_run_in_full_and_still_ri
     name, token_ids, tmp_path, with_losses, capsys
 ):
     architecture = read_architecture(build(name))
-    point = Point("variance_amplification", (1, 3), (5,), 4.0, site="value_aggregation")
-    edit = point.edit()
+    amplified = edit("variance_amplification", (1, 3), (5,), 4.0, site="value_aggregation")
     replay = Replay(architecture, exact=False)
     with replay.active():
-        estimate_moments(replay, token_ids, [edit], batch=6)
-    sweep(architecture, token_ids, {tmp_path: [point]}, model="m", intervention="i", batch=6, losses=with_losses)
+        [moments] = estimate_moments(replay, token_ids, [amplified], batch=6).values()
+    sweep(architecture, token_ids, {tmp_path / "a": [amplified]}, batch=6, losses=with_losses)
     assert "every edit runs in full" in capsys.readouterr().out
-    weights, residuals, _, _ = full_pass(architecture, torch.from_numpy(token_ids), edit)
-    scores = pl.read_parquet(tmp_path / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
+    weights, residuals, _, _ = full_pass(architecture, torch.from_numpy(token_ids), EditTap(amplified, moments))
+    scores = pl.read_parquet(tmp_path / "a" / "scores.parquet")["score"].to_numpy().reshape(weights.shape[:3])
     close(scores, weights[..., 6:, 5].mean(-1))
-    norms = pl.read_parquet(tmp_path / "residuals.parquet")["norm"].to_numpy().reshape(residuals.shape[:2])
+    norms = pl.read_parquet(tmp_path / "a" / "residuals.parquet")["norm"].to_numpy().reshape(residuals.shape[:2])
     close(norms, residuals[:, :, 5].norm(dim=-1))
 
 
@@ -174,7 +189,7 @@ def test_attention_that_is_not_finite_after_the_target_is_told(token_ids, tmp_pa
     with pytest.raises(
         SinkoriginError, match="model m, intervention baseline, strength None: the attention is not finite"
     ):
-        sweep(architecture, token_ids, {tmp_path: []}, model="m", intervention="baseline", batch=3, targets=[5])
+        measure_baseline(architecture, token_ids, tmp_path, targets=[5], model="m", batch=3)
 
 
 def test_an_edited_pass_runs_only_later_layers_and_positions(llama, token_ids):
@@ -200,62 +215,47 @@ def test_an_edited_pass_runs_only_later_layers_and_positions(llama, token_ids):
 def test_means_are_those_of_the_edited_model_whatever_the_batch(llama, token_ids, site):
     architecture = read_architecture(llama)
     replay = Replay(architecture)
-    whole, parts = (Point("variance_amplification", (0, 1, 2), (3, 5), 4.0, site=site).edit() for _ in range(2))
+    amplified = edit("variance_amplification", (0, 1, 2), (3, 5), 4.0, site=site)
     with replay.active():
-        estimate_moments(replay, token_ids, [whole], batch=6)
-        estimate_moments(replay, token_ids, [parts], batch=2)
+        [whole] = estimate_moments(replay, token_ids, [amplified], batch=6).values()
+        [parts] = estimate_moments(replay, token_ids, [amplified], batch=2).values()
     seen = {}
     with (
         watch_sites(architecture, [site], lambda layer, _, x: seen.__setitem__(layer, x.clone())),
         torch.no_grad(),
+        applied(architecture, amplified.at_layers([0, 1])),
     ):
-        with applied(architecture, Point("variance_amplification", (0, 1), (3, 5), 4.0, site=site).edit()):
-            # taken after the edit, so of the last layer, which is not edited here
-            architecture.model(torch.from_numpy(token_ids))
+        # taken after the edit, so of the last layer, which is not edited here
+        architecture.model(torch.from_numpy(token_ids))
     expected = seen[2][:, [3, 5]].double()
-    torch.testing.assert_close(whole.moments.mean[2].flatten(1), expected.mean(0), rtol=1e-4, atol=1e-5)
-    spread = (expected - expected.mean(0)).reshape(len(expected), 2, whole.moments.mean[2].shape[1], -1)
-    torch.testing.assert_close(whole.moments.spread[2], spread.square().sum(-1).mean(0).sqrt(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole.mean[2].flatten(1), expected.mean(0), rtol=1e-4, atol=1e-5)
+    spread = (expected - expected.mean(0)).reshape(len(expected), 2, whole.mean[2].shape[1], -1)
+    torch.testing.assert_close(whole.spread[2], spread.square().sum(-1).mean(0).sqrt(), rtol=1e-4, atol=1e-5)
     for layer in (0, 1, 2):
-        torch.testing.assert_close(parts.moments.mean[layer], whole.moments.mean[layer], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(parts.mean[layer], whole.mean[layer], rtol=1e-5, atol=1e-6)
 
 
 def test_no_sequence_counts_in_the_mean_of_a_calibration(llama, token_ids, tmp_path):
-    point = Point("variance_amplification", (0,), (5,), 4.0)
+    amplified = edit("variance_amplification", (0,), (5,), 4.0)
     architecture = read_architecture(llama)
 
-    def norms(run, calibration, folder):
-        sweep(
-            architecture,
-            run,
-            {tmp_path / folder: [point]},
-            model="m",
-            intervention="i",
-            batch=6,
-            calibration=calibration,
-        )
-        return pl.read_parquet(tmp_path / folder / "residuals.parquet")["norm"].to_numpy().reshape(len(run), -1)
+    def norms(sequences, calibration, folder):
+        folders = {tmp_path / folder: [amplified]}
+        sweep(architecture, token_ids, folders, sequences=sequences, batch=6, calibration=calibration)
+        return pl.read_parquet(tmp_path / folder / "residuals.parquet")["norm"].to_numpy().reshape(sequences, -1)
 
-    alone = norms(token_ids[:1], token_ids[3:], "alone")
-    np.testing.assert_allclose(norms(token_ids[:3], token_ids[3:], "more")[0], alone[0], rtol=1e-5)
-    assert np.abs(norms(token_ids[:3], None, "own")[0] / alone[0] - 1).max() > 1e-3
+    alone = norms(1, 3, "alone")
+    np.testing.assert_allclose(norms(3, 3, "more")[0], alone[0], rtol=1e-5)
+    assert np.abs(norms(3, 0, "own")[0] / alone[0] - 1).max() > 1e-3
 
 
 def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
     architecture = read_architecture(llama)
-    points = [
-        Point("random_directions", (0, 1), (5,), 4.0), Point("mask", (0,), (5,)), Point("mean_shift", (0,), (5,), 4.0),
+    edits = [
+        edit("random_directions", (0, 1), (5,), 4.0), edit("mask", (0,), (5,)), edit("mean_shift", (0,), (5,), 4.0),
     ]  # fmt: skip
     for batch in (6, 2):
-        sweep(
-            architecture,
-            token_ids,
-            {tmp_path / f"{batch}": points},
-            model="m",
-            intervention="i",
-            batch=batch,
-            losses=True,
-        )
+        sweep(architecture, token_ids, {tmp_path / f"{batch}": edits}, batch=batch, losses=True)
     keys = ["kind", "sequence", "layer", "head"]
     six, two = (pl.read_parquet(tmp_path / n / "scores.parquet").sort(keys) for n in ("6", "2"))
     close(two["score"], six["score"])
@@ -283,8 +283,8 @@ def test_one_more_strength_makes_only_that_strength(tmp_path):
     def go(strengths, fact="a", **others):
         made.clear()
         wanted = {"control": strengths, **others}
-        points = {i: {f"{s:g}": [Point("norm_control", (0,), (5,), s)] for s in own} for i, own in wanted.items()}
-        keys = {i: {name: key_of(own, fact) for name, own in groups.items()} for i, groups in points.items()}
+        edits = {i: {f"{s:g}": [edit("norm_control", (0,), (5,), s)] for s in own} for i, own in wanted.items()}
+        keys = {i: {name: key_of(own, fact) for name, own in groups.items()} for i, groups in edits.items()}
         assert fill(tmp_path, keys, run) == [name.replace(" ", "/") for name in made]
         return made
 
@@ -317,27 +317,25 @@ def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path):
 @pytest.mark.parametrize("losses", [True, False])
 def test_sweeps_side_by_side_write_the_bytes_of_one_after_the_other(any_model, token_ids, tmp_path, losses):
     architecture = read_architecture(any_model)
-    points = [point for point in POINTS if point.kind != "value_averaging"]
+    edits = [made for made in EDITS if made.kind != "value_averaging"]
 
-    def go(workers, points):
-        root = tmp_path / f"{workers} {len(points)}"
-        sweeps = {
-            root / str(POINTS.index(point)): Sweep("i", [point], 2 * (point.kind == "mean_shift")) for point in points
-        }
+    def go(workers, edits):
+        root = tmp_path / f"{workers} {len(edits)}"
+        sweeps = {root / str(EDITS.index(made)): Sweep("i", [made], 2 * (made.kind == "mean_shift")) for made in edits}
         (root / "scratch").mkdir(parents=True)
-        sweep_all(
+        run_sweeps(
             architecture, token_ids, sweeps, sequences=4, model="m", batch=2, losses=losses, workers=workers,
             scratch=root / "scratch",
         )  # fmt: skip
         return root
 
-    alone, beside = go(1, points), go(3, points)
+    alone, beside = go(1, edits), go(3, edits)
     files = {path.relative_to(beside) for path in beside.rglob("*.parquet")}
-    assert len(files) == len(points) * (4 if losses else 3)
+    assert len(files) == len(edits) * (4 if losses else 3)
     for file in files:
         assert (alone / file).read_bytes() == (beside / file).read_bytes()
     # nor do they depend on which other edits are made
-    few = go(2, points[1:3])
+    few = go(2, edits[1:3])
     for file in {path.relative_to(few) for path in few.rglob("*.parquet")}:
         assert (alone / file).read_bytes() == (few / file).read_bytes()
 
@@ -349,29 +347,19 @@ def test_sweeps_share_one_unedited_pass_of_each_batch(llama, token_ids, tmp_path
         "unedited",
         lambda self, ids, _run=Replay.unedited, **more: passes.append(len(ids)) or _run(self, ids, **more),
     )
-    (tmp_path / "scratch").mkdir()
-    sweeps = {tmp_path / str(i): Sweep("i", [point]) for i, point in enumerate(POINTS[:8])}
-    sweep_all(
-        read_architecture(llama),
-        token_ids,
-        sweeps,
-        sequences=6,
-        model="m",
-        batch=3,
-        workers=2,
-        scratch=tmp_path / "scratch",
-    )
+    folders = {tmp_path / str(i): [made] for i, made in enumerate(EDITS[:8])}
+    sweep(read_architecture(llama), token_ids, folders, batch=3, workers=2)
     assert passes == [2, 3, 3]  # the first is the check of exactness
 
 
 def test_an_error_in_one_of_many_sweeps_is_told_and_the_model_is_left_as_it_was(llama, token_ids, tmp_path):
     (tmp_path / "scratch").mkdir()
     sweeps = {
-        tmp_path / "a": Sweep("fine", [POINTS[0]]), tmp_path / "b": Sweep("far", [Point("norm_control", (0,), (5,), 1e38)])
+        tmp_path / "a": Sweep("fine", [EDITS[0]]), tmp_path / "b": Sweep("far", [edit("norm_control", (0,), (5,), 1e38)])
     }  # fmt: skip
     architecture = read_architecture(llama)
     with pytest.raises(SinkoriginError, match="intervention far, strength 1e[+]38: the residual is not finite"):
-        sweep_all(
+        run_sweeps(
             architecture, token_ids, sweeps, sequences=6, model="m", batch=6, workers=2, scratch=tmp_path / "scratch"
         )
     assert not any("forward" in vars(block) for block in architecture.blocks)
@@ -381,25 +369,22 @@ def test_an_error_in_one_of_many_sweeps_is_told_and_the_model_is_left_as_it_was(
 def test_wrong_layers_and_targets_are_told_in_one_sentence(llama, token_ids, tmp_path):
     architecture = read_architecture(llama)
 
-    def go(point, **other):
-        sweep(
-            architecture, other.pop("ids", token_ids), {tmp_path / "x": [point]}, model="m", intervention="i",
-            **{"batch": 4, **other},
-        )  # fmt: skip
+    def go(kind, *place, ids=token_ids):
+        sweep(architecture, ids, {tmp_path / "x": [edit(kind, *place)]}, batch=4)
 
     with pytest.raises(SinkoriginError, match="layer 7, but model m has 3 layers, 0 to 2; choose"):
-        go(Point("mask", (7,), (5,)))
+        go("mask", (7,), (5,))
     with pytest.raises(SinkoriginError, match="target position 11 has no later query .* choose"):
-        go(Point("mask", (0,), (11,)))
+        go("mask", (0,), (11,))
     with pytest.raises(
         SinkoriginError, match="value_averaging mixes 5 sequences of a batch, but batches have 3; raise"
     ):
-        go(Point("value_averaging", (0,), (0,), 5.0))
+        go("value_averaging", (0,), (0,), 5.0)
     with pytest.raises(SinkoriginError, match="a mean over sequences needs at least 2, it has 1; raise"):
-        go(Point("variance_amplification", (0,), (5,), 5.0), ids=token_ids[:1])
+        go("variance_amplification", (0,), (5,), 5.0, ids=token_ids[:1])
     with pytest.raises(SinkoriginError, match="strength 1e[+]38: the residual is not finite; lower the strength"):
-        go(Point("norm_control", (0,), (5,), 1e38))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        go("norm_control", (0,), (5,), 1e38)
+    assert not list((tmp_path / "x").rglob("*.parquet"))
 
 
 _SWEEP = """
@@ -409,21 +394,24 @@ sys.path[:0] = sys.argv[1:3]
 import numpy as np
 from architectures import build
 from sinkorigin.sites.architecture import read_architecture
-from sinkorigin.interventions.points import Point
-from sinkorigin.interventions.sweep import Sweep, sweep, sweep_all
-from sinkorigin.statistics.interventions import intervention_tables
+from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
+from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
+from sinkorigin.statistics.interventions import compute
 from sinkorigin.tables import write_manifest
 count, root = int(sys.argv[3]), Path(sys.argv[4])
 ids = np.random.default_rng(0).integers(3, 96, size=(count, 32))
-points = [Point("variance_amplification", (0, 1), (k,), s) for k in (5, 9) for s in (2.0, 4.0)]
+edits = [VarianceAmplification(layers=[0, 1], positions=[k], strength=s) for k in (5, 9) for s in (2.0, 4.0)]
 common = {"model": "m", "batch": 8, "losses": True}
 architecture = read_architecture(build("llama"))
-sweep(architecture, ids, {root / "baseline": []}, intervention="baseline", targets=[5, 9], **common)
-sweep(architecture, ids, {root / "i" / "strength=4": points}, intervention="i", **common)
-for folder in ("baseline", "i/strength=4"):
+measure_baseline(architecture, ids, root / "baseline", targets=[5, 9], **common)
+sweeps = {root / "edited" / "i" / "strength=4": Sweep("i", edits)}
+(root / "scratch").mkdir()
+run_sweeps(architecture, ids, sweeps, sequences=count, scratch=root / "scratch", **common)
+for folder in ("baseline", "edited/i/strength=4"):
     write_manifest(root / folder)
-intervention_tables(
-    [root / "baseline", root / "i"], 32, model="m", prompts="p", replicates=50, comparison_replicates=1000, seed=0
+inputs = {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}
+compute(
+    inputs, model="m", prompts="p", interventions=["i"], length=32, replicates=50, comparison_replicates=1000, seed=0
 )
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(status["VmHWM"].split()[0])

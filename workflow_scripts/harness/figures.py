@@ -13,6 +13,7 @@ from typing import Any
 from snakemake.io import ancient
 
 import sinkorigin
+from harness.config.interventions import intervention_figures, kind_modules, kinds_of
 from harness.config.values import first_repeated
 from harness.study import Study
 from sinkorigin.errors import SinkoriginError
@@ -181,17 +182,26 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
-def kinds_edited(study: Study, *, first: bool = False) -> set[str]:
-    """Kinds of the interventions that edit the first position, or any later one."""
-    return {edit.kind for edit in study.config.interventions if (0 in edit.targets if first else any(edit.targets))}
-
-
 def on_request(study: Study) -> bool:
     """Never: a target of its own demands the figure."""
     return False
 
 
-CONTROLS = {"norm_control", "random_directions", "mean_shift", "shuffled_deviations"}
+def of_interventions(name: str, *tables: str, in_order: bool = False) -> Figure:
+    """A figure of interventions, which a study has where it makes an edit that the figure shows.
+
+    Args:
+        in_order: whether the figure gets the kinds of the study, in the order of its legend.
+    """
+    return Figure(
+        name,
+        tables,
+        edited,
+        settings=lambda study: {"kinds": kinds_of(study.config.interventions)} if in_order else {},
+        loads=lambda study: kind_modules(study.config.interventions),
+        when=lambda study: name in intervention_figures(study.config.interventions),
+    )
+
 
 FIGURES = (
     Figure(
@@ -215,32 +225,12 @@ FIGURES = (
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
-    Figure(
-        "sink_by_intervention",
-        ("interventions",),
-        edited,
-        when=lambda study: bool(kinds_edited(study) & {"mask", "variance_amplification", *CONTROLS}),
-    ),
-    Figure(
-        "intervention_contrasts",
-        ("intervention_contrasts",),
-        edited,
-        when=lambda study: "variance_amplification" in (kinds := kinds_edited(study)) and bool(kinds & CONTROLS),
-    ),
-    Figure("mask_by_layers_and_position", ("interventions",), edited, when=lambda study: "mask" in kinds_edited(study)),
-    Figure(
-        "edited_layers",
-        ("intervention_layers",),
-        edited,
-        when=lambda study: bool(kinds_edited(study) & {"mask", "variance_amplification", "norm_control"}),
-    ),
-    Figure(
-        "dispersion_grid",
-        ("interventions", "dispersion_grid"),
-        edited,
-        when=lambda study: any(edit.kind == "mean_and_deviation" for edit in study.config.interventions),
-    ),
-    Figure("necessity", ("interventions",), edited, when=lambda study: bool(kinds_edited(study, first=True))),
+    of_interventions("sink_by_intervention", "interventions", in_order=True),
+    of_interventions("intervention_contrasts", "intervention_contrasts", in_order=True),
+    of_interventions("mask_by_layers_and_position", "interventions"),
+    of_interventions("edited_layers", "intervention_layers", in_order=True),
+    of_interventions("dispersion_grid", "interventions", "dispersion_grid"),
+    of_interventions("necessity", "interventions"),
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sinkorigin.claims.interventions import of_interventions
+from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
 from sinkorigin.claims.structure import structure_claims
@@ -45,6 +45,6 @@ def judge(
             rows += structure_claims(of_model)
             edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
             if edits:
-                rows += of_interventions(of_model, model, name, edits)
+                rows += intervention_claims(of_model, edits)
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

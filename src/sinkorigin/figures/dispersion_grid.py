@@ -10,13 +10,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import AMPLIFICATION, LOOKS, NORM, SINK, layers_text, place_text, sink_handle
-
-GRID = "mean_and_deviation"
+from sinkorigin.figures.intervention_looks import (
+    SINK,
+    has,
+    is_any,
+    kinds_in,
+    layers_text,
+    look,
+    place_text,
+    sink_handle,
+)
+from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
 
 @style.styled
-def draw(interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One panel a grid: a (model, prompts, intervention, target).
 
     Args:
@@ -24,22 +32,26 @@ def draw(interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dic
         dispersion_grid: dispersion_grid.parquet of the same.
         labels: model → label, in the order of the panels.
     """
-    edits = interventions.filter(pl.col("kind") == GRID)
-    names = ("model", "prompts", "intervention", "positions", "target")
+    edits = interventions.filter(pl.col("kind") != BASELINE)
+    grids = [kind for kind in kinds_in(edits) if kind.takes("mean_factor")]
+    edits = edits.filter(is_any(grids))
+    names = ("model", "prompts", "intervention", "target", "positions")
     keys = [
-        key
+        (*key, tuple(positions))
         for model in style.models_of(edits, labels)
-        for key in edits.filter(pl.col("model") == model).select(names).unique(maintain_order=True).rows()
+        for *key, positions in edits.filter(pl.col("model") == model).select(names).unique(maintain_order=True).rows()
     ]
     figure, axes = style.panels(keys)
     figure.set_figheight(figure.get_figheight() * 1.35)  # cells about square, and titles of several lines
     highest = edits.select(pl.col("score").max()).item()
     mesh = None
     for key, (ax,) in axes.items():
-        here = pl.all_horizontal(pl.col(name) == value for name, value in zip(names, key, strict=True))
-        own = edits.filter(here)
-        means, deviations = own["mean_factor"].unique().sort().to_list(), own["strength"].unique().sort().to_list()
-        values, written = _cells(own, means, deviations)
+        here = has("positions", key[-1])
+        for name, value in zip(names, key[:-1], strict=False):
+            here &= pl.col(name) == value
+        table = edits.filter(here)
+        means, deviations = (table[name].unique().sort().to_list() for name in ("mean_factor", "strength"))
+        values, written = _cells(table, means, deviations)
         mesh = style.heat_map(
             ax,
             values,
@@ -49,11 +61,11 @@ def draw(interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dic
             colours=sns.color_palette("mako_r", as_cmap=True),
             limits=(0, highest),
         )
-        _mark(ax, means, deviations)
+        facts = table.row(0, named=True)
+        _mark(ax, kind_named(facts["kind"]), means, deviations)
         ax.set_xlabel("factor α of the mean over sequences")
         if style.is_leftmost(ax):
             ax.set_ylabel("factor λ of the deviation from it")
-        facts = own.row(0, named=True)
         where = f"{style.as_words(facts['prompts'])}, {place_text(facts['positions'], facts['target'])}, {layers_text(facts['layers'])}"
         levels = f"unedited {facts['baseline']:.3f}, uniform {facts['uniform']:.3f}"
         style.title(
@@ -67,8 +79,11 @@ def draw(interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dic
     style.legend(
         figure,
         [
-            Patch(label="variance amplification: α = 1", **_frame(AMPLIFICATION)),
-            Patch(label="norm control: α = λ", **_frame(NORM)),
+            *(
+                Patch(label=f"{line.label}: α = {factor}", **_frame(line))
+                for kind in grids
+                for line, factor in ((kind.at_mean_factor_one, "1"), (kind.at_equal_factors, "λ"))
+            ),
             sink_handle(),
         ],
     )
@@ -102,15 +117,16 @@ def _cells(edits: pl.DataFrame, means: list[float], deviations: list[float]) -> 
     return values, written
 
 
-def _frame(kind: str) -> dict[str, Any]:
-    return {"facecolor": "none", "edgecolor": LOOKS[kind]["color"], "linewidth": 2.4}
+def _frame(kind: type[Edit]) -> dict[str, Any]:
+    return {"facecolor": "none", "edgecolor": look(kind)["color"], "linewidth": 2.4}
 
 
-def _mark(ax: Axes, means: list[float], deviations: list[float]) -> None:
-    """Frames around the two lines of the grid that are kinds of their own; that of the norm control lies inside."""
+def _mark(ax: Axes, grid: type[Edit], means: list[float], deviations: list[float]) -> None:
+    """Frames around the two lines of the grid that are kinds by themselves; that of equal factors lies inside."""
     for j, mean in enumerate(means):
         if mean == 1:
-            ax.add_patch(Rectangle((j + 0.03, 0.03), 0.94, len(deviations) - 0.06, zorder=3, **_frame(AMPLIFICATION)))
+            frame = _frame(grid.at_mean_factor_one)
+            ax.add_patch(Rectangle((j + 0.03, 0.03), 0.94, len(deviations) - 0.06, zorder=3, **frame))
         if mean in deviations:
             i = len(deviations) - 1 - deviations.index(mean)
-            ax.add_patch(Rectangle((j + 0.09, i + 0.09), 0.82, 0.82, zorder=4, **_frame(NORM)))
+            ax.add_patch(Rectangle((j + 0.09, i + 0.09), 0.82, 0.82, zorder=4, **_frame(grid.at_equal_factors)))

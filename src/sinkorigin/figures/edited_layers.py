@@ -1,5 +1,6 @@
 """An edited position by layer: its sink, its norm and its keys, beside those of position 0 (I1 to I3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -8,23 +9,24 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import AMPLIFICATION, LOOKS, MASK, NORM, UNEDITED, one_of_each, place_text
+from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, one_of_each, place_text
+from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
-KINDS = (AMPLIFICATION, MASK, NORM)
-DASHES = dict(zip(KINDS, style.DASHES, strict=False))
 FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 3.0}
 EDITED: dict[str, Any] = {"facecolor": "0.93", "linewidth": 0}
 
 
 @style.styled
-def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
     """One column a (model, prompts), at one target: score above, norm in the middle, cosine of keys below.
 
     Args:
         intervention_layers: intervention_layers.parquet of every model and prompts, one below the other.
         labels: model → label, in the order of the columns.
+        kinds: the kinds of the study, in the order of the legend.
     """
-    edits = one_of_each(intervention_layers.filter(pl.col("kind").is_in(KINDS) & (pl.col("target") > 0)))
+    shown = [kind for kind in map(kind_named, kinds) if kind.look is not None and kind.look.dashes is not None]
+    edits = one_of_each(intervention_layers.filter(is_any(shown) & (pl.col("target") > 0)))
     keys = [
         (model, prompts)
         for model in style.models_of(edits, labels)
@@ -36,20 +38,20 @@ def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
     firsts = False
     for (model, prompts), (above, middle, below) in axes.items():
         here = (pl.col("model") == model) & (pl.col("prompts") == prompts)
-        own, unedited = edits.filter(here), intervention_layers.filter(here & (pl.col("kind") == "baseline"))
-        positions, target = next(place for place in wanted if place in set(own.select("positions", "target").rows()))
-        chosen, strength = _curves(own.filter((pl.col("positions") == positions) & (pl.col("target") == target)))
-        for layer in _layers(chosen[0]["layers"][0]):
+        edited, unedited = edits.filter(here), intervention_layers.filter(here & (pl.col("kind") == BASELINE))
+        positions, target = next(place for place in wanted if place in edited.select("positions", "target").rows())
+        chosen, strength = _curves(edited.filter(has("positions", positions), pl.col("target") == target), shown)
+        for layer in chosen[0]["layers"][0]:
             for ax in (above, middle, below):
                 ax.axvspan(layer - 0.5, layer + 0.5, zorder=0, **EDITED)
         first = unedited.filter(pl.col("target") == 0).sort("layer")
         firsts |= not first.is_empty()
-        for table, look in (
+        for table, line in (
             (first, FIRST),
             (unedited.filter(pl.col("target") == target).sort("layer"), UNEDITED),
-            *((table, _look(table["kind"][0])) for table in chosen),
+            *((table, _line(kind_named(table["kind"][0]))) for table in chosen),
         ):
-            _draw(above, middle, below, table, look)
+            _draw(above, middle, below, table, line)
         middle.set_yscale("log")
         below.axhline(0, color=style.REFERENCE, linestyle=":", linewidth=0.9, zorder=1)
         below.set_xlabel("layer")
@@ -63,11 +65,10 @@ def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
             middle.set_ylabel("norm of the residual\n(ℓ2, mean over sequences)")
             below.set_ylabel("cosine of the key between\ntwo sequences (mean)")
     _same_limits(list(axes.values()))
-    kinds = [kind for kind in KINDS if kind in set(edits["kind"])]
     style.legend(
         figure,
         [
-            *(style.line_handle(style.as_words(kind), **_look(kind)) for kind in kinds),
+            *(style.line_handle(kind.label, **_line(kind)) for kind in shown if kind.kind in edits["kind"]),
             style.line_handle("unedited, the same position", **UNEDITED),
             *([style.line_handle("unedited, position 0", **FIRST)] if firsts else []),
             Patch(label="edited layers", **EDITED),
@@ -77,39 +78,33 @@ def draw(intervention_layers: pl.DataFrame, labels: dict[str, str]) -> Figure:
     return figure
 
 
-def _look(kind: str) -> dict[str, Any]:
-    return LOOKS[kind] | {"linestyle": DASHES[kind], "linewidth": 1.6, "markersize": 3.2}
+def _line(kind: type[Edit]) -> dict[str, Any]:
+    return look(kind) | {"linestyle": style.DASHES[kind.look.dashes], "linewidth": 1.6, "markersize": 3.2}
 
 
-def _curves(edits: pl.DataFrame) -> tuple[list[pl.DataFrame], float | None]:
-    """By layer, each kind at the layers of the amplification, and the strength where that has the highest mean score.
+def _curves(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> tuple[list[pl.DataFrame], float | None]:
+    """Each kind by layer at the layers of the treatment, and the strength where its mean score is highest.
 
-    Without an amplification: of the kind that there is, the first layers that it edits.
+    Without a treatment that has a strength: at the layers, and strength, where that of any kind is highest.
     """
-    amplified = edits.filter(pl.col("kind") == AMPLIFICATION)
-    leading = edits if amplified.is_empty() else amplified
+    treated = edits.filter(is_any(kind for kind in kinds if kind.compared_at == "strength"))
+    leading = edits if treated.is_empty() else treated
     means = leading.group_by("layers", "strength", maintain_order=True).agg(pl.col("score").mean())
     layers, strength, _ = means.sort("score", descending=True, maintain_order=True).row(0)
-    scaled = not amplified.is_empty() or leading["kind"][0] != MASK
+    scaled = kind_named(leading["kind"][0]).takes("strength")
     found = []
-    for kind in KINDS:
-        own = edits.filter((pl.col("kind") == kind) & (pl.col("layers") == layers))
-        own = own if kind == MASK else own.filter(pl.col("strength") == strength)
-        if len(own):
-            found.append(own.sort("layer"))
+    for kind in kinds:
+        rows = edits.filter(is_any([kind]), has("layers", layers))
+        rows = rows.filter(pl.col("strength") == strength) if kind.takes("strength") else rows
+        if len(rows):
+            found.append(rows.sort("layer"))
     return found, strength if scaled else None
 
 
-def _layers(text: str) -> list[int]:
-    """``0-2,5`` as 0, 1, 2, 5."""
-    ends = [[int(number) for number in part.split("-")] for part in text.split(",")]
-    return [layer for part in ends for layer in range(part[0], part[-1] + 1)]
-
-
-def _draw(above: Axes, middle: Axes, below: Axes, table: pl.DataFrame, look: dict[str, Any]) -> None:
-    order = 2 if look in (FIRST, UNEDITED) else 3
+def _draw(above: Axes, middle: Axes, below: Axes, table: pl.DataFrame, line: dict[str, Any]) -> None:
+    order = 2 if line in (FIRST, UNEDITED) else 3
     every = max(table["layer"].n_unique() // 10, 1)
-    line = look | {"markevery": every}
+    line = line | {"markevery": every}
     style.line(above, table, "layer", "score", zorder=order, **line)
     for ax, name in ((middle, "norm"), (below, "key_cosine")):
         ax.plot(table["layer"].to_numpy(), table[name].cast(pl.Float64).to_numpy(), zorder=order, **line)

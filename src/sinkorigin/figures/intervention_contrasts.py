@@ -1,5 +1,6 @@
-"""Amplified variance against each of its controls, paired by sequence: differences and effect sizes (I2, I3)."""
+"""Each treatment against its controls, paired by sequence: differences and effect sizes (I2, I3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -7,22 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import AMPLIFICATION, LOOKS, layers_text, place_text
+from sinkorigin.figures.intervention_looks import layers_text, look, place_text
+from sinkorigin.interventions.kind import kind_named
 
 ROW_HEIGHT, WIDTH = 0.19, 8.6  # inches
-OWN: dict[str, Any] = {"linewidth": 3.4}
+ALONE: dict[str, Any] = {"linewidth": 3.4}
 AMONG_ALL: dict[str, Any] = {"linewidth": 1.0}
 POINT: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": 6}
 ZERO: dict[str, Any] = {"color": style.REFERENCE, "linewidth": 1.0, "zorder": 1}
 
+_Row = tuple[str, dict[str, Any] | None, dict[str, Any]]  # label, row of the table (none in a heading), and look
+
 
 @style.styled
-def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
     """One block a (model, prompts): differences on the left, effect sizes on the right, a row a control and target.
 
     Args:
         intervention_contrasts: intervention_contrasts.parquet of every model and prompts, one below the other.
         labels: model → label, in the order of the blocks.
+        kinds: the kinds of the study; controls come in this order.
     """
     contrasts = _shown(intervention_contrasts)
     blocks = [
@@ -37,15 +42,16 @@ def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure
     tables = [
         contrasts.filter((pl.col("model") == model) & (pl.col("prompts") == prompts)) for model, prompts in blocks
     ]
-    lengths = [len(_rows(table)) + 0.6 for table in tables]
+    rows = [_rows(table, kinds) for table in tables]
+    lengths = [len(some) + 0.6 for some in rows]
     figure = style.laid_out(WIDTH, sum(lengths) * ROW_HEIGHT + len(blocks) * 0.75 + 0.9)
     grid = figure.add_gridspec(len(blocks), 3, height_ratios=lengths)  # the differences take two of three columns
     first: list[Axes] = []
-    for i, ((model, prompts), table) in enumerate(zip(blocks, tables, strict=True)):
+    for i, (model, prompts) in enumerate(blocks):
         difference = figure.add_subplot(grid[i, :2], sharex=first[0] if first else None)
         size = figure.add_subplot(grid[i, 2], sharex=first[1] if first else None, sharey=difference)
         first = first or [difference, size]
-        _block(difference, size, _rows(table))
+        _block(difference, size, rows[i])
         style.title(difference, labels[model], style.as_words(prompts))
         if i == len(blocks) - 1:
             difference.set_xlabel(
@@ -55,7 +61,7 @@ def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure
     style.legend(
         figure,
         [
-            style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, **OWN),
+            style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, **ALONE),
             style.line_handle(
                 "the same among all comparisons of the model and prompts", color=style.REFERENCE, **AMONG_ALL
             ),
@@ -65,11 +71,11 @@ def draw(intervention_contrasts: pl.DataFrame, labels: dict[str, str]) -> Figure
 
 
 def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
-    """Of each place the amplification with the most strengths, against each control where its score is highest."""
-    place = ["model", "prompts", "layers", "positions"]
-    contrasts = contrasts.filter(
-        (pl.col("treatment_kind") == AMPLIFICATION) & (pl.col("control_kind") != AMPLIFICATION)
-    )
+    """Of each place the treatment with the most strengths, against each control where its score is highest."""
+    place = ["model", "prompts", "treatment_kind", "layers", "positions"]
+    treated = {name: kind_named(name).control_of for name in style.in_order(contrasts["control_kind"])}
+    controlled = pl.col("control_kind").replace_strict(treated, return_dtype=pl.String)
+    contrasts = contrasts.filter(pl.col("treatment_kind") == controlled)
     chosen = (
         contrasts.group_by([*place, "treatment"], maintain_order=True)
         .agg(pl.col("strength").n_unique().alias("strengths"))
@@ -83,28 +89,27 @@ def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _rows(contrasts: pl.DataFrame) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
-    """From top to bottom: label, row of the table (none in a heading), and look."""
+def _rows(contrasts: pl.DataFrame, kinds: Sequence[str]) -> list[_Row]:
+    """The rows of a block from top to bottom."""
     controls = contrasts.select("control", "control_kind", "control_site", "site").unique(maintain_order=True).rows()
-    order = list(LOOKS)
-    found: list[tuple[str, dict[str, Any] | None, dict[str, Any]]] = []
+    found: list[_Row] = []
     several = contrasts["layers"].n_unique() > 1
-    for control, kind, own_site, site in sorted(
-        controls, key=lambda row: (order.index(row[1]), row[3] != row[2], row[0])
+    for control, kind, control_site, site in sorted(
+        controls, key=lambda row: (kinds.index(row[1]), row[3] != row[2], row[0])
     ):
-        alike = sum(row[1:] == (kind, own_site, site) for row in controls) > 1
-        heading = style.as_words(kind) + (" after W_O" if own_site != site else "")
-        look = {name: LOOKS[kind][name] for name in ("color", "marker")}
-        found.append((f"− {heading}" + (f" ({style.as_words(control)})" if alike else ""), None, look))
+        alike = sum(row[1:] == (kind, control_site, site) for row in controls) > 1
+        heading = kind_named(kind).label + (" after W_O" if control_site != site else "")
+        marked = look(kind_named(kind))
+        found.append((f"− {heading}" + (f" ({style.as_words(control)})" if alike else ""), None, marked))
         for row in contrasts.filter(pl.col("control") == control).sort("target", "positions", "layers").to_dicts():
             where = [place_text(row["positions"], row["target"])]
             where += [layers_text(row["layers"])] if several else []
-            found.append((f"{', '.join(where)}, λ = {row['strength']:g}", row, look))
+            found.append((f"{', '.join(where)}, λ = {row['strength']:g}", row, marked))
     return found
 
 
-def _block(difference: Axes, size: Axes, rows: list[tuple[str, dict[str, Any] | None, dict[str, Any]]]) -> None:
-    for y, (_, row, look) in enumerate(rows):
+def _block(difference: Axes, size: Axes, rows: Sequence[_Row]) -> None:
+    for y, (_, row, marked) in enumerate(rows):
         if row is None:
             continue
         for ax, name, ends in (
@@ -113,11 +118,11 @@ def _block(difference: Axes, size: Axes, rows: list[tuple[str, dict[str, Any] | 
         ):
             if row[name] is None:  # an effect size of differences that do not vary
                 continue
-            ax.plot([row[name]], [y], zorder=4, **POINT | look)
+            ax.plot([row[name]], [y], zorder=4, **POINT | marked)
             for end in ends:
-                thickness = AMONG_ALL if end else OWN
+                thickness = AMONG_ALL if end else ALONE
                 ax.hlines(
-                    y, row[f"{name}_low{end}"], row[f"{name}_high{end}"], color=look["color"], zorder=3, **thickness
+                    y, row[f"{name}_low{end}"], row[f"{name}_high{end}"], color=marked["color"], zorder=3, **thickness
                 )
     for ax in (difference, size):
         ax.axvline(0, **ZERO)

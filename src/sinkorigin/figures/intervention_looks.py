@@ -1,40 +1,48 @@
 """How the interventions look and are called in every figure that shows them, and which of several alike is shown."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
 from matplotlib.lines import Line2D
 
 from sinkorigin.figures import style
+from sinkorigin.interventions.kind import Edit, kind_named
+from sinkorigin.interventions.schemas import layer_runs
 
-MASK, AMPLIFICATION, NORM = "mask", "variance_amplification", "norm_control"
-LOOKS: dict[str, dict[str, Any]] = {  # a kind keeps its colour whatever else a study runs
-    AMPLIFICATION: {"color": style.PALETTE[0], "marker": "o"},
-    MASK: {"color": style.PALETTE[2], "marker": ""},
-    "shuffled_deviations": {"color": style.PALETTE[9], "marker": "D"},
-    "random_directions": {"color": style.PALETTE[4], "marker": "^"},
-    "mean_shift": {"color": style.PALETTE[5], "marker": "v"},
-    NORM: {"color": style.PALETTE[3], "marker": "s"},
-}
 UNEDITED: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.2}
 SINK = "●"  # in a cell of a heat map
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.4}
 
 
-def first_layer(layers: str) -> int:
-    """The first of layers written as ``10-13`` or ``2,11``."""
-    return int(layers.replace("-", ",").split(",")[0])
+def look(kind: type[Edit]) -> dict[str, Any]:
+    """Colour and marker of a kind, which it keeps whatever else a study runs."""
+    return {"color": style.PALETTE[kind.look.colour], "marker": kind.look.marker}
 
 
-def layers_text(layers: str) -> str:
-    """``0-3`` as ``layers 0–3``."""
-    word = "layers" if any(mark in layers for mark in "-,") else "layer"
-    return f"{word} {layers.replace('-', '–').replace(',', ', ')}"
+def kinds_in(edits: pl.DataFrame) -> list[type[Edit]]:
+    """The kinds of some rows, in the order in which they appear."""
+    return [kind_named(name) for name in style.in_order(edits["kind"])]
 
 
-def place_text(positions: str, target: int) -> str:
+def is_any(kinds: Iterable[type[Edit]]) -> pl.Expr:
+    """Whether a row's kind is one of these."""
+    return pl.col("kind").is_in([kind.kind for kind in kinds])
+
+
+def has(column: str, numbers: Sequence[int]) -> pl.Expr:
+    """Whether a row has just these layers or positions."""
+    return pl.col(column) == pl.lit(list(numbers), dtype=pl.List(pl.Int32))
+
+
+def layers_text(layers: Sequence[int]) -> str:
+    """[0, 1, 2, 3, 5] as ``layers 0–3, 5``."""
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(layer_runs(layers)).replace('-', '–')}"
+
+
+def place_text(positions: Sequence[int], target: int) -> str:
     """The target, with the positions that are edited together with it."""
-    others = [position for position in positions.split(",") if int(position) != target]
+    others = [str(position) for position in positions if position != target]
     return f"position {target}" + (f" (with {', '.join(others)})" if others else "")
 
 

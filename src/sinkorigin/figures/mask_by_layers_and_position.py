@@ -8,28 +8,30 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import MASK, SINK, first_layer, layers_text, sink_handle
+from sinkorigin.figures.intervention_looks import SINK, is_any, kinds_in, layers_text, sink_handle
+from sinkorigin.interventions.kind import BASELINE
 
 CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
 
 
 @style.styled
-def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One panel a (model, prompts) whose masks stand at several sets of layers; of every one where none has several.
 
     Args:
         interventions: interventions.parquet of every model and prompts, one below the other.
         labels: model → label, in the order of the panels.
     """
-    masks = interventions.filter(pl.col("kind") == MASK)
+    edits = interventions.filter(pl.col("kind") != BASELINE)
+    masks = edits.filter(is_any(kind for kind in kinds_in(edits) if kind.compared_at == "layers"))
     several = pl.col("layers").n_unique().over("model", "prompts") > 1
     shown = masks.filter(several)
     shown = masks if shown.is_empty() else shown
     panels = []
     for model in style.models_of(shown, labels):
-        own = shown.filter(pl.col("model") == model)
+        here = shown.filter(pl.col("model") == model)
         panels += [
-            (model, prompts, own.filter(pl.col("prompts") == prompts)) for prompts in style.in_order(own["prompts"])
+            (model, prompts, here.filter(pl.col("prompts") == prompts)) for prompts in style.in_order(here["prompts"])
         ]
     shapes = [(table["layers"].n_unique(), table.select("positions", "target").n_unique()) for *_, table in panels]
     width = max(columns for _, columns in shapes) * CELL_WIDTH + LABELS_WIDTH
@@ -39,15 +41,18 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     axes = []
     for i, (model, prompts, table) in enumerate(panels):
         ax = figure.add_subplot(grid[i, 0])
-        layers = sorted(style.in_order(table["layers"]), key=lambda own: (first_layer(own), own))
+        layers = sorted(style.in_order(table["layers"]))
         places = sorted(table.select("positions", "target").unique().rows(), key=lambda place: (place[1], place[0]))
         values, written = _cells(table, layers, places)
         mesh = style.heat_map(
             ax,
             values,
             written,
-            rows=[layers_text(own) for own in layers],
-            columns=[str(target) if own == str(target) else f"{target}\n(of {own})" for own, target in places],
+            rows=[layers_text(some) for some in layers],
+            columns=[
+                str(target) if len(positions) == 1 else f"{target}\n(of {','.join(map(str, positions))})"
+                for positions, target in places
+            ],
             colours=sns.color_palette("vlag", as_cmap=True),
             limits=(-largest, largest),
         )
@@ -61,7 +66,7 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def _cells(
-    masks: pl.DataFrame, layers: Sequence[str], places: Sequence[tuple[str, int]]
+    masks: pl.DataFrame, layers: Sequence[list[int]], places: Sequence[tuple[list[int], int]]
 ) -> tuple[np.ndarray, list[list[str]]]:
     """(layers, places) effects, and what is written in each cell."""
     values = np.full((len(layers), len(places)), np.nan)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, layers_text
+from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, layers_text
+from sinkorigin.interventions.kind import BASELINE, kind_named
 
 ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
 FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
@@ -22,22 +23,14 @@ OTHER: dict[str, Any] = {
     "linestyle": "",
 }
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
-SCALED = (
-    "variance_amplification",
-    "norm_control",
-    "random_directions",
-    "mean_shift",
-    "shuffled_deviations",
-    "mean_and_deviation",
-)
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
-_ROW = ("intervention", "kind", "layers", "positions", "strength", "mean_factor")
-_Row = tuple[str, str, str, str, float, float | None]
+_ROW = ("intervention", "kind", "strength", "mean_factor", "layers", "positions")
+_Row = tuple[str, str, float, float | None, list[int], list[int]]
 
 
 @style.styled
-def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One row of panels a model: the attention for each prompts, and the loss where it is known; a line an edit.
 
     Args:
@@ -45,7 +38,7 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
         labels: model → label, in the order of the rows of panels.
     """
     at_first = interventions.filter(pl.col("target") == 0)
-    edited = at_first.filter(pl.col("kind") != "baseline")
+    edited = at_first.filter(pl.col("kind") != BASELINE)
     models = style.models_of(edited, labels)
     rows = {model: _rows(edited.filter(pl.col("model") == model)) for model in models}
     panels = {model: _panels(edited.filter(pl.col("model") == model)) for model in models}
@@ -59,12 +52,12 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
             ax = figure.add_subplot(grid[i, j], sharex=first.get(quantity))
             first.setdefault(quantity, ax)
             here = (pl.col("model") == model) & (pl.col("prompts") == prompts)
-            own = edited.filter(here)
+            edits = edited.filter(here)
             if quantity == "loss":
-                _losses(ax, own, rows[model])
+                _losses(ax, edits, rows[model])
                 ax.set_xlabel(f"change of the loss (nats per token;\nlogarithmic beyond {LINEAR:g})")
             else:
-                _attention(ax, own, at_first.filter(here & (pl.col("kind") == "baseline")), rows[model])
+                _attention(ax, edits, at_first.filter(here & (pl.col("kind") == BASELINE)), rows[model])
                 ax.set_xlabel("sink score (share of attention,\nmean over layers, heads)")
             _lines(ax, rows[model], labelled=j == 0)
             what = "loss" if quantity == "loss" else "attention"
@@ -102,15 +95,16 @@ def _panels(edits: pl.DataFrame) -> list[tuple[str, str]]:
     return found
 
 
-def _of(edits: pl.DataFrame, row: _Row) -> dict[str, Any] | None:
-    same = (pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(_ROW, row, strict=True))
-    found = edits.filter(pl.all_horizontal(same))
+def _find(edits: pl.DataFrame, row: _Row) -> dict[str, Any] | None:
+    *values, layers, positions = row
+    same = (pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(_ROW, values, strict=False))
+    found = edits.filter(*same, has("layers", layers), has("positions", positions))
     return found.row(0, named=True) if len(found) else None
 
 
 def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequence[_Row]) -> None:
     unedited = baseline.row(0, named=True) if len(baseline) else None
-    for y, facts in enumerate([unedited, *(_of(edits, row) for row in rows)]):
+    for y, facts in enumerate([unedited, *(_find(edits, row) for row in rows)]):
         if facts is None:
             continue
         ax.hlines(y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"], linewidth=2.0, zorder=3)
@@ -134,7 +128,7 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
 
 def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
     for y, row in enumerate(rows, start=1):
-        facts = _of(edits, row)
+        facts = _find(edits, row)
         if facts is None or facts["loss_change"] is None:
             continue
         ax.hlines(y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"], linewidth=2.0, zorder=3)
@@ -157,14 +151,10 @@ def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
 def _lines(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
     """One line an edit, the unedited model at the top."""
     names = ["unedited"]
-    for intervention, kind, layers, positions, strength, mean_factor in rows:
-        name = style.as_words(intervention)
-        if kind == "value_averaging":
-            name += f", {strength:g} vectors"
-        elif kind in SCALED:
-            name += f", λ = {strength:g}" + ("" if mean_factor is None else f", α = {mean_factor:g}")
-        name += f", positions {positions.replace(',', ', ')}" if "," in positions else ""
-        names.append(f"{name}\n({layers_text(layers)})")
+    for intervention, kind, strength, mean_factor, layers, positions in rows:
+        name = [style.as_words(intervention), kind_named(kind).strength_text(strength, mean_factor)]
+        name += [f"positions {', '.join(map(str, positions))}"] if len(positions) > 1 else []
+        names.append(f"{', '.join(filter(None, name))}\n({layers_text(layers)})")
     ax.set_yticks(range(len(names)), names if labelled else [""] * len(names), linespacing=1.05)
     ax.set_ylim(len(names) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)

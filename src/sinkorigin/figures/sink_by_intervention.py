@@ -1,5 +1,6 @@
 """The sink score at the edited position under each intervention, by strength, with its controls (I1 to I3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,37 +10,41 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import (
-    AMPLIFICATION,
-    LOOKS,
-    MASK,
     UNEDITED,
     UNIFORM,
+    has,
+    is_any,
     layers_text,
+    look,
     one_of_each,
     place_text,
 )
+from sinkorigin.interventions.kind import Edit, kind_named
 
 MOST_COLUMNS, PANEL_WIDTH = 5, 2.2  # more and narrower than elsewhere: they have one y axis
-AT_ONE = (AMPLIFICATION, "norm_control", "random_directions", "mean_shift")  # kinds that do nothing at strength 1
-HIGHLIGHT = {AMPLIFICATION: {"linewidth": 2.2}, MASK: {"linewidth": 2.0}}
 CONTROL = {"linewidth": 1.3, "markersize": 3.8}
+
+_Look = tuple[type[Edit], list[int], str, dict[str, Any]]  # kind and layers, their label and look
 
 
 @style.styled
-def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
+def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
     """One block of panels a model, one panel a (prompts, target); all have the same y axis.
 
     Args:
         interventions: interventions.parquet of every model and prompts, one below the other.
         labels: model → label, in the order of the blocks.
+        kinds: the kinds of the study, in the order of the legend.
     """
-    edits = _shown(interventions)
+    shown = [kind for kind in map(kind_named, kinds) if kind.look is not None]
+    edits = _shown(interventions, shown)
     models = style.models_of(edits, labels)
     keys = edits.select("prompts", "positions", "target").unique(maintain_order=True)
     prompts = style.in_order(keys["prompts"])
     places = sorted(keys.rows(), key=lambda key: (prompts.index(key[0]), key[2], key[1]))
-    strengths = edits.filter(pl.col("kind") != MASK)["strength"].unique().sort().to_list()
-    looks = _looks(edits)
+    scaled = edits.filter(is_any(kind for kind in shown if kind.takes("strength")))
+    strengths = scaled["strength"].unique().sort().to_list()
+    looks = _looks(edits, shown)
 
     rows, columns = style.blocks_of(len(places), MOST_COLUMNS)
     height = rows * (style.PANEL_HEIGHT + 0.35) + 0.3
@@ -47,15 +52,16 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     blocks = figure.subfigures(max(len(models), 1), 1, squeeze=False)[:, 0]
     axes: list[Axes] = []
     for model, block in zip(models, blocks, strict=False):
-        own = edits.filter(pl.col("model") == model)
-        axes += _block(block, own, labels[model], places, (rows, columns), strengths, looks)
+        axes += _block(
+            block, edits.filter(pl.col("model") == model), labels[model], places, (rows, columns), strengths, looks
+        )
     top = max((ax.get_ylim()[1] for ax in axes), default=1.0)
     for ax in axes:
         ax.set_ylim(0, top)
     style.legend(
         figure,
         [
-            *(style.line_handle(label, **look) for label, look in looks.values()),
+            *(style.line_handle(label, **line) for *_, label, line in looks),
             style.line_handle("unedited", **UNEDITED),
             style.line_handle("uniform attention", **UNIFORM),
             style.band_handle(),
@@ -64,24 +70,26 @@ def draw(interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     return figure
 
 
-def _shown(interventions: pl.DataFrame) -> pl.DataFrame:
-    """Edits of later positions of the kinds shown; masks only of layers whose variance is amplified, where any is."""
-    edits = one_of_each(interventions.filter(pl.col("kind").is_in(list(LOOKS)) & (pl.col("target") > 0)))
+def _shown(interventions: pl.DataFrame, kinds: Sequence[type[Edit]]) -> pl.DataFrame:
+    """Edits of later positions; masks only of layers that a treatment with a strength edits, where there is any."""
+    edits = one_of_each(interventions.filter(is_any(kinds) & (pl.col("target") > 0)))
     where = ["model", "prompts", "positions"]
-    amplified = edits.filter(pl.col("kind") == AMPLIFICATION).select(*where, "layers").unique()
-    beside = edits.join(amplified.select(where).unique(), on=where, how="anti", maintain_order="left")
-    like = edits.join(amplified, on=[*where, "layers"], how="semi", maintain_order="left")
-    other = edits.filter(pl.col("kind") != MASK)
-    return pl.concat([other, *(table.filter(pl.col("kind") == MASK) for table in (like, beside))])
+    treated = edits.filter(is_any(kind for kind in kinds if kind.compared_at == "strength"))
+    treated = treated.select(*where, "layers").unique()
+    beside = edits.join(treated.select(where).unique(), on=where, how="anti", maintain_order="left")
+    alike = edits.join(treated, on=[*where, "layers"], how="semi", maintain_order="left")
+    without = is_any(kind for kind in kinds if not kind.takes("strength"))
+    return pl.concat([edits.filter(~without), alike.filter(without), beside.filter(without)])
 
 
-def _looks(edits: pl.DataFrame) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
-    """(kind, layers) → its label and its look: colour and marker say the kind, the dashes tell the layers apart."""
-    looks = {}
-    for kind in LOOKS:
-        for i, layers in enumerate(style.in_order(edits.filter(pl.col("kind") == kind)["layers"])):
-            look = LOOKS[kind] | {"linestyle": style.DASHES[i % len(style.DASHES)]} | HIGHLIGHT.get(kind, CONTROL)
-            looks[kind, layers] = f"{style.as_words(kind)}, {layers_text(layers)}", look
+def _looks(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> list[_Look]:
+    """Label and look of each kind and layers: colour and marker say the kind, the dashes tell the layers apart."""
+    looks = []
+    for kind in kinds:
+        weight = CONTROL if kind.look.linewidth is None else {"linewidth": kind.look.linewidth}
+        for i, layers in enumerate(style.in_order(edits.filter(is_any([kind]))["layers"])):
+            shown = look(kind) | {"linestyle": style.DASHES[i % len(style.DASHES)]} | weight
+            looks.append((kind, layers, f"{kind.label}, {layers_text(layers)}", shown))
     return looks
 
 
@@ -89,10 +97,10 @@ def _block(
     block: SubFigure,
     edits: pl.DataFrame,
     label: str,
-    places: list[tuple[str, str, int]],
+    places: list[tuple[str, list[int], int]],
     shape: tuple[int, int],
     strengths: list[float],
-    looks: dict[tuple[str, str], tuple[str, dict[str, Any]]],
+    looks: Sequence[_Look],
 ) -> list[Axes]:
     """The panels of one model, under its label; a place that it was not edited at stays empty."""
     size = style.TITLE_SIZE + 1
@@ -103,14 +111,13 @@ def _block(
     axes: list[Axes] = []
     labelled = set()
     for i, (prompts, positions, target) in enumerate(places):
-        here = (pl.col("prompts") == prompts) & (pl.col("positions") == positions) & (pl.col("target") == target)
-        own = edits.filter(here)
+        here = edits.filter(pl.col("prompts") == prompts, has("positions", positions), pl.col("target") == target)
         row, column = divmod(i, shape[1])
         ax = block.add_subplot(grid[row, column])
-        if own.is_empty():
+        if here.is_empty():
             ax.set_axis_off()  # holds the place, so that the columns of all blocks stand below one another
             continue
-        _panel(ax, own, looks)
+        _panel(ax, here, looks)
         _strengths(ax, strengths)
         style.title(ax, "", f"{style.as_words(prompts)}, {place_text(positions, target)}")
         if row in labelled:
@@ -122,31 +129,30 @@ def _block(
     return axes
 
 
-def _panel(ax: Axes, edits: pl.DataFrame, looks: dict[tuple[str, str], tuple[str, dict[str, Any]]]) -> None:
-    for order, ((kind, layers), (_, look)) in enumerate(looks.items()):
-        rows = edits.filter((pl.col("kind") == kind) & (pl.col("layers") == layers)).drop_nulls("score")
-        rows = rows.sort("strength")
+def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
+    for order, (kind, layers, _, line) in enumerate(looks):
+        rows = edits.filter(is_any([kind]), has("layers", layers)).drop_nulls("score").sort("strength")
         above = 4 + (len(looks) - order) / len(looks)  # what comes first in the legend lies on top
-        if kind == MASK:  # has no strength: one value, across the panel
+        if not kind.takes("strength"):  # one value, across the panel
             for score, low, high in rows.select("score", "score_low", "score_high").rows():
-                ax.axhline(score, zorder=above, **look)
-                ax.axhspan(low, high, color=look["color"], alpha=style.BAND_ALPHA, linewidth=0, zorder=1)
+                ax.axhline(score, zorder=above, **line)
+                ax.axhspan(low, high, color=line["color"], alpha=style.BAND_ALPHA, linewidth=0, zorder=1)
         elif len(rows) == 1:  # one strength makes no curve
             strength, score, low, high = rows.select("strength", "score", "score_low", "score_high").row(0)
-            ax.vlines(strength, low, high, color=look["color"], linewidth=1.4, zorder=above)
-            ax.plot([strength], [score], zorder=above, **look)
+            ax.vlines(strength, low, high, color=line["color"], linewidth=1.4, zorder=above)
+            ax.plot([strength], [score], zorder=above, **line)
         elif len(rows):
             curve = rows.select("strength", "score", "score_low", "score_high")
-            if kind in AT_ONE and 1.0 not in rows["strength"]:
+            if kind.identity_at == 1 and 1.0 not in rows["strength"]:
                 unedited = rows.head(1).select(
                     pl.lit(1.0).alias("strength"),
                     *(pl.col(f"baseline{end}").alias(f"score{end}") for end in ("", "_low", "_high")),
                 )
                 curve = pl.concat([curve, unedited]).sort("strength")
-            style.line(ax, curve, "strength", "score", zorder=above, **look)
-    for name, look in (("baseline", UNEDITED), ("uniform", UNIFORM)):
+            style.line(ax, curve, "strength", "score", zorder=above, **line)
+    for name, level in (("baseline", UNEDITED), ("uniform", UNIFORM)):
         for value in edits[name].drop_nulls().unique():
-            ax.axhline(value, zorder=3, **look)
+            ax.axhline(value, zorder=3, **level)
 
 
 def _strengths(ax: Axes, strengths: list[float]) -> None:

@@ -1,20 +1,21 @@
 """Setting edits on a model for the length of a block."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.edits import Edit, VectorEdit, check_layers
+from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Target, VectorEdit
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.modules import Place
 
 
 @contextmanager
-def intervene(model: PreTrainedModel, *edits: Tap) -> Iterator[Architecture]:
+def intervene(model: PreTrainedModel, *edits: Edit | Tap) -> Iterator[Architecture]:
     """Run ``model`` with ``edits`` inside the block; they are removed on exit, also after an exception.
 
     >>> with sinkorigin.intervene(model, sinkorigin.Mask(layers=[0, 1], positions=[10])):
@@ -22,7 +23,7 @@ def intervene(model: PreTrainedModel, *edits: Tap) -> Iterator[Architecture]:
 
     Blocks nest: inner edits apply after outer ones. They work under ``generate`` too, where positions count from the first
     token of the prompt. An edit that changes nothing (no layers, strength 1) is not set at all, and a block of such edits
-    leaves the model's own attention implementation in place. Yields the model's :class:`Architecture`.
+    leaves the model's attention implementation in place. Yields the model's :class:`Architecture`.
 
     Raises:
         SinkoriginError: the class does not support the attention interface, or a layer or its site is not there.
@@ -32,8 +33,60 @@ def intervene(model: PreTrainedModel, *edits: Tap) -> Iterator[Architecture]:
         yield architecture
 
 
+class EditTap(Tap):
+    """Makes an edit in the passes of one batch.
+
+    Args:
+        edit: what is done.
+        moments: means over sequences; without, those of the batch are taken.
+        first_sequence: number of the batch's first sequence, which random directions depend on.
+    """
+
+    def __init__(self, edit: Edit, moments: MeanAndSpread | None = None, first_sequence: int = 0):
+        self.edit, self._moments, self._first_sequence = edit, moments, first_sequence
+
+    def _targets(self, layer: int, offset: int, length: int) -> list[tuple[int, Target]]:
+        """Row in this call, and target, of the edited positions that the call computes."""
+        if layer not in self.edit.layers:
+            return []
+        return [
+            (position - offset, Target(layer, position, number, self._first_sequence, self._moments))
+            for number, position in enumerate(self.edit.positions)
+            if 0 <= position - offset < length
+        ]
+
+    def edit_logits(self, layer, logits, offset):
+        if isinstance(self.edit, AttentionEdit):
+            for row, target in self._targets(layer, offset, logits.shape[2]):
+                keys = list(self.edit.visible(target.position))
+                seen = torch.full_like(logits[:, :, row], torch.finfo(logits.dtype).min)  # (N, H, S)
+                seen[..., keys] = logits[:, :, row, keys]
+                logits = logits.index_copy(2, torch.tensor([row], device=logits.device), seen.unsqueeze(2))
+        return logits
+
+    def edit_aggregation(self, layer, aggregation, offset):
+        if self.edit.site != "value_aggregation":
+            return aggregation
+        return self.edit_vectors(layer, aggregation.transpose(1, 2), offset).transpose(1, 2)
+
+    def edit_vectors(self, layer: int, vectors: Tensor, offset: int) -> Tensor:
+        """Edit the rows of (N, T, G, w) vectors that are targets; the others are handed on as they are."""
+        edit = self.edit
+        assert isinstance(edit, VectorEdit)
+        for row, target in self._targets(layer, offset, vectors.shape[1]):
+            mixed = edit.mixes(getattr(edit, "strength", 1))
+            if len(vectors) < mixed:
+                raise SinkoriginError(
+                    f"{type(edit).__name__} mixes {mixed} sequences of a batch, but this one has {len(vectors)}; "
+                    "run more sequences at once"
+                )
+            edited = edit.edited(vectors[:, row], target).to(vectors.dtype)
+            vectors = vectors.index_copy(1, torch.tensor([row], device=vectors.device), edited.unsqueeze(1))
+        return vectors
+
+
 class _Clock(Tap):
-    """Knows which positions the running forward pass computes: its attention calls say so."""
+    """Knows which positions the running forward pass computes, from its attention calls."""
 
     def __init__(self):
         self.offset = self.length = 0
@@ -45,7 +98,7 @@ class _Clock(Tap):
 
 @contextmanager
 def applied(
-    architecture: Architecture, *edits: Tap, computes: Callable[[int], bool] = lambda layer: True
+    architecture: Architecture, *edits: Edit | Tap, computes: Callable[[int], bool] = lambda layer: True
 ) -> Iterator[None]:
     """Set ``edits`` on a model whose sites are known, for the block; see :func:`intervene`.
 
@@ -53,20 +106,21 @@ def applied(
         computes: whether the running pass computes a layer; one that it leaves out is not edited.
     """
     name = type(architecture.model).__name__
-    edits = tuple(edit for edit in edits if not (isinstance(edit, Edit) and edit.changes_nothing))
-    for edit in edits:
-        check_layers(getattr(edit, "layers", ()), architecture.layers, name)
-    if not edits:
+    taps = [EditTap(edit) if isinstance(edit, Edit) else edit for edit in edits]
+    taps = [tap for tap in taps if not (isinstance(tap, EditTap) and tap.edit.changes_nothing)]
+    if not taps:
         yield
         return
     clock = _Clock()
     with ExitStack() as stack:
-        stack.enter_context(architecture.tapped(clock, *edits))
-        for edit in edits:
-            if isinstance(edit, VectorEdit) and edit.site != "value_aggregation":
-                for layer in edit.layers:
-                    place = place_of(architecture, layer, edit.site)
-                    stack.enter_context(_hooked(place, edit, layer, clock, computes))
+        stack.enter_context(architecture.tapped(clock, *taps))
+        for tap in taps:
+            if isinstance(tap, EditTap):
+                check_layers(tap.edit.layers, architecture.layers, name)
+                if isinstance(tap.edit, VectorEdit) and tap.edit.site != "value_aggregation":
+                    for layer in tap.edit.layers:
+                        place = place_of(architecture, layer, tap.edit.site)
+                        stack.enter_context(_hooked(place, tap, layer, clock, computes))
         yield
 
 
@@ -87,15 +141,25 @@ def place_of(architecture: Architecture, layer: int, site: str) -> Place:
 
 
 @contextmanager
-def _hooked(place: Place, edit: VectorEdit, layer: int, clock: _Clock, computes) -> Iterator[None]:
+def _hooked(place: Place, tap: EditTap, layer: int, clock: _Clock, computes) -> Iterator[None]:
     def change(values: Tensor) -> Tensor:
         if not computes(layer):
             return values
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
-        return edit.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
+        return tap.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
     handle = place.hook(change)
     try:
         yield
     finally:
         handle.remove()
+
+
+def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
+    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
+    wrong = [layer for layer in layers if not 0 <= layer < count]
+    if wrong:
+        raise SinkoriginError(
+            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )

@@ -1,6 +1,6 @@
 """The folders of the interventions of one model and prompt set, of which only those that are missing are made.
 
-An intervention has a folder, and in it a subfolder of tables a strength. Each subfolder appears whole, as soon as it is made.
+An intervention has a folder with a subfolder of tables for each strength. A subfolder appears whole, as soon as it is made.
 """
 
 import hashlib
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.points import Point
+from sinkorigin.interventions.kind import Edit
 
 _MADE_FROM = "made_from.json"
 
 Making = Callable[[Path], AbstractContextManager[Path]]
 
 
-def key_of(points: Sequence[Point], *facts: object) -> str:
-    """A hash of some points and of all other facts (names, numbers, lists) that their tables depend on."""
-    return hashlib.sha256(json.dumps([[point.digest for point in points], *facts]).encode()).hexdigest()
+def key_of(edits: Sequence[Edit], *facts: object) -> str:
+    """A hash of some edits and of all other facts (names, numbers, lists) that their tables depend on."""
+    return hashlib.sha256(json.dumps([[edit.facts() for edit in edits], *facts], sort_keys=True).encode()).hexdigest()
 
 
 def _made_from(folder: Path) -> str | None:
@@ -55,10 +55,10 @@ def fill(
     directory.mkdir(parents=True, exist_ok=True)
     _keep_only(directory, keys)
     missing: dict[Path, str] = {}
-    for name, own in keys.items():
+    for name, groups in keys.items():
         (directory / name).mkdir(exist_ok=True)
-        _keep_only(directory / name, own)
-        folders = {directory / name / group: key for group, key in own.items()}
+        _keep_only(directory / name, groups)
+        folders = {directory / name / group: key for group, key in groups.items()}
         missing |= {folder: key for folder, key in folders.items() if _made_from(folder) != key}
 
     @contextmanager

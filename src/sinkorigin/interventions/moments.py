@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinkorigin.interventions.context import applied, place_of
-from sinkorigin.interventions.edits import Moments, VectorEdit
+from sinkorigin.interventions.context import EditTap, applied, place_of
+from sinkorigin.interventions.kind import Edit, MeanAndSpread
 from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.replay import Reached, Replay
 from sinkorigin.sites.attention import Tap
@@ -34,7 +34,7 @@ class _Sums:
         self.first = self.first + shifted.sum(dim=0)
         self.second = self.second + shifted.square().sum(dim=(0, -1))
 
-    def moments(self) -> tuple[Tensor, Tensor]:
+    def mean_and_spread(self) -> tuple[Tensor, Tensor]:
         """Mean (P, G, w), and root mean square of the distance to it (P, G)."""
         assert self.shift is not None and self.first is not None and self.second is not None
         away = self.first / self.count
@@ -43,9 +43,9 @@ class _Sums:
 
 
 class _Reader(Tap):
-    """Adds up what an edit's site holds at one layer, before the edit changes it there."""
+    """Adds up what an edit's site holds at one layer, before the edit changes it there, and ends the pass."""
 
-    def __init__(self, edit: VectorEdit, layer: int, sums: _Sums, position: int):
+    def __init__(self, edit: Edit, layer: int, sums: _Sums, position: int):
         self._rows = [p - position for p in edit.positions]
         self._edit, self._layer, self._sums = edit, layer, sums
 
@@ -62,7 +62,7 @@ class _Reader(Tap):
 
 
 @contextmanager
-def _reading(replay: Replay, reader: _Reader, edit: VectorEdit, layer: int) -> Iterator[None]:
+def _reading(replay: Replay, reader: _Reader, edit: Edit, layer: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(replay.architecture.tapped(reader))
         if edit.site != "value_aggregation":
@@ -72,9 +72,9 @@ def _reading(replay: Replay, reader: _Reader, edit: VectorEdit, layer: int) -> I
 
 
 def estimate_moments(
-    replay: Replay, token_ids: np.ndarray, edits: Sequence[VectorEdit], batch: int, passes: Passes | None = None
-) -> None:
-    """Give each of ``edits`` its moments: over all of ``token_ids``, in the model that it edits.
+    replay: Replay, token_ids: np.ndarray, edits: Sequence[Edit], batch: int, passes: Passes | None = None
+) -> dict[Edit, MeanAndSpread]:
+    """Mean and spread of what each edit changes: over all of ``token_ids``, in the model that it edits.
 
     An edit changes what the next edited layer holds, so the layers are done in order, each with the edit in place in the
     layers below. Only positions up to the edit's last can matter, and of these only those from its first on are run again
@@ -83,38 +83,31 @@ def estimate_moments(
     Args:
         replay: an active one.
         token_ids: (N, T) ids, N at least 2.
-        edits: edits that need moments, in any mixture of places.
-        passes: unedited passes of ``token_ids`` that were kept; then none is run here.
+        edits: edits that need a mean, at any places.
+        passes: unedited passes of ``token_ids``; without, they are run here.
     """
-    waiting = [edit for edit in edits if edit.needs_moments]
-    for edit in waiting:
-        edit.moments = Moments()
+    moments = {edit: MeanAndSpread() for edit in edits}
     batches = even_batches(len(token_ids), batch) if passes is None else passes.batches
-    for layer in sorted({layer for edit in waiting for layer in edit.layers}):
-        here = [edit for edit in waiting if layer in edit.layers]
-        sums = [_Sums() for _ in here]
-        upto = max(edit.positions[-1] for edit in here) + 1
-        entries = {min(edit.layers) for edit in here}
+    for layer in sorted({layer for edit in edits for layer in edit.layers}):
+        sums = {edit: _Sums() for edit in edits if layer in edit.layers}
+        upto = max(edit.positions[-1] for edit in sums) + 1
+        entries = {min(edit.layers) for edit in sums}
         for number, part in enumerate(batches):
             if passes is None:
                 ids = torch.from_numpy(token_ids[part, :upto]).to(replay.device)
                 unedited = replay.unedited(ids, entries=entries, stop=layer)
             else:
-                unedited, _ = passes.take(replay, number)
-            for edit, own in zip(here, sums, strict=True):
+                unedited = passes.take(replay, number).unedited
+            for edit, total in sums.items():
                 first, position = replay.starts(min(edit.layers), edit.positions[0])
                 below = edit.at_layers([done for done in edit.layers if done < layer])
-                reader = _Reader(edit, layer, own, position)
-                for other in (edit, below):
-                    if hasattr(other, "first_sequence"):
-                        other.first_sequence = part.start
                 with (
-                    applied(replay.architecture, below, computes=replay.computes),
-                    _reading(replay, reader, edit, layer),
+                    applied(replay.architecture, EditTap(below, moments[edit], part.start), computes=replay.computes),
+                    _reading(replay, _Reader(edit, layer, total, position), edit, layer),
                 ):
                     replay.edited(
                         unedited, layer=first, position=position, upto=edit.positions[-1] + 1, stop=layer
                     )  # fmt: skip
-        for edit, own in zip(here, sums, strict=True):
-            assert edit.moments is not None
-            edit.moments.mean[layer], edit.moments.spread[layer] = own.moments()
+        for edit, total in sums.items():
+            moments[edit].mean[layer], moments[edit].spread[layer] = total.mean_and_spread()
+    return moments

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ class Shown:
     Attributes:
         targets: positions at which scores, norms and keys are read.
         scores: (N, L, H, targets) mean weight on each target over later queries.
-        firsts: (N, L, H) the same for position 0.
+        firsts: (N, L, H) mean weight on position 0 over later queries.
         columns: (L, T) float64 weight on each position, summed over later queries, heads and sequences.
         norms, ratios: (N, L, targets) norm and dominance ratio of the residual leaving a layer.
         cosines: (N, L, targets) cosine of the target's key with the next sequence's, mean over heads.
@@ -39,7 +39,7 @@ class Before:
     """What the unedited pass shows, and what edited passes need of it, which compute a part only.
 
     Attributes:
-        targets: as of :class:`Shown`, those of all edits.
+        targets: positions that any edit edits.
         laters: (L, N, H, T) weight on each position, summed over later queries.
         norms, ratios, cosines: (L, N, targets).
         prefixes: start → (L, N, H, start): the part of ``laters`` that queries before the start add.
@@ -91,7 +91,7 @@ class Readout(Tap):
         """Take the (N, Q, d) residual stream that leaves a layer, of positions from ``start`` on."""
         self._residuals[layer] = values[:, [k - start for k in self.targets]]
 
-    def _of_targets(self, layers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _at_targets(self, layers: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Norms, dominance ratios and key cosines of these layers, (layers, N, targets) each."""
         residuals = torch.stack([self._residuals[layer] for layer in layers]).float()
         absolute = residuals.abs()
@@ -110,7 +110,7 @@ def _to_next_sequence(keys: Tensor) -> Tensor:
 
 
 class UneditedReadout(Readout):
-    """Of a pass that computes everything.
+    """What a pass that computes everything shows.
 
     Args:
         starts: positions from which edited passes will run.
@@ -133,43 +133,46 @@ class UneditedReadout(Readout):
                 self._span_parts[span] = later_queries(weights[:, :, first : last + 1, : last + 1].float(), first)
 
     def before(self) -> Before:
-        """All of it."""
+        """What the pass showed in all layers."""
         layers = sorted(self._laters)
         return Before(
-            self.targets, torch.stack([self._laters[layer] for layer in layers]), *self._of_targets(layers),
+            self.targets, torch.stack([self._laters[layer] for layer in layers]), *self._at_targets(layers),
             {start: torch.stack(parts) for start, parts in self._prefixes.items()}, self._span_parts,
         )  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Rows:
-    layer: int
-    part: Tensor  # (N, H, last + 1)
-    span: tuple[int, int, int] = field(default=(0, 0, 0))
+    """What the queries first … last of a layer add, where these alone were run.
+
+    Attributes:
+        part: (N, H, last + 1) weight on each position.
+        span: layer, first, last.
+    """
+
+    part: Tensor
+    span: tuple[int, int, int]
 
 
 class EditedReadout(Readout):
-    """Of a pass that computes a part; the rest is as in the unedited one."""
+    """What a pass that computes a part shows; the rest is as in the unedited one."""
 
     def __init__(self, before: Before, targets: Sequence[int]):
         super().__init__(targets, before.laters.shape[-1])
         self._before, self._start = before, 0
-        self._rows: _Rows | None = None  # of the layer in which the edited positions alone were run
-        self.deaf = False  # while set, attention is not read
+        self._rows: _Rows | None = None  # in the layer in which the edited positions alone were run
 
     def observe(self, layer, query, key, weights, aggregation):
-        if self.deaf:
-            return
         start = weights.shape[3] - weights.shape[2]
         if weights.shape[3] == self.length:
             self._start = start
             super().observe(layer, query, key, weights, aggregation)
             return
-        self._rows = _Rows(layer, later_queries(weights.float(), start), (layer, start, weights.shape[3] - 1))
+        self._rows = _Rows(later_queries(weights.float(), start), (layer, start, weights.shape[3] - 1))
         self._see_keys(layer, key)
 
     def shown(self) -> Shown:
-        """All of it, with what the unedited pass shows below the first edited layer and before the first position."""
+        """What the whole model shows: below the first edited layer and before the first position, the unedited pass."""
         before = self._before
         laters = before.laters.clone()
         if self._laters:
@@ -179,17 +182,17 @@ class EditedReadout(Readout):
                 laters[whole, ..., : self._start] += before.prefixes[self._start][whole]
         if self._rows is not None:
             # all other queries, and the keys, are as before
-            part = self._rows.part
-            laters[self._rows.layer, ..., : part.shape[-1]] += part - before.spans[self._rows.span]
+            part, span = self._rows.part, self._rows.span
+            laters[span[0], ..., : part.shape[-1]] += part - before.spans[span]
         layers = sorted(self._keys)
         chosen = [before.targets.index(target) for target in self.targets]
         unedited = (part[: layers[0], :, chosen] for part in (before.norms, before.ratios, before.cosines))
-        of_targets = zip(unedited, self._of_targets(layers), strict=True)
-        return _shown(self.targets, laters, *(torch.cat(parts) for parts in of_targets))
+        at_targets = zip(unedited, self._at_targets(layers), strict=True)
+        return _shown(self.targets, laters, *(torch.cat(parts) for parts in at_targets))
 
 
 def later_queries(weights: Tensor, start: int) -> Tensor:
-    """Weight on each key position summed over later queries, of (N, H, Q, S) causal weights of queries from ``start`` on.
+    """Weight on each key position summed over later queries, from (N, H, Q, S) causal weights of queries from ``start`` on.
 
     What a causal column holds beside these is the position's attention to itself.
     """
@@ -202,6 +205,13 @@ def later_queries(weights: Tensor, start: int) -> Tensor:
 @contextmanager
 def reading(replay: Replay, readout: Readout, position: int = 0) -> Iterator[None]:
     """Hand all that passes from ``position`` on show to ``readout``; edits set earlier are seen."""
+    with reading_residuals(replay, readout, position), replay.architecture.tapped(readout):
+        yield
+
+
+@contextmanager
+def reading_residuals(replay: Replay, readout: Readout, position: int = 0) -> Iterator[None]:
+    """Hand the residuals of passes from ``position`` on to ``readout``, and no attention."""
 
     def hook(layer: int):
         def after(module, args, output):
@@ -215,8 +225,7 @@ def reading(replay: Replay, readout: Readout, position: int = 0) -> Iterator[Non
     blocks = replay.architecture.blocks
     handles = [block.register_forward_hook(hook(layer)) for layer, block in enumerate(blocks)]
     try:
-        with replay.architecture.tapped(readout):
-            yield
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -3,8 +3,8 @@
 In a causal model an edit at layer l and position p changes nothing in the layers below l, and nothing at positions before
 p. One unedited pass of a batch keeps the keys and values of every layer and the residual stream at the layers where edits
 begin; an edited pass then starts at layer l with the tokens from p on, and reads the rest from what was kept. In layer l
-itself only the edited positions change, because the keys and values there do not; and of the last layer, where no logits are
-asked for, only the attention and the edited positions are of interest.
+itself only the edited positions change, because the keys and values there do not; and in the last layer, where no logits are
+wanted, only the attention and the edited positions are of interest.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -34,7 +34,7 @@ class Unedited:
         keys, values: for each layer that was run, (N, H_kv, T, d_k).
         residuals: layer → (N, T, d) residual stream that enters it.
         rest: layer → what its block returns beside the residual stream, where it returns a tuple.
-        logits: (N, T, V), where they were asked for.
+        logits: (N, T, V), where the language-model head ran.
     """
 
     token_ids: Tensor
@@ -177,7 +177,7 @@ class Replay:
             enter: residual that enters the layer from the first position on, if not the unedited one.
 
         Returns:
-            Logits (N, T − position, V) where they are asked for.
+            Logits (N, T − position, V), or None without ``logits``.
         """
         cache = DynamicCache() if self.exact else None
         if cache is not None and position:
@@ -203,7 +203,7 @@ class Replay:
             enter: the (N, T − first, d) residual that enters the layer from ``first`` on, if not the unedited one.
 
         Returns:
-            The (N, last − first + 1, d) residual that leaves it; None of the last layer.
+            The (N, last − first + 1, d) residual that leaves it; None where it is the last layer.
         """
         self._entries, self._residuals = {layer + 1}, {}
         enter = None if enter is None else enter[:, : last + 1 - first]
@@ -228,7 +228,7 @@ class Replay:
         return self._residuals[last]
 
     def edited_logits(self, unedited: Unedited, *, layer: int, first: int, rows: Tensor) -> Tensor | None:
-        """The same to the end: (N, T − first, V) logits."""
+        """Run from ``layer`` on to the end, see :meth:`edited_attention`: (N, T − first, V) logits."""
         enter = _with_rows(unedited, layer, first, rows)
         return self.edited(unedited, layer=layer, position=first, enter=enter, logits=True)
 

@@ -48,3 +48,18 @@ def kendall_between(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     agreement = np.prod(list(signs), axis=0).sum(axis=(1, 2))  # every pair twice
     pairs = left.shape[1] * (left.shape[1] - 1)
     return agreement / pairs if pairs else np.full(len(left), np.nan)
+
+
+def kendall_tau_b(values: np.ndarray, against: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b, which allows for ties (Kendall 1945), of (..., n) values against (n,) others.
+
+    Returns:
+        (...) in −1 … 1; NaN where either is the same everywhere.
+    """
+    # infinities are in order too, but inf − inf is not a number
+    other = np.unique(against, return_inverse=True)[1]
+    upper = np.triu_indices(len(other), 1)
+    sign = np.sign(np.subtract.outer(other, other)[upper])
+    order = np.sign(values[..., upper[0]] - values[..., upper[1]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (order * sign).sum(axis=-1) / np.sqrt((order != 0).sum(axis=-1) * (sign != 0).sum())

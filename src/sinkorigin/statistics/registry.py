@@ -10,6 +10,7 @@ STATISTICS = (
     "super_neurons",
     "keys",
     "effective_rank",
+    "interventions",
     "pretraining",
     "pretraining_comparison",
     "learning_rates",

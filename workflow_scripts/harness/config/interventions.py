@@ -1,10 +1,15 @@
-"""The section ``interventions``: edits of a model's forward pass."""
+"""The section ``interventions``: edits of a model's forward pass. What a kind is, its class says."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from harness.config.values import Name, Strict, first_repeated
+from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.registry import KINDS
+
+PACKAGE = "sinkorigin.interventions.kinds"
 
 FEWEST_SEQUENCES = 8  # sequences of an intervention: with fewer, its intervals among many comparisons mean nothing
 
@@ -13,19 +18,7 @@ class Intervention(Strict):
     """One kind of edit at some layers, at one or more positions and strengths."""
 
     name: Name = Field(description="How paths, tables and figures call the intervention.")
-    kind: Literal[
-        "mask",
-        "variance_amplification",
-        "norm_control",
-        "mean_and_deviation",
-        "random_directions",
-        "mean_shift",
-        "shuffled_deviations",
-        "variance_matching",
-        "value_averaging",
-        "super_neuron_ablation",
-        "dominating_dims",
-    ] = Field(description="The edit, see docs/science.md.")
+    kind: Literal[KINDS] = Field(description="The edit, see docs/science.md.")  # type: ignore[valid-type]
     models: list[str] = Field(min_length=1, description="Models to edit, by name.")
     prompts: list[str] = Field(min_length=1, description="Prompt sets to run, by name.")
     layers: list[Annotated[int, Field(ge=0)]] | None = Field(
@@ -70,61 +63,82 @@ class Intervention(Strict):
     @property
     def targets(self) -> list[int]:
         """Every position that it edits, rising."""
-        return sorted({k for own in self.positions for k in (own if isinstance(own, list) else [own])})
+        return sorted({k for some in self.positions for k in (some if isinstance(some, list) else [some])})
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.kind not in STRENGTH_KINDS and self.strengths != [1.0]:
+        kind = kind_named(self.kind)
+        if not kind.takes("strength") and self.strengths != [1.0]:
             raise ValueError(f"{self.kind} has no strength; leave strengths out")
         if len({f"{strength:g}" for strength in self.strengths}) < len(self.strengths):  # as folders are called
             repeated = first_repeated(f"{strength:g}" for strength in self.strengths)
             raise ValueError(f"strengths has {repeated} twice; keep one")
         if self.mean_factors is not None and len(set(self.mean_factors)) < len(self.mean_factors):
             raise ValueError(f"mean_factors has {first_repeated(self.mean_factors):g} twice; keep one")
-        for own in self.positions:
-            if isinstance(own, list) and own != sorted(set(own)):
-                raise ValueError(f"positions edited at once must rise and not repeat; write {sorted(set(own))}")
-        together = [own if isinstance(own, list) else [own] for own in self.positions]
-        if any(own in together[:i] for i, own in enumerate(together)):
+        together = [positions if isinstance(positions, list) else [positions] for positions in self.positions]
+        for positions in together:
+            if positions != sorted(set(positions)):
+                raise ValueError(f"positions edited at once must rise and not repeat; write {sorted(set(positions))}")
+        if any(positions in together[:i] for i, positions in enumerate(together)):
             raise ValueError(f"positions has {', '.join(map(str, first_repeated(together)))} twice; keep one")
-        if (self.kind == "mean_and_deviation") != (self.mean_factors is not None):
-            raise ValueError("mean_factors is for mean_and_deviation, which needs it; add or delete it")
-        if self.to is not None and self.kind != "dominating_dims":
-            raise ValueError(f"to is for dominating_dims, not for {self.kind}; delete it")
-        if self.site != "value_aggregation" and self.kind not in VECTOR_KINDS:
+        if kind.takes("mean_factor") != (self.mean_factors is not None):
+            raise ValueError(f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it")
+        if self.to is not None and not kind.takes("to"):
+            raise ValueError(f"to is for {_kinds_that_take('to')}, not for {self.kind}; delete it")
+        if self.site != "value_aggregation" and not kind.takes("site"):
             raise ValueError(f"{self.kind} has no other site; leave site out")
-        if self.layers is None and self.kind != "super_neuron_ablation":
+        if self.layers is None and not (kind.needs and kind.needs.finds_layers):
             raise ValueError("layers is missing; add the layers to edit")
         if self.calibration == 1:
             raise ValueError("calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0")
-        if self.calibration and self.kind not in MEAN_KINDS:
+        if self.calibration and not kind.takes_mean:
             raise ValueError(f"{self.kind} takes no mean over sequences; leave calibration out")
-        if self.kind == "mask" and 0 in self.targets:
-            raise ValueError(
-                "position 0 attends to itself only anyway, a mask changes nothing; choose positions above 0"
-            )
-        if self.kind == "value_averaging":
-            for count in self.strengths:
-                if count != int(count) or count < 2:
-                    raise ValueError(
-                        f"strengths of value_averaging are numbers of vectors, not {count:g}; write whole numbers from 2"
-                    )
-        if self.kind in ("variance_matching", "dominating_dims") and len(self.targets) > 1:
-            raise ValueError(f"{self.kind} edits one position; write one, and an intervention for each other")
+        if refusal := kind.refusal(self.targets, self.strengths):
+            raise ValueError(refusal)
         return self
 
+    @property
+    def mixed(self) -> int:
+        """Number of sequences of a batch that it mixes."""
+        return max(map(kind_named(self.kind).mixes, self.strengths))
 
-# kinds of intervention: with a strength; that edit vectors at a site of choice; that take a mean over sequences
-STRENGTH_KINDS = frozenset(
-    (
-        "variance_amplification",
-        "norm_control",
-        "mean_and_deviation",
-        "random_directions",
-        "mean_shift",
-        "shuffled_deviations",
-        "value_averaging",
-    )
-)
-VECTOR_KINDS = STRENGTH_KINDS | {"variance_matching"}
-MEAN_KINDS = VECTOR_KINDS - {"norm_control", "value_averaging"} | {"dominating_dims"}
+    @property
+    def compares_sequences(self) -> bool:
+        """Whether it changes nothing where all sequences are alike."""
+        return kind_named(self.kind).takes_mean or self.mixed > 1
+
+
+def _kinds_that_take(parameter: str) -> str:
+    return ", ".join(kind for kind in KINDS if kind_named(kind).takes(parameter))
+
+
+def kinds_of(interventions: Iterable[Intervention]) -> list[str]:
+    """Kinds of some interventions, in the order of figures."""
+    return sorted({edit.kind for edit in interventions}, key=KINDS.index)
+
+
+def kind_modules(interventions: Iterable[Intervention]) -> list[str]:
+    """Modules of their kinds, which scripts import by name."""
+    return [f"{PACKAGE}.{kind}" for kind in kinds_of(interventions)]
+
+
+def tables_needed(interventions: Iterable[Intervention]) -> list[str]:
+    """Tables of statistics that some interventions are computed from."""
+    needs = [kind_named(kind).needs for kind in kinds_of(interventions)]
+    return [own.table for own in needs if own is not None]
+
+
+def intervention_figures(interventions: Iterable[Intervention]) -> list[str]:
+    """Figures of the interventions, each only where there is an edit that it shows."""
+    interventions = list(interventions)
+    kinds = [kind_named(name) for name in kinds_of(interventions)]
+    later = [kind_named(name) for name in kinds_of(edit for edit in interventions if any(edit.targets))]
+    shown = {
+        "sink_by_intervention": any(kind.look for kind in later),
+        "intervention_contrasts": {kind.control_of for kind in later} & {kind.kind for kind in later},
+        "mask_by_layers_and_position": any(kind.compared_at == "layers" for kind in later),
+        "edited_layers": any(kind.look and kind.look.dashes is not None for kind in later),
+        "dispersion_grid": any(kind.takes("mean_factor") for kind in kinds),
+        "necessity": any(0 in edit.targets for edit in interventions),
+    }
+    return [name for name, found in shown.items() if found]

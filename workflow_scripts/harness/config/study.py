@@ -7,12 +7,13 @@ from pydantic import Field, model_validator
 from harness.config.activations import Activations
 from harness.config.corpus import Corpus
 from harness.config.figures import Figures
-from harness.config.interventions import FEWEST_SEQUENCES, MEAN_KINDS, Intervention
+from harness.config.interventions import FEWEST_SEQUENCES, Intervention
 from harness.config.models import Model
 from harness.config.pretraining import BigramBackcopyData, Pretraining, Run
 from harness.config.prompts import Prompts
 from harness.config.statistics import Statistics
 from harness.config.values import Name, Strict, first_repeated, listed
+from sinkorigin.interventions.kind import BASELINE
 
 
 class Machine(Strict):
@@ -61,7 +62,7 @@ class Config(Strict):
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"{key}: the name {first_repeated(names)} is given twice; rename one")
-            for name, owner in (("baseline", "the unedited model"), ("results", "the folder of all results")):
+            for name, owner in ((BASELINE, "the unedited model"), ("results", "the folder of all results")):
                 if name in names:
                     raise ValueError(f"{key}: the name {name} is taken by {owner}; choose another")
         models = {m.name: m for m in self.models}
@@ -160,8 +161,7 @@ class Config(Strict):
                 f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
                 "compared sequence by sequence; give both the same number by sequences"
             )
-        mixes = edit.kind in MEAN_KINDS | {"value_averaging"}
-        if prompts.kind == "natural_text" and 0 in edit.targets and mixes:
+        if prompts.kind == "natural_text" and 0 in edit.targets and edit.compares_sequences:
             trained = self.trained
             for name in edit.models:
                 if trained[name][0].first_token if name in trained else prompts.bos:
@@ -171,10 +171,9 @@ class Config(Strict):
                         "nothing at position 0; choose prompts without it"
                     )
         least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
-        most = {"value_averaging": max(edit.strengths), "shuffled_deviations": 2}.get(edit.kind, 1)
-        if most > least:
+        if edit.mixed > least:
             raise ValueError(
-                f"{key}: {edit.kind} mixes {most:g} sequences of a batch, but batches have {least}; raise activations.batch "
+                f"{key}: {edit.kind} mixes {edit.mixed} sequences of a batch, but batches have {least}; raise activations.batch "
                 "or sequences, or lower the strength"
             )
 

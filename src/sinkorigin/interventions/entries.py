@@ -1,0 +1,52 @@
+"""From an entry of the config to its edits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sinkorigin.interventions.kind import Edit, kind_named
+from sinkorigin.tables import read_table
+
+
+def table_facts(entry: Mapping, statistics: Mapping[str, str | Path]) -> dict[int, Any] | None:
+    """Layer → what a table of statistics says of it, for the kinds that need one; None for the others.
+
+    Args:
+        entry: kind, name, layers and positions.
+        statistics: name of a table → its file.
+
+    Raises:
+        SinkoriginError: the table does not have what the kind needs.
+    """
+    kind = kind_named(entry["kind"])
+    if kind.needs is None:
+        return None
+    table = pl.from_arrow(read_table(statistics[kind.needs.table], kind.needs.columns))
+    assert isinstance(table, pl.DataFrame)
+    first = min(k for together in entry["positions"] for k in _as_list(together))
+    return kind.found(table, entry["layers"], first, entry["name"])
+
+
+def edits_of(entry: Mapping, strength: float, facts: Mapping[int, Any] | None = None) -> list[Edit]:
+    """The edits of a config entry at one of its strengths, in the order of its mean factors and positions.
+
+    Args:
+        entry: kind, layers, positions, and site, mean_factors and to where the kind has them.
+        facts: of :func:`table_facts`, for the kinds that need a table.
+    """
+    kind = kind_named(entry["kind"])
+    place = {"layers": entry["layers"]} if kind.needs is None else {kind.needs.parameter: facts}
+    given = {"strength": strength, "site": entry.get("site"), "to": entry.get("to")}
+    given = {name: value for name, value in given.items() if value is not None and kind.takes(name)}
+    return [
+        kind(positions=_as_list(positions), **place, **given, **({} if factor is None else {"mean_factor": factor}))
+        for factor in entry.get("mean_factors") or [None]
+        for positions in entry["positions"]
+    ]
+
+
+def _as_list(positions: int | list[int]) -> list[int]:
+    """Positions that are edited at once; a number alone is one."""
+    return [positions] if isinstance(positions, int) else positions

@@ -1,0 +1,40 @@
+"""As much as variance amplification adds, alike in all sequences."""
+
+from dataclasses import dataclass
+
+from sinkorigin.interventions.kind import Look, VectorEdit, Words, random_directions
+
+
+@dataclass(kw_only=True, eq=False)
+class MeanShift(VectorEdit):
+    """Control: every sequence is shifted by one vector, o'_k = o_k + (λ − 1) s u.
+
+    u is one random unit vector a head and s the root mean square over sequences of ‖o_k − μ‖: the size of what amplification
+    adds, without any variance.
+
+    Args:
+        layers, positions, site: where.
+        strength: λ.
+        seed: of the directions.
+    """
+
+    strength: float
+    seed: int = 0
+
+    formula = "o_k + (λ − 1) s u, u one random unit vector of each head, s the root mean square of ‖o_k − μ‖"
+    role = "control"
+    control_of = "variance_amplification"
+    identity_at = 1.0
+    takes_mean = True
+    look = Look(colour=5, marker="v")
+    words = Words(
+        claim="mean shift makes no sink",
+        edit="shifting every sequence alike",
+        outcome="makes no sink",
+        makes_a_sink=False,
+        contrast="than the same shift of every sequence",
+    )
+
+    def edited(self, vectors, at):
+        directions = vectors.new_tensor(random_directions(vectors.shape[1:], self.seed, at.layer, at.position))
+        return vectors + (self.strength - 1) * self.spread(vectors, at).unsqueeze(-1) * directions

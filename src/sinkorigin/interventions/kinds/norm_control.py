@@ -1,0 +1,35 @@
+"""A larger norm, without more variance relative to the mean."""
+
+from dataclasses import dataclass
+
+from sinkorigin.interventions.kind import Look, VectorEdit, Words
+
+
+@dataclass(kw_only=True, eq=False)
+class NormControl(VectorEdit):
+    """I3: o'_k = λ o_k. The variance is that of amplification, the dispersion relative to the mean stays as it was.
+
+    Args:
+        layers, positions, site: where.
+        strength: λ > 0.
+    """
+
+    strength: float
+
+    formula = "λ o_k"
+    role = "control"
+    control_of = "variance_amplification"
+    identity_at = 1.0
+    look = Look(colour=3, marker="s", dashes=2)
+    words = Words(
+        claim="norm control makes no sink",
+        edit="multiplying the aggregation",
+        outcome="makes no sink",
+        makes_a_sink=False,
+        paper="no sink",
+        contrast="than multiplying the whole aggregation",
+        contrast_paper="a sink against none",
+    )
+
+    def edited(self, vectors, at):
+        return self.strength * vectors

@@ -1,0 +1,50 @@
+"""A position averages value vectors, as later positions do."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sinkorigin.interventions.kind import VectorEdit
+
+
+@dataclass(kw_only=True, eq=False)
+class ValueAveraging(VectorEdit):
+    """Necessity: o'_k is the mean of the aggregations at k of some sequences of the batch, the edited one among them.
+
+    At position 0, where o_0 = v_0, this is what a position would have that attends evenly to so many value vectors of first
+    tokens: position 0 averages like the others.
+
+    Args:
+        layers, positions, site: where.
+        strength: number of sequences.
+    """
+
+    strength: float
+
+    formula = "mean of the o_k of λ sequences of the batch"
+    role = "necessity"
+    counts_sequences = True
+    identity_at = 1.0
+
+    @classmethod
+    def mixes(cls, strength):
+        return int(strength)
+
+    @classmethod
+    def refusal(cls, targets, strengths):
+        for count in strengths:
+            if count != int(count) or count < 2:
+                return f"strengths of {cls.kind} are numbers of vectors, not {count:g}; write whole numbers from 2"
+        return super().refusal(targets, strengths)
+
+    @classmethod
+    def strength_text(cls, strength, mean_factor):
+        return f"{strength:g} vectors"
+
+    @classmethod
+    def at_first(cls, strength, mean_factor, to):
+        return f"averaging {strength:g} value vectors", False
+
+    def edited(self, vectors, at):
+        sequences = np.arange(len(vectors))
+        return vectors[(sequences + np.arange(int(self.strength))[:, None]) % len(vectors)].mean(dim=0)

@@ -1,0 +1,40 @@
+"""More variance over sequences, with the mean unchanged."""
+
+from dataclasses import dataclass
+
+from sinkorigin.interventions.kind import Look, VectorEdit, Words
+
+
+@dataclass(kw_only=True, eq=False)
+class VarianceAmplification(VectorEdit):
+    """I2: o'_k = o_k + (λ − 1)(o_k − μ), μ the mean over sequences. λ below 1 shrinks the variance.
+
+    Args:
+        layers, positions, site: where.
+        strength: λ > 0.
+    """
+
+    strength: float
+
+    formula = "o_k + (λ − 1)(o_k − μ)"
+    role = "treatment"
+    compared_at = "strength"
+    identity_at = 1.0
+    takes_mean = True
+    look = Look(colour=0, marker="o", linewidth=2.2, dashes=0)
+    words = Words(
+        claim="amplified variance makes a sink",
+        edit="amplifying the variance",
+        outcome="makes a sink",
+        paper="a sink at the target",
+        noun="amplified variance",
+        short="variance",
+        rising="the variance is amplified",
+    )
+
+    @classmethod
+    def at_first(cls, strength, mean_factor, to):
+        return f"with its deviations times {strength:g}", strength >= 1
+
+    def edited(self, vectors, at):
+        return vectors + (self.strength - 1) * (vectors - self.mean(vectors, at))

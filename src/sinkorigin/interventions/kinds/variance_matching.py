@@ -1,0 +1,55 @@
+"""The variance at a position becomes that of the later positions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.kind import Needs, VectorEdit
+
+
+@dataclass(kw_only=True, eq=False)
+class VarianceMatching(VectorEdit):
+    """Necessity: o'_k = o_k + (λ − 1)(o_k − μ) with, in each layer, the λ that brings the variance at k to that of others.
+
+    Args:
+        strengths: layer → its λ.
+        positions, site: where.
+    """
+
+    strengths: Mapping[int, float]
+    layers: Sequence[int] = field(init=False)
+
+    formula = "o_k + (λ − 1)(o_k − μ), in each layer λ = √(mean variance of later positions / variance at k)"
+    role = "necessity"
+    takes_mean = True
+    needs = Needs("variance", ("site", "layer", "position", "variance"), "strengths", one_position=True)
+
+    @classmethod
+    def at_first(cls, strength, mean_factor, to):
+        return "with deviations scaled to the variance that later positions have unedited", False
+
+    @classmethod
+    def found(cls, table, layers, position, where):
+        """Layer → √(mean variance of the later positions / variance at ``position``), both of the unedited model.
+
+        In the first edited layer the match is exact; the edit there changes what the next hold.
+
+        Raises:
+            SinkoriginError: a layer's variance is not defined (one first token in every sequence, for instance).
+        """
+        table = table.filter(site="value_aggregation")
+        strengths = {}
+        for layer in layers:
+            rows = table.filter(layer=layer)
+            here = rows.filter(position=position)["variance"].to_list()
+            later = rows.filter(rows["position"] > position)["variance"].mean()
+            if here in ([], [None]) or later is None:
+                raise SinkoriginError(
+                    f"intervention {where}: the variance at position {position} of layer {layer} is not defined on these "
+                    "prompts, so it cannot be matched; choose prompts with varied tokens there, or another layer"
+                )
+            strengths[layer] = float((later / here[0]) ** 0.5)
+        return strengths
+
+    def edited(self, vectors, at):
+        return vectors + (self.strengths[at.layer] - 1) * (vectors - self.mean(vectors, at))

@@ -1,0 +1,153 @@
+"""Writing what the passes of a sweep show, as the tables of one folder."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from sinkorigin import tables
+from sinkorigin.interventions.kind import BASELINE, Edit
+from sinkorigin.interventions.readout import Shown
+from sinkorigin.interventions.schemas import SCHEMAS
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the logits of one pass of one batch say, from a position on: (N,) each."""
+
+    loss: Tensor
+    baseline_loss: Tensor
+    divergence: Tensor
+
+
+def read_losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> Losses:
+    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
+    assert unedited is not None
+    after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
+
+    def log_probabilities(logits: Tensor) -> Tensor:
+        return torch.log_softmax(logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1].float(), dim=-1)
+
+    before = log_probabilities(unedited)
+    baseline = -before.gather(-1, after).mean(dim=(1, 2))
+    if edited is None:
+        return Losses(baseline, baseline, torch.zeros_like(baseline))
+    now = log_probabilities(edited)
+    divergence = torch.nn.functional.kl_div(now, before, reduction="none", log_target=True).sum(dim=-1)
+    return Losses(-now.gather(-1, after).mean(dim=(1, 2)), baseline, divergence.mean(dim=1))
+
+
+@dataclass
+class _Columns:
+    """(L, T) float64 weight on each position, summed over later queries, heads and sequences, and how many of these."""
+
+    total: Tensor
+    rows: int
+
+
+class Output:
+    """The tables of one folder, written as batches come; None stands for the unedited model."""
+
+    def __init__(self, writers: Mapping[str, pq.ParquetWriter], intervention: str):
+        self._writers, self._intervention = writers, intervention
+        self._columns: dict[Edit | None, _Columns] = {}
+
+    def _identity(self, edit: Edit | None, positions: Sequence[int]) -> dict[str, object]:
+        return {
+            "intervention": self._intervention,
+            "kind": BASELINE if edit is None else edit.kind,
+            "strength": None if edit is None else getattr(edit, "strength", 1.0),
+            "mean_factor": None if edit is None else getattr(edit, "mean_factor", None),
+            "site": None if edit is None else edit.site,
+            "layers": [] if edit is None else edit.layers,
+            "positions": positions,
+        }
+
+    def _write(self, name: str, identity: Mapping[str, object], columns: Mapping[str, np.ndarray]) -> None:
+        """Rows of one table, a point of the columns' common shape each, in C order; NaN becomes null."""
+        schema = SCHEMAS[name]
+        arrays = {key: np.asarray(value) for key, value in columns.items()}
+        shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+        rows = math.prod(shape)
+        first = pa.array(np.zeros(rows, dtype=np.int32))
+        out = [
+            pa.array([identity[column.name]], type=column.type).take(first)
+            if column.name in identity
+            else pa.array(np.broadcast_to(arrays[column.name], shape).reshape(-1), type=column.type, from_pandas=True)
+            for column in schema
+        ]
+        # one row group, so that all heads of a sequence stand in it
+        self._writers[name].write_batch(pa.record_batch(out, schema=schema), row_group_size=max(rows, 1))
+
+    def add(self, edit: Edit | None, first: int, shown: Shown, losses: Mapping[int, Losses]) -> None:
+        """Write the rows of one batch that begins with sequence ``first``.
+
+        Args:
+            losses: position from which they are read → losses.
+        """
+        scores, firsts = shown.scores.cpu().numpy(), shown.firsts.cpu().numpy()
+        at_targets = {
+            name: values.cpu().numpy()
+            for name, values in (
+                ("norm", shown.norms), ("dominance_ratio", shown.ratios), ("key_cosine", shown.cosines),
+            )
+        }  # fmt: skip
+        sequences, depth, heads = firsts.shape
+        numbers, layers = np.arange(first, first + sequences, dtype=np.int32), np.arange(depth, dtype=np.int32)
+        for i, target in enumerate(shown.targets):
+            identity = self._identity(edit, [target] if edit is None else edit.positions)
+            targeted = np.array(target, dtype=np.int32)
+            self._write(
+                "scores", identity,
+                {
+                    "target": targeted, "sequence": numbers[:, None, None], "layer": layers[:, None],
+                    "head": np.arange(heads, dtype=np.int32), "score": scores[..., i], "first_score": firsts,
+                },
+            )  # fmt: skip
+            values = {name: value[..., i] for name, value in at_targets.items()}
+            self._write(
+                "residuals", identity, {"target": targeted, "sequence": numbers[:, None], "layer": layers, **values}
+            )
+        for target, read in losses.items():
+            identity = self._identity(edit, [target] if edit is None else edit.positions)
+            values = {name: value.cpu().numpy() for name, value in vars(read).items()}
+            self._write("losses", identity, {"target": np.array(target, dtype=np.int32), "sequence": numbers, **values})
+        columns = self._columns.setdefault(edit, _Columns(torch.zeros(shown.columns.shape, dtype=torch.float64), 0))
+        columns.total += shown.columns.cpu()
+        columns.rows += heads * sequences
+
+    def write_positions(self) -> None:
+        """Write what was summed over all batches."""
+        for edit, columns in self._columns.items():
+            depth, length = columns.total.shape
+            later = np.arange(length - 1, -1, -1)  # queries after the key
+            with np.errstate(divide="ignore", invalid="ignore"):
+                score = np.where(later > 0, columns.total.numpy() / (columns.rows * later), np.nan)
+            self._write(
+                "positions", self._identity(edit, () if edit is None else edit.positions),
+                {
+                    "layer": np.arange(depth, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
+                    "score": score,
+                },
+            )  # fmt: skip
+
+
+@contextmanager
+def writing(folder: Path, intervention: str, *, losses: bool) -> Iterator[Output]:
+    """The tables of ``folder``, which appear when the block ends without an exception."""
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(tables.table_writer(folder / f"{name}.parquet", schema))
+            for name, schema in SCHEMAS.items()
+            if losses or name != "losses"
+        }
+        output = Output(writers, intervention)
+        yield output
+        output.write_positions()

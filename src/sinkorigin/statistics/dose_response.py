@@ -1,0 +1,69 @@
+"""The score against the strength."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.statistics import shared_columns
+from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.effects import HIGH_ALL, IDENTITY, LOW_ALL, Effect, ends, ends_among, groups
+from sinkorigin.statistics.kendall import kendall_tau
+
+SCHEMA = tables.schema(
+    **{name: column for name, column in IDENTITY.items() if name != "strength"},
+    strengths=(pa.list_(pa.float64()), "the strengths, 1 being the unedited model"),
+    scores=(pa.list_(pa.float64()), "mean score at the target at each"),
+    kendall_tau=(pa.float64(), "Kendall's tau-a of the mean score against the strength; 1 is a strictly rising curve"),
+    kendall_tau_low=shared_columns.LOW,
+    kendall_tau_high=shared_columns.HIGH,
+    kendall_tau_low_all=LOW_ALL,
+    kendall_tau_high_all=HIGH_ALL,
+    curves=(pa.int32(), "number of curves that these intervals hold for together (Bonferroni)"),
+    best_strength=(pa.float64(), "strength of the highest mean score"),
+    best_strength_low=shared_columns.LOW,
+    best_strength_high=shared_columns.HIGH,
+    best_score=(pa.float64(), "the score there"),
+    last_step=(pa.float64(), "score at the largest strength - score at the one before"),
+    last_step_low=shared_columns.LOW,
+    last_step_high=shared_columns.HIGH,
+    below_best=(pa.float64(), "best_score - score at the largest strength"),
+    below_best_low=shared_columns.LOW,
+    below_best_high=shared_columns.HIGH,
+)
+
+
+def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
+    """Rows of ``SCHEMA`` without model and prompts, where there are two strengths besides the unedited model."""
+    curves = []
+    for identity, members in groups([edit for edit in edits if edit.kind.has_doses()], without=("strength",)):
+        # strength 1 is the unedited model, unless the kind edits at every strength
+        starts = members[0].kind.identity_at is not None
+        curve = [(edit["strength"], edit.seen["score"]) for edit in members if not starts or edit["strength"] != 1]
+        if len(curve) > 1:
+            curve += [(1.0, members[0].unedited["score"])] if starts else []
+            curves.append((identity, sorted(curve, key=lambda point: point[0])))
+    for identity, curve in curves:
+        strengths = np.array([strength for strength, _ in curve])
+        values = np.stack([score for _, score in curve], axis=-1)  # (N, strengths)
+        mean = values.mean(axis=0)
+        samples = resamples(len(values), replicates, seed) @ values  # (R, strengths)
+        best = int(mean.argmax())
+        low, high = interval(strengths[samples.argmax(axis=1)], method="inverted_cdf")
+        yield identity | {
+            "strengths": strengths.tolist(),
+            "scores": mean.tolist(),
+            "kendall_tau": float(kendall_tau(mean)),
+            **ends("kendall_tau", kendall_tau(samples)),
+            **ends_among(len(curves), "kendall_tau", kendall_tau(samples)),
+            "curves": len(curves),
+            "best_strength": float(strengths[best]),
+            "best_strength_low": float(low),
+            "best_strength_high": float(high),
+            "best_score": float(mean[best]),
+            "last_step": float(mean[-1] - mean[-2]),
+            **ends("last_step", samples[:, -1] - samples[:, -2]),
+            "below_best": float(mean[best] - mean[-1]),
+            **ends("below_best", samples.max(axis=1) - samples[:, -1]),
+        }
