@@ -25,7 +25,7 @@ for figure in FIGURES:
         output:
             report(
                 figure.outputs(SEEN),
-                caption=f"../captions/{figure.name}.rst",
+                caption=figure.caption,
                 category="Figures",
                 labels={"figure": figure.label or figure.name.replace("_", " ")},
             ),

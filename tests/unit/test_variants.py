@@ -506,8 +506,9 @@ def test_a_model_type_of_no_variant_registers_nothing(name):
 
 
 def blocks(kind):
-    """Code blocks of a kind in docs/variants.md."""
-    return re.findall(rf"```{kind}\n(.*?)```", (ROOT / "docs" / "variants.md").read_text(), re.DOTALL)
+    """Code blocks of a kind in the section of docs/extending.md on variants."""
+    section = (ROOT / "docs" / "extending.md").read_text().partition("## An attention variant")[2]
+    return re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
 
 
 _SEVENTH = """
@@ -546,12 +547,11 @@ print(run.name, loaded.config.model_type, type(loaded).__name__, architecture.ro
 
 @pytest.fixture
 def with_relu(tmp_path):
-    """A checkout with the variant of docs/variants.md."""
+    """A checkout with the variant of docs/extending.md."""
     for folder in ("src", "workflow_scripts"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     folder = tmp_path / "src" / "sinkorigin" / "variants"
-    [module] = [block for block in blocks("python") if "VARIANT = " in block]
-    [line] = blocks("text")
+    module, line = blocks("python")
     (folder / "relu.py").write_text(module)
     registry = (folder / "registry.py").read_text()
     (folder / "registry.py").write_text(registry.replace("\n)", f"\n{line.rstrip()}\n)"))

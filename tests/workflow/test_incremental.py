@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from edits import Apply, added, config, text
+from extensions import extended
 from planned_jobs import job
 from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY, Project
 
@@ -89,6 +90,14 @@ def one_more_variant(study: Project) -> None:
     shutil.copy(study.folder / LIBRARY / "variants/softpick.py", study.folder / LIBRARY / "variants/another.py")
     text(f"{LIBRARY}/variants/another.py", 'Variant(\n    "softpick"', 'Variant(\n    "another"')(study)
     text(f"{LIBRARY}/variants/registry.py", '    "softpick",\n', '    "softpick",\n    "another",\n')(study)
+
+
+def both(first: Apply, second: Apply) -> Apply:
+    def apply(study: Project) -> None:
+        first(study)
+        second(study)
+
+    return apply
 
 
 EDITS = [
@@ -189,6 +198,41 @@ EDITS = [
         "a site added",
         config(lambda c: c["activations"]["sites"].append({"site": "attention_input", "sequences": 2, "positions": [0]})),
         each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+    ),
+    Edit("a new statistic", extended("A statistic"), each(["compute_norm_variation"], STUDIED)),
+    Edit(
+        "a new figure of it",
+        extended("A statistic", "A figure"),
+        each(["compute_norm_variation"], STUDIED) | plots("norm_variation_by_layer"),
+    ),
+    Edit(
+        "a new kind of intervention, a new site and a new variant that nothing uses",
+        extended("A kind of intervention", "A site", "An attention variant"),
+        set(),
+    ),
+    Edit(
+        "a new kind of intervention, used",
+        both(
+            extended("A kind of intervention"),
+            config(lambda c: c["interventions"].append({**c["interventions"][4], "name": "mirrored", "kind": "mirrored_deviations"})),
+        ),
+        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")]) | plots(*INTERVENTION_FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "a new site, used",
+        both(
+            extended("A site"),
+            config(lambda c: c["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0]})),
+        ),
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+    ),
+    Edit(
+        "a new variant, used",
+        both(
+            extended("An attention variant"),
+            config(lambda c: c["pretraining"]["runs"].append({**c["pretraining"]["runs"][1], "name": "relu", "variant": "relu"})),
+        ),
+        training("relu"),
     ),
     Edit(
         "one more seed",

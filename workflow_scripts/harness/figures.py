@@ -78,6 +78,12 @@ class Figure:
         """Modules that are loaded by name to draw it."""
         return [f"sinkorigin.figures.{self.name}", *self.loads(study)]
 
+    @property
+    def caption(self) -> str | None:
+        """Its caption in the report, from the folder of the rules; None where it has none."""
+        name = f"captions/{self.name}.rst"
+        return f"../{name}" if (Path(__file__).parents[2] / name).is_file() else None
+
     def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
         shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
@@ -92,7 +98,7 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
         made: patterns of all files that rules make, in the folder of the study.
 
     Raises:
-        SinkoriginError: a figure is registered twice, or has no module or caption, or a table that no rule makes.
+        SinkoriginError: a figure is registered twice, or has no module, or a table that no rule makes.
     """
     figures = list(figures)
     names = [figure.name for figure in figures]
@@ -100,12 +106,9 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
         raise SinkoriginError(f"{_HERE}: figure {first_repeated(names)} is registered twice; remove one entry")
     package = Path(sinkorigin.__file__).parent
     for figure in figures:
-        for file in (
-            package / "figures" / f"{figure.name}.py",
-            package.parents[1] / "captions" / f"{figure.name}.rst",
-        ):
-            if not file.is_file():
-                raise SinkoriginError(f"{_HERE}: figure {figure.name} has no {file}; write it or remove the entry")
+        file = package / "figures" / f"{figure.name}.py"
+        if not file.is_file():
+            raise SinkoriginError(f"{_HERE}: figure {figure.name} has no {file}; write it or remove the entry")
         for table, pattern in figure.patterns().items():
             if pattern not in made:
                 raise SinkoriginError(

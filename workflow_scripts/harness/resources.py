@@ -28,7 +28,7 @@ ASSUMED_VOCABULARY = 32_000  # of a tokenizer that is taken
 ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
-_TABLES = 90.0  # NumPy and Arrow
+_TABLES = 125.0  # NumPy, Arrow and Polars
 _DRAWING = 270.0  # and Matplotlib
 _TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
@@ -427,7 +427,7 @@ class Estimates:
 
     def _tokenize_corpus(self, data: str) -> Needs:
         size = self._text(data)
-        return Needs(_TABLES + 48 * min(size, 6), _SECONDS[_TABLES] + size / 2, size / 2)
+        return Needs(90 + 48 * min(size, 6), _SECONDS[_TABLES] + size / 2, size / 2)
 
     def _make_bigram_backcopy(self, data: str) -> Needs:
         task = self._data[data]
@@ -480,10 +480,10 @@ class Estimates:
 
     def _usual_table(self, **wildcards: str) -> Needs:
         """A table of a whole study, or of all its trainings, made from other tables."""
-        return Needs(_TABLES + 30, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
+        return Needs(_TABLES + 5, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
     def _compare_pretraining(self) -> Needs:
-        return Needs(_TABLES + 30 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
+        return Needs(_TABLES + 10 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
     # figures and claims
 
@@ -498,7 +498,7 @@ class Estimates:
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
-        return Needs(_TABLES + 80 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
+        return Needs(_TABLES + 45 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
 
     @property
     def _studied(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
@@ -84,11 +85,16 @@ def first_right_singular_vector(gram: np.ndarray) -> np.ndarray:
     return np.linalg.eigh(gram)[1][..., -1]
 
 
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Rank of each of (..., n) values over the last axis, from 1; ties share their mean rank; NaN where one is NaN."""
+    rows = values.reshape(-1, values.shape[-1])
+    ranks = pl.DataFrame(rows.T).select(pl.all().rank()).to_numpy().T.reshape(values.shape)
+    return np.where(np.isnan(values).any(axis=-1, keepdims=True), np.nan, ranks)
+
+
 def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation over the last axis, for (..., n) values; ties share their mean rank."""
-    from scipy.stats import rankdata
-
-    left, right = rankdata(left, axis=-1), rankdata(right, axis=-1)
+    left, right = mean_ranks(left), mean_ranks(right)
     left = left - left.mean(axis=-1, keepdims=True)
     right = right - right.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,11 +1,10 @@
 """Head-wise RMSNorm between value aggregation and W_O (arXiv 2605.06611)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from sinkorigin.variants.declaration import LayerCost, Option, Variant
-
-HeadwiseScale = Literal["per_head", "shared", "none"]
+from sinkorigin.variants.headwise_scale import HeadwiseScale
 
 
 def _load_class():

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import LlamaConfig
 from transformers import initialization as init
 
-from sinkorigin.variants.headwise_rmsnorm import HeadwiseScale
+from sinkorigin.variants.headwise_scale import HeadwiseScale
 from sinkorigin.variants.llama import VariedForCausalLM, VariedModel
 
 

@@ -9,7 +9,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, LlamaConfig
 from transformers.masking_utils import sdpa_mask
 
 from sinkorigin.sites.attention import IMPLEMENTATION, UNTAPPED
-from sinkorigin.variants.declaration import Variant
+
+Variant = Any  # declaration.Variant, whose module imports this one
 
 
 class VariedModel(LlamaModel):
