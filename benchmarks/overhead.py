@@ -4,7 +4,7 @@
 
 A job's wall time is that of Snakemake's benchmark. What is no work of it: the time outside the script's body (starting a process,
 reading what Snakemake hands over, ending), which is wall time less the seconds in the last line of its log; and importing what
-the script imports, which is measured here in fresh interpreters, the least of three, less the start of an empty one. Modules
+the script imports, which is measured here in fresh interpreters, the lesser of two times less the start of an empty one. Modules
 that a library imports only when it is used count as work. The bar is 15 %.
 """
 
@@ -51,7 +51,7 @@ def import_seconds(modules: tuple[str, ...]) -> float:
         subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
         return time.perf_counter() - began
 
-    return min(run("\n".join(lines)) for _ in range(3)) - (import_seconds(()) if modules else 0)
+    return min(run("\n".join(lines)) for _ in range(2)) - (import_seconds(()) if modules else 0)
 
 
 def main() -> None:

@@ -36,6 +36,11 @@ def cache_keys(folder: Path, command: list[str], cache: Path) -> dict[str, str]:
     return _ask(_list_keys, folder, [*command, "--forceall", "--cache"], {"SNAKEMAKE_OUTPUT_CACHE": str(cache)})
 
 
+def requested_resources(folder: Path, command: list[str]) -> dict[str, dict[str, int | str]]:
+    """Job → the resources that it requests, of every job of the study whether it would run or not."""
+    return _ask(_list_resources, folder, command, {})
+
+
 def _ask(question, folder: Path, command: list[str], environment: dict[str, str]):
     receiver, sender = _FORKS.Pipe(duplex=False)
     fork = _FORKS.Process(target=_dry_run, args=(question, folder, [*command, "--dry-run"], environment, sender))
@@ -99,6 +104,21 @@ def _list_keys() -> dict[str, str]:
 
     Workflow.execute = execute_and_note
     return keys
+
+
+def _list_resources() -> dict[str, dict[str, int | str]]:
+    from snakemake.workflow import Workflow
+
+    found = {}
+    execute = Workflow.execute
+
+    def execute_and_note(workflow, *arguments, **named):
+        execute(workflow, *arguments, **named)
+        for planned in workflow.dag.jobs:
+            found[job(planned.rule.name, **planned.wildcards_dict)] = dict(planned.resources.items())
+
+    Workflow.execute = execute_and_note
+    return found
 
 
 def _list_undemanded() -> dict[str, list[str]]:

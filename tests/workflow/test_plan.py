@@ -7,6 +7,8 @@ import sys
 
 import polars as pl
 
+from planned_jobs import requested_resources
+
 # every rule's requests on the second attempt, as Snakemake evaluates them
 REQUESTS = """
 import json
@@ -51,3 +53,13 @@ def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_
             first, second = (requests[quantity] for requests in requested[rule])
             assert first > 0 and 2 * first - 2 <= second <= 2 * first, (rule, quantity)
         assert requested[rule][0].get("gpu", 0) == requested[rule][1].get("gpu", 0) == int(rule in with_gpu), rule
+
+
+def test_a_resource_of_the_command_line_replaces_one_estimate_and_leaves_the_others(fresh):
+    target = "results/tiny/corpus/documents.parquet"
+    [before] = requested_resources(fresh.folder, [*fresh.arguments, target]).values()
+    [after] = requested_resources(
+        fresh.folder, [*fresh.arguments, target, "--set-resources", "fetch_corpus:mem_mb=77"]
+    ).values()
+    changed = {name for name in before if before[name] != after[name]}
+    assert after["mem_mb"] == 77 and changed == {"mem_mb", "mem_mib", "mem"} & before.keys(), (before, after)

@@ -46,17 +46,19 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
         first = next(internals.output_patterns(rule), study)
         folder, place = study if first.startswith(study) else str(Path(first).parents[-2]), job_path(first)
         file = f"{rule.name}{place and '/'}{place}"
+        stated = internals.stated_resources(rule)
+        estimated = "mem_mb" not in stated  # the others are no jobs of the study, and nobody compares what they take
         internals.add_directives(
             workflow,
             rule,
             log=f"{folder}/logs/{file}.log",
-            benchmark=f"{folder}/benchmarks/{file}.tsv",
+            benchmark=f"{folder}/benchmarks/{file}.tsv" if estimated else None,
             environment=f"../envs/{_ENVIRONMENTS.get(Path(rule.script).name, 'models')}.yaml",
         )
-        stated = internals.stated_resources(workflow, rule)
-        if "mem_mb" not in stated:
+        if estimated:
             resources = job_resources(rule.name, estimates, runs_model="device" in stated)
-            internals.add_resources(rule, {name: value for name, value in resources.items() if name not in stated})
+            kept = stated | internals.requested_resources(workflow, rule)
+            internals.add_resources(rule, {name: value for name, value in resources.items() if name not in kept})
 
 
 def job_resources(rule: str, estimates: Estimates, *, runs_model: bool) -> Mapping[str, int | Callable[..., int]]:

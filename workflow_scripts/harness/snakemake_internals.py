@@ -72,13 +72,17 @@ def output_patterns(rule: Any) -> Iterator[str]:
         yield from [item] if isinstance(item, str) else item
 
 
-def stated_resources(workflow: Any, rule: Any) -> dict[str, Any]:
-    """Resources that a rule states, or the command line or a profile for it. ``rule.resources`` has the defaults too."""
-    stated = rule.ruleinfo.resources[1] if rule.ruleinfo.resources else {}
-    return {**stated, **workflow.resource_settings._parsed_overwrite_resources.get(rule.name, {})}
+def stated_resources(rule: Any) -> dict[str, Any]:
+    """Resources that a rule states. ``rule.resources`` has the defaults too."""
+    return dict(rule.ruleinfo.resources[1]) if rule.ruleinfo.resources else {}
 
 
-def add_directives(workflow: Any, rule: Any, *, log: str, benchmark: str, environment: str) -> None:
+def requested_resources(workflow: Any, rule: Any) -> dict[str, Any]:
+    """Resources that the command line or a profile sets for a rule, before what it states."""
+    return dict(workflow.resource_settings._parsed_overwrite_resources.get(rule.name, {}))
+
+
+def add_directives(workflow: Any, rule: Any, *, log: str, benchmark: str | None, environment: str) -> None:
     """Give a rule the log, benchmark and conda environment that it does not state.
 
     As ``Workflow.rule`` does while it reads a rule (workflow.py, 9.27.1): the modifiers move a path into a storage, if there
@@ -87,7 +91,7 @@ def add_directives(workflow: Any, rule: Any, *, log: str, benchmark: str, enviro
     rule.log_modifier = rule.benchmark_modifier = workflow.modifier.path_modifier
     if not rule.log:
         rule.set_log(log)
-    if rule.benchmark is None and rule.output:
+    if benchmark and rule.benchmark is None and rule.output:
         rule.benchmark = benchmark
     if rule.conda_env is None:
         rule.conda_env = environment
