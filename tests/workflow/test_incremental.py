@@ -141,7 +141,7 @@ EDITS = [
     ),
     Edit(
         "the formula of the effective rank, which the trainings' checkpoints have too",
-        text(f"{LIBRARY}/statistics/rank.py", "np.exp(-(shares", "np.exp2(-(shares"),
+        text(f"{LIBRARY}/statistics/effective_rank.py", "np.exp(-(shares", "np.exp2(-(shares"),
         each(["compute_effective_rank"], STUDIED) | plots("effective_rank_by_layer")
         | MEASURED_TRAININGS | COMPARISON | CLAIMS,
     ),
