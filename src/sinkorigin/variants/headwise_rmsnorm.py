@@ -5,8 +5,6 @@ from typing import Any, Literal
 
 from sinkorigin.variants.declaration import LayerCost, Option, Variant
 
-HeadwiseScale = Literal["per_head", "shared", "none"]
-
 
 def _load_class():
     from sinkorigin.variants.headwise_rmsnorm_llama import HeadwiseRMSNormLlamaForCausalLM
@@ -28,7 +26,9 @@ VARIANT = Variant(
     prefix="headwise_",
     options={
         "scale": Option(
-            HeadwiseScale, "per_head", "Learnable scale: one vector a head, one shared by the heads, or none."
+            Literal["per_head", "shared", "none"],
+            "per_head",
+            "Learnable scale: one vector a head, one shared by the heads, or none.",
         ),
         "bias": Option(bool, True, "Whether a learnable offset is added after the scale."),
         "scale_init": Option(float, 1.0, "Starting value of the scale.", above=0),

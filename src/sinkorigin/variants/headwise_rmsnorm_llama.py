@@ -1,6 +1,6 @@
 """Llama with head-wise RMSNorm between value aggregation and W_O, see ``headwise_rmsnorm``."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from transformers import LlamaConfig
 from transformers import initialization as init
 
-from sinkorigin.variants.headwise_rmsnorm import HeadwiseScale
 from sinkorigin.variants.llama import VariedForCausalLM, VariedModel
+
+HeadwiseScale = Literal["per_head", "shared", "none"]  # also an option in headwise_rmsnorm, which imports this module
 
 
 @strict
