@@ -10,8 +10,6 @@ from transformers.masking_utils import sdpa_mask
 
 from sinkorigin.sites.attention import IMPLEMENTATION, UNTAPPED
 
-Variant = Any  # declaration.Variant, whose module imports this one
-
 
 class VariedModel(LlamaModel):
     """Llama's decoder, with the attention of each layer changed by :meth:`vary`."""
@@ -50,7 +48,7 @@ class WeightsConfig(LlamaConfig):
 class _WeightsMixin:
     """Choice of the attention implementation: a plain softmax kernel would be silently wrong."""
 
-    variant: Variant
+    variant: Any  # declaration.Variant, which imports this module
     fused: str | None
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
@@ -72,7 +70,7 @@ class WeightsModel(_WeightsMixin, VariedModel):
 
     def vary(self, layer: Any, number: int) -> None:
         layer.self_attn.attention_weights = partial(
-            self.variant.weights,  # type: ignore[arg-type]
+            self.variant.weights,
             length=self.config.max_position_embeddings,
             **(self.config.attention_options or {}),
         )
@@ -82,8 +80,8 @@ class WeightsForCausalLM(_WeightsMixin, VariedForCausalLM):
     """Llama with attention weights by a variant's ``weights`` and the language-model head; each variant has a subclass."""
 
 
-def class_of_weights(variant: Variant) -> type[LlamaForCausalLM]:
-    """Model class of a variant that is a function of the logits. Its fused kernel is made known to transformers."""
+def class_of_weights(variant: Any) -> type[LlamaForCausalLM]:
+    """Model class of a ``declaration.Variant`` with ``weights``. Its fused kernel is made known to transformers."""
     name = "".join(part.capitalize() for part in variant.name.split("_"))  # softmax_off_by_one → SoftmaxOffByOne
     fused = None
     if variant.fused_attention is not None:
