@@ -41,7 +41,7 @@ rule all:
 
 rule learning_rates:
     input:
-        output_files(data_jobs()),
+        DATA_FILES,
         rules.compare_learning_rates.input,
         rules.compare_learning_rates.output,
         rules.plot_learning_rates.output,

@@ -3,11 +3,11 @@
 
 rule extract_activations:
     input:
-        model_files=ancient(model_files),
-        model=model_of,
-        prompts=prompts_of,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
     output:
-        **site_outputs(),
+        **study.site_outputs(),
         magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/magnitudes.parquet",
         neuron_moments=f"{STUDY}/activations/{{model}}/{{prompts}}/neuron_moments.parquet",
         gate_cosines=f"{STUDY}/activations/{{model}}/{{prompts}}/gate_cosines.parquet",
@@ -17,19 +17,16 @@ rule extract_activations:
         first_token_keys=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_keys.parquet",
         architecture=f"{STUDY}/activations/{{model}}/{{prompts}}/architecture.parquet",
         scores=f"{STUDY}/attention/{{model}}/{{prompts}}/scores.parquet",
-    threads: lambda wildcards: ESTIMATES.extraction_threads(wildcards.model)
+    threads: lambda wildcards: study.estimates.extraction_threads(wildcards.model)
     resources:
         device=DEVICE,
     params:
         sites=[kept.model_dump() for kept in STUDY_CONFIG.activations.sites],
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=trusts_remote_code,
+        trust_remote_code=study.trusts_remote_code,
         wildcards=all_wildcards,
-        code=model_code(
-            "extract_activations.py",
-            *(f"sinkorigin.sites.definitions.{kept.site}" for kept in STUDY_CONFIG.activations.sites),
-        ),
+        code=code_by("extract_activations.py", study.site_modules, study.variant_modules),
     message:
         "Extracting the activations of {wildcards.model} on {wildcards.prompts}"
     script:

@@ -12,7 +12,9 @@ def check_run():
     """Everything that can be known before the first job."""
     jobs = internals.pending_jobs(workflow)
     fetching = [job.wildcards.model for job in jobs if job.rule.name == "fetch_model"]
-    checks.check_model_names({name: fetched_as(name) for name in fetching}, STUDY_CONFIG.study, CONFIG_FILES)
+    checks.check_model_names(
+        {name: study.fetched_as(name) for name in fetching}, STUDY_CONFIG.study, CONFIG_FILES
+    )
     if workflow.local_exec and DEVICE == "cuda" and any(job.resources.get("gpu") for job in jobs):
         checks.check_gpu(CONFIG_FILES)
     if not workflow.local_exec:

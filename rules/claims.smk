@@ -1,10 +1,12 @@
 # Claims: every claim of the paper that the study tests, as a predicate over the tables.
 
+from harness.config.interventions import kind_modules
+
 
 rule judge_claims:
     input:
         **{
-            name: per_model(name)
+            name: study.tables(name)
             for name in (
                 "variance_trend",
                 "norm_surge",
@@ -24,13 +26,13 @@ rule judge_claims:
             )
         },
         **{
-            name: per_model(name, [pair for pair in STUDIED if EDITED[pair]]) if any(EDITED.values()) else []
+            name: study.edited_tables(name)
             for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
         },
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
-        pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if RUNS else [],
-        pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if RUNS else [],
-        provenance=provenance_of([*MODELS, *STUDY_CONFIG.studied]),  # in the order of params.models
+        pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if study.runs else [],
+        pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if study.runs else [],
+        provenance=study.provenance([*study.models, *STUDY_CONFIG.studied]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",
         page=report(
@@ -40,10 +42,10 @@ rule judge_claims:
             labels={"table": "claims"},
         ),
     params:
-        models=judged_models(),
-        prompts=list(PROMPTS),
-        interventions=[edit.model_dump() for edit in INTERVENTIONS.values()],
-        code=code("judge_claims.py", *kind_modules(INTERVENTIONS.values())),
+        models=study.judged_models(),
+        prompts=list(study.prompts),
+        interventions=[edit.model_dump() for edit in STUDY_CONFIG.interventions],
+        code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Judging the claims"
     script:

@@ -4,5 +4,5 @@ from harness.cluster import light_rules
 from harness.shared_directives import share_directives
 
 workflow.localrules(*light_rules([rule.name for rule in workflow.rules]))
-share_directives(workflow, STUDY, ESTIMATES)
+share_directives(workflow, STUDY, study.estimates)
 CODE.remember()

@@ -2,17 +2,12 @@
 
 from harness.figures import FIGURES, check_figures
 from harness.snakemake_internals import output_patterns
-from harness.study import Study
 
-SEEN = Study(STUDY_CONFIG, DEVICE)
-
-try:
+with checks.ending_with_a_sentence():
     check_figures(
         FIGURES,
         {file.removeprefix(f"{STUDY}/") for one in workflow.rules for file in output_patterns(one)},
     )
-except SinkoriginError as error:
-    sys.exit(f"sinkorigin: {error}")
 
 
 for figure in FIGURES:
@@ -21,18 +16,18 @@ for figure in FIGURES:
         name:
             f"plot_{figure.name}"
         input:
-            **figure.inputs(SEEN),
+            **figure.inputs(study),
         output:
             report(
-                figure.outputs(SEEN),
+                figure.outputs(study),
                 caption=figure.caption,
                 category="Figures",
                 labels={"figure": figure.label or figure.name.replace("_", " ")},
             ),
         params:
             figure=figure.name,
-            keywords=figure.keywords(SEEN),
-            code=code("plot.py", *figure.modules(SEEN)),
+            keywords=figure.keywords(study),
+            code=code("plot.py", *figure.modules(study)),
         message:
             f"Drawing {figure.name}"
         script:

@@ -4,22 +4,22 @@
 
 rule measure_baseline:
     input:
-        model_files=ancient(model_files),
-        model=model_of,
-        prompts=prompts_of,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         manifest=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
     resources:
         device=DEVICE,
     params:
-        positions=edited_positions,
-        sequences=edited_sequences,
-        losses=reads_losses,
+        positions=study.edited_positions,
+        sequences=study.edited_sequences,
+        losses=study.reads_text,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=trusts_remote_code,
-        code=model_code("measure_baseline.py"),
+        trust_remote_code=study.trusts_remote_code,
+        code=code_by("measure_baseline.py", study.variant_modules),
     message:
         "Measuring unedited {wildcards.model} on {wildcards.prompts}"
     script:
@@ -28,10 +28,10 @@ rule measure_baseline:
 
 rule intervene:
     input:
-        unpack(facts_for_edits),
-        model_files=ancient(model_files),
-        model=model_of,
-        prompts=prompts_of,
+        unpack(study.needed_tables),
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
     output:
         files=directory(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         list=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
@@ -39,18 +39,14 @@ rule intervene:
     resources:
         device=DEVICE,
     params:
-        edits=edits_of,
-        sequences=edited_sequences,
-        losses=reads_losses,
+        edits=study.edit_parameters,
+        sequences=study.edited_sequences,
+        losses=study.reads_text,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=trusts_remote_code,
+        trust_remote_code=study.trusts_remote_code,
         kinds=kind_versions,
-        code=lambda wildcards: code(
-            "intervene.py",
-            *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
-            *variant_modules(STUDY_CONFIG, wildcards.model),
-        ),
+        code=code_by("intervene.py", study.kind_modules, study.variant_modules),
     message:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:

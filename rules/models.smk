@@ -3,19 +3,19 @@
 
 rule fetch_model:
     input:
-        unpack(base_model),
-        local_files=local_model,
+        unpack(study.base_model),
+        local_files=study.local_model,
     output:
         files=directory("results/models/{model}"),
         manifest="results/models/{model}/manifest.json",
         provenance="results/models/{model}.provenance.json",
     wildcard_constraints:
-        model=one_of(MODELS),
+        model=one_of(study.models),
     threads: 2
     params:
-        model=lambda wildcards: fetched_as(wildcards.model),
+        model=lambda wildcards: study.fetched_as(wildcards.model),
         wildcards=all_wildcards,
-        code=model_code("fetch_model.py"),
+        code=code_by("fetch_model.py", study.variant_modules),
     message:
         "Fetching model {wildcards.model}"
     script:
@@ -29,11 +29,11 @@ rule label_model:
     output:
         f"{STUDY}/provenance/{{model}}.json",
     wildcard_constraints:
-        model=one_of(MODELS),
+        model=one_of(study.models),
     localrule: True
     params:
-        label=lambda wildcards: MODELS[wildcards.model].label,
-        licence=lambda wildcards: MODELS[wildcards.model].licence,
+        label=lambda wildcards: study.models[wildcards.model].label,
+        licence=lambda wildcards: study.models[wildcards.model].licence,
         code=code("label_model.py"),
     message:
         "Labelling model {wildcards.model}"

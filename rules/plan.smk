@@ -14,7 +14,7 @@ rule plan:
         configfiles=list(map(str, workflow.overwrite_configfiles)),
         config=config,
         study=STUDY_CONFIG.study,
-        assumptions=ESTIMATES.assumptions(),
+        assumptions=study.estimates.assumptions(),
         now=time(),  # so that a plan is made at every request
     message:
         "Planning the study"

@@ -3,11 +3,11 @@
 
 use rule fetch_corpus as fetch_own_corpus with:
     input:
-        local_files=lambda wildcards: local_corpus(DATA[wildcards.data].corpus),
+        local_files=study.local_corpus,
     output:
         f"{STUDY}/pretraining/data/{{data}}/documents.parquet",
     params:
-        corpus=lambda wildcards: DATA[wildcards.data].corpus.model_dump(exclude={"megabytes"}),
+        corpus=lambda wildcards: study.data[wildcards.data].corpus.model_dump(exclude={"megabytes"}),
         wildcards=all_wildcards,
         code=code("fetch_corpus.py"),
     message:
@@ -16,15 +16,15 @@ use rule fetch_corpus as fetch_own_corpus with:
 
 rule train_tokenizer:
     input:
-        corpus=documents_of,
+        corpus=study.documents_of,
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
     wildcard_constraints:
-        data=data_named("text", tokenizer="trained"),
+        data=study.data_named("text", tokenizer="trained"),
     threads: 2
     params:
-        vocabulary=lambda wildcards: DATA[wildcards.data].vocabulary,
+        vocabulary=lambda wildcards: study.data[wildcards.data].vocabulary,
         wildcards=all_wildcards,
         code=code("train_tokenizer.py"),
     message:
@@ -35,14 +35,14 @@ rule train_tokenizer:
 
 rule take_tokenizer:
     input:
-        local_files=local_tokenizer,
+        local_files=study.local_tokenizer,
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
     wildcard_constraints:
-        data=data_named("text", tokenizer="taken"),
+        data=study.data_named("text", tokenizer="taken"),
     params:
-        tokenizer=lambda wildcards: DATA[wildcards.data].tokenizer,
+        tokenizer=lambda wildcards: study.data[wildcards.data].tokenizer,
         wildcards=all_wildcards,
         code=code("take_tokenizer.py"),
     message:
@@ -53,14 +53,14 @@ rule take_tokenizer:
 
 rule tokenize_corpus:
     input:
-        corpus=documents_of,
-        tokenizer_files=ancient(directory_of(tokenizer_of)),
-        tokenizer=tokenizer_of,
+        corpus=study.documents_of,
+        tokenizer_files=ancient(directory_of(study.tokenizer_of)),
+        tokenizer=study.tokenizer_of,
     output:
         files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         manifest=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
     wildcard_constraints:
-        data=data_named("text"),
+        data=study.data_named("text"),
     threads: 2
     params:
         wildcards=all_wildcards,
@@ -73,16 +73,16 @@ rule tokenize_corpus:
 
 rule make_bigram_backcopy:
     input:
-        corpus=documents_of,
+        corpus=study.documents_of,
     output:
         tokenizer_files=directory(f"{STUDY}/pretraining/data/{{data}}/tokenizer"),
         tokenizer=f"{STUDY}/pretraining/data/{{data}}/tokenizer/manifest.json",
         token_files=directory(f"{STUDY}/pretraining/data/{{data}}/tokens"),
         tokens=f"{STUDY}/pretraining/data/{{data}}/tokens/manifest.json",
     wildcard_constraints:
-        data=data_named("bigram_backcopy"),
+        data=study.data_named("bigram_backcopy"),
     params:
-        task=task_parameters,
+        task=study.task_parameters,
         wildcards=all_wildcards,
         code=code("make_bigram_backcopy.py"),
     message:
@@ -93,10 +93,10 @@ rule make_bigram_backcopy:
 
 rule pretrain:
     input:
-        token_files=ancient(directory_of(tokens_of_run)),
-        tokens=tokens_of_run,
-        tokenizer_files=ancient(directory_of(tokenizer_of_run)),
-        tokenizer=tokenizer_of_run,
+        token_files=ancient(directory_of(study.tokens_of)),
+        tokens=study.tokens_of,
+        tokenizer_files=ancient(directory_of(study.tokenizer_of)),
+        tokenizer=study.tokenizer_of,
     output:
         model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
@@ -104,16 +104,16 @@ rule pretrain:
         history=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/history.parquet",
         timing=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/timing.parquet",
     wildcard_constraints:
-        run=one_of(run for run in RUNS if run not in KEEPING),
+        run=one_of(run for run in study.runs if run not in study.keeping),
     threads: STUDY_CONFIG.pretraining.threads
     resources:
         device=DEVICE,
     params:
-        run=training_parameters,
+        run=study.training_parameters,
         # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
         threads=STUDY_CONFIG.pretraining.threads,
         wildcards=all_wildcards,
-        code=run_code("pretrain.py"),
+        code=code_by("pretrain.py", study.variant_modules),
     message:
         "Pretraining {wildcards.run}, seed {wildcards.seed}"
     script:
@@ -130,25 +130,25 @@ use rule pretrain as pretrain_with_checkpoints with:
         checkpoint_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints"),
         checkpoints=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/checkpoints/manifest.json",
     wildcard_constraints:
-        run=one_of(KEEPING),
+        run=one_of(study.keeping),
 
 
 rule pretrain_learning_rate:
     input:
-        token_files=ancient(directory_of(tokens_of_run)),
-        tokens=tokens_of_run,
-        tokenizer_files=ancient(directory_of(tokenizer_of_run)),
-        tokenizer=tokenizer_of_run,
+        token_files=ancient(directory_of(study.tokens_of)),
+        tokens=study.tokens_of,
+        tokenizer_files=ancient(directory_of(study.tokenizer_of)),
+        tokenizer=study.tokenizer_of,
     output:
         f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
     threads: STUDY_CONFIG.pretraining.threads
     resources:
         device=DEVICE,
     params:
-        run=swept_parameters,
+        run=study.swept_parameters,
         threads=STUDY_CONFIG.pretraining.threads,
         wildcards=all_wildcards,
-        code=run_code("pretrain_learning_rate.py"),
+        code=code_by("pretrain_learning_rate.py", study.variant_modules),
     message:
         "Pretraining {wildcards.run} at learning rate {wildcards.learning_rate}, seed {wildcards.seed}"
     script:
@@ -157,16 +157,12 @@ rule pretrain_learning_rate:
 
 rule compare_learning_rates:
     input:
-        history=[
-            f"{STUDY}/learning_rates/{run}/learning_rate={rate:g}/seed={seed}/history.parquet"
-            for run, rate, seed in swept()
-        ],
+        history=study.swept_histories(),
     output:
         learning_rates=f"{STUDY}/statistics/learning_rates.parquet",
     params:
-        statistic="learning_rates",
-        configured={run.name: run.learning_rate for run in RUNS.values()},
-        code=code("compute.py", "sinkorigin.statistics.learning_rates"),
+        **statistic("learning_rates"),
+        configured={run.name: run.learning_rate for run in study.runs.values()},
     message:
         "Comparing the learning rates"
     script:

@@ -3,7 +3,7 @@
 
 rule fetch_corpus:
     input:
-        local_files=local_corpus(STUDY_CONFIG.corpus),
+        local_files=study.local_corpus,
     output:
         f"{STUDY}/corpus/documents.parquet",
     params:
@@ -18,15 +18,15 @@ rule fetch_corpus:
 
 rule tokenize_prompts:
     input:
-        unpack(corpus_for_text),
-        model_files=ancient(model_files),
-        model=model_of,
+        unpack(study.corpus_for_text),
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
     output:
         f"{STUDY}/prompts/{{model}}/{{prompts}}.parquet",
     params:
-        prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(),
+        prompts=lambda wildcards: study.prompts[wildcards.prompts].model_dump(),
         unread="*.safetensors",  # weights, gigabytes that a tokenizer does not need
-        trust_remote_code=trusts_remote_code,
+        trust_remote_code=study.trusts_remote_code,
         wildcards=all_wildcards,
         code=code("tokenize_prompts.py"),
     message:
@@ -38,16 +38,16 @@ rule tokenize_prompts:
 # models that were trained here read what their data hold: text that the training left out, or random tokens of its vocabulary
 rule draw_data_prompts:
     input:
-        tokenizer_files=ancient(directory_of(tokenizer_of)),
-        tokenizer=tokenizer_of,
-        token_files=ancient(directory_of(tokens_of)),
-        tokens=tokens_of,
+        tokenizer_files=ancient(directory_of(study.tokenizer_of)),
+        tokenizer=study.tokenizer_of,
+        token_files=ancient(directory_of(study.tokens_of)),
+        tokens=study.tokens_of,
     output:
         f"{STUDY}/pretraining/data/{{data}}/prompts/{{start}}/{{prompts}}.parquet",
     wildcard_constraints:
         start=one_of(["first_token", "no_first_token"]),
     params:
-        prompts=lambda wildcards: PROMPTS[wildcards.prompts].model_dump(exclude={"bos"}),
+        prompts=lambda wildcards: study.prompts[wildcards.prompts].model_dump(exclude={"bos"}),
         wildcards=all_wildcards,
         code=code("draw_data_prompts.py"),
     message:

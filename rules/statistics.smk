@@ -3,14 +3,14 @@
 
 rule measure_weights:
     input:
-        model_files=ancient(model_files),
-        model=model_of,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
     output:
         neurons=f"{STUDY}/weights/{{model}}/neurons.parquet",
         output_projection=f"{STUDY}/weights/{{model}}/output_projection.parquet",
     params:
-        trust_remote_code=trusts_remote_code,
-        code=model_code("measure_weights.py"),
+        trust_remote_code=study.trusts_remote_code,
+        code=code_by("measure_weights.py", study.variant_modules),
     message:
         "Measuring the weights of {wildcards.model}"
     script:
@@ -19,27 +19,14 @@ rule measure_weights:
 
 rule compute_variance:
     input:
-        site_files=ancient(
-            expand(
-                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
-                site=VARIANCE_SITES,
-                allow_missing=True,
-            )
-        ),
-        sites=expand(
-            f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}/manifest.json",
-            site=VARIANCE_SITES,
-            allow_missing=True,
-        ),
+        **study.variance_sites(),
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
         variance_trend=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_trend.parquet",
     params:
-        statistic="variance",
-        sites=VARIANCE_SITES,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.variance"),
+        **statistic("variance"),
+        **BOOTSTRAP,
+        sites=STUDY_CONFIG.activations.variance_sites,
     message:
         "Variance by position of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -55,12 +42,10 @@ rule compute_norms:
         norm_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_surge.parquet",
         norm_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_changes.parquet",
     params:
-        statistic="norms",
+        **statistic("norms"),
+        **BOOTSTRAP,
         surge_ratio=STUDY_CONFIG.statistics.surge_ratio,
         change_factor=STUDY_CONFIG.statistics.change_factor,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.norms"),
     message:
         "Norms by layer and position of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -75,10 +60,8 @@ rule compute_disparity:
         disparity_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity_by_layer.parquet",
         massive_activations=f"{STUDY}/statistics/{{model}}/{{prompts}}/massive_activations.parquet",
     params:
-        statistic="disparity",
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.disparity"),
+        **statistic("disparity"),
+        **BOOTSTRAP,
     message:
         "Dominance ratios and massive activations of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -95,13 +78,11 @@ rule compute_sinks:
         sink_onset=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_onset.parquet",
         sink_changes=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_changes.parquet",
     params:
-        statistic="sinks",
+        **statistic("sinks"),
+        **BOOTSTRAP,
         epsilons=STUDY_CONFIG.statistics.epsilons,
         onset_mass=STUDY_CONFIG.statistics.onset_mass,
         change_mass=STUDY_CONFIG.statistics.change_mass,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.sinks"),
     message:
         "Sink scores of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -110,23 +91,14 @@ rule compute_sinks:
 
 rule compute_variance_through_output:
     input:
-        site_files=ancient(
-            expand(
-                f"{STUDY}/activations/{{model}}/{{prompts}}/{{site}}",
-                site=["value_aggregation", "attention_output"],
-                allow_missing=True,
-            )
-        ),
-        value_aggregation=f"{STUDY}/activations/{{model}}/{{prompts}}/value_aggregation/manifest.json",
-        attention_output=f"{STUDY}/activations/{{model}}/{{prompts}}/attention_output/manifest.json",
+        **study.kept_site("value_aggregation"),
+        **study.kept_site("attention_output"),
         output_projection=rules.measure_weights.output.output_projection,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
     params:
-        statistic="variance_through_output",
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.variance_through_output"),
+        **statistic("variance_through_output"),
+        **BOOTSTRAP,
     message:
         "Variance through W_O of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -144,12 +116,10 @@ rule compute_super_neurons:
         super_neurons=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neurons.parquet",
         super_neuron_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neuron_surge.parquet",
     params:
-        statistic="super_neurons",
+        **statistic("super_neurons"),
+        **BOOTSTRAP,
         share=STUDY_CONFIG.statistics.super_neuron_share,
         ratio=STUDY_CONFIG.statistics.super_neuron_ratio,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.super_neurons"),
     message:
         "Super neurons of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -166,10 +136,8 @@ rule compute_keys:
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
         alignment_correlation=f"{STUDY}/statistics/{{model}}/{{prompts}}/alignment_correlation.parquet",
     params:
-        statistic="keys",
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.keys"),
+        **statistic("keys"),
+        **BOOTSTRAP,
     message:
         "Keys of position 0 of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -179,16 +147,14 @@ rule compute_keys:
 rule compute_secondary_sinks:
     input:
         scores=rules.extract_activations.output.scores,
-        prompts=prompts_of,
+        prompts=study.prompts_of,
         magnitudes=rules.extract_activations.output.magnitudes,
     output:
         secondary_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks.parquet",
         secondary_sinks_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/secondary_sinks_by_layer.parquet",
     params:
-        statistic="secondary_sinks",
-        replicates=STUDY_CONFIG.statistics.replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code("compute.py", "sinkorigin.statistics.secondary_sinks"),
+        **statistic("secondary_sinks"),
+        **BOOTSTRAP,
     message:
         "Secondary sinks of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -202,8 +168,7 @@ rule compute_effective_rank:
         effective_rank=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank.parquet",
         effective_rank_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank_mean.parquet",
     params:
-        statistic="effective_rank",
-        code=code("compute.py", "sinkorigin.statistics.effective_rank"),
+        **statistic("effective_rank"),
     message:
         "Effective rank of {wildcards.model} on {wildcards.prompts}"
     script:
@@ -224,16 +189,12 @@ rule compute_intervention_effects:
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
     params:
         statistic="interventions",
-        interventions=lambda wildcards: [edit.name for edit in EDITED[wildcards.model, wildcards.prompts]],
-        length=lambda wildcards: PROMPTS[wildcards.prompts].length,
+        interventions=lambda wildcards: [edit.name for edit in study.edits_of(wildcards)],
+        length=lambda wildcards: study.prompts[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
-        code=lambda wildcards: code(
-            "compute.py",
-            "sinkorigin.statistics.interventions",
-            *kind_modules(EDITED[wildcards.model, wildcards.prompts]),
-        ),
+        code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
     script:
@@ -242,19 +203,18 @@ rule compute_intervention_effects:
 
 rule measure_training:
     input:
-        unpack(trainings_of_run),
-        prompts=prompts_of_run,
+        unpack(study.checkpoints_of_run),
     output:
         files=directory(f"{STUDY}/statistics/training/{{run}}"),
         manifest=f"{STUDY}/statistics/training/{{run}}/manifest.json",
     resources:
         device=DEVICE,
     params:
-        run=lambda wildcards: measured_run(RUNS[wildcards.run]),
+        run=study.measured_run,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         epsilons=STUDY_CONFIG.statistics.epsilons,
-        code=run_code("measure_training.py"),
+        code=code_by("measure_training.py", study.variant_modules),
     message:
         "Statistics over the trainings of {wildcards.run}"
     script:
@@ -263,18 +223,12 @@ rule measure_training:
 
 rule summarize_pretraining:
     input:
-        history=[
-            f"{STUDY}/pretraining/{run.name}/seed={seed}/history.parquet"
-            for run in RUNS.values()
-            for seed in run.seeds
-        ],
-        model_files=ancient([os.path.dirname(model_manifest(name)) for name in TRAINED]),
-        model=[model_manifest(name) for name in TRAINED],
+        **study.trained_models(),
+        history=study.histories(),
     output:
         pretraining=f"{STUDY}/statistics/pretraining.parquet",
     params:
-        statistic="pretraining",
-        code=code("compute.py", "sinkorigin.statistics.pretraining"),
+        **statistic("pretraining"),
     message:
         "Summarizing the pretraining runs"
     script:
@@ -283,17 +237,15 @@ rule summarize_pretraining:
 
 rule compare_pretraining:
     input:
-        history=rules.summarize_pretraining.input.history,
-        training_files=ancient([os.path.dirname(manifest) for manifest in training_tables()]),
-        training=training_tables(),
+        **study.training_statistics(),
+        history=study.histories(),
         pretraining=rules.summarize_pretraining.output[0],
     output:
         by_seed=f"{STUDY}/statistics/pretraining_by_seed.parquet",
         comparison=f"{STUDY}/statistics/pretraining_comparison.parquet",
     params:
-        statistic="pretraining_comparison",
-        trainings=compared_trainings(),
-        code=code("compute.py", "sinkorigin.statistics.pretraining_comparison"),
+        **statistic("pretraining_comparison"),
+        trainings=study.compared_trainings(),
     message:
         "Comparing the pretraining runs"
     script:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import ancient, local
+from snakemake.io import ancient, directory, local
 
-from harness.config.interventions import Intervention
-from harness.config.pretraining import OPTION_KEYS, Run
+from harness.config.interventions import Intervention, kind_modules, tables_needed
+from harness.config.pretraining import BigramBackcopyData, Run, TextData
 from harness.config.study import Config
+from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.resources import Estimates
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
@@ -33,6 +34,8 @@ class Study:
         studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
             ``pretraining.prompts``.
         edits: (model, prompts) → the interventions there, for the pairs that have some.
+        sites: sites of which activations are kept.
+        keeping: runs that keep checkpoints.
     """
 
     def __init__(self, config: Config, device: str):
@@ -53,7 +56,7 @@ class Study:
                     self.edits.setdefault(pair, []).append(edit)
         self.edits = {pair: self.edits[pair] for pair in self.studied if pair in self.edits}
         self.sites = [kept.site for kept in config.activations.sites]
-        self.variance_sites = config.activations.variance_sites
+        self.keeping = [run.name for run in self.runs.values() if run.keep]
 
     # models
 
@@ -73,6 +76,10 @@ class Study:
         kind, _, base = self.models[wildcards.model].source.partition(":")
         return with_directory("base", self.manifest(base)) if kind == "random" else {}
 
+    def fetched_as(self, model: str) -> dict:
+        """Everything that decides which files a fetched model has."""
+        return self.models[model].model_dump(exclude={"shape", "label", "licence"})
+
     def trusts_remote_code(self, wildcards: Wildcards) -> bool:
         """Whether the config lets code that comes with this model run."""
         return wildcards.model in self.models and self.models[wildcards.model].trust_remote_code
@@ -91,6 +98,12 @@ class Study:
             else f"{self.folder}/provenance/{name}.json"
             for name in dict.fromkeys(models)
         ]
+
+    def variant_modules(self, wildcards: Wildcards) -> list[str]:
+        """Library modules of the attention variant of the model, or of the run, that the wildcards name."""
+        if hasattr(wildcards, "run"):
+            return [variant_module(self.runs[wildcards.run].variant)]
+        return variant_modules(self.config, wildcards.model)
 
     # prompts and activations
 
@@ -113,6 +126,25 @@ class Study:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
         start = "first_token" if run.first_token else "no_first_token"
         return f"{self.folder}/pretraining/data/{run.data}/prompts/{start}/{prompts}.parquet"
+
+    def site_outputs(self) -> dict[str, str]:
+        """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
+        folder = f"{self.folder}/activations/{{model}}/{{prompts}}"
+        manifests = {site: f"{folder}/{site}/manifest.json" for site in self.sites}
+        return {f"{site}_files": directory(f"{folder}/{site}") for site in self.sites} | manifests
+
+    def kept_site(self, site: str) -> dict[str, str]:
+        """Kept activations of a site."""
+        return with_directory(site, f"{self.folder}/activations/{{model}}/{{prompts}}/{site}/manifest.json")
+
+    def variance_sites(self) -> dict[str, list[str]]:
+        """Kept activations of every site that has a variance by position."""
+        kept = [self.kept_site(site)[site] for site in self.config.activations.variance_sites]
+        return with_directories("sites", kept)
+
+    def site_modules(self, wildcards: Wildcards) -> list[str]:
+        """Library modules of the sites of which activations are kept."""
+        return [f"sinkorigin.sites.definitions.{site}" for site in self.sites]
 
     # tables
 
@@ -147,6 +179,15 @@ class Study:
         """The interventions on this model and prompt set."""
         return self.edits[wildcards.model, wildcards.prompts]
 
+    def needed_tables(self, wildcards: Wildcards) -> dict[str, str]:
+        """Tables of statistics that the interventions on this model and prompt set are computed from."""
+        folder = f"{self.folder}/statistics/{wildcards.model}/{wildcards.prompts}"
+        return {table: f"{folder}/{table}.parquet" for table in tables_needed(self.edits_of(wildcards))}
+
+    def kind_modules(self, wildcards: Wildcards) -> list[str]:
+        """Library modules of the kinds of intervention on this model and prompt set."""
+        return kind_modules(self.edits_of(wildcards))
+
     def edit_parameters(self, wildcards: Wildcards) -> list[dict]:
         """What the edits of this model on this prompt set are."""
         return [edit.model_dump(exclude={"models", "prompts", "sequences"}) for edit in self.edits_of(wildcards)]
@@ -176,11 +217,11 @@ class Study:
 
     def local_tokenizer(self, wildcards: Wildcards) -> list[str]:
         """Files of a tokenizer on this machine, whose content counts."""
-        from sinkorigin.pretraining.taken_tokenizer import (
-            local_tokenizer_files,  # imports what most runs need not wait for
-        )
+        # here, because it imports what most runs need not wait for
+        from sinkorigin.pretraining.taken_tokenizer import local_tokenizer_files
 
-        return _local(self.data[wildcards.data].tokenizer, local_tokenizer_files)
+        data = self.data[wildcards.data]
+        return _local(data.tokenizer or "" if isinstance(data, TextData) else "", local_tokenizer_files)
 
     def tokenizer_of(self, wildcards: Wildcards) -> str:
         """Manifest of the tokenizer of the data that the wildcards name, or that their run trains on."""
@@ -195,14 +236,14 @@ class Study:
 
     def data_named(self, kind: str, tokenizer: str | None = None) -> str:
         """Pattern of the names of all data of a kind, or of those whose tokenizer is "trained" or "taken"."""
-        found = [data for data in self.data.values() if data.kind == kind]
-        if tokenizer is not None:
-            found = [data for data in found if (data.tokenizer is None) == (tokenizer == "trained")]
-        return one_of(data.name for data in found)
+        return one_of(
+            data.name for data in self.data.values() if data.kind == kind and tokenizer in (None, _tokenizer(data))
+        )
 
     def task_parameters(self, wildcards: Wildcards) -> dict:
         """What the synthetic task is made from."""
         data = self.data[wildcards.data]
+        assert isinstance(data, BigramBackcopyData)
         return data.model_dump(exclude={"name", "kind"}) | {"validation_tokens": data.validation_tokens}
 
     # trainings
@@ -230,9 +271,36 @@ class Study:
 
     def histories(self) -> list[str]:
         """Histories of every training."""
-        return [
-            f"{self.folder}/pretraining/{run.name}/seed={seed}/history.parquet" for run, seed in self.trained.values()
-        ]
+        return [f"{self.run_folder(run.name, seed)}/history.parquet" for run, seed in self.trained.values()]
+
+    def run_folder(self, run: str, seed: int) -> str:
+        """Folder of one training."""
+        return f"{self.folder}/pretraining/{run}/seed={seed}"
+
+    def trained_models(self) -> dict[str, list[str]]:
+        """Final models of every training."""
+        return with_directories("model", [self.manifest(name) for name in self.trained])
+
+    def checkpoints_of_run(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """Final models, and kept checkpoints if there are some, of all seeds of a run, and the prompts that they read."""
+        run = self.runs[wildcards.run]
+        found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.prompts]}
+        for part in ["model", "checkpoints"] if run.keep else ["model"]:
+            found |= with_directories(
+                part, [f"{self.run_folder(run.name, seed)}/{part}/manifest.json" for seed in run.seeds]
+            )
+        return found
+
+    def measured_run(self, wildcards: Wildcards) -> dict:
+        """What the statistics over its trainings need to know of a run."""
+        return self.runs[wildcards.run].model_dump(
+            include={"name", "variant", "seeds", "steps", "batch", "length", "keep"}
+        )
+
+    def training_statistics(self) -> dict[str, list[str]]:
+        """Statistics over training of every run."""
+        folder = f"{self.folder}/statistics/training"
+        return with_directories("training", [f"{folder}/{run}/manifest.json" for run in self.runs])
 
     def compared_trainings(self) -> list[dict]:
         """Run, variant, seed and baseline of every training."""
@@ -253,6 +321,76 @@ class Study:
         texts = [name for name in names if self.prompts[name].kind == "natural_text"]
         return next(iter([*texts, *names]), None)
 
+    # the whole study
+
+    def judged_models(self) -> list[dict]:
+        """Name and role of every model, and what a trained one is."""
+        fetched = [
+            {"name": model.name, "role": "random" if model.kind == "random" else "pretrained"}
+            for model in self.models.values()
+        ]
+        return fetched + [
+            {
+                "name": name,
+                "role": "trained",
+                "run": run.name,
+                "variant": run.variant,
+                "seed": seed,
+                "reading": VARIANTS[run.variant].reading(run.options),
+            }
+            for name, (run, seed) in self.config.studied.items()
+        ]
+
+    def data_jobs(self) -> dict[str, list[dict[str, str]]]:
+        """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""
+        used = [self.data[name] for name in dict.fromkeys(run.data for run in self.runs.values())]
+
+        def jobs(wanted: Callable[[Any], bool]) -> list[dict[str, str]]:
+            return [{"data": data.name} for data in used if wanted(data)]
+
+        return {
+            "fetch_corpus": [] if all(map(corpus_of, used)) else [{}],
+            "fetch_own_corpus": jobs(corpus_of),
+            "train_tokenizer": jobs(lambda data: _tokenizer(data) == "trained"),
+            "take_tokenizer": jobs(lambda data: _tokenizer(data) == "taken"),
+            "tokenize_corpus": jobs(lambda data: data.kind == "text"),
+            "make_bigram_backcopy": jobs(lambda data: data.kind == "bigram_backcopy"),
+        }
+
+    def jobs(self, statistics: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+        """Rule → the wildcards of each of its jobs, for all rules but those of the figures and the claims.
+
+        Args:
+            statistics: rules that compute a statistic of a model on a prompt set.
+        """
+        trainings = [{"run": run.name, "seed": str(seed)} for run, seed in self.trained.values()]
+        studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
+        edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
+        fetched = [job for job in studied if job["model"] in self.models]
+        starts = {
+            (run.data, "first_token" if run.first_token else "no_first_token"): None for run in self.runs.values()
+        }
+        jobs = self.data_jobs()
+        if any(self.prompts[job["prompts"]].kind == "natural_text" for job in fetched):
+            jobs["fetch_corpus"] = [{}]
+        return jobs | {
+            "fetch_model": [{"model": model} for model in self.models],
+            "label_model": [{"model": model} for model in self.models],
+            "tokenize_prompts": fetched,
+            "measure_weights": [{"model": model} for model in dict.fromkeys(model for model, _ in self.studied)],
+            **dict.fromkeys(["extract_activations", *statistics], studied),
+            **dict.fromkeys(["measure_baseline", "intervene", "compute_intervention_effects"], edited),
+            "draw_data_prompts": [
+                {"data": name, "start": start, "prompts": prompts}
+                for name, start in starts
+                for prompts in self.config.pretraining.prompts
+            ],
+            "pretrain": [job for job in trainings if job["run"] not in self.keeping],
+            "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],
+            "measure_training": [{"run": run} for run in self.runs],
+            **dict.fromkeys(["summarize_pretraining", "compare_pretraining"], [{}] if self.runs else []),
+        }
+
 
 def corpus_of(data: Any):
     """The corpus that these data have beside the study's, or None."""
@@ -267,6 +405,12 @@ def with_directory(name: str, manifest: str) -> dict[str, str]:
     in this order and a directory that has a file already counts as brought.
     """
     return {f"{name}_files": ancient(str(Path(manifest).parent)), name: manifest}
+
+
+def with_directories(name: str, manifests: Iterable[str]) -> dict[str, list[str]]:
+    """Several directories and their manifests as inputs, see :func:`with_directory`."""
+    manifests = list(manifests)
+    return {f"{name}_files": [ancient(str(Path(manifest).parent)) for manifest in manifests], name: manifests}
 
 
 def directory_of(manifest: Callable[[Wildcards], str]) -> Callable[[Wildcards], str]:
@@ -284,7 +428,14 @@ def all_wildcards(wildcards: Wildcards) -> dict[str, str]:
     return dict(wildcards.items())
 
 
-def _local(source: str, files: Callable[[str], Iterable[str]]) -> list[str]:
+def _tokenizer(data: TextData | BigramBackcopyData) -> str | None:
+    """Whether the tokenizer of data is "trained" or "taken"; None where it is made with them."""
+    if not isinstance(data, TextData):
+        return None
+    return "trained" if data.tokenizer is None else "taken"
+
+
+def _local(source: str, files: Callable[[str], Iterable[str | Path]]) -> list[str]:
     """The files of a ``path:`` source, marked as files of this machine."""
     kind, _, place = source.partition(":")
-    return [local(path) for path in files(place)] if kind == "path" else []
+    return [local(str(path)) for path in files(place)] if kind == "path" else []
