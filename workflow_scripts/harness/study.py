@@ -85,9 +85,7 @@ class Study:
             labels[model.name] = model.label or model.name
             if stored and stored[-1] not in labels[model.name]:
                 labels[model.name] += f", dequantised from {stored[-1]}"
-        trained = {
-            name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in self.config.studied.items()
-        }
+        trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in self.trained.items()}
         return labels | trained
 
     def fetched_as(self, model: str) -> dict:
@@ -103,15 +101,6 @@ class Study:
         from sinkorigin.models.fetching import local_model_files  # imports what most runs need not wait for
 
         return _local(self.models[wildcards.model].source, local_model_files)
-
-    def provenance(self, models: Iterable[str]) -> list[str]:
-        """Files that say where the models come from and how this study labels them."""
-        return [
-            str(Path(self.manifest(name)).parents[1] / "provenance.json")
-            if name in self.trained
-            else f"{self.folder}/provenance/{name}.json"
-            for name in dict.fromkeys(models)
-        ]
 
     def variant_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the attention variant of the model, or of the run, that the wildcards name."""
