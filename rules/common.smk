@@ -33,16 +33,17 @@ from harness import checks
 from harness import snakemake_internals as internals
 from harness.code_version import Code
 from harness.devices import resolve_device
+from harness.registries import check_registries
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 with checks.ending_with_a_sentence():
+    if workflow.is_main_process:
+        check_registries(ROOT / "src/sinkorigin")
     # here, because the config imports what the registries name
     from harness.start import read_study
     from harness.study import Study, all_wildcards, directory_of, one_of, with_directories
 
-    STUDY_CONFIG = read_study(
-        config, workflow.overwrite_configfiles, ROOT / "src/sinkorigin", first=workflow.is_main_process
-    )
+    STUDY_CONFIG = read_study(config, workflow.overwrite_configfiles, first=workflow.is_main_process)
 
 DEVICE = resolve_device(STUDY_CONFIG.device)
 study = Study(STUDY_CONFIG, DEVICE)

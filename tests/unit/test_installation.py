@@ -1,8 +1,9 @@
-"""Another Snakemake or another library than the workflow was tried with is refused in one sentence, before any rule is read."""
+"""Another Snakemake or another library than the workflow was tried with is refused in one sentence, before any rule is read; so is a wrong registry."""
 
 import importlib.metadata
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -62,8 +63,8 @@ def dry_run(folder, path) -> str:
 def project(tmp_path):
     """A checkout without its library."""
     folder = tmp_path / "project"
-    for name in ("Snakefile", "config.yaml", "rules", "workflow_scripts", "profiles"):
-        folder.mkdir(exist_ok=True)
+    shutil.copytree(ROOT / "workflow_scripts", folder / "workflow_scripts")
+    for name in ("Snakefile", "config.yaml", "rules", "profiles"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
@@ -83,7 +84,17 @@ def test_a_run_that_finds_an_older_library_only_ends_with_the_sentence(project, 
     (library / "__init__.py").write_text('__version__ = "0.0.9"\n')
     said = dry_run(project, library.parent)
     assert re.match(
-        rf"sinkorigin: the workflow's scripts are in {ROOT}/workflow_scripts and need the library of the same checkout, but "
+        rf"sinkorigin: the workflow's scripts are in {project}/workflow_scripts and need the library of the same checkout, but "
         rf"sinkorigin 0.0.9 was imported from {library.parent}; uninstall that \(.* -m pip uninstall sinkorigin\), and get ",
         said,
+    )
+
+
+def test_a_run_with_a_wrong_registry_ends_with_the_sentence(project, tmp_path):
+    shutil.copytree(ROOT / "src", project / "src")
+    registry = project / "src/sinkorigin/variants/registry.py"
+    registry.write_text(registry.read_text().replace('"softpick"', '"softpik"'))
+    assert re.match(
+        rf"sinkorigin: {registry}, line \d+: softpik is registered, but there is no module softpik.py in ",
+        dry_run(project, ""),
     )

@@ -7,17 +7,15 @@ from typing import Any
 from harness.config.reading import read_config
 from harness.config.study import Config
 from harness.config.yaml_checks import check_written
-from harness.registries import check_registries
 from sinkorigin.models.shapes import check_local_model
 
 
-def read_study(config: Mapping[str, Any], files: Sequence[str | Path], library: Path, *, first: bool) -> Config:
-    """Check the registries, read the config, and look into what it names on this machine.
+def read_study(config: Mapping[str, Any], files: Sequence[str | Path], *, first: bool) -> Config:
+    """Read and check the config, and look into what it names on this machine.
 
     Args:
         config: Snakemake's, merged from the files and the command line.
         files: config files of the command line, for messages.
-        library: folder of the library package.
         first: whether this is the process that the user started. Jobs have what their run began with, whatever became of the
             files, and check nothing again.
 
@@ -26,7 +24,6 @@ def read_study(config: Mapping[str, Any], files: Sequence[str | Path], library: 
     """
     names = ", ".join(map(str, files)) or "config.yaml"
     if first:
-        check_registries(library)
         for file in map(Path, ["config.yaml", *files]):
             if file.is_file():
                 check_written(file)
