@@ -32,10 +32,10 @@ with job(snakemake):
     ]  # fmt: skip
     keys = {
         name: {
-            group: key_of(own, name, entries[name]["calibration"], params.kinds[entries[name]["kind"]], *common)
-            for group, own in groups.items()
+            strength: key_of(some, name, entries[name]["calibration"], params.kinds[entries[name]["kind"]], *common)
+            for strength, some in by_strength.items()
         }
-        for name, groups in edits.items()
+        for name, by_strength in edits.items()
     }
 
     def run(folders, making):

@@ -20,9 +20,7 @@ _HOME = {
 
 def __getattr__(name: str):
     home = _HOME.get(name)
-    if (
-        home is None and name[:1].isupper()
-    ):  # a kind of intervention: its module has the name of its class, in lower case
+    if home is None and name[:1].isupper():  # a kind of intervention, whose class is named as its module
         kind = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)[1:]
         home = f"sinkorigin.interventions.kinds.{kind}"
     if home is None or find_spec(home) is None:

@@ -83,7 +83,7 @@ class _Claims:
         self._unedited = {row["target"]: row for row in rows if row["kind"] == BASELINE}
 
     def _early(self, kind: str) -> list[int]:
-        """Of the layers of a kind's edits those that begin earliest, and of these the ones that go on longest."""
+        """Layers of the edits of a kind that begin earliest; of several such, those that go on longest."""
         found = [row["layers"] for row in self.rows if row["kind"] == kind]
         earliest = min(layers[0] for layers in found)
         return max(sorted(layers for layers in found if layers[0] == earliest), key=itemgetter(-1))

@@ -29,7 +29,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
 
     Args:
         interventions: interventions.parquet of every model and prompts, one below the other.
-        dispersion_grid: dispersion_grid.parquet of the same.
+        dispersion_grid: dispersion_grid.parquet of every model and prompts, one below the other.
         labels: model → label, in the order of the panels.
     """
     edits = interventions.filter(pl.col("kind") != BASELINE)

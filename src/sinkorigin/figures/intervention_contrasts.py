@@ -71,7 +71,7 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
 
 
 def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
-    """Of each place the treatment with the most strengths, against each control where its score is highest."""
+    """The treatment with the most strengths at each place, against each control where its score is highest."""
     place = ["model", "prompts", "treatment_kind", "layers", "positions"]
     treated = {name: kind_named(name).control_of for name in style.in_order(contrasts["control_kind"])}
     controlled = pl.col("control_kind").replace_strict(treated, return_dtype=pl.String)

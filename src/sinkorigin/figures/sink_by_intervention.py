@@ -156,7 +156,7 @@ def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
 
 
 def _strengths(ax: Axes, strengths: list[float]) -> None:
-    """The x axis, the same in every panel."""
+    """Give a panel the x axis that all panels have."""
     if not strengths:  # a study of masks alone
         ax.set_xticks([])
         return

@@ -39,7 +39,7 @@ def fill(
 ) -> list[str]:
     """Bring ``directory`` to hold just these folders.
 
-    A subfolder that is whole and was made from the same key stays as it is, so one more strength costs that strength, and
+    A subfolder that is whole and was made from its key stays as it is, so one more strength costs that strength, and
     what was made before an interruption is not made again.
 
     Args:

@@ -56,7 +56,7 @@ SCHEMAS = {
         target=(pa.int32(), "first of the edited positions: losses are read from here on"),
         sequence=_SEQUENCE,
         loss=(pa.float32(), "mean over q >= target of -log p(token q + 1), in nats"),
-        baseline_loss=(pa.float32(), "the same of the unedited model"),
+        baseline_loss=(pa.float32(), "loss of the unedited model there"),
         divergence=(pa.float32(), "mean over q >= target of KL(unedited || edited) of the next token, in nats"),
     ),
 }

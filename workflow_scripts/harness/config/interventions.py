@@ -125,7 +125,7 @@ def kind_modules(interventions: Iterable[Intervention]) -> list[str]:
 def tables_needed(interventions: Iterable[Intervention]) -> list[str]:
     """Tables of statistics that some interventions are computed from."""
     needs = [kind_named(kind).needs for kind in kinds_of(interventions)]
-    return [own.table for own in needs if own is not None]
+    return [need.table for need in needs if need is not None]
 
 
 def intervention_figures(interventions: Iterable[Intervention]) -> list[str]:
