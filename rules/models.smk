@@ -32,7 +32,7 @@ rule label_model:
         model=one_of(study.models),
     localrule: True
     params:
-        label=lambda wildcards: study.models[wildcards.model].label,
+        label=lambda wildcards: study.labels()[wildcards.model],
         licence=lambda wildcards: study.models[wildcards.model].licence,
         code=code("label_model.py"),
     message:

@@ -3,10 +3,9 @@
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.models.provenance import labelled
     from sinkorigin.tables import read_json, write_json
 
     provenance = read_json(snakemake.input[0])
     write_json(
-        snakemake.output[0], labelled(provenance, label=snakemake.params.label, licence=snakemake.params.licence)
+        snakemake.output[0], {**provenance, "label": snakemake.params.label, "licence": snakemake.params.licence}
     )
