@@ -32,7 +32,6 @@ rule judge_claims:
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
         pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if study.runs else [],
         pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if study.runs else [],
-        provenance=study.provenance([*study.models, *STUDY_CONFIG.studied]),  # in the order of params.models
     output:
         table=f"{STUDY}/claims.parquet",
         page=report(

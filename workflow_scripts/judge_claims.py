@@ -8,14 +8,13 @@ with job(snakemake):
     from sinkorigin.claims.ledger import judge
     from sinkorigin.claims.page import render_html
     from sinkorigin.claims.verdicts import SCHEMA, Judged
-    from sinkorigin.tables import read_json, read_table, write_table, write_text
+    from sinkorigin.tables import read_table, write_table, write_text
 
     tables = dict(snakemake.input.items())
-    labels = [read_json(path)["label"] for path in tables.pop("provenance")]
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
     table = judge(
         tables,
-        models=[Judged(label=label, **facts) for label, facts in zip(labels, snakemake.params.models, strict=True)],
+        models=[Judged(**facts) for facts in snakemake.params.models],
         prompts=snakemake.params.prompts,
         interventions=snakemake.params.interventions,
     )

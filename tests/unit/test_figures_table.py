@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from harness.config.reading import read_config
-from harness.figures import FIGURES, Figure, check_figures, first_prompts, model_labels
+from harness.figures import FIGURES, Figure, check_figures, first_prompts
 from harness.study import Study
 from scripts_by_hand import run_script
 from sinkorigin.errors import SinkoriginError
@@ -85,11 +85,11 @@ def test_trained_models_are_shown_on_text_where_there_is_some():
     ],
 )
 def test_a_label_is_the_one_of_the_config_and_names_the_type_of_a_gguf_file(model, label):
-    assert model_labels(study(models=[model], interventions=[]))["m"] == label
+    assert study(models=[model], interventions=[]).labels()["m"] == label
 
 
 def test_a_trained_model_is_called_by_its_run_and_seed():
-    assert model_labels(study())["headwise_rmsnorm-seed0"] == "headwise rmsnorm, seed 0"
+    assert study().labels()["headwise_rmsnorm-seed0"] == "headwise rmsnorm, seed 0"
 
 
 def test_the_table_itself_is_whole_and_every_figure_has_a_caption():

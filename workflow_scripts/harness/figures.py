@@ -4,7 +4,6 @@ The name of a figure is that of its module in ``sinkorigin.figures``, its captio
 ``draw`` of the module takes the tables, the settings and, where models are shown, their labels as keywords.
 """
 
-import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +87,7 @@ class Figure:
     def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
         shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
-        labels = model_labels(study)
+        labels = study.labels()
         return self.settings(study) | ({"labels": {model: labels[model] for model in shown}} if shown else {})
 
 
@@ -115,19 +114,6 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
                 raise SinkoriginError(
                     f"{_HERE}: figure {figure.name} reads {table}, but no rule makes {pattern}; correct the table's name"
                 )
-
-
-def model_labels(study: Study) -> dict[str, str]:
-    """Model → what figures call it: its label or name, and the type of its weights if the config names a GGUF file."""
-    labels = {}
-    for model in study.models.values():
-        file = Path(model.member or model.source)
-        stored = re.findall(r"I?Q\d_[A-Z0-9]+|BF16|F16|F32", file.stem.upper()) if file.suffix == ".gguf" else []
-        labels[model.name] = model.label or model.name
-        if stored and stored[-1] not in labels[model.name]:
-            labels[model.name] += f", dequantised from {stored[-1]}"
-    trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in study.trained.items()}
-    return labels | trained
 
 
 # ---- what a figure covers

@@ -76,6 +76,20 @@ class Study:
         kind, _, base = self.models[wildcards.model].source.partition(":")
         return with_directory("base", self.manifest(base)) if kind == "random" else {}
 
+    def labels(self) -> dict[str, str]:
+        """Model → what figures and claims call it: its label or name, and the type of its weights if the config names a GGUF file."""
+        labels = {}
+        for model in self.models.values():
+            file = Path(model.member or model.source)
+            stored = re.findall(r"I?Q\d_[A-Z0-9]+|BF16|F16|F32", file.stem.upper()) if file.suffix == ".gguf" else []
+            labels[model.name] = model.label or model.name
+            if stored and stored[-1] not in labels[model.name]:
+                labels[model.name] += f", dequantised from {stored[-1]}"
+        trained = {
+            name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in self.config.studied.items()
+        }
+        return labels | trained
+
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
         return self.models[model].model_dump(exclude={"shape", "label", "licence"})
@@ -324,14 +338,20 @@ class Study:
     # the whole study
 
     def judged_models(self) -> list[dict]:
-        """Name and role of every model, and what a trained one is."""
+        """Name, label and role of every model, and what a trained one is."""
+        labels = self.labels()
         fetched = [
-            {"name": model.name, "role": "random" if model.kind == "random" else "pretrained"}
+            {
+                "name": model.name,
+                "label": labels[model.name],
+                "role": "random" if model.kind == "random" else "pretrained",
+            }
             for model in self.models.values()
         ]
         return fetched + [
             {
                 "name": name,
+                "label": labels[name],
                 "role": "trained",
                 "run": run.name,
                 "variant": run.variant,
