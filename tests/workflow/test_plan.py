@@ -38,9 +38,10 @@ def test_the_plan_has_every_job_and_its_memory_holds(study):
     assert "| extract_activations, memory |" in re.sub(" +", " ", said)
 
 
-def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_gpu(fresh):
+def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_gpu(fresh, tmp_path):
+    study = fresh.copy(tmp_path / "project")
     done = subprocess.run(
-        [sys.executable, "-c", REQUESTS], cwd=fresh.folder, env=fresh.environment(), capture_output=True, text=True
+        [sys.executable, "-c", REQUESTS], cwd=study.folder, env=study.environment(), capture_output=True, text=True
     )
     assert not done.returncode, done.stderr
     requested = json.loads(done.stdout.splitlines()[-1])
@@ -55,11 +56,12 @@ def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_
         assert requested[rule][0].get("gpu", 0) == requested[rule][1].get("gpu", 0) == int(rule in with_gpu), rule
 
 
-def test_a_resource_of_the_command_line_replaces_one_estimate_and_leaves_the_others(fresh):
+def test_a_resource_of_the_command_line_replaces_one_estimate_and_leaves_the_others(fresh, tmp_path):
+    study = fresh.copy(tmp_path / "project")
     target = "results/tiny/corpus/documents.parquet"
-    [before] = requested_resources(fresh.folder, [*fresh.arguments, target]).values()
+    [before] = requested_resources(study.folder, [*study.arguments, target]).values()
     [after] = requested_resources(
-        fresh.folder, [*fresh.arguments, target, "--set-resources", "fetch_corpus:mem_mb=77"]
+        study.folder, [*study.arguments, target, "--set-resources", "fetch_corpus:mem_mb=77"]
     ).values()
     changed = {name for name in before if before[name] != after[name]}
     assert after["mem_mb"] == 77 and changed == {"mem_mb", "mem_mib", "mem"} & before.keys(), (before, after)
