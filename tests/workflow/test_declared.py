@@ -13,11 +13,16 @@ from types import SimpleNamespace
 import pytest
 
 from planned_jobs import scripts_of_jobs
-from scripts_by_hand import Parameters
 
 # the heavy imports of all scripts, and nothing of this project
 _FORKS = multiprocessing.get_context("forkserver")
 _HEAVY = ["torch", "transformers", "seaborn", "polars", "pyarrow.parquet", "scipy.stats", "pydantic"]
+
+
+class Named(dict):
+    """Resources, as Snakemake gives them to a script."""
+
+    __getattr__ = dict.__getitem__
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +57,7 @@ def _run(folder: Path, project: Path, facts: dict, sender) -> None:
     sys.path[:] = [str(project / "src"), str(scripts)] + [
         p for p in sys.path if not p.endswith(("src", "workflow_scripts"))
     ]
-    facts = {**facts, "resources": Parameters(facts["resources"]), "scriptdir": str(scripts)}
+    facts = {**facts, "resources": Named(facts["resources"]), "scriptdir": str(scripts)}
     with suppress(BaseException):  # what it says is on its terminal
         runpy.run_path(str(scripts / facts["script"]), {"snakemake": SimpleNamespace(**facts)})
     imported = [
