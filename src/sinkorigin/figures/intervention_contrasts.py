@@ -112,10 +112,7 @@ def _block(difference: Axes, size: Axes, rows: Sequence[_Row]) -> None:
     for y, (_, row, marked) in enumerate(rows):
         if row is None:
             continue
-        for ax, name, ends in (
-            (difference, "difference", ("_all", "")),
-            (size, "effect_size", ("",)),
-        ):
+        for ax, name, ends in ((difference, "difference", ("_all", "")), (size, "effect_size", ("",))):
             if row[name] is None:  # an effect size of differences that do not vary
                 continue
             ax.plot([row[name]], [y], zorder=4, **POINT | marked)

@@ -113,16 +113,8 @@ def _handles(colour: dict, surges: pl.DataFrame, onsets: pl.DataFrame) -> list:
         style.line_handle("first token", color=style.REFERENCE, marker="o"),
         style.line_handle("the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2),
         style.line_handle("sink mass under uniform attention", color=style.REFERENCE, linestyle="--", linewidth=1.0),
-        style.line_handle(
-            f"norm surge: first layer with first / others > {_threshold(surges)}",
-            **SURGE,
-            **marker,
-        ),
-        style.line_handle(
-            f"sink onset: first layer with sink mass > {_threshold(onsets)}",
-            **ONSET,
-            **marker,
-        ),
+        style.line_handle(f"norm surge: first layer with first / others > {_threshold(surges)}", **SURGE, **marker),
+        style.line_handle(f"sink onset: first layer with sink mass > {_threshold(onsets)}", **ONSET, **marker),
         style.band_handle(),
     ]
 

@@ -47,10 +47,7 @@ def draw(*, query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, 
             ax.set_xlabel(label)
             if style.is_leftmost(ax):
                 ax.set_ylabel("sink mass of the head\n(share of attention)")
-    style.legend(
-        figure,
-        [style.line_handle(text, **LOOK | look | {"markersize": 6}) for text, look in DEPTHS],
-    )
+    style.legend(figure, [style.line_handle(text, **LOOK | look | {"markersize": 6}) for text, look in DEPTHS])
     return figure
 
 
