@@ -98,7 +98,7 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path) -> Iterator[Path]:
     """Yield a hidden path to write a file or directory at; it takes its final name when the block ends, or is removed.
 
     Raises:
@@ -113,8 +113,7 @@ def _written_whole(path: Path) -> Iterator[Path]:
     except BaseException as error:
         _remove(partial)
         # safetensors raises an exception that has the number in its text only
-        full = any(getattr(error, "errno", None) == code or f"os error {code})" in str(error) for code in FULL_DISK)
-        if full:
+        if any(getattr(error, "errno", None) == code or f"os error {code})" in str(error) for code in FULL_DISK):
             raise SinkoriginError(
                 f"{path}: the disk is full; free some space and run the same command again"
             ) from error
@@ -142,7 +141,7 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
     floats = _float_leaves(schema_)
     texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
     flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # minima of vectors have no use
-    with _written_whole(path) as partial:
+    with written_whole(path) as partial:
         with pq.ParquetWriter(
             partial,
             schema_,
@@ -225,7 +224,7 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         SinkoriginError: the disk is full.
     """
-    with _written_whole(Path(path)) as partial:
+    with written_whole(Path(path)) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
@@ -313,7 +312,7 @@ def write_manifest(
         file.relative_to(directory).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256}
         for file, sha256 in zip(files, hashes, strict=True)
     }
-    write_json(directory / name, {"files": facts}, place_of(directory / name) if place is None else place)
+    write_json(directory / name, {"files": facts}, place)
 
 
 @contextmanager
@@ -328,7 +327,7 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _written_whole(path) as partial:
+    with written_whole(path) as partial:
         _remove(partial)  # left by a killed run
         partial.mkdir()
         yield partial
@@ -336,7 +335,7 @@ def atomic_directory(path: str | Path, threads: int = 1) -> Iterator[Path]:
 
 
 def remedy(path: Path) -> str:
-    """What to do about a file that cannot be used: delete what the workflow makes as a whole, and run again.
+    """Sentence on a file that cannot be used: delete what the workflow makes as a whole, and run again.
 
     That is the topmost directory around it whose manifest lists the file (or, if the file is a manifest, files of its
     directory); else the file.
@@ -397,19 +396,15 @@ def checked_directory(path: str | Path, threads: int = 1, *, name: str = MANIFES
     return path
 
 
-def checked_table(path: str | Path) -> Path:
-    """Check that a table has the hash of its seal; its path.
-
-    Tables in a directory with a manifest have no seal, since the manifest holds their hashes. A process computes the hash of a
-    file once.
+def _check_table(path: Path) -> None:
+    """Check that a table has the hash of its seal; one in a directory with a manifest has none.
 
     Raises:
         SinkoriginError: it is missing, not Parquet, or damaged.
     """
-    path = Path(path)
     try:
         if (state := _state(path)) in _verified:
-            return path
+            return
         offset = _hash_offset(path)
         found, recorded = ("", None) if offset is None else _hash_without(path, offset)
     except OSError as error:
@@ -418,7 +413,6 @@ def checked_table(path: str | Path) -> Path:
         what = "is no table of this workflow" if recorded is None else "is damaged or was changed"
         raise SinkoriginError(f"{path} {what}: it does not have the sha256 of its seal; {remedy(path)}")
     _verified.add(state)
-    return path
 
 
 def _seal_of(path: Path) -> _Seal:
@@ -468,7 +462,7 @@ def verify(path: str | Path, threads: int = 1, *, at: Path | None = None, unread
     if path.name in (MANIFEST, LIST):
         checked_directory(path.parent, threads, name=path.name, unread=unread)
     elif path.suffix != ".json":
-        checked_table(path)
+        _check_table(path)
     seal, at = _seal_of(path), path if at is None else at
     if seal.place != place_of(at):
         raise SinkoriginError(f"{path} was written as {seal.place or 'a file of no study'}; {remedy(path)}")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.corpora.documents import documents_of
-from sinkorigin.corpora.files import corpus_files, local_files, no_file
+from sinkorigin.corpora.files import corpus_files, local_files
 from sinkorigin.errors import SinkoriginError
 
 DOCUMENTS_SCHEMA = tables.schema(
@@ -38,10 +38,7 @@ def check_local_corpus(what: str, *, source: str, members: Sequence[str] | None,
     Raises:
         SinkoriginError: it has none, or its first document cannot be read.
     """
-    files = local_files(source.partition(":")[2], members, what)
-    if not files:
-        raise no_file(source, members, what)
-    name, path = files[0]
+    name, path = next(corpus_files(source, members, sha256=None, work=Path(), what=what))
     with redirect_stdout(None):  # the job will print what the encoding of a file is
         next(documents_of(path, name, column, what), None)
 

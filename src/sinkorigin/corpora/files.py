@@ -109,8 +109,8 @@ def corpus_files(
     """Name and path of every file of a corpus; of those that are fetched, a path is valid until the next file.
 
     Args:
-        source, members, sha256: as of ``fetch_corpus``.
-        work: folder for what is fetched.
+        source, members, sha256: arguments of ``fetch_corpus``.
+        work: folder for what is fetched; a ``path:`` source needs none.
 
     Raises:
         SinkoriginError: the source cannot be read, or has no such file.
@@ -126,15 +126,10 @@ def corpus_files(
             check_hash(Path(place).expanduser(), sha256, what)
     first = next(files, None)
     if first is None:
-        raise no_file(source, members, what)
+        patterns = f"matches members {list(members)}" if members is not None else "is .parquet, .jsonl or .txt"
+        raise SinkoriginError(
+            f"{what}: {source} has no file that {patterns}; correct source or members (a hidden file must match a pattern "
+            "that writes its dot)"
+        )
     yield first
     yield from files
-
-
-def no_file(source: str, members: Sequence[str] | None, what: str) -> SinkoriginError:
-    """The error of a corpus without a file."""
-    patterns = f"matches members {list(members)}" if members is not None else "is .parquet, .jsonl or .txt"
-    return SinkoriginError(
-        f"{what}: {source} has no file that {patterns}; correct source or members (a hidden file must match a pattern that "
-        "writes its dot)"
-    )

@@ -112,7 +112,7 @@ def read_token_ids(path: str | Path) -> np.ndarray:
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
-def embedding_rows(directory: Path, trust_remote_code: bool) -> int:
+def _embedding_rows(directory: Path, trust_remote_code: bool) -> int:
     """Number of rows of a model's embedding matrix.
 
     Raises:
@@ -165,7 +165,7 @@ def make_prompts(
     directory = tables.checked_directory(directory, unread=unread)
     config = read_config(directory, f"model {model}")
     check_prompt_length(config, length, model=model, prompts=Path(path).stem)
-    rows = embedding_rows(directory, trust_remote_code)
+    rows = _embedding_rows(directory, trust_remote_code)
     tokenizer = load_tokenizer(directory, f"model {model}", trust_remote_code)
     if kind == "random_tokens":
         ids = ordinary_token_ids(tokenizer, rows)

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from sinkorigin.figures import style
 
@@ -19,24 +19,12 @@ BINS = 60
 MOST_DIMS = 4  # named one by one; super neurons that write elsewhere share a line
 LANE = 0.09  # share of the panel's height that the super neurons of one dim take
 NEURONS: dict[str, Any] = {"facecolor": "0.8", "edgecolor": "0.4", "linewidth": 0.8}
-SUPER: dict[str, Any] = {
-    "color": style.PALETTE[3],
-    "marker": "o",
-    "markersize": 5,
-    "markeredgecolor": "black",
-    "markeredgewidth": 0.7,
-    "linestyle": "",
-}
+SUPER: dict[str, Any] = style.SUPER_NEURON | {"markersize": 5}
 
 
 @style.styled
 def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: largest over mean weight above, participation ratio below.
-
-    Args:
-        super_neurons: super_neurons.parquet of every model, one below the other.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: largest over mean weight above, participation ratio below."""
     figure, axes = style.panels(style.models_of(super_neurons, labels), rows=len(MEASURES))
     edges = {name: _edges(super_neurons[name]) for name in MEASURES}
     for model, column in axes.items():
@@ -91,19 +79,12 @@ def _panel(ax: Axes, known: pl.DataFrame, name: str, edges: np.ndarray, lanes: d
     for i, (label, neurons) in enumerate(lanes.items()):
         height = 1 - LANE * (i + 0.5)
         ax.axhline(_at(ax, height), color="0.85", linewidth=0.7, zorder=1)
-        ax.plot(
-            neurons[name].to_numpy(),
-            np.full(len(neurons), height),
-            transform=ax.get_xaxis_transform(),
-            zorder=4,
-            **SUPER,
-        )
-        ax.annotate(
-            label, (1, height), (3, 0), xycoords="axes fraction", textcoords="offset points", va="center", size=7.5
-        )
+        heights = np.full(len(neurons), height)
+        ax.plot(neurons[name].to_numpy(), heights, transform=ax.get_xaxis_transform(), zorder=4, **SUPER)
+        style.beside(ax, label, (1, height), xycoords="axes fraction")
     wide = edges[-1] / edges[0] > 20
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if wide else (1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     decades = np.arange(int(np.log10(np.max(counts))) + 1)
     ax.yaxis.set_major_locator(FixedLocator((10.0 ** decades[:: 1 + len(decades) // 7]).tolist()))

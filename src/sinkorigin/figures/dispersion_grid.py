@@ -1,8 +1,7 @@
-"""What the score at the target follows: a grid of factors of the mean and of the deviation from it (I2, I3)."""
+"""Score at the target over a grid of factors of the mean and of the deviation from it (I2, I3)."""
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -11,7 +10,6 @@ from matplotlib.patches import Patch, Rectangle
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import (
-    SINK,
     has,
     is_any,
     kinds_in,
@@ -19,19 +17,14 @@ from sinkorigin.figures.intervention_looks import (
     look,
     place_text,
     sink_handle,
+    sink_sign,
 )
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a grid: a (model, prompts, intervention, target).
-
-    Args:
-        interventions: interventions.parquet of every model and prompts, one below the other.
-        dispersion_grid: dispersion_grid.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the panels.
-    """
+    """One panel a grid: a (model, prompts, intervention, target)."""
     edits = interventions.filter(pl.col("kind") != BASELINE)
     grids = [kind for kind in kinds_in(edits) if kind.takes("mean_factor")]
     edits = edits.filter(is_any(grids))
@@ -51,12 +44,18 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
             here &= pl.col(name) == value
         table = edits.filter(here)
         means, deviations = (table[name].unique().sort().to_list() for name in ("mean_factor", "strength"))
-        values, written = _cells(table, means, deviations)
+        deviations.reverse()  # the largest at the top
+        cells = {
+            (deviations.index(row["strength"]), means.index(row["mean_factor"])): (
+                row["score"],
+                f"{row['score']:.3f}" + sink_sign(row),
+            )
+            for row in table.to_dicts()
+        }
         mesh = style.heat_map(
             ax,
-            values,
-            written,
-            rows=[f"{deviation:g}" for deviation in reversed(deviations)],
+            cells,
+            rows=[f"{deviation:g}" for deviation in deviations],
             columns=[f"{mean:g}" for mean in means],
             colours=sns.color_palette("mako_r", as_cmap=True),
             limits=(0, highest),
@@ -91,7 +90,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
 
 
 def _taus(found: pl.DataFrame) -> str:
-    """What the score follows, in numbers."""
+    """Rank correlations of the score with the factors, as they stand in the title."""
     if found.is_empty():
         return "rank correlations not measured"
     row = found.row(0, named=True)
@@ -106,17 +105,6 @@ def _taus(found: pl.DataFrame) -> str:
     )
 
 
-def _cells(edits: pl.DataFrame, means: list[float], deviations: list[float]) -> tuple[np.ndarray, list[list[str]]]:
-    """(deviations, means) scores, the largest deviation first, and what is written in each cell."""
-    values = np.full((len(deviations), len(means)), np.nan)
-    written = [[""] * len(means) for _ in deviations]
-    for row in edits.to_dicts():
-        i, j = len(deviations) - 1 - deviations.index(row["strength"]), means.index(row["mean_factor"])
-        values[i, j] = row["score"]
-        written[i][j] = f"{row['score']:.3f}" + (f" {SINK}" if row["sink"] else "")
-    return values, written
-
-
 def _frame(kind: type[Edit]) -> dict[str, Any]:
     return {"facecolor": "none", "edgecolor": look(kind)["color"], "linewidth": 2.4}
 
@@ -128,5 +116,5 @@ def _mark(ax: Axes, grid: type[Edit], means: list[float], deviations: list[float
             frame = _frame(grid.at_mean_factor_one)
             ax.add_patch(Rectangle((j + 0.03, 0.03), 0.94, len(deviations) - 0.06, zorder=3, **frame))
         if mean in deviations:
-            i = len(deviations) - 1 - deviations.index(mean)
+            i = deviations.index(mean)
             ax.add_patch(Rectangle((j + 0.09, i + 0.09), 0.82, 0.82, zorder=4, **_frame(grid.at_equal_factors)))

@@ -10,12 +10,7 @@ SITES = {"residual": "residual stream", "attention_input": "attention input (nor
 
 @style.styled
 def draw(*, disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: the residual stream above, the attention's input below.
-
-    Args:
-        disparity_by_layer: disparity_by_layer.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: the residual stream above, the attention's input below."""
     prompts = style.in_order(disparity_by_layer["prompts"])
     colour = style.colours(prompts)
     sites = [site for site in SITES if site in disparity_by_layer["site"]]
@@ -25,30 +20,17 @@ def draw(*, disparity_by_layer: pl.DataFrame, labels: dict[str, str]) -> Figure:
             here = disparity_by_layer.filter((pl.col("model") == model) & (pl.col("site") == site)).sort("layer")
             for kind in prompts:
                 rows = here.filter(pl.col("prompts") == kind)
-                for name, look in (
-                    ("first", {"marker": "o"}),
-                    ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2}),
-                ):
+                for name, (_, look) in style.FIRST_AND_REST.items():
                     style.line(ax, rows, "layer", name, color=colour[kind], **look)
             ax.set_yscale("log")
             for width in here["width"].unique():
-                ax.axhline(width, color=style.REFERENCE, linestyle=":", linewidth=1.1)
+                ax.axhline(width, **style.LEVEL)
             style.title(ax, labels[model] if row == 0 else "", SITES[site])
             style.whole_x(ax)
             if style.is_leftmost(ax):
                 ax.set_ylabel("dominance ratio\n(max |h| / mean |h| over dims)")
         column[-1].set_xlabel("layer (−1: the embedding)")
     style.same_y([ax for column in axes.values() for ax in column])
-    style.legend(
-        figure,
-        [
-            *(style.line_handle(style.as_words(kind), color=value, linewidth=3) for kind, value in colour.items()),
-            style.line_handle("first token", color=style.REFERENCE, marker="o"),
-            style.line_handle(
-                "the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2
-            ),
-            style.line_handle("largest possible: the width", color=style.REFERENCE, linestyle=":", linewidth=1.1),
-            style.band_handle(),
-        ],
-    )
+    width_handle = style.line_handle("largest possible: the width", **style.LEVEL)
+    style.legend(figure, [*style.prompt_handles(colour), *style.rest_handles(), width_handle, style.band_handle()])
     return figure

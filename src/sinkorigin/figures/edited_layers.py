@@ -18,21 +18,10 @@ EDITED: dict[str, Any] = {"facecolor": "0.93", "linewidth": 0}
 
 @style.styled
 def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
-    """One column a (model, prompts), at one target: score above, norm in the middle, cosine of keys below.
-
-    Args:
-        intervention_layers: intervention_layers.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the columns.
-        kinds: the kinds of the study, in the order of the legend.
-    """
+    """One column a (model, prompts), at one target: score above, norm in the middle, cosine of keys below."""
     shown = [kind for kind in map(kind_named, kinds) if kind.look is not None and kind.look.dashes is not None]
     edits = one_of_each(intervention_layers.filter(is_any(shown) & (pl.col("target") > 0)))
-    keys = [
-        (model, prompts)
-        for model in style.models_of(edits, labels)
-        for prompts in style.in_order(edits.filter(pl.col("model") == model)["prompts"])
-    ]
-    figure, axes = style.panels(keys, rows=3, share_x=True)
+    figure, axes = style.panels(style.columns_of(edits, labels), rows=3, share_x=True)
     common = edits.group_by("positions", "target").agg(pl.struct("model", "prompts").n_unique().alias("in"))
     wanted = common.sort(-pl.col("in").cast(pl.Int64), "target", "positions").select("positions", "target").rows()
     firsts = False
@@ -64,7 +53,10 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
             above.set_ylabel("sink score (share of\nattention, mean over heads)")
             middle.set_ylabel("norm of the residual\n(ℓ2, mean over sequences)")
             below.set_ylabel("cosine of the key between\ntwo sequences (mean)")
-    _same_limits(list(axes.values()))
+    for row in zip(*axes.values(), strict=True):  # one scale a quantity in all columns
+        style.same_y(row)
+    for above, *_ in axes.values():
+        above.set_ylim(bottom=0)
     style.legend(
         figure,
         [
@@ -103,19 +95,7 @@ def _curves(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> tuple[list[pl.D
 
 def _draw(above: Axes, middle: Axes, below: Axes, table: pl.DataFrame, line: dict[str, Any]) -> None:
     order = 2 if line in (FIRST, UNEDITED) else 3
-    every = max(table["layer"].n_unique() // 10, 1)
-    line = line | {"markevery": every}
+    line = line | {"markevery": max(table["layer"].n_unique() // 10, 1)}
     style.line(above, table, "layer", "score", zorder=order, **line)
     for ax, name in ((middle, "norm"), (below, "key_cosine")):
         ax.plot(table["layer"].to_numpy(), table[name].cast(pl.Float64).to_numpy(), zorder=order, **line)
-
-
-def _same_limits(columns: list[list[Axes]]) -> None:
-    """One scale a quantity in all columns."""
-    for i, row in enumerate(zip(*columns, strict=True)):
-        limits = [ax.get_ylim() for ax in row]
-        low, high = min(low for low, _ in limits), max(high for _, high in limits)
-        for ax in row:
-            ax.set_ylim(low if i else 0, high)
-            if ax.get_yscale() == "log":
-                style.log_y(ax)

@@ -13,17 +13,11 @@ POSITIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 RAW: dict[str, Any] = {"linewidth": 1.6, "markersize": 2.8}
 CENTRED: dict[str, Any] = {"linewidth": 0.9, "marker": ""}
-WIDTH: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.1}
 
 
 @style.styled
 def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a model.
-
-    Args:
-        effective_rank: effective_rank.parquet of every model, one below the other.
-        labels: model → label, in the order of the panels.
-    """
+    """One panel a model."""
     figure, axes = style.panels(style.models_of(effective_rank, labels))
     for model, (ax,) in axes.items():
         rows = effective_rank.filter(pl.col("model") == model).sort("layer")
@@ -35,7 +29,7 @@ def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
                     here = rows.filter((pl.col("positions") == positions) & (pl.col("centred") == centred))
                     style.line(ax, here, "layer", "effective_rank", band=False, **look | thickness)
             for width in rows["width"].unique():
-                ax.axhline(width, **WIDTH)
+                ax.axhline(width, **style.LEVEL)
             ax.set_ylim(0, 1.05 * max(rows["width"]))
             ax.set_xlabel("layer (−1: the embedding)")
             style.whole_x(ax)
@@ -49,14 +43,14 @@ def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
             *(style.line_handle(text, **look, **RAW) for text, look in POSITIONS.values()),
             style.line_handle("thick, with markers: the residual as it is", **grey, **RAW, marker="o"),
             style.line_handle("thin: its mean over tokens subtracted", **grey, **CENTRED),
-            style.line_handle("the width, the largest possible", **WIDTH),
+            style.line_handle("the width, the largest possible", **style.LEVEL),
         ],
     )
     return figure
 
 
 def _tokens(rows: pl.DataFrame) -> str:
-    """How many tokens the matrix has, the most that its rank can be."""
+    """Number of tokens of the matrix, the most that its rank can be."""
     counts = dict(rows.select("positions", "tokens").unique().drop_nulls().rows())
     text = f"{counts['all']} tokens" if "all" in counts else "no tokens"
     return text + (f", {counts['later']} without position 0" if "later" in counts else "")

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import layers_text, look, place_text
+from sinkorigin.figures.intervention_looks import layers_text, look, place_text, with_most_strengths
 from sinkorigin.interventions.kind import kind_named
 
 ROW_HEIGHT, WIDTH = 0.19, 8.6  # inches
@@ -22,19 +22,9 @@ _Row = tuple[str, dict[str, Any] | None, dict[str, Any]]  # label, row of the ta
 
 @style.styled
 def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
-    """One block a (model, prompts): differences on the left, effect sizes on the right, a row a control and target.
-
-    Args:
-        intervention_contrasts: intervention_contrasts.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the blocks.
-        kinds: the kinds of the study; controls come in this order.
-    """
+    """One block a (model, prompts): differences on the left, effect sizes on the right, a row a control and target."""
     contrasts = _shown(intervention_contrasts)
-    blocks = [
-        (model, prompts)
-        for model in style.models_of(contrasts, labels)
-        for prompts in style.in_order(contrasts.filter(pl.col("model") == model)["prompts"])
-    ]
+    blocks = style.columns_of(contrasts, labels)
     if not blocks:
         figure, axes = style.panels([""])
         style.no_data(axes[""][0], "no edit at the same layers, positions and strength as an amplification")
@@ -76,14 +66,8 @@ def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
     treated = {name: kind_named(name).control_of for name in style.in_order(contrasts["control_kind"])}
     controlled = pl.col("control_kind").replace_strict(treated, return_dtype=pl.String)
     contrasts = contrasts.filter(pl.col("treatment_kind") == controlled)
-    chosen = (
-        contrasts.group_by([*place, "treatment"], maintain_order=True)
-        .agg(pl.col("strength").n_unique().alias("strengths"))
-        .sort("strengths", descending=True, maintain_order=True)
-        .unique(place, keep="first", maintain_order=True)
-    )
     return (
-        contrasts.join(chosen, on=[*place, "treatment"], how="semi", maintain_order="left")
+        with_most_strengths(contrasts, place, ["treatment"])
         .sort("score", descending=True, maintain_order=True)
         .unique([*place, "target", "control"], keep="first", maintain_order=True)
     )
@@ -112,10 +96,7 @@ def _block(difference: Axes, size: Axes, rows: Sequence[_Row]) -> None:
     for y, (_, row, marked) in enumerate(rows):
         if row is None:
             continue
-        for ax, name, ends in (
-            (difference, "difference", ("_all", "")),
-            (size, "effect_size", ("",)),
-        ):
+        for ax, name, ends in ((difference, "difference", ("_all", "")), (size, "effect_size", ("",))):
             if row[name] is None:  # an effect size of differences that do not vary
                 continue
             ax.plot([row[name]], [y], zorder=4, **POINT | marked)

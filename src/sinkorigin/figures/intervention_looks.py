@@ -1,4 +1,4 @@
-"""How the interventions look and are called in every figure that shows them, and which of several alike is shown."""
+"""Looks and names of the interventions in every figure that shows them, and the choice of one among several alike."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,7 +11,6 @@ from sinkorigin.interventions.kind import Edit, kind_named
 from sinkorigin.interventions.schemas import layer_runs
 
 UNEDITED: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.2}
-SINK = "●"  # in a cell of a heat map
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.4}
 
 
@@ -46,6 +45,11 @@ def place_text(positions: Sequence[int], target: int) -> str:
     return f"position {target}" + (f" (with {', '.join(others)})" if others else "")
 
 
+def sink_sign(edit: dict[str, Any]) -> str:
+    """The sign of a sink, as it stands after the score in a cell of a heat map."""
+    return " ●" if edit["sink"] else ""
+
+
 def sink_handle() -> Line2D:
     """The legend's entry for the sign in the cells."""
     text = "a sink is made: score above uniform and above unedited, among all comparisons"
@@ -61,10 +65,15 @@ def one_of_each(edits: pl.DataFrame) -> pl.DataFrame:
         edits: rows of interventions.parquet or intervention_layers.parquet, without the baseline.
     """
     place = ["model", "prompts", "kind", "layers", "positions"]
+    return with_most_strengths(edits, place, ["site", "intervention"], pl.col("site") == "attention_output")
+
+
+def with_most_strengths(table: pl.DataFrame, place: list[str], names: list[str], *last: pl.Expr) -> pl.DataFrame:
+    """Rows of the one of ``names`` at each ``place`` that has the most strengths; ``last`` is true where another goes first."""
     chosen = (
-        edits.group_by([*place, "site", "intervention"], maintain_order=True)
-        .agg(pl.col("strength").n_unique().alias("strengths"))
-        .sort(pl.col("site") == "attention_output", -pl.col("strengths").cast(pl.Int64), maintain_order=True)
+        table.group_by([*place, *names], maintain_order=True)
+        .agg(pl.col("strength").n_unique().cast(pl.Int64).alias("strengths"))
+        .sort(*last, -pl.col("strengths"), maintain_order=True)
         .unique(place, keep="first", maintain_order=True)
     )
-    return edits.join(chosen, on=[*place, "site", "intervention"], how="semi", maintain_order="left")
+    return table.join(chosen, on=[*place, *names], how="semi", maintain_order="left")

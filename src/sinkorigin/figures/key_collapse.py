@@ -26,12 +26,7 @@ COSINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @style.styled
 def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a model: four mean cosines by layer.
-
-    Args:
-        key_collapse: key_collapse.parquet of every model, one below the other; its means over heads are shown.
-        labels: model → label, in the order of the panels.
-    """
+    """One panel a model: four cosines by layer, means over heads."""
     means = key_collapse.filter(pl.col("head").is_null())
     figure, axes = style.panels(style.models_of(means, labels))
     lowest = min([-0.1, *(low - 0.03 for name in COSINES for low in means[f"{name}_low"].drop_nulls())])
@@ -44,7 +39,7 @@ def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
         else:
             for name, (_, look) in COSINES.items():
                 style.line(ax, rows, "layer", name, **look)
-            ax.axhline(0, color=style.REFERENCE, linestyle=":", linewidth=1.1, zorder=1)
+            ax.axhline(0, **style.LEVEL, zorder=1)
             ax.set_ylim(lowest, 1.05)
             ax.set_xlabel("layer")
             style.whole_x(ax)

@@ -6,46 +6,41 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from sinkorigin.figures import run_looks, style
 
+DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "alpha": 0.6}
 BEST: dict[str, Any] = {
+    "linestyle": "",
     "marker": "*",
     "markersize": 12,
     "markeredgecolor": "black",
     "markeredgewidth": 0.8,
-    "linestyle": "",
 }
-DIVERGED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "linestyle": ""}
+DIVERGED: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 7, "markeredgewidth": 1.8}
 
 
 @style.styled
 def draw(*, learning_rates: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
-    """One panel for each group of runs that are compared with one another.
-
-    Args:
-        learning_rates: learning_rates.parquet.
-        groups: run → name of its group, in the order of the panels.
-    """
-    names = list(dict.fromkeys(groups.values()))
-    figure, axes = style.panels(names)
+    """One panel for each group of runs that are compared with one another."""
+    runs_of = run_looks.by_group(groups)
+    figure, axes = style.panels(list(runs_of))
     looks = run_looks.looks(list(groups))
     for group, (ax,) in axes.items():
-        runs = [run for run, its_group in groups.items() if its_group == group]
-        for run in runs:
+        for run in runs_of[group]:
             _losses(ax, learning_rates.filter(pl.col("run") == run), looks[run])
-        for number, run in enumerate(runs):
+        for number, run in enumerate(runs_of[group]):
             _diverged(ax, learning_rates.filter(pl.col("run") == run), number, looks[run]["color"])
-        rates = sorted(learning_rates.filter(pl.col("run").is_in(runs))["learning_rate"].unique())
+        rates = sorted(learning_rates.filter(pl.col("run").is_in(runs_of[group]))["learning_rate"].unique())
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(rates))
         ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xlabel("peak learning rate")
         if style.is_leftmost(ax):
             ax.set_ylabel("last validation loss\n(nats per token)")
-        style.title(ax, "learning rates", style.as_words(group) if len(names) > 1 else "")
+        style.title(ax, "learning rates", style.as_words(group))
     handles = [style.line_handle(_label(learning_rates, run), **looks[run]) for run in groups]
     handles.append(style.line_handle("best: lowest mean over seeds, none diverged", color="0.6", **BEST))
     if learning_rates["diverged"].is_not_null().any():
@@ -57,8 +52,7 @@ def draw(*, learning_rates: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
 def _losses(ax: Axes, rows: pl.DataFrame, look: dict[str, Any]) -> None:
     """Draw the losses of one run: a dot a seed, a line through the means, a star at the best rate."""
     known = rows.drop_nulls("validation_loss").sort("learning_rate")
-    dots = look | {"linestyle": "", "marker": "o", "alpha": 0.6}
-    ax.plot(known["learning_rate"].to_numpy(), known["validation_loss"].to_numpy(), **dots)
+    ax.plot(known["learning_rate"].to_numpy(), known["validation_loss"].to_numpy(), **look | DOTS)
     means = rows.drop_nulls("mean_validation_loss").unique("learning_rate").sort("learning_rate")
     style.line(ax, means, "learning_rate", "mean_validation_loss", band=False, **look)
     best = means.filter("best")

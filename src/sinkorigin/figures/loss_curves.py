@@ -3,7 +3,6 @@
 import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from sinkorigin.figures import run_looks, style
 
@@ -16,11 +15,7 @@ VIEWS = {  # (loss, share of the training left out at the start) → title
 
 @style.styled
 def draw(*, history: pl.DataFrame) -> Figure:
-    """Train, validation, and its second half enlarged; line: mean over seeds, band: lowest to highest seed.
-
-    Args:
-        history: history.parquet of every run and seed, one below the other.
-    """
+    """Train, validation, and its second half enlarged; line: mean over seeds, band: lowest to highest seed."""
     looks = run_looks.looks(style.in_order(history["run"]))
     figure, axes = style.panels(list(VIEWS))
     for (loss, skipped), (ax,) in axes.items():
@@ -36,9 +31,7 @@ def draw(*, history: pl.DataFrame) -> Figure:
                 **look,
             )
         style.title(ax, VIEWS[loss, skipped])
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-        ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        ax.set_xlabel("tokens trained on")
+        run_looks.tokens_axis(ax)
         ax.set_ylabel("cross-entropy (nats per token)" if style.is_leftmost(ax) else "")
     style.same_y([ax for (_, skipped), (ax,) in axes.items() if not skipped])
     handles = [style.line_handle(_label(history.filter(pl.col("run") == run)), **look) for run, look in looks.items()]

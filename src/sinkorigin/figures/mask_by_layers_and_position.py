@@ -1,14 +1,11 @@
-"""What the mask does to the score at the masked position, by the layers in which it stands and by position (I1)."""
+"""Effect of the mask on the score at the masked position, by the layers in which it stands and by position (I1)."""
 
-from collections.abc import Sequence
-
-import numpy as np
 import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import SINK, is_any, kinds_in, layers_text, sink_handle
+from sinkorigin.figures.intervention_looks import is_any, kinds_in, layers_text, sink_handle, sink_sign
 from sinkorigin.interventions.kind import BASELINE
 
 CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
@@ -16,23 +13,16 @@ CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a (model, prompts) whose masks stand at several sets of layers; of every one where none has several.
-
-    Args:
-        interventions: interventions.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the panels.
-    """
+    """One panel a (model, prompts) whose masks stand at several sets of layers; of every one where none has several."""
     edits = interventions.filter(pl.col("kind") != BASELINE)
     masks = edits.filter(is_any(kind for kind in kinds_in(edits) if kind.compared_at == "layers"))
     several = pl.col("layers").n_unique().over("model", "prompts") > 1
     shown = masks.filter(several)
     shown = masks if shown.is_empty() else shown
-    panels = []
-    for model in style.models_of(shown, labels):
-        here = shown.filter(pl.col("model") == model)
-        panels += [
-            (model, prompts, here.filter(pl.col("prompts") == prompts)) for prompts in style.in_order(here["prompts"])
-        ]
+    panels = [
+        (model, prompts, shown.filter((pl.col("model") == model) & (pl.col("prompts") == prompts)))
+        for model, prompts in style.columns_of(shown, labels)
+    ]
     shapes = [(table["layers"].n_unique(), table.select("positions", "target").n_unique()) for *_, table in panels]
     width = max(columns for _, columns in shapes) * CELL_WIDTH + LABELS_WIDTH
     figure = style.laid_out(width, sum(rows * CELL_HEIGHT + 1.1 for rows, _ in shapes) + 0.5)
@@ -43,11 +33,16 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
         ax = figure.add_subplot(grid[i, 0])
         layers = sorted(style.in_order(table["layers"]))
         places = sorted(table.select("positions", "target").unique().rows(), key=lambda place: (place[1], place[0]))
-        values, written = _cells(table, layers, places)
+        cells = {
+            (layers.index(row["layers"]), places.index((row["positions"], row["target"]))): (
+                row["effect"],
+                f"{row['effect']:+.3f}".replace("-", "−") + sink_sign(row),
+            )
+            for row in table.to_dicts()
+        }
         mesh = style.heat_map(
             ax,
-            values,
-            written,
+            cells,
             rows=[layers_text(some) for some in layers],
             columns=[
                 str(target) if len(positions) == 1 else f"{target}\n(of {','.join(map(str, positions))})"
@@ -63,16 +58,3 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     figure.colorbar(mesh, ax=axes, label="score at the position,\nmasked − unedited", aspect=12, pad=0.02)
     style.legend(figure, [sink_handle()])
     return figure
-
-
-def _cells(
-    masks: pl.DataFrame, layers: Sequence[list[int]], places: Sequence[tuple[list[int], int]]
-) -> tuple[np.ndarray, list[list[str]]]:
-    """(layers, places) effects, and what is written in each cell."""
-    values = np.full((len(layers), len(places)), np.nan)
-    written = [[""] * len(places) for _ in layers]
-    for row in masks.to_dicts():
-        i, j = layers.index(row["layers"]), places.index((row["positions"], row["target"]))
-        values[i, j] = row["effect"]
-        written[i][j] = f"{row['effect']:+.3f}".replace("-", "−") + (f" {SINK}" if row["sink"] else "")
-    return values, written

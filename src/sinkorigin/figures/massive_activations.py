@@ -22,12 +22,7 @@ LATER: dict[str, Any] = {"color": style.PALETTE[3], "linestyle": style.DASHES[2]
 
 @style.styled
 def draw(*, massive_activations: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: magnitudes at position 0 above, share of massive activations below.
-
-    Args:
-        massive_activations: massive_activations.parquet of every model, one below the other.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: magnitudes at position 0 above, share of massive activations below."""
     figure, axes = style.panels(style.models_of(massive_activations, labels), rows=2, share_x=True)
     for model, (above, below) in axes.items():
         rows = massive_activations.filter(pl.col("model") == model)

@@ -1,4 +1,4 @@
-"""What is left of the sink at position 0 when an edit takes away what it needs, where it goes, and what that costs."""
+"""Remainder of the sink at position 0 when an edit takes away what it needs, where it goes, and what that costs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, layers_text
@@ -14,14 +14,14 @@ from sinkorigin.interventions.kind import BASELINE, kind_named
 
 ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
 FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
-OTHER: dict[str, Any] = {
+OTHER: dict[str, Any] = FIRST | {
     "color": style.PALETTE[3],
     "marker": "D",
     "markersize": 5,
     "markerfacecolor": "white",
     "markeredgewidth": 1.3,
-    "linestyle": "",
 }
+BEHIND_NUMBER: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.6}
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
@@ -31,12 +31,7 @@ _Row = tuple[str, str, float, float | None, list[int], list[int]]
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One row of panels a model: the attention for each prompts, and the loss where it is known; a line an edit.
-
-    Args:
-        interventions: interventions.parquet of every model and prompts, one below the other; edits of position 0 count.
-        labels: model → label, in the order of the rows of panels.
-    """
+    """One row of panels a model: attention and, where it is known, loss on each prompts; a line an edit of position 0."""
     at_first = interventions.filter(pl.col("target") == 0)
     edited = at_first.filter(pl.col("kind") != BASELINE)
     models = style.models_of(edited, labels)
@@ -110,17 +105,8 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
         ax.hlines(y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"], linewidth=2.0, zorder=3)
         ax.plot([facts["first_score"]], [y], zorder=4, **FIRST)
         ax.plot([facts["other_position_score"]], [y], zorder=4, **OTHER)
-        ax.annotate(
-            str(facts["other_position"]),
-            (facts["other_position_score"], y),
-            (5.5, 0),
-            textcoords="offset points",
-            va="center",
-            size=7.5,
-            color=OTHER["color"],
-            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.6},
-            zorder=3,
-        )
+        number, at = str(facts["other_position"]), (facts["other_position_score"], y)
+        style.beside(ax, number, at, 5.5, color=OTHER["color"], bbox=BEHIND_NUMBER, zorder=3)
     for name, look in (("first_baseline", UNEDITED), ("uniform", UNIFORM)):
         for value in edits[name].unique():
             ax.axvline(value, zorder=1, **look)
@@ -133,18 +119,11 @@ def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
             continue
         ax.hlines(y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"], linewidth=2.0, zorder=3)
         ax.plot([facts["loss_change"]], [y], zorder=4, **LOSS)
-        ax.annotate(
-            f"{facts['loss_change']:+.2f}".replace("-", "−"),
-            (max(facts["loss_change_high"], facts["loss_change"]), y),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            size=7.5,
-            zorder=3,
-        )
+        end = max(facts["loss_change_high"], facts["loss_change"])
+        style.beside(ax, f"{facts['loss_change']:+.2f}".replace("-", "−"), (end, y), 5, zorder=3)
     ax.axvline(0, **UNEDITED)
     ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
 
 

@@ -22,15 +22,7 @@ def draw(
     sink_onset: pl.DataFrame,
     labels: dict[str, str],
 ) -> Figure:
-    """One column a model: norms above, sink mass below, on the same layers.
-
-    Args:
-        norm_ratio: norm_ratio.parquet of every model and prompts, one below the other.
-        norm_surge: norm_surge.parquet of these; its layer is marked on the norm of the first token.
-        sink_mass: sink_mass.parquet of these.
-        sink_onset: sink_onset.parquet of these; its layer is marked on the sink mass.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: norms with their surge above, sink mass with its onset below, on the same layers."""
     norms = norm_ratio.filter(pl.col("site") == SITE)
     surges = norm_surge.filter(pl.col("site") == SITE)
     prompts = style.in_order(norms["prompts"])
@@ -48,18 +40,17 @@ def draw(
         style.title(above, labels[model])
         below.set_xlabel("layer (−1: the embedding)")
         style.whole_x(below)
+        below.set_ylim(-0.02, 1.02)
         if style.is_leftmost(above):
             above.set_ylabel("norm of the residual stream\n(ℓ2, mean over sequences)")
             below.set_ylabel("sink mass of position 0\n(share of attention)")
     style.same_y([above for above, _ in axes.values()])
-    for _, below in axes.values():
-        below.set_ylim(-0.02, 1.02)
     style.legend(figure, _handles(colour, surges, sink_onset))
     return figure
 
 
 def _norms(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
-    for name, look in (("first", {"marker": "o"}), ("rest", {"linestyle": style.DASHES[1], "linewidth": 1.2})):
+    for name, (_, look) in style.FIRST_AND_REST.items():
         style.line(ax, rows, "layer", name, color=colour, **look)
     ax.set_yscale("log")
 
@@ -93,36 +84,18 @@ def _connect(above: Axes, below: Axes, found: pl.DataFrame, look: dict, colour: 
         apart = [kind for kind, other in places if other == layer].index(prompts)
         for ax in (above, below):
             aside = ScaledTranslation(shift * (1 + 2 * apart) / 72, 0, ax.figure.dpi_scale_trans)
-            ax.add_artist(
-                Line2D(
-                    [layer, layer],
-                    [0, 1],
-                    color=colour[prompts],
-                    linestyle=look["linestyle"],
-                    linewidth=1.0,
-                    zorder=1,
-                    transform=ax.get_xaxis_transform() + aside,
-                )
-            )
+            shown = {"color": colour[prompts], "linestyle": look["linestyle"], "linewidth": 1.0, "zorder": 1}
+            ax.add_artist(Line2D([layer, layer], [0, 1], transform=ax.get_xaxis_transform() + aside, **shown))
 
 
 def _handles(colour: dict, surges: pl.DataFrame, onsets: pl.DataFrame) -> list:
     marker = {"color": "0.6", "markersize": 7, "markeredgecolor": "black", "linewidth": 1.0}
     return [
-        *(style.line_handle(style.as_words(kind), color=value, linewidth=3) for kind, value in colour.items()),
-        style.line_handle("first token", color=style.REFERENCE, marker="o"),
-        style.line_handle("the other tokens, mean", color=style.REFERENCE, linestyle=style.DASHES[1], linewidth=1.2),
+        *style.prompt_handles(colour),
+        *style.rest_handles(),
         style.line_handle("sink mass under uniform attention", color=style.REFERENCE, linestyle="--", linewidth=1.0),
-        style.line_handle(
-            f"norm surge: first layer with first / others > {_threshold(surges)}",
-            **SURGE,
-            **marker,
-        ),
-        style.line_handle(
-            f"sink onset: first layer with sink mass > {_threshold(onsets)}",
-            **ONSET,
-            **marker,
-        ),
+        style.line_handle(f"norm surge: first layer with first / others > {_threshold(surges)}", **SURGE, **marker),
+        style.line_handle(f"sink onset: first layer with sink mass > {_threshold(onsets)}", **ONSET, **marker),
         style.band_handle(),
     ]
 

@@ -8,8 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sinkorigin.claims.verdicts import PAPER_EPSILON
-from sinkorigin.figures import style
+from sinkorigin.figures import run_looks, style
 
 # quantity → (title, label of the y axis)
 PANELS = {
@@ -21,7 +20,6 @@ PANELS = {
     "sink_rate": ("sink rate", "share of heads with score > ε"),
 }
 MARKERS = "os^Dvp"
-UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
 ASIDE = 0.28  # of the mean, from the run's tick
 MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 
@@ -31,31 +29,28 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
     """Six columns of two panels, values above differences, for each group of runs compared with one another.
 
     Args:
-        by_seed: pretraining_by_seed.parquet.
-        comparison: pretraining_comparison.parquet.
-        groups: run → name of its group, in the order of the panels.
+        by_seed, comparison: pretraining_by_seed.parquet and pretraining_comparison.parquet.
         prompts: the prompt set on which the models are shown; losses are measured on none.
     """
-    names = list(dict.fromkeys(groups.values()))
+    runs_of = run_looks.by_group(groups)
     shown = pl.col("prompts").is_null() | (pl.col("prompts") == prompts)
     by_seed, comparison = by_seed.filter(shown), comparison.filter(shown)
-    epsilons = by_seed["epsilon"].drop_nulls().unique()
-    epsilon = min(epsilons, key=lambda e: abs(e - PAPER_EPSILON), default=None)
+    epsilon = run_looks.shown_epsilon(by_seed)
     chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
     by_seed, comparison = by_seed.filter(chosen), comparison.filter(chosen)
-    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], rows=2, share_x=True, most=3)
+    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], rows=2, share_x=True, most=3)
     colour = style.colours(list(groups))
     seeds = sorted(by_seed["seed"].unique())
     for (group, panel), (above, below) in axes.items():
         values = by_seed.filter(pl.col("quantity") == panel)
         means = comparison.filter(pl.col("quantity") == panel)
-        runs = [run for run, other in groups.items() if other == group]
+        runs = runs_of[group]
         baseline = next((b for b in values.filter(pl.col("run").is_in(runs))["baseline"] if b is not None), None)
         _values(above, values, means, runs, seeds, colour)
         _differences(below, values, means, runs, baseline, seeds, colour)
         title, label = PANELS[panel]
         label = label.replace("ε", f"{epsilon:g}") if epsilon is not None else label
-        style.title(above, title, style.as_words(group) if len(names) > 1 else "")
+        style.title(above, title, style.as_words(group))
         above.set_ylabel(label)
         below.set_ylabel(f"difference to\n{style.as_words(baseline)}" if baseline else "no baseline")
         width = (style.PANEL_WIDTH - 0.9) / len(runs)
@@ -70,7 +65,7 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
         style.line_handle("mean over seeds", **MEAN, **grey),
         style.line_handle("95 % Student interval over pairs of seeds", linewidth=1.4, **grey),
         style.line_handle(
-            f"sink mass under uniform attention; structure measured on {style.prompts_of(by_seed)}", **UNIFORM
+            f"sink mass under uniform attention; structure measured on {style.prompts_of(by_seed)}", **run_looks.UNIFORM
         ),
     ]
     style.legend(figure, handles)
@@ -103,7 +98,7 @@ def _values(ax: Axes, values: pl.DataFrame, means: pl.DataFrame, runs, seeds, co
         for mean in means.filter(pl.col("run") == run)["mean"].drop_nulls():
             ax.plot([number + ASIDE], [mean], color=colour[run], **MEAN)
     for level in values.filter(pl.col("run").is_in(runs))["uniform"].drop_nulls().unique():
-        ax.axhline(level, **UNIFORM)
+        ax.axhline(level, **run_looks.UNIFORM)
     ax.margins(y=0.15)
 
 

@@ -23,13 +23,7 @@ LOOK: dict[str, Any] = {"linestyle": "", "markersize": 3.6, "markeredgewidth": 0
 
 @style.styled
 def draw(*, query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model, on its first prompts: alignment above, positive ratio below, against the sink mass.
-
-    Args:
-        query_alignment: query_alignment.parquet of every model, one below the other.
-        alignment_correlation: alignment_correlation.parquet of these; it stands over the panels.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model, on its first prompts: alignment above, positive ratio below, against the sink mass."""
     figure, axes = style.panels(style.models_of(query_alignment, labels), rows=len(QUANTITIES))
     for model, column in axes.items():
         heads = query_alignment.filter(pl.col("model") == model)
@@ -47,10 +41,7 @@ def draw(*, query_alignment: pl.DataFrame, alignment_correlation: pl.DataFrame, 
             ax.set_xlabel(label)
             if style.is_leftmost(ax):
                 ax.set_ylabel("sink mass of the head\n(share of attention)")
-    style.legend(
-        figure,
-        [style.line_handle(text, **LOOK | look | {"markersize": 6}) for text, look in DEPTHS],
-    )
+    style.legend(figure, [style.line_handle(text, **LOOK | look | {"markersize": 6}) for text, look in DEPTHS])
     return figure
 
 

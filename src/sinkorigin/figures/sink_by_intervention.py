@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import (
@@ -29,13 +29,7 @@ _Look = tuple[type[Edit], list[int], str, dict[str, Any]]  # kind and layers, th
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
-    """One block of panels a model, one panel a (prompts, target); all have the same y axis.
-
-    Args:
-        interventions: interventions.parquet of every model and prompts, one below the other.
-        labels: model → label, in the order of the blocks.
-        kinds: the kinds of the study, in the order of the legend.
-    """
+    """One block of panels a model, one panel a (prompts, target); all have the same y axis."""
     shown = [kind for kind in map(kind_named, kinds) if kind.look is not None]
     edits = _shown(interventions, shown)
     models = style.models_of(edits, labels)
@@ -164,7 +158,7 @@ def _strengths(ax: Axes, strengths: list[float]) -> None:
     ax.set_xscale("log", base=2)
     ax.set_xlim(ends[0] / 2**0.3, ends[1] * 2**0.3)
     ax.xaxis.set_major_locator(FixedLocator(_apart(sorted({1.0, *strengths}))))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("strength λ (factor; log2 scale)")
 

@@ -25,13 +25,7 @@ VISIBLE = str.maketrans({"Ġ": "␣", "▁": "␣", " ": "␣", "Ċ": "↵", "\n
 
 @style.styled
 def draw(*, sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: sink rate by position above, the tokens of the other sinks below.
-
-    Args:
-        sink_rate: sink_rate.parquet of every model and prompts, one below the other.
-        secondary_sinks: secondary_sinks.parquet of these.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: sink rate by position above, the tokens of the other sinks below."""
     prompts = style.in_order(sink_rate["prompts"])
     looks = _looks(prompts)
     figure, axes = style.panels(style.models_of(sink_rate, labels), rows=2)
@@ -88,9 +82,7 @@ def _tokens(ax: Axes, sinks: pl.DataFrame, looks: dict[str, tuple[dict, dict]]) 
     for i, (kind, found, candidates) in enumerate(shown.select("prompts", "sinks", "candidates").rows()):
         ax.barh(i, candidates, height=0.7, **CANDIDATES)
         ax.barh(i, found, height=0.7, **looks[kind][1])
-        ax.annotate(
-            f"{found} of {candidates}", (candidates, i), (3, 0), textcoords="offset points", va="center", size=7.5
-        )
+        style.beside(ax, f"{found} of {candidates}", (candidates, i))
     ax.set_yticks(range(len(shown)), [as_seen(token) for token in shown["token"]], parse_math=False)
     ax.set_ylim(MOST_TOKENS - 0.4, -0.6)
     ax.set_xlim(0, 1.35 * most)  # room for the counts beside the longest bar

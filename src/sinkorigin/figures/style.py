@@ -4,9 +4,8 @@ Colours are seaborn's colour-blind-safe palette, and no meaning rests on colour 
 markers or width. The font is the one that matplotlib carries, so that a figure has the same bytes on every machine.
 """
 
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,26 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
+from sinkorigin import tables
+
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
 REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: uniform attention, the unedited model
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 BAND_ALPHA = 0.22
+LEVEL: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 1.1}  # of a bound, or of no effect
+# the columns of a quantity of the first token and of the others: what the legend says, and the look of the line
+FIRST_AND_REST: dict[str, tuple[str, dict[str, Any]]] = {
+    "first": ("first token", {"marker": "o"}),
+    "rest": ("the other tokens, mean", {"linestyle": DASHES[1], "linewidth": 1.2}),
+}
+SUPER_NEURON: dict[str, Any] = {
+    "color": PALETTE[3],
+    "marker": "o",
+    "markersize": 6,
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.7,
+    "linestyle": "",
+}
 
 PANEL_WIDTH, PANEL_HEIGHT = 3.3, 2.35  # inches
 MARGIN = 0.55  # inches that a row of panels needs beside the panels, for its label
@@ -65,6 +80,7 @@ _RC: Any = {
     "ytick.minor.size": 2,
     "legend.fontsize": LEGEND_SIZE,
     "legend.frameon": False,
+    "legend.handlelength": 2.0,
     "lines.linewidth": 1.6,
     "lines.markersize": 3.2,
     "figure.facecolor": "white",
@@ -94,19 +110,16 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
     """Write ``figure`` to each of ``paths``, in the format of its suffix (svg, png, pdf).
 
-    The same figure gives the same bytes (no date, no random ids), and a file takes its name only when it is complete.
+    A figure has the same bytes each time (no date, no random ids), and a file takes its name only when it is complete.
+
+    Raises:
+        SinkoriginError: the disk is full.
     """
     for path in map(Path, paths):
         format_ = path.suffix[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            with matplotlib.rc_context(_RC):
-                figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with tables.written_whole(path) as partial, matplotlib.rc_context(_RC):
+            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
 
 
 def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:
@@ -129,6 +142,15 @@ def in_order(column: pl.Series) -> list[Any]:
 def as_words(name: str) -> str:
     """A name of the config as people read it: ``random_tokens`` as ``random tokens``."""
     return name.replace("_", " ")
+
+
+def columns_of(table: pl.DataFrame, labels: dict[str, str]) -> list[tuple[str, str]]:
+    """Each (model, prompts) of ``table``, models in the order of ``labels``."""
+    return [
+        (model, prompts)
+        for model in models_of(table, labels)
+        for prompts in in_order(table.filter(pl.col("model") == model)["prompts"])
+    ]
 
 
 def prompts_of(table: pl.DataFrame) -> str:
@@ -292,6 +314,21 @@ def line_handle(label: str, **look) -> Line2D:
     return Line2D([], [], label=label, **look)
 
 
+def prompt_handles(colour: dict[str, tuple[float, float, float]]) -> list[Line2D]:
+    """Legend entries of the prompt sets, each of which has one colour."""
+    return [line_handle(as_words(prompts), color=value, linewidth=3) for prompts, value in colour.items()]
+
+
+def rest_handles() -> list[Line2D]:
+    """Legend entries of the first token and the others."""
+    return [line_handle(text, color=REFERENCE, **look) for text, look in FIRST_AND_REST.values()]
+
+
+def beside(ax: Axes, text: str, point: tuple[float, float], points: float = 3, **look) -> None:
+    """Write small text to the right of a point of ``ax``, at a distance in typographic points."""
+    ax.annotate(text, point, (points, 0), textcoords="offset points", va="center", size=7.5, **look)
+
+
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     """Put one legend for the whole figure under the panels, in as many columns as its width holds."""
     key = 3.4 * LEGEND_SIZE / 72  # the sample, its gap, and the gap to the next column
@@ -309,12 +346,7 @@ def legend(figure: Figure, handles: Sequence[Artist]) -> None:
     rows = -(-len(widths) // most)
     columns = next(n for n in range(1, most + 1) if -(-len(widths) // n) == rows and (n == most or total(n) <= room))
     figure.legend(
-        handles=list(handles),
-        loc="outside lower center",
-        ncols=columns,
-        handlelength=2.0,
-        handletextpad=0.5,
-        columnspacing=0.9,
+        handles=list(handles), loc="outside lower center", ncols=columns, handletextpad=0.5, columnspacing=0.9
     )
 
 
@@ -361,33 +393,32 @@ COLOUR_BAR = 1.2  # inches that a colour bar with its label takes
 
 def heat_map(
     ax: Axes,
-    values: np.ndarray,
-    written: Sequence[Sequence[str]],
+    cells: Mapping[tuple[int, int], tuple[float, str]],
     *,
     rows: Sequence[str],
     columns: Sequence[str],
     colours: Colormap,
     limits: tuple[float, float],
 ) -> QuadMesh:
-    """Draw cells of colour with their values in them, the first row at the top; NaN is an empty cell.
+    """Draw cells of colour with text in them, the first row at the top.
 
     Args:
-        values: (rows, columns).
-        written: the text in each cell.
+        cells: (number of the row, of the column) → value and text; what is not in it is empty.
         rows, columns: labels of the ticks.
         limits: values of the two ends of the colour map.
 
     Returns:
         The cells, for a colour bar.
     """
+    values = np.full((len(rows), len(columns)), np.nan)
+    for place, (value, _) in cells.items():
+        values[place] = value
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(values), cmap=colours, vmin=limits[0], vmax=limits[1], edgecolors="white", linewidth=1.2
     )
-    for row, texts in enumerate(written):
-        for column, text in enumerate(texts):
-            shown = mesh.to_rgba(values[row, column])[:3] if np.isfinite(values[row, column]) else (1.0, 1.0, 1.0)
-            dark = np.dot(shown, (0.299, 0.587, 0.114)) < 0.55
-            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=8, color="white" if dark else "0.1")
+    for (row, column), (_, text) in sorted(cells.items()):
+        dark = np.dot(mesh.to_rgba(values[row, column])[:3], (0.299, 0.587, 0.114)) < 0.55
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=8, color="white" if dark else "0.1")
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
     ax.set_ylim(len(rows), 0)
@@ -400,15 +431,7 @@ def heat_map(
 
 def no_data(ax: Axes, reason: str) -> None:
     """Say in an empty panel why it is empty."""
-    ax.text(
-        0.5,
-        0.5,
-        wrapped(reason, PANEL_WIDTH - 1.2, SUBTITLE_SIZE),
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        size=SUBTITLE_SIZE,
-        color="0.3",
-    )
+    text = wrapped(reason, PANEL_WIDTH - 1.2, SUBTITLE_SIZE)
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", size=SUBTITLE_SIZE, color="0.3")
     ax.set_xticks([])
     ax.set_yticks([])

@@ -6,35 +6,22 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from sinkorigin.figures import style
 
 NAMED = 6  # super neurons written out in a panel; the table has them all
 NEURON: dict[str, Any] = {"color": "0.6", "marker": ".", "markersize": 3, "markeredgewidth": 0, "linestyle": ""}
-SUPER: dict[str, Any] = {
-    "color": style.PALETTE[3],
-    "marker": "o",
-    "markersize": 6,
-    "markeredgecolor": "black",
-    "markeredgewidth": 0.7,
-    "linestyle": "",
-}
-UNNAMED: dict[str, Any] = SUPER | {"markerfacecolor": "white", "markersize": 5}
+UNNAMED: dict[str, Any] = style.SUPER_NEURON | {"markerfacecolor": "white", "markersize": 5}
 NORM: dict[str, Any] = {"color": style.PALETTE[0], "marker": "."}
 WITHOUT: dict[str, Any] = {"color": style.PALETTE[1], "linestyle": style.DASHES[1], "linewidth": 1.3}
-HAS_SUPER: dict[str, Any] = SUPER | {"marker": "v", "markersize": 7}
+LEADER = {"arrowstyle": "-", "relpos": (0, 0.5), "linewidth": 0.6, "color": "0.45", "shrinkA": 1, "shrinkB": 2}
+HAS_SUPER: dict[str, Any] = style.SUPER_NEURON | {"marker": "v", "markersize": 7}
 
 
 @style.styled
 def draw(*, super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: all its neurons above, the norm of the first token by layer below.
-
-    Args:
-        super_neurons: super_neurons.parquet of every model, one below the other.
-        super_neuron_surge: super_neuron_surge.parquet of these.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: all its neurons above, the norm of the first token by layer below."""
     models = style.models_of(super_neurons, labels)
     figure, axes = style.panels(models, rows=2)
     weight = {model: _weight(super_neurons.filter(pl.col("model") == model)) for model in models}
@@ -64,7 +51,7 @@ def draw(*, super_neurons: pl.DataFrame, super_neuron_surge: pl.DataFrame, label
         figure,
         [
             style.line_handle("a neuron, of any layer", **NEURON | {"markersize": 7}),
-            style.line_handle(f"super neuron (layer.neuron), first {NAMED} by rank", **SUPER),
+            style.line_handle(f"super neuron (layer.neuron), first {NAMED} by rank", **style.SUPER_NEURON),
             style.line_handle("further super neurons", **UNNAMED),
             style.line_handle("norm of the residual leaving the layer", **NORM),
             style.line_handle("the same without the layer’s largest neuron", **WITHOUT),
@@ -94,7 +81,7 @@ def _scatter(ax: Axes, neurons: pl.DataFrame, x_limits: tuple[float, float], y_l
     found = neurons.filter("super_neuron").sort("rank")
     # tens of thousands of points: as vectors they would make a file that no browser opens
     ax.plot(others["x"].to_numpy(), others["y"].to_numpy(), alpha=0.5, rasterized=True, zorder=2, **NEURON)
-    for rows, look in ((found[NAMED:], UNNAMED), (found[:NAMED], SUPER)):
+    for rows, look in ((found[NAMED:], UNNAMED), (found[:NAMED], style.SUPER_NEURON)):
         ax.plot(rows["x"].to_numpy(), rows["y"].to_numpy(), zorder=4, **look)
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -102,7 +89,7 @@ def _scatter(ax: Axes, neurons: pl.DataFrame, x_limits: tuple[float, float], y_l
         margin = (limits[1] / limits[0]) ** 0.04
         set_limits(limits[0] / margin, limits[1] * margin)
     ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if x_limits[1] < 50 * x_limits[0] else (1.0,)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     style.log_y(ax)
     _name(ax, found[:NAMED])
@@ -127,14 +114,7 @@ def _name(ax: Axes, found: pl.DataFrame) -> None:
             va="center",
             size=7.5,
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "relpos": (0, 0.5),
-                "linewidth": 0.6,
-                "color": "0.45",
-                "shrinkA": 1,
-                "shrinkB": 2,
-            },
+            arrowprops=LEADER,
             zorder=3,
         )
 

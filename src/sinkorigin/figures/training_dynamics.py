@@ -7,9 +7,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from sinkorigin.claims.verdicts import PAPER_EPSILON
 from sinkorigin.figures import run_looks, style
 
 # panel → (title, label of the y axis); _rows says what it shows
@@ -23,28 +21,20 @@ PANELS = {
 }
 # look of a run's other tokens, or of its normalised rows
 BESIDE: dict[str, Any] = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
-UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}
 SAME = 1e-3  # normalised rows that change the mass by less, relatively, are not drawn
 
 
 @style.styled
 def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, str], prompts: str) -> Figure:
-    """Six panels for each group of runs that are compared with one another.
-
-    Args:
-        history: history.parquet of every run and seed, one below the other.
-        training: statistics over training of these.
-        groups: run → name of its group, in the order of the panels.
-        prompts: the prompt set on which the models are shown.
-    """
+    """Six panels for each group of runs that are compared with one another."""
     training = training.filter(pl.col("prompts") == prompts)
-    names = list(dict.fromkeys(groups.values()))
-    figure, axes = style.panels([(group, panel) for group in names for panel in PANELS], most=3)
+    runs_of = run_looks.by_group(groups)
+    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], most=3)
     looks = run_looks.looks(list(groups))
-    epsilon = min(training["epsilon"].drop_nulls().unique(), key=lambda e: abs(e - PAPER_EPSILON), default=None)
+    epsilon = run_looks.shown_epsilon(training)
     drawn: set[str] = set()
     for (group, panel), (ax,) in axes.items():
-        for run in (run for run, its_group in groups.items() if its_group == group):
+        for run in runs_of[group]:
             measured = training.filter(pl.col("run") == run)
             rows = _rows(panel, history.filter(pl.col("run") == run), measured, epsilon)
             style.line(ax, rows, "tokens", "mean", marker="" if panel == "loss" else "o", **looks[run])
@@ -54,8 +44,8 @@ def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, 
                 drawn.add(panel)
             if panel == "sink_mass":
                 for level in measured["uniform"].drop_nulls().unique():
-                    ax.axhline(level, **UNIFORM)
-        _axes(ax, panel, epsilon, group if len(names) > 1 else "")
+                    ax.axhline(level, **run_looks.UNIFORM)
+        _axes(ax, panel, epsilon, group)
     handles: list = [
         style.line_handle(run_looks.label(history.filter(pl.col("run") == run)), **look)
         for run, look in looks.items()
@@ -63,7 +53,7 @@ def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, 
     ]
     handles += [
         style.band_handle(f"lowest to highest seed; structure measured on {style.prompts_of(training)}"),
-        style.line_handle("sink mass under uniform attention", **UNIFORM),
+        style.line_handle("sink mass under uniform attention", **run_looks.UNIFORM),
     ]
     others = {
         "dominance_ratio_first": "dominance ratio of the other tokens",
@@ -77,7 +67,7 @@ def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, 
 
 
 def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: float | None) -> pl.DataFrame:
-    """What one panel shows of one run, see :func:`_over_seeds`."""
+    """Curve of one run in one panel, see :func:`_over_seeds`."""
     if panel == "loss":
         return _over_seeds(history.drop_nulls("validation_loss").rename({"validation_loss": "value"}, strict=False))
     over = "mean" if panel in ("sink_rate", "effective_rank") else "largest"
@@ -86,7 +76,7 @@ def _rows(panel: str, history: pl.DataFrame, training: pl.DataFrame, epsilon: fl
 
 
 def _beside(panel: str, training: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """What the thin line of a panel shows: the other tokens' dominance ratio, or row-normalised mass if it differs."""
+    """Thin curve of a run in one panel: the other tokens' dominance ratio, or row-normalised mass if it differs."""
     quantity = {"dominance_ratio_first": "dominance_ratio_rest", "sink_mass": "sink_mass_normalised"}.get(panel, "")
     found = _over_seeds(training.filter((pl.col("quantity") == quantity) & (pl.col("over") == "largest")))
     if panel == "sink_mass" and np.allclose(found["mean"].to_numpy(), rows["mean"].to_numpy(), rtol=SAME):
@@ -104,9 +94,7 @@ def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
     title, label = PANELS[panel]
     style.title(ax, title, style.as_words(group))
     ax.set_ylabel(label.replace("ε", f"{epsilon:g}") if epsilon is not None else label)
-    ax.set_xlabel("tokens trained on")
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    run_looks.tokens_axis(ax)
     if panel == "sink_rate":  # a rate of 0 throughout is a line at the bottom, not an axis from −0.05 to 0.05
         ax.set_ylim(-0.02 * max(ax.get_ylim()[1], 0.05), max(ax.get_ylim()[1], 0.05))
     elif panel in ("sink_mass", "dominance_ratio_first", "norm_ratio", "effective_rank"):

@@ -19,9 +19,6 @@ def draw(
     """One panel a model (a row of them for each kind of prompts).
 
     Args:
-        variance: variance.parquet of every model and prompts, one below the other.
-        variance_trend: variance_trend.parquet of these; the ratio stands in the panel's title.
-        labels: model → label, in the order of the panels.
         layers: layers to show beside layer 0; one that a model does not have is left out there.
     """
     variance = variance.filter(pl.col("site") == SITE)

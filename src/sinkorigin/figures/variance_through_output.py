@@ -22,17 +22,11 @@ TAUS: dict[str, tuple[str, dict[str, Any]]] = {
         {"color": style.PALETTE[3], "marker": "D", "linestyle": style.DASHES[2]},
     ),
 }
-LEVEL: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.1}
 
 
 @style.styled
 def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: position 0 against the other positions above, the two rank correlations below.
-
-    Args:
-        variance_through_output: variance_through_output.parquet of every model, one below the other.
-        labels: model → label, in the order of the columns.
-    """
+    """One column a model: position 0 against the other positions above, the two rank correlations below."""
     # the panels do not share their x axis: where one of them is empty, it would take the other's ticks away
     figure, axes = style.panels(style.models_of(variance_through_output, labels), rows=2)
     for model, (above, below) in axes.items():
@@ -40,12 +34,12 @@ def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Fi
         if _has_data(above, rows, list(RATIOS)):
             for name, (_, look) in RATIOS.items():
                 style.line(above, rows, "layer", name, band=False, **look)
-            above.axhline(1, **LEVEL)
+            above.axhline(1, **style.LEVEL)
             above.set_yscale("log")
         if _has_data(below, rows, list(TAUS)):
             for name, (_, look) in TAUS.items():
                 style.line(below, rows, "layer", name, **look)
-            below.axhline(0, **LEVEL)
+            below.axhline(0, **style.LEVEL)
             below.set_ylim(-1.05, 1.05)
             below.set_xlabel("layer")
         style.title(above, labels[model], style.prompts_of(rows))
@@ -57,7 +51,10 @@ def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Fi
     style.legend(
         figure,
         [style.line_handle(label, **look) for label, look in (*RATIOS.values(), *TAUS.values())]
-        + [style.line_handle("as at the other positions (above), no relation (below)", **LEVEL), style.band_handle()],
+        + [
+            style.line_handle("as at the other positions (above), no relation (below)", **style.LEVEL),
+            style.band_handle(),
+        ],
     )
     return figure
 

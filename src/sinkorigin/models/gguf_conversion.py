@@ -12,7 +12,7 @@ from sinkorigin.models.weights import check_loaded
 
 @dataclass(frozen=True)
 class _Header:
-    """What a GGUF file says of itself.
+    """Header of a GGUF file.
 
     Attributes:
         architecture: llama.cpp's name of it.

@@ -38,7 +38,7 @@ def stated(config: Mapping[str, Any], name: str) -> Any:
     return next((config[key] for key in _NAMES[name] if config.get(key) is not None), None)
 
 
-def learned_positions(config: Mapping[str, Any]) -> int | None:
+def _learned_positions(config: Mapping[str, Any]) -> int | None:
     """Number of positions that a model with learned positions has, by its config.json; None for any other model."""
     default = _POSITIONS.get(str(config.get("model_type")))
     named = (config.get(name) for name in ("n_positions", "max_position_embeddings"))
@@ -55,7 +55,7 @@ def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, p
     Raises:
         SinkoriginError: the prompts are longer.
     """
-    limit = learned_positions(config)
+    limit = _learned_positions(config)
     if limit is not None and length > limit:
         raise SinkoriginError(
             f"model {model}: prompts {prompts} have length {length}, but a {config['model_type']} has learned positions and "

@@ -1,1 +1,1 @@
-"""Where models, corpora and tokenizers are fetched from: the package index, its archives, and the Hugging Face hub."""
+"""Sources of models, corpora and tokenizers: the package index, its archives, and the Hugging Face hub."""

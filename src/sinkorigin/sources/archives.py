@@ -18,7 +18,7 @@ _RATIO = 100  # they are at most so many times its size
 
 
 def _hidden(path: str) -> int:
-    """How many components of a path are hidden: they begin with a dot, or are what macOS adds to its archives."""
+    """Number of components of a path that are hidden: they begin with a dot, or are what macOS adds to its archives."""
     return sum(part == "__MACOSX" or (part.startswith(".") and part.strip(".") != "") for part in path.split("/"))
 
 
