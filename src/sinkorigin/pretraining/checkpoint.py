@@ -59,11 +59,7 @@ def newest_state(state_directory: Path) -> Path | None:
 
 
 def save_state(
-    state_directory: Path,
-    model: torch.nn.Module,
-    optimizer: torch.optim.AdamW,
-    progress: Progress,
-    origin: Origin,
+    state_directory: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW, progress: Progress, origin: Origin
 ) -> None:
     """Save weights, optimizer moments, progress and where it all comes from.
 

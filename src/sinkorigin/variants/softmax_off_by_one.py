@@ -37,8 +37,5 @@ def null_key_attention(
 
 
 VARIANT = Variant(
-    "softmax_off_by_one",
-    "softmax-off-by-one",
-    weights=softmax_off_by_one,
-    fused_attention=null_key_attention,
+    "softmax_off_by_one", "softmax-off-by-one", weights=softmax_off_by_one, fused_attention=null_key_attention
 )
