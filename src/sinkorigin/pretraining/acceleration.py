@@ -5,7 +5,6 @@ A decision by timing could fall differently under another load, and the results 
 
 import os
 import shutil
-from pathlib import Path
 
 import torch
 
@@ -67,9 +66,3 @@ def resolve_compile(
     return work >= least, (
         f"{'compiled' if work >= least else 'not compiled'}, because parameters × tokens {work:.1e} {sign} {least:.1e}"
     )
-
-
-def use_cache_directory(directory: str | Path | None) -> None:
-    """Keep compiled code in ``directory``, unless TORCHINDUCTOR_CACHE_DIR names another place."""
-    if directory is not None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(directory).absolute()))
