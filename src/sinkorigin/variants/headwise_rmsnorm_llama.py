@@ -101,9 +101,6 @@ class HeadwiseNormProjection(nn.Linear):
             weight = weight * self.scale.expand(self.heads, -1).flatten()  # (d, H·d_k)
         return F.linear(normalised, weight, bias)
 
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, heads={self.heads}, scale_init={self.scale_init}, eps={self.eps}"
-
 
 class HeadwiseRMSNormLlamaModel(VariedModel):
     """Llama's decoder with head-wise RMSNorm between value aggregation and W_O in every layer."""
