@@ -43,7 +43,8 @@ class RawVectors:
     """Tables of raw vectors, each opened when its first rows come: ``{folder of the site}/layer={layer}/part-0.parquet``.
 
     Args:
-        kept, folders: by site; ``files`` closes the tables.
+        kept, folders: for each site, the part of it that is kept, and its folder.
+        files: stack that closes the tables.
     """
 
     def __init__(self, kept: Mapping[str, Kept], folders: Mapping[str, Path], files: ExitStack):

@@ -54,7 +54,7 @@ def newest_state(state_directory: Path) -> Path | None:
 def save_state(
     state_directory: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW, progress: Progress, origin: Origin
 ) -> None:
-    """Save weights, optimizer moments, progress and where it all comes from.
+    """Save weights, optimizer moments, progress and the origin that a resumed run must share.
 
     At every moment at least one whole state is on the disk. The data need no position and the model no random state:
     batches are a function of seed and step, and nothing is drawn while a model trains.

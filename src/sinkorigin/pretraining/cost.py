@@ -34,7 +34,7 @@ class Cost:
         return self.flops_per_token * self.tokens
 
     def hours(self, peak: float, utilisation: float, devices: int = 1) -> float:
-        """Wall time, h, at this share of a device's ``peak``, the operations per second of its matrix products."""
+        """Wall time, h, on devices that reach the share ``utilisation`` of the ``peak`` of their matrix products, FLOP/s."""
         return self.flops / (peak * utilisation * devices) / 3600
 
 

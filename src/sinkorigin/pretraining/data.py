@@ -145,8 +145,8 @@ def _documents(path: Path) -> Iterator[list[tuple[str, str]]]:
 
 def training_texts(documents: str | Path) -> Iterator[str]:
     """Texts of the training split of a table of documents, a few in memory at a time."""
-    for some in _documents(Path(documents)):
-        yield from (text for split, text in some if split == "train")
+    for group in _documents(Path(documents)):
+        yield from (text for split, text in group if split == "train")
 
 
 def tokenize_documents(
@@ -169,9 +169,9 @@ def tokenize_documents(
     eos = tokenizer.token_to_id(json.loads((tokenizer_directory / "tokenizer_config.json").read_text())["eos_token"])
     vocabulary = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
     with token_directory(destination, tokenizer_directory, vocabulary=vocabulary, eos=eos, shard=shard) as writer:
-        for some in _documents(Path(documents)):
-            encodings = tokenizer.encode_batch_fast([text for _, text in some], add_special_tokens=False)
-            for (split, _), encoding in zip(some, encodings, strict=True):
+        for group in _documents(Path(documents)):
+            encodings = tokenizer.encode_batch_fast([text for _, text in group], add_special_tokens=False)
+            for (split, _), encoding in zip(group, encodings, strict=True):
                 writer.write(split, encoding.ids)
         for split, size in writer.sizes.items():
             if not size["documents"]:

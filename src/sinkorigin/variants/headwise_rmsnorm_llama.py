@@ -16,7 +16,7 @@ from sinkorigin.variants.llama import VariedForCausalLM, VariedModel
 
 @strict
 class HeadwiseRMSNormLlamaConfig(LlamaConfig):
-    """Configuration of Llama with head-wise RMSNorm; options as of :class:`HeadwiseNormProjection`."""
+    """Configuration of Llama with head-wise RMSNorm; its options are those of :class:`HeadwiseNormProjection`."""
 
     model_type = "headwise_rmsnorm_llama"
 
