@@ -3,7 +3,7 @@
 from harness.job import job
 
 with job(snakemake):
-    from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
+    from sinkorigin.pretraining.tokenizer import take_tokenizer
 
     take_tokenizer(
         snakemake.params.tokenizer,

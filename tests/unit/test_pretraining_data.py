@@ -27,8 +27,7 @@ from sinkorigin.pretraining.data import Split, Tokens, batch, load_tokens, token
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.prompts import held_out_windows, make_data_prompts
 from sinkorigin.pretraining.settings import TrainingSettings
-from sinkorigin.pretraining.taken_tokenizer import take_tokenizer
-from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
+from sinkorigin.pretraining.tokenizer import END_OF_TEXT, take_tokenizer, train_tokenizer
 
 SPEECH = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
 
@@ -53,8 +52,8 @@ def test_tokens_in_many_shards_read_as_one_array(tmp_path):
     assert len(one.train.shards) == 1 and [len(shard) for shard in many.train.shards][:-1] == [100] * (
         len(many.train) // 100
     )
-    whole = np.asarray(one.train)
-    assert np.array_equal(np.asarray(many.train), whole) and len(many.train) == len(whole)
+    whole = one.train[:]
+    assert np.array_equal(many.train[:], whole) and len(many.train) == len(whole)
     for index in (0, -1, 99, 100, slice(90, 310, 7), slice(None, 5), np.array([[0, 100], [99, 250]])):
         assert np.array_equal(many.train[index], whole[index])
     with pytest.raises(IndexError):
@@ -121,7 +120,7 @@ def stream(tmp_path_factory):
 
 def test_a_trigger_copies_and_other_characters_follow_the_bigrams(stream):
     task, root = stream
-    tokens = np.asarray(load_tokens(root / "tokens").train).astype(int)
+    tokens = load_tokens(root / "tokens").train[:].astype(int)
     before, now, after = tokens[:-2], tokens[1:-1], tokens[2:]
     trigger = (now > 0) & (now <= 3) & (after != 0)
     assert np.array_equal(after[trigger], before[trigger]) and trigger.mean() > 0.1
@@ -151,7 +150,7 @@ def test_documents_start_without_a_trigger_and_end_with_the_end_of_text_token(st
     meta = json.loads((root / "tokens" / "meta.json").read_text())
     tokens = load_tokens(root / "tokens")
     assert (len(tokens.train), len(tokens.validation)) == (200_000, 20_000)
-    ends = np.flatnonzero(np.asarray(tokens.train) == tokens.eos)
+    ends = np.flatnonzero(tokens.train[:] == tokens.eos)
     assert ends.tolist() == [*range(DOCUMENT - 1, 200_000 - 1, DOCUMENT), 199_999]
     assert meta["train"] == {"documents": len(ends), "tokens": 200_000}
     assert tokens.train[ends[:-1] + 1].min() > 3
@@ -333,7 +332,7 @@ def test_a_vocabulary_of_more_than_two_bytes_is_stored_in_four(tmp_path):
     documents = documents_table(tmp_path / "documents.parquet", ["t69999 t1", "t2"])
     tokenize_documents(documents, tmp_path / "taken", tmp_path / "tokens")
     tokens = load_tokens(tmp_path / "tokens")
-    assert np.asarray(tokens.train).tolist() == [69_999, 1, 70_001] and tokens.vocabulary == 70_002
+    assert tokens.train[:].tolist() == [69_999, 1, 70_001] and tokens.vocabulary == 70_002
 
 
 # ---- training

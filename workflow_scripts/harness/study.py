@@ -221,7 +221,7 @@ class Study:
     def local_tokenizer(self, wildcards: Wildcards) -> list[str]:
         """Files of a tokenizer on this machine, whose content counts."""
         # here, because it imports what most runs need not wait for
-        from sinkorigin.pretraining.taken_tokenizer import local_tokenizer_files
+        from sinkorigin.pretraining.tokenizer import local_tokenizer_files
 
         data = self.data[wildcards.data]
         return _local(data.tokenizer or "" if isinstance(data, TextData) else "", local_tokenizer_files)

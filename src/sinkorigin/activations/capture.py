@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from sinkorigin.errors import SinkoriginError
@@ -62,3 +63,15 @@ def watch_sites(
         in_attention = [site for site in loaded if isinstance(site, AttentionSite)]
         with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention)):
             yield
+
+
+def check_finite(values: Tensor, model: str, site: str, layer: int) -> None:
+    """Check that the numbers of a site are finite, by their sum, which is as telling as all its terms, and one pass.
+
+    Raises:
+        SinkoriginError: they are not.
+    """
+    if not torch.isfinite(values.sum(dtype=torch.float32)):
+        raise SinkoriginError(
+            f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
+        )

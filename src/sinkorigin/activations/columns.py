@@ -10,8 +10,8 @@ POSITION = (pa.int32(), "position in the sequence, from 0")
 TOKENS = (pa.string(), "first (position 0) or rest (positions >= 1)")
 
 
-def list_column(values: np.ndarray, type_: pa.ListType) -> pa.ListArray:
-    """Column of lists from (rows, width) numbers."""
+def list_column(values: np.ndarray) -> pa.ListArray:
+    """Column of lists, of the numbers' type, from (rows, width) numbers."""
     rows, width = values.shape
     offsets = np.arange(0, rows * width + 1, width, dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1), type=type_.value_type))
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))

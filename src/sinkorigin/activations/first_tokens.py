@@ -8,19 +8,12 @@ from torch import Tensor
 
 @dataclass
 class FirstTokens:
-    """Position 0 of consecutive sequences: for each layer, a tensor whose first axis runs over the sequences.
+    """Position 0 of consecutive sequences: for each layer, a tensor whose first axis runs over the sequences."""
 
-    Attributes:
-        residual: (m, d) residual stream leaving the layer; at layer -1 the embedding.
-        ffn_activation: (m, f), for the layers that have it.
-        key: (m, H, d_k), after RoPE, repeated for grouped queries.
-        positive: (m, H) shares of queries with a positive product with the key.
-    """
-
-    residual: dict[int, Tensor] = field(default_factory=dict)
-    ffn_activation: dict[int, Tensor] = field(default_factory=dict)
-    key: dict[int, Tensor] = field(default_factory=dict)
-    positive: dict[int, Tensor] = field(default_factory=dict)
+    residual: dict[int, Tensor] = field(default_factory=dict)  # (m, d), leaving the layer; at layer -1 the embedding
+    ffn_activation: dict[int, Tensor] = field(default_factory=dict)  # (m, f), for the layers that have it
+    key: dict[int, Tensor] = field(default_factory=dict)  # (m, H, d_k), after RoPE, repeated for grouped queries
+    positive: dict[int, Tensor] = field(default_factory=dict)  # (m, H) shares of queries with query · key > 0
 
 
 def append(vectors: dict[int, Tensor], layer: int, more: Tensor) -> None:

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.activations.capture import watch_sites
+from sinkorigin.activations.capture import check_finite, watch_sites
 from sinkorigin.activations.first_tokens import FirstTokens, append
 from sinkorigin.activations.summaries import (
     first_token_keys,
@@ -35,7 +35,6 @@ from sinkorigin.activations.summaries import scores as score_table
 from sinkorigin.activations.summaries.architecture import write_architecture
 from sinkorigin.activations.turns import Turns, wait_for_all
 from sinkorigin.activations.writers import Kept, RawVectors
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import Architecture
 
 # sites of which every vector is summarised, whatever is kept raw
@@ -112,15 +111,11 @@ def extract(
 
 @dataclass
 class _Batch(threading.local):
-    """Batch that a worker is at; the hooks run in the worker's thread.
+    """Batch that a worker is at; the hooks run in the worker's thread."""
 
-    Attributes:
-        number: counted from 0; first: number of its first sequence.
-        magnitudes, scores: its rows of the tables that hold all layers.
-    """
-
-    number: int = 0
-    first: int = 0
+    number: int = 0  # counted from 0
+    first: int = 0  # number of its first sequence
+    # rows of the tables that hold all layers
     magnitudes: list[pa.RecordBatch] = field(default_factory=list)
     scores: list[pa.RecordBatch] = field(default_factory=list)
 
@@ -167,9 +162,9 @@ class _Extraction:
         kept = self.raw.part(site, self.now.first, values)
         if site in SUMMARISED:
             values = values.to("cpu", torch.float32)
-            self._check_finite(values, site, layer)
+            check_finite(values, self.model, site, layer)
         elif kept is not None:
-            self._check_finite(kept, site, layer)
+            check_finite(kept, self.model, site, layer)
         with self.turns.take((site, layer), self.now.number):
             if kept is not None:
                 self.raw.write(site, layer, self.now.first, kept)
@@ -192,7 +187,7 @@ class _Extraction:
     def see_attention(self, layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
         """Add (n, H, T, d_k) queries and keys and (n, H, T, T) weights of one layer to the scores and summaries."""
         for site, values in (("query", query), ("key", key), ("attention", weights)):
-            self._check_finite(values, site, layer)
+            check_finite(values, self.model, site, layer)
         query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
         rows_sum_to_one = self.architecture.rows_sum_to_one[layer]
         rows = score_table.score_rows(layer, self.now.first, weights, rows_sum_to_one)
@@ -202,13 +197,6 @@ class _Extraction:
             self.queries.add(layer, query)
             append(self.first_tokens.key, layer, key)
             append(self.first_tokens.positive, layer, positive)
-
-    def _check_finite(self, values: Tensor, site: str, layer: int) -> None:
-        # a sum is as telling as all its terms, and one pass
-        if not torch.isfinite(values.sum(dtype=torch.float32)):
-            raise SinkoriginError(
-                f"model {self.model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
-            )
 
     def write_first_tokens(self, pool: ThreadPoolExecutor, start: int) -> None:
         """Write the rows of the first tokens of a group of batches, whose first sequence has the number ``start``."""

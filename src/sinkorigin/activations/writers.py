@@ -33,24 +33,18 @@ def activation_schema(width: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Kept:
-    """Which part of a site is kept raw.
+    """Which part of a site is kept raw."""
 
-    Attributes:
-        sequences: the first so many sequences, or None for all of them.
-        positions: these positions, or None for all of them.
-    """
-
-    sequences: int | None = None
-    positions: tuple[int, ...] | None = None
+    sequences: int | None = None  # the first so many sequences, or None for all of them
+    positions: tuple[int, ...] | None = None  # these positions, or None for all of them
 
 
 class RawVectors:
     """Tables of raw vectors, each opened when its first rows come: ``{folder of the site}/layer={layer}/part-0.parquet``.
 
     Args:
-        kept: site → the part of it that is kept.
-        folders: site → its folder.
-        files: closes the tables.
+        kept, folders: for each site, the part of it that is kept, and its folder.
+        files: stack that closes the tables.
     """
 
     def __init__(self, kept: Mapping[str, Kept], folders: Mapping[str, Path], files: ExitStack):

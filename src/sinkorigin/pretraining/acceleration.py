@@ -5,7 +5,6 @@ A decision by timing could fall differently under another load, and the results 
 
 import os
 import shutil
-from pathlib import Path
 
 import torch
 
@@ -26,7 +25,8 @@ def resolve_dtype(dtype: str, device: str) -> tuple[str, str]:
     else:
         flags = [flag for flag in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(flag)]
         fast, what = bool(flags), f"a CPU with {flags[0]}" if flags else "a CPU without avx512_bf16 or amx_bf16"
-    return ("bfloat16" if fast else "float32"), f"{'bfloat16' if fast else 'float32'}, because this is {what}"
+    chosen = "bfloat16" if fast else "float32"
+    return chosen, f"{chosen}, because this is {what}"
 
 
 def compiler_of(device: str) -> str | None:
@@ -63,13 +63,5 @@ def resolve_compile(
     if compiler is None:
         return False, "not compiled, because there is no compiler"
     work, least = parameters * tokens, _COMPILE_FROM[device.split(":")[0]] * layers
-    sign = "≥" if work >= least else "<"
-    return work >= least, (
-        f"{'compiled' if work >= least else 'not compiled'}, because parameters × tokens {work:.1e} {sign} {least:.1e}"
-    )
-
-
-def use_cache_directory(directory: str | Path | None) -> None:
-    """Keep compiled code in ``directory``, unless TORCHINDUCTOR_CACHE_DIR names another place."""
-    if directory is not None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(directory).absolute()))
+    what, sign = ("compiled", "≥") if work >= least else ("not compiled", "<")
+    return work >= least, f"{what}, because parameters × tokens {work:.1e} {sign} {least:.1e}"

@@ -16,8 +16,7 @@ import numpy as np
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.data import SPLITS, token_directory, training_texts
-from sinkorigin.pretraining.tokenizer import END_OF_TEXT
-from sinkorigin.tables import atomic_directory
+from sinkorigin.pretraining.tokenizer import END_OF_TEXT, save_tokenizer
 
 DOCUMENT = 1024  # tokens of a document with its end, so that few training windows hold one
 _CHAINS = 4096  # documents that are sampled side by side
@@ -25,21 +24,12 @@ _CHAINS = 4096  # documents that are sampled side by side
 
 @dataclass(frozen=True)
 class Task:
-    """Distribution that the stream is drawn from.
+    """Distribution that the stream is drawn from. Id 0 is the end-of-text token; then come the characters."""
 
-    Id 0 is the end-of-text token; then come the characters, the most frequent first.
-
-    Attributes:
-        characters: characters of the ids from 1 on; V is their number and one.
-        triggers: number of triggers, which are the ids 1 … ``triggers``.
-        start: (V,) probabilities of a document's first token, 0 for triggers.
-        bigrams: (V, V) probabilities of the next token; the rows of the triggers are not used.
-    """
-
-    characters: list[str]
-    triggers: int
-    start: np.ndarray
-    bigrams: np.ndarray
+    characters: list[str]  # of the ids from 1 on, the most frequent first; V is their number and one
+    triggers: int  # number of triggers, which are the ids 1 … ``triggers``
+    start: np.ndarray  # (V,) probabilities of a document's first token, 0 for triggers
+    bigrams: np.ndarray  # (V, V) probabilities of the next token; the rows of the triggers are not used
 
 
 def estimate(documents: str | Path, *, vocabulary: int, triggers: int) -> Task:
@@ -136,17 +126,13 @@ def save_character_tokenizer(characters: Sequence[str], destination: str | Path)
     Characters that it does not know are left out of a text.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: number for number, token in enumerate([END_OF_TEXT, *characters])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=END_OF_TEXT))
     tokenizer.normalizer = normalizers.Replace(Regex(f"[^{''.join(map(re.escape, characters))}]"), "")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?m:.)"), "isolated")  # Oniguruma's m: . is any character
     tokenizer.decoder = decoders.Fuse()
-    with atomic_directory(destination) as directory:
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, eos_token=END_OF_TEXT, clean_up_tokenization_spaces=False
-        ).save_pretrained(directory)
+    save_tokenizer(tokenizer, destination)
 
 
 def make_bigram_backcopy(
@@ -166,8 +152,7 @@ def make_bigram_backcopy(
         documents: the table whose training split gives characters and bigrams.
         vocabulary: number of tokens, the end-of-text token among them; fewer where the text has fewer characters.
         triggers: number of triggers, the most frequent characters.
-        tokens, validation_tokens: of the two splits, documents' ends included.
-        seed: of the stream.
+        tokens, validation_tokens: numbers of the two splits, documents' ends included.
 
     Raises:
         SinkoriginError: the text has too few different characters.

@@ -19,21 +19,14 @@ from sinkorigin.tables import atomic_directory, checked_directory
 
 @dataclass
 class Progress:
-    """Everything besides weights and moments that a resumed run needs.
+    """Everything besides weights and moments that a resumed run needs."""
 
-    Attributes:
-        step: optimizer steps done.
-        since: steps since the last row of the history.
-        loss, norm, seconds: sums over these steps.
-        history, timing: rows of the two tables until now.
-    """
-
-    step: int = 0
-    since: int = 0
+    step: int = 0  # optimizer steps done
+    since: int = 0  # steps since the last row of the history; loss, norm and seconds are sums over them
     loss: float = 0.0
     norm: float = 0.0
     seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)  # rows of the two tables until now
     timing: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -59,13 +52,9 @@ def newest_state(state_directory: Path) -> Path | None:
 
 
 def save_state(
-    state_directory: Path,
-    model: torch.nn.Module,
-    optimizer: torch.optim.AdamW,
-    progress: Progress,
-    origin: Origin,
+    state_directory: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW, progress: Progress, origin: Origin
 ) -> None:
-    """Save weights, optimizer moments, progress and where it all comes from.
+    """Save weights, optimizer moments, progress and the origin that a resumed run must share.
 
     At every moment at least one whole state is on the disk. The data need no position and the model no random state:
     batches are a function of seed and step, and nothing is drawn while a model trains.
@@ -82,9 +71,8 @@ def save_state(
     path = state_directory / f"step={progress.step}"
     with atomic_directory(path) as directory:
         save_file(tensors, directory / "state.safetensors")
-        (directory / "progress.json").write_text(
-            json.dumps(asdict(progress))
-        )  # Python's floats survive JSON to the bit
+        # Python's floats survive JSON to the bit
+        (directory / "progress.json").write_text(json.dumps(asdict(progress)))
         (directory / "origin.json").write_text(json.dumps(asdict(origin)))
     for older in state_directory.glob("step=*"):
         if older != path:
@@ -156,11 +144,7 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW)
 def export_model(
     destination: Path, model: PreTrainedModel, tokenizer_directory: Path, provenance: Mapping[str, Any]
 ) -> None:
-    """Write a Hugging Face directory with tokenizer and provenance, atomically.
-
-    Raises:
-        SinkoriginError: the disk is full.
-    """
+    """Write a Hugging Face directory with tokenizer and provenance, whole or not at all."""
     logging.disable_progress_bar()
     with atomic_directory(destination) as directory:
         model.save_pretrained(directory)

@@ -19,19 +19,13 @@ _COMPILED = 0.5
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one training.
+    """Cost of one training."""
 
-    Attributes:
-        parameters: stored numbers; tied embeddings count once.
-        tokens: tokens trained on.
-        flops_per_token: floating-point operations, forward and backward.
-        memory: peak bytes on one device: weights, gradients, AdamW's moments and the activations of a micro-batch; the
-            libraries take some hundred megabytes beside it.
-    """
-
-    parameters: int
-    tokens: int
-    flops_per_token: float
+    parameters: int  # stored numbers; tied embeddings count once
+    tokens: int  # tokens trained on
+    flops_per_token: float  # floating-point operations, forward and backward
+    # peak bytes on one device: weights, gradients, AdamW's moments and the activations of a micro-batch; the libraries
+    # take some hundred megabytes beside it
     memory: float
 
     @property
@@ -40,24 +34,12 @@ class Cost:
         return self.flops_per_token * self.tokens
 
     def hours(self, peak: float, utilisation: float, devices: int = 1) -> float:
-        """Wall time, h.
-
-        Args:
-            peak: floating-point operations per second of one device's matrix products.
-            utilisation: share of the peak that the training reaches.
-            devices: number of devices that share the work.
-        """
+        """Wall time, h, on devices that reach the share ``utilisation`` of the ``peak`` of their matrix products, FLOP/s."""
         return self.flops / (peak * utilisation * devices) / 3600
 
 
 def parameters(size: Mapping[str, Any], *, vocabulary: int, variant: str, options: Mapping[str, Any]) -> int:
-    """Number of stored parameters, exactly.
-
-    Args:
-        size: layers, width, heads, kv_heads, ffn_width and tied_embeddings.
-        vocabulary: number of tokens.
-        variant, options: of the attention.
-    """
+    """Number of stored parameters, exactly; ``size`` has layers, width, heads, kv_heads, ffn_width and tied_embeddings."""
     added = declared(variant).layer_cost(size, options).parameters
     return Shape.of_size(size, vocabulary).parameters + size["layers"] * added
 
@@ -99,8 +81,6 @@ def cost(run: Mapping[str, Any], *, vocabulary: int, options: Mapping[str, Any],
     Args:
         run: layers, width, heads, kv_heads, ffn_width, length, batch, steps, variant, dtype; tied_embeddings,
             accumulate and compile where they are not True, 1 and False. "auto" counts as not compiled, which needs more.
-        vocabulary: number of tokens.
-        options: of the run's variant.
         devices: number of devices that share each batch.
     """
     size = {"tied_embeddings": True, **run}

@@ -25,9 +25,6 @@ class Split:
 
     It is indexed by a number, a slice or an integer array of any shape, and gives what a NumPy array would; only the
     pages that hold these tokens are read.
-
-    Args:
-        shards: the arrays, in order.
     """
 
     def __init__(self, shards: Sequence[np.ndarray]):
@@ -55,26 +52,16 @@ class Split:
             found[here] = shard[index[here] - (self._ends[number] - len(shard))]
         return found[()]
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return np.concatenate(self.shards).astype(dtype or self.dtype, copy=False)
-
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokenized data: both splits, memory-mapped.
-
-    Args:
-        train, validation: the tokens.
-        vocabulary: ids are below this.
-        eos: id of the end-of-text token, which stands after every document.
-        tokenizer_sha256: hash of the tokenizer that made them.
-    """
+    """Tokenized data: both splits, memory-mapped."""
 
     train: Split
     validation: Split
-    vocabulary: int
-    eos: int
-    tokenizer_sha256: str
+    vocabulary: int  # ids are below this
+    eos: int  # id of the end-of-text token, which stands after every document
+    tokenizer_sha256: str  # hash of the tokenizer that made them
 
 
 def tokenizer_sha256(tokenizer_directory: str | Path) -> str:
@@ -120,8 +107,6 @@ def token_directory(
     """Write token files: ``{split}-0000.bin`` and so on, and ``meta.json`` when the block ends.
 
     Args:
-        destination: the directory, which takes its name when it is complete.
-        tokenizer_directory: of the tokenizer that makes the ids.
         vocabulary: ids are below this; up to 2^16 they take two bytes each, else four, little-endian.
         eos: id of the end-of-text token, written after every document.
         shard: largest number of tokens in a file.
@@ -140,43 +125,38 @@ def token_directory(
         (directory / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
-def _documents(path: Path) -> Iterator[tuple[list[str], list[str]]]:
-    """Splits and texts of a few documents at a time."""
+def _documents(path: Path) -> Iterator[list[tuple[str, str]]]:
+    """Split and text of a few documents at a time."""
     try:
         with pq.ParquetFile(path) as file:
             for rows in file.iter_batches(batch_size=64, columns=["split", "text"]):
-                splits, texts, characters = [], [], 0
+                documents, characters = [], 0
                 for split, text in zip(rows["split"], rows["text"], strict=True):
-                    splits.append(split.as_py())
-                    texts.append(text.as_py())
-                    characters += len(texts[-1])
+                    documents.append((split.as_py(), text.as_py()))
+                    characters += len(documents[-1][1])
                     if characters > _TEXT:
-                        yield splits, texts
-                        splits, texts, characters = [], [], 0
-                if texts:
-                    yield splits, texts
+                        yield documents
+                        documents, characters = [], 0
+                if documents:
+                    yield documents
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
 
 
 def training_texts(documents: str | Path) -> Iterator[str]:
     """Texts of the training split of a table of documents, a few in memory at a time."""
-    for splits, texts in _documents(Path(documents)):
-        yield from (text for split, text in zip(splits, texts, strict=True) if split == "train")
+    for group in _documents(Path(documents)):
+        yield from (text for split, text in group if split == "train")
 
 
 def tokenize_documents(
     documents: str | Path, tokenizer_directory: str | Path, destination: str | Path, *, shard: int = SHARD
 ) -> None:
-    """Write the documents of both splits as token files, see ``token_directory``.
-
-    Memory does not grow with the corpus.
+    """Write the documents of both splits as token files, see ``token_directory``; memory does not grow with the corpus.
 
     Args:
         documents: a table with the columns document, split ("train" or "validation") and text.
-        tokenizer_directory: what ``train_tokenizer`` wrote.
-        destination: the directory to write.
-        shard: largest number of tokens in a file.
+        tokenizer_directory: what ``train_tokenizer`` or ``take_tokenizer`` wrote.
 
     Raises:
         SinkoriginError: a split has no document, or an input is incomplete.
@@ -189,9 +169,9 @@ def tokenize_documents(
     eos = tokenizer.token_to_id(json.loads((tokenizer_directory / "tokenizer_config.json").read_text())["eos_token"])
     vocabulary = 1 + max(tokenizer.get_vocab().values())  # ids may have gaps
     with token_directory(destination, tokenizer_directory, vocabulary=vocabulary, eos=eos, shard=shard) as writer:
-        for splits, texts in _documents(Path(documents)):
-            encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-            for split, encoding in zip(splits, encodings, strict=True):
+        for group in _documents(Path(documents)):
+            encodings = tokenizer.encode_batch_fast([text for _, text in group], add_special_tokens=False)
+            for (split, _), encoding in zip(group, encodings, strict=True):
                 writer.write(split, encoding.ids)
         for split, size in writer.sizes.items():
             if not size["documents"]:

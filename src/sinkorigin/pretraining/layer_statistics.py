@@ -12,11 +12,10 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from sinkorigin.activations.capture import watch_sites
+from sinkorigin.activations.capture import check_finite, watch_sites
 from sinkorigin.activations.summaries.magnitudes import magnitude_rows
 from sinkorigin.activations.summaries.residual_gram import ResidualGram
 from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
-from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.statistics.disparity import dominance_ratio
 from sinkorigin.statistics.effective_rank import effective_rank
@@ -72,9 +71,7 @@ def layer_statistics(
     Memory holds a batch and two (d, d) float64 matrices a layer, whatever the number of sequences.
 
     Args:
-        architecture: the model's sites.
         token_ids: (N, T) ids, T >= 2.
-        model: its name, for messages.
         batch: sequences in one forward pass.
         epsilons: thresholds of the sink rate.
 
@@ -90,10 +87,7 @@ def layer_statistics(
 
     def on_site(layer: int, site: str, values: Tensor) -> None:
         values = values.detach().reshape(-1, length, values.shape[-1]).to("cpu", torch.float32)
-        if not torch.isfinite(values.sum()):
-            raise SinkoriginError(
-                f"model {model}: {site} of layer {layer} is not finite; use dtype: float32, or another model"
-            )
+        check_finite(values, model, site, layer)
         residual.setdefault(layer, _Residual()).add(layer, values.numpy())
         gram.add(layer, "first", values[:, 0])
         gram.add(layer, "rest", values[:, 1:].reshape(-1, values.shape[-1]))
@@ -102,12 +96,11 @@ def layer_statistics(
         weights = weights.detach().to("cpu", torch.float32)
         attention.setdefault(layer, _Attention()).add(weights, thresholds)
 
-    device = next(architecture.model.parameters()).device
-    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(device), model)
+    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
     # BLAS on one thread: the matrices are small, and threads that wait for one another cost more than they do
     with watch_sites(architecture, ["residual"], on_site, on_attention), threadpool_limits(1, user_api="blas"):
         for first in range(0, len(token_ids), batch):
-            architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(device))
+            architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(architecture.device))
 
     uniform = uniform_score(0, length)
     found: list[Measured] = []

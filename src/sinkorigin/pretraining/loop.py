@@ -19,7 +19,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from sinkorigin.errors import DivergedError, SinkoriginError
-from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype, use_cache_directory
+from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype
 from sinkorigin.pretraining.checkpoint import (
     Origin,
     Progress,
@@ -70,26 +70,19 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Run:
-    """One training: what it is called in messages, and what it writes where.
+    """One training: what it is called in messages, and what it writes where."""
 
-    Attributes:
-        name: of run and seed, for messages.
-        computed: how the machine computes it, for the provenance.
-    """
-
-    name: str
+    name: str  # of run and seed, for messages
     settings: TrainingSettings
     seed: int
     tokenizer_directory: Path
     state_directory: Path
-    computed: dict[str, Any]
+    computed: dict[str, Any]  # how the machine computes it, for the provenance
 
     def export(self, model: PreTrainedModel, step: int, destination: Path) -> None:
         """Write the model after ``step`` as a Hugging Face directory with its provenance."""
-        name, label = (
-            f"{self.settings.name}-seed{self.seed}",
-            f"{self.settings.name.replace('_', ' ')}, seed {self.seed}",
-        )
+        name = f"{self.settings.name}-seed{self.seed}"
+        label = f"{self.settings.name.replace('_', ' ')}, seed {self.seed}"
         if step < self.settings.steps:
             name, label = f"{name}-step{step}", f"{label}, step {step}"
         provenance = {
@@ -180,13 +173,9 @@ class _Loss(torch.nn.Module):
 
 
 class _Objective:
-    """Loss of whole batches, a micro-batch at a time, on this process' share of them.
+    """Loss of whole batches, on this process' share of them: ``accumulate`` micro-batches of ``micro`` sequences.
 
-    Args:
-        micro: sequences of a micro-batch.
-        accumulate: micro-batches of this process in a batch.
-        autocast: whether matrix products are in bfloat16.
-        compiled: whether training steps are compiled.
+    Under ``autocast`` matrix products are in bfloat16.
     """
 
     def __init__(
@@ -236,14 +225,7 @@ class _Objective:
 
 
 def _add_losses(progress: Progress, waiting: list[torch.Tensor], group: _Group, run: _Run) -> None:
-    """Move loss and gradient norm of the last steps to the progress.
-
-    Args:
-        waiting: (2,) tensors, one a step; emptied.
-
-    Raises:
-        DivergedError: a number is not finite.
-    """
+    """Move loss and gradient norm of the last steps from ``waiting``, a (2,) tensor a step, to the progress."""
     values = torch.stack(waiting)  # (steps, 2)
     if group.joined:
         distributed.all_reduce(values)
@@ -357,15 +339,13 @@ def train(
         "processes": group.size,
         "torch": torch.__version__,
     }
-    run, kept = (
-        _Run(name, settings, seed, tokenizer_directory, state_directory, computed),
-        state_directory / "checkpoints",
-    )
+    run = _Run(name, settings, seed, tokenizer_directory, state_directory, computed)
+    kept = state_directory / "checkpoints"
     if 0 in settings.keep and newest is None and group.rank == 0:
         run.export(model, 0, kept / "step=0")
 
-    if compiled:
-        use_cache_directory(cache_directory)
+    if compiled and cache_directory is not None:  # unless the user has chosen another place
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(cache_directory).absolute()))
     objective = _Objective(
         model, group, micro=micro, accumulate=settings.accumulate, autocast=dtype == "bfloat16", compiled=compiled
     )
@@ -423,9 +403,8 @@ def train(
             bar.set_postfix_str(
                 f"train {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}, {rate:,.0f} tokens/s", False
             )
-        if (
-            step in settings.keep and group.rank == 0
-        ):  # before the state: a run that goes on from it does not come here again
+        # before the state: a run that goes on from it does not come here again
+        if step in settings.keep and group.rank == 0:
             run.export(model, step, kept / f"step={step}")
         if state_is_due and group.rank == 0:
             save_state(state_directory, model, optimizer, progress, origin)

@@ -27,11 +27,8 @@ def build_model(
 
     Args:
         size: layers, width, heads, kv_heads, ffn_width, length and tied_embeddings.
-        vocabulary: number of tokens.
-        variant: name of a module of ``variants``.
-        seed: the seed of the weights.
+        variant, options: name of a module of ``variants``, and its options.
         eos: id of the end-of-text token.
-        options: of the variant.
         initialisation: std of the matrices (0.02) and embedding_std of the embedding (0.02), also where the language-model
             head is tied to it; scale_residual (False): W_O and the FFN's down-projection, which write into the residual
             stream, start at std / sqrt(2L), as GPT-2's (Radford et al. 2019, §2.3). All draws are the same, only scaled.

@@ -24,9 +24,7 @@ def train_in_processes(processes: int, settings: TrainingSettings, *, threads: i
 
     Args:
         processes: one needs no torchrun and is run here.
-        settings: of the run.
         threads: CPU threads of all processes together.
-        arguments: further arguments of ``train``.
 
     Raises:
         SinkoriginError: what ``train`` raises, or a process ended without saying why.

@@ -18,9 +18,8 @@ def held_out_windows(
     Places a window apart are visited in a seeded order; those at which a document ends are passed over.
 
     Args:
-        tokens: of the data.
         first_token: whether the end-of-text token stands before each window, as in the training.
-        data: their name, for messages.
+        data: name of the data, for messages.
 
     Raises:
         SinkoriginError: there are too few such windows.
@@ -59,9 +58,8 @@ def make_data_prompts(
 
     Args:
         data: their name, for messages.
-        tokenizer_directory, tokens_directory: of the data.
         kind: "natural_text", from the validation split, or "random_tokens".
-        sequences, length: shape of the set; seed: of the draw.
+        sequences, length: shape of the set.
         first_token: whether every training sequence began with the end-of-text token; each prompt of text then does, and
             position 0 has no variance.
 

@@ -13,55 +13,33 @@ _FINAL_LEARNING_RATE = 0.1  # of the peak, as Llama 2's
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Everything that decides a run's result, except its seed and its data.
-
-    Attributes:
-        name: of the run.
-        variant: attention variant, a module of ``variants``.
-        layers, width, heads, kv_heads, ffn_width, tied_embeddings: size of the model.
-        length: tokens in a training sequence.
-        first_token: whether every training and validation sequence begins with the end-of-text token.
-        batch: sequences in a step, over all micro-batches and processes.
-        steps: optimizer steps.
-        warmup: steps over which the learning rate rises linearly to its peak.
-        learning_rate: the peak; it falls along a cosine to a tenth of it.
-        weight_decay: on the weight matrices and the embedding only.
-        clip: largest gradient norm.
-        evaluate_every: steps between rows of the history; the last step always gives one.
-        checkpoint_every: steps between saved states.
-        validation_tokens: tokens of the validation split that each row's loss is taken on, at most.
-        dtype: "float32", "bfloat16" for autocast, or "auto" (``acceleration.resolve_dtype``).
-        accumulate: micro-batches that a step's batch is split into; the gradient is that of the whole batch.
-        compile: true, false or "auto" (``acceleration.resolve_compile``).
-        keep: steps whose model is kept; 0 is the initialisation.
-        options, initialisation: of the variant and of the weights, see ``pretraining.model.build_model``.
-    """
+    """Everything that decides a run's result, except its seed and its data."""
 
     name: str
-    variant: str
+    variant: str  # a module of ``variants``
     layers: int
     width: int
     heads: int
     kv_heads: int
     ffn_width: int
-    length: int
-    batch: int
-    steps: int
-    warmup: int
-    learning_rate: float
-    weight_decay: float
-    clip: float
-    evaluate_every: int
-    checkpoint_every: int
-    first_token: bool = False
+    length: int  # tokens in a training sequence
+    batch: int  # sequences in a step, over all micro-batches and processes
+    steps: int  # optimizer steps
+    warmup: int  # steps over which the learning rate rises linearly to its peak
+    learning_rate: float  # the peak; it falls along a cosine to a tenth of it
+    weight_decay: float  # on the weight matrices and the embedding only
+    clip: float  # largest gradient norm
+    evaluate_every: int  # steps between rows of the history; the last step always gives one
+    checkpoint_every: int  # steps between saved states
+    first_token: bool = False  # whether every training and validation sequence begins with the end-of-text token
     tied_embeddings: bool = True
-    validation_tokens: int = 32_768
-    dtype: str = "float32"
-    accumulate: int = 1
-    compile: bool | str = "auto"
-    keep: Sequence[int] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    initialisation: dict[str, Any] = field(default_factory=dict)
+    validation_tokens: int = 32_768  # tokens of the validation split that each row's loss is taken on, at most
+    dtype: str = "float32"  # or "bfloat16" for autocast, or "auto" (``acceleration.resolve_dtype``)
+    accumulate: int = 1  # micro-batches that a step's batch is split into; the gradient is that of the whole batch
+    compile: bool | str = "auto"  # or true or false (``acceleration.resolve_compile``)
+    keep: Sequence[int] = ()  # steps whose model is kept; 0 is the initialisation
+    options: dict[str, Any] = field(default_factory=dict)  # of the variant, see ``pretraining.model.build_model``
+    initialisation: dict[str, Any] = field(default_factory=dict)  # of the weights, see there
 
     @property
     def size(self) -> dict[str, Any]:
@@ -78,9 +56,7 @@ class TrainingSettings:
 def state_key(settings: TrainingSettings, *data: str | Path) -> str:
     """Twelve hex digits that change with any training parameter and with the content of the ``data`` files.
 
-    Args:
-        settings: of the run.
-        data: files that change with the data: the manifests of the token and tokenizer directories.
+    These are the manifests of the token and tokenizer directories.
     """
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
     for path in data:

@@ -7,7 +7,7 @@ and each module in ``definitions/`` says where in these parts its site is.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.attention import Tap, tapped, through_taps, without_taps
-from sinkorigin.sites.block import Block, Lacking
+from sinkorigin.sites.block import Block, Lacking, tolerance
 from sinkorigin.sites.definitions import (
     attention_input,
     attention_output,
@@ -26,7 +26,6 @@ from sinkorigin.sites.definitions import (
     residual,
 )
 from sinkorigin.sites.modules import Place, Projection
-from sinkorigin.sites.precision import tolerance
 from sinkorigin.sites.probe import probe_blocks
 from sinkorigin.sites.site import ModuleSite, load_site
 
@@ -71,11 +70,9 @@ class Architecture:
         """Device of the model's first parameter, where token ids have to be."""
         return next(self.model.parameters()).device
 
-    @contextmanager
-    def tapped(self, *taps: Tap) -> Iterator[None]:
+    def tapped(self, *taps: Tap) -> AbstractContextManager[None]:
         """Set attention taps on every layer for the block."""
-        with tapped(self.model, self.attention, *taps):
-            yield
+        return tapped(self.model, self.attention, *taps)
 
     @contextmanager
     def wrapped(self, wrap: Callable[[int, Callable], Callable]) -> Iterator[None]:

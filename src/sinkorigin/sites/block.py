@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from sinkorigin.sites.modules import Place, Projection, has_matrix, is_projection
-from sinkorigin.sites.precision import tolerance
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,11 @@ class Lacking:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a module in the probe.
+    """One call of a module in the probe, with the hidden states that it took and returned."""
 
-    Attributes:
-        name: the module's name within its block.
-        order: number of the call among those that ended in the block.
-        input, output: hidden states.
-    """
-
-    name: str
+    name: str  # of the module, within its block
     module: nn.Module
-    order: int
+    order: int  # number of the call among those that ended in the block
     input: Tensor
     output: Tensor
 
@@ -55,6 +48,11 @@ class Call:
 Part = Call | Lacking
 
 
+def tolerance(dtype: torch.dtype) -> float:
+    """Largest relative difference that rounding in ``dtype`` explains."""
+    return 1e-4 if dtype in (torch.float32, torch.float64) else 3e-2
+
+
 def equal(left: Tensor, right: Tensor) -> bool:
     """Whether two tensors hold the same numbers in the same order; some FFNs flatten sequences and positions."""
     return left.numel() == right.numel() and torch.equal(left.reshape(-1), right.reshape(-1))
@@ -62,21 +60,13 @@ def equal(left: Tensor, right: Tensor) -> bool:
 
 @dataclass(eq=False)
 class Block:
-    """What the probe showed of one block, from which sites and matrices are read.
+    """What the probe showed of one block, from which sites and matrices are read."""
 
-    Attributes:
-        stream: the call of the block: the residual stream before and after it.
-        attention: the call of its attention module.
-        calls: the calls of the modules in the block, in order, without those that return their input.
-        aggregation: (N, T, H·d_k) value aggregation.
-        rows_sum_to_one: whether the attention weights of each query do.
-    """
-
-    stream: Call
-    attention: Call
-    calls: list[Call]
-    aggregation: Tensor
-    rows_sum_to_one: bool
+    stream: Call  # of the block: the residual stream before and after it
+    attention: Call  # of its attention module
+    calls: list[Call]  # of the modules in the block, in order, without those that return their input
+    aggregation: Tensor  # (N, T, H·d_k) value aggregation
+    rows_sum_to_one: bool  # whether the attention weights of each query do
 
     def in_attention(self, call: Call) -> bool:
         """Whether a call is that of the attention module or of a module in it."""
@@ -161,19 +151,18 @@ class Block:
         ffn = self.ffn
         if isinstance(ffn, Lacking):
             return ffn
-        made = (
-            call for call in reversed(self._ffn_calls) if is_projection(call.module) and equal(call.output, ffn.output)
-        )
-        return next(made, Lacking("no single projection makes the FFN's output, as in a mixture of experts"))
+        for call in reversed(self._ffn_calls):
+            if is_projection(call.module) and equal(call.output, ffn.output):
+                return call
+        return Lacking("no single projection makes the FFN's output, as in a mixture of experts")
 
     def matrices(self) -> dict[str, Projection | Lacking]:
         """``output`` (W_O), and ``gate``, ``up`` and ``down`` of the FFN: each role's matrix, or why there is none."""
-        whole = {
-            role: part if isinstance(part, Lacking) else Projection(part.module)
-            for role, part in (("output", self.output), ("down", self.down))
-        }
+        output, down = (
+            part if isinstance(part, Lacking) else Projection(part.module) for part in (self.output, self.down)
+        )
         gate, up = self._gate_and_up()
-        return {**whole, "gate": gate, "up": up}
+        return {"output": output, "down": down, "gate": gate, "up": up}
 
     def _gate_and_up(self) -> tuple[Projection | Lacking, Projection | Lacking]:
         """Matrices with activation = act(gate) ⊙ up, or act(up) in an FFN without a gate."""
@@ -209,8 +198,8 @@ class Block:
             output = call.output.reshape(-1, call.output.shape[-1])
             if output.shape[-1] in (width, 2 * width):
                 for start in range(0, output.shape[-1], width):
-                    part = Projection(call.module, start, start + width)
-                    parts.append((part, output[:, start : start + width]))
+                    stop = start + width
+                    parts.append((Projection(call.module, start, stop), output[:, start:stop]))
         return parts
 
     def contribution(self) -> Lacking | None:

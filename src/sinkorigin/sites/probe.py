@@ -10,9 +10,8 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.attention import Tap, tapped, through_taps, witnessed
-from sinkorigin.sites.block import Block, Call, equal
+from sinkorigin.sites.block import Block, Call, equal, tolerance
 from sinkorigin.sites.modules import first_tensor, output_tensor
-from sinkorigin.sites.precision import tolerance
 
 _SHAPE = (2, 6)  # sequences, positions
 
@@ -115,11 +114,7 @@ def _token_ids(model: PreTrainedModel, name: str) -> Tensor:
 
 
 def _attention_modules(model: PreTrainedModel, ids: Tensor, name: str) -> list[nn.Module]:
-    """Modules that call the attention function as the model runs on (N, T) ids, in order.
-
-    Raises:
-        SinkoriginError: the model cannot be run with this attention function.
-    """
+    """Modules that call the attention function as the model runs on (N, T) ids, in order."""
     try:
         with torch.no_grad(), through_taps(model), witnessed() as attention:
             model.base_model(input_ids=ids, use_cache=False)
@@ -137,11 +132,7 @@ def _attention_modules(model: PreTrainedModel, ids: Tensor, name: str) -> list[n
 
 
 def _blocks(model: PreTrainedModel, attention: list[nn.Module], name: str) -> list[nn.Module]:
-    """Members of the module list whose i-th member holds the i-th attention module.
-
-    Raises:
-        SinkoriginError: there is no such list, or the layers do not each attend once with a module that no other has.
-    """
+    """Members of the module list whose i-th member holds the i-th attention module, each layer with a module of its own."""
     kind = type(model).__name__
     layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", len(attention))
     if not len(attention) == len(set(attention)) == layers:
@@ -164,12 +155,7 @@ def _blocks(model: PreTrainedModel, attention: list[nn.Module], name: str) -> li
 def _check_stream(block: nn.Module, attention: nn.Module, calls: list[Call], shape: torch.Size, where: str) -> None:
     """Check that a block turns one (N, T, d) residual stream into the next, with an attention module in it.
 
-    Args:
-        shape: (N, T).
-        where: the block, for messages.
-
-    Raises:
-        SinkoriginError: it has no residual stream, or several, or no attention module that takes and returns hidden states.
+    ``shape`` is (N, T), and ``where`` names the block in messages.
     """
     stream = next((call for call in calls if call.module is block), None)
     if stream is None:

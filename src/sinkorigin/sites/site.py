@@ -16,17 +16,11 @@ DEFINITIONS = "sinkorigin.sites.definitions"
 
 @dataclass(frozen=True)
 class ModuleSite:
-    """Site that is the input or the output of a module in each block.
+    """Site that is the input or the output of a module in each block."""
 
-    Attributes:
-        name: the name of the module that defines it.
-        find: the place of the site in a block that was probed, or the reason why the block lacks it.
-        before_blocks: whether the input of the first block is the site at layer -1.
-    """
-
-    name: str
-    find: Callable[[Block], Place | Lacking]
-    before_blocks: bool = False
+    name: str  # of the module that defines it
+    find: Callable[[Block], Place | Lacking]  # its place in a block that was probed, or why the block lacks it
+    before_blocks: bool = False  # whether the input of the first block is the site at layer -1
 
 
 class AttentionCall(NamedTuple):
@@ -40,15 +34,10 @@ class AttentionCall(NamedTuple):
 
 @dataclass(frozen=True)
 class AttentionSite:
-    """Site inside the attention function.
+    """Site inside the attention function."""
 
-    Attributes:
-        name: the name of the module that defines it.
-        select: its (N, H, T, width) tensor in a call of the attention function.
-    """
-
-    name: str
-    select: Callable[[AttentionCall], Tensor]
+    name: str  # of the module that defines it
+    select: Callable[[AttentionCall], Tensor]  # its (N, H, T, width) tensor in a call of the attention function
 
 
 def load_site(name: str) -> ModuleSite | AttentionSite:

@@ -16,36 +16,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """Option of a variant, as the config takes it.
+    """Option of a variant, as the config takes it."""
 
-    Attributes:
-        type: type of its values: bool, float, or a Literal of texts.
-        default: value where the config has none.
-        description: one sentence for the config's JSON schema.
-        above: what a number must be greater than.
-    """
-
-    type: Any
-    default: Any
-    description: str
-    above: float | None = None
+    type: Any  # of its values: bool, float, or a Literal of texts
+    default: Any  # value where the config has none
+    description: str  # one sentence for the config's JSON schema
+    above: float | None = None  # what a number must be greater than
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """What a variant costs in one layer, beyond softmax.
+    """What a variant costs in one layer, beyond softmax."""
 
-    Attributes:
-        parameters: stored numbers.
-        matrix: those of them that every token is multiplied with.
-        kept: numbers that a token leaves for the backward pass.
-        weight_bytes: bytes that each attention weight leaves for the backward pass, in float32 and under autocast; 0 where
-            a fused kernel holds none.
-    """
-
-    parameters: int = 0
-    matrix: int = 0
-    kept: int = 0
+    parameters: int = 0  # stored numbers
+    matrix: int = 0  # those of them that every token is multiplied with
+    kept: int = 0  # numbers that a token leaves for the backward pass
+    # bytes that each attention weight leaves for the backward pass, in float32 and under autocast; 0 where a fused kernel
+    # holds none
     weight_bytes: tuple[int, int] = (0, 0)
 
 

@@ -16,7 +16,7 @@ from sinkorigin.variants.llama import VariedForCausalLM, VariedModel
 
 @strict
 class HeadwiseRMSNormLlamaConfig(LlamaConfig):
-    """Configuration of Llama with head-wise RMSNorm; options as of :class:`HeadwiseNormProjection`."""
+    """Configuration of Llama with head-wise RMSNorm; its options are those of :class:`HeadwiseNormProjection`."""
 
     model_type = "headwise_rmsnorm_llama"
 
@@ -100,9 +100,6 @@ class HeadwiseNormProjection(nn.Linear):
         else:
             weight = weight * self.scale.expand(self.heads, -1).flatten()  # (d, H·d_k)
         return F.linear(normalised, weight, bias)
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, heads={self.heads}, scale_init={self.scale_init}, eps={self.eps}"
 
 
 class HeadwiseRMSNormLlamaModel(VariedModel):

@@ -70,9 +70,7 @@ class WeightsModel(_WeightsMixin, VariedModel):
 
     def vary(self, layer: Any, number: int) -> None:
         layer.self_attn.attention_weights = partial(
-            self.variant.weights,
-            length=self.config.max_position_embeddings,
-            **(self.config.attention_options or {}),
+            self.variant.weights, length=self.config.max_position_embeddings, **(self.config.attention_options or {})
         )
 
 

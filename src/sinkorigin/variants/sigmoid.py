@@ -14,7 +14,7 @@ def sigmoid(logits: "Tensor", visible: "Tensor", length: int, *, bias: str = "lo
 
     Args:
         bias: "log_length", b = −log of the training length, as published; or "log_visible", b = −log of the number of keys
-            that the query sees, ours: at x = 0 a row of n keys sums to n/(n+1), where the published one sums to about
+            that the query sees, this project's: at x = 0 a row of n keys sums to n/(n+1), where the published one sums to about
             n/length.
     """
     if bias == "log_length":

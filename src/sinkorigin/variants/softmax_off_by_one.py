@@ -20,7 +20,7 @@ def null_key_attention(
 ) -> "tuple[Tensor, None]":
     """Softmax-off-by-one by PyTorch's fused softmax: a key 0 with value 0 adds exp(0) = 1 to every denominator.
 
-    Arguments as of ``sdpa_attention_forward``; the mask is boolean, or None for a causal one.
+    The arguments are those of ``sdpa_attention_forward``; the mask is boolean, or None for a causal one.
     """
     from torch.nn.functional import pad
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -37,8 +37,5 @@ def null_key_attention(
 
 
 VARIANT = Variant(
-    "softmax_off_by_one",
-    "softmax-off-by-one",
-    weights=softmax_off_by_one,
-    fused_attention=null_key_attention,
+    "softmax_off_by_one", "softmax-off-by-one", weights=softmax_off_by_one, fused_attention=null_key_attention
 )

@@ -7,7 +7,7 @@ from sinkorigin.variants.declaration import LayerCost, Variant
 if TYPE_CHECKING:
     from torch import Tensor
 
-_EPS = 1e-6  # theirs
+_EPS = 1e-6  # as published
 
 
 def softpick(logits: "Tensor", visible: "Tensor", length: int) -> "Tensor":

@@ -22,14 +22,10 @@ SCHEMA = tables.schema(
 
 
 def write_architecture(path: Path, architecture: Architecture, sites: Sequence[str]) -> None:
-    """Write the table: every site, matrix and norm of every layer, and whether its neurons write to the residual stream.
-
-    Args:
-        sites: the sites that were watched.
-    """
+    """Write a row for every watched site, matrix and norm of every layer, and for what its neurons write."""
     names = {id(module): name for name, module in architecture.model.named_modules()}
     in_attention = {*AttentionCall._fields, *(site for site in sites if isinstance(load_site(site), AttentionSite))}
-    rows: dict[str, list] = {"layer": [], "part": [], "found": [], "reason": []}
+    rows: list[tuple] = []
     for layer in range(architecture.layers):
         missing = architecture.missing[layer]
         places, projections = architecture.places[layer], architecture.projections[layer]
@@ -43,8 +39,5 @@ def write_architecture(path: Path, architecture: Architecture, sites: Sequence[s
             found["norm"] = architecture.norms[layer]
         found.setdefault("contribution", "added to the residual stream as it is")
         for part in sorted(found):
-            rows["layer"].append(layer)
-            rows["part"].append(part)
-            rows["found"].append(found[part])
-            rows["reason"].append(missing.get(part))
-    tables.write_table(path, rows, SCHEMA)
+            rows.append((layer, part, found[part], missing.get(part)))
+    tables.write_table(path, dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), SCHEMA)

@@ -36,25 +36,23 @@ def key_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Ite
     """Rows of each layer; ``first`` is the number of the first sequence of ``tokens``. Runs the model on one position."""
     inputs = {layer: tokens.residual[layer - 1] for layer in range(architecture.layers)}
     count = len(inputs[0])
-    predicted = keys_of_inputs(
-        architecture, {k: torch.cat([largest_dims(x, 1), largest_dims(x, 2)]) for k, x in inputs.items()}
-    )
-    column = SCHEMA.field("key").type
+    largest = {layer: torch.cat([largest_dims(x, 1), largest_dims(x, 2)]) for layer, x in inputs.items()}
+    predicted = keys_of_inputs(architecture, largest)
+    column = SCHEMA.field("one_dim").type
     for layer, norm in enumerate(architecture.norms):
         key = tokens.key[layer]  # (n, H, d_k)
         heads, width = key.shape[1:]
         rows = count * heads
         one_dim, two_dims, one_hot = pa.nulls(rows, column), pa.nulls(rows, column), pa.nulls(rows, pa.float32())
         if norm is not None:
-            one_dim, two_dims = (
-                list_column(part.reshape(rows, width).numpy(), column) for part in predicted[layer].split(count)
-            )
+            parts = predicted[layer].split(count)
+            one_dim, two_dims = (list_column(part.reshape(rows, width).numpy()) for part in parts)
             one_hot = one_hot_cosine(inputs[layer], norm).repeat_interleave(heads).numpy()
         yield {
             "sequence": np.repeat(np.arange(first, first + count, dtype=np.int32), heads),
             "layer": np.full(rows, layer, dtype=np.int32),
             "head": np.tile(np.arange(heads, dtype=np.int32), count),
-            "key": list_column(key.reshape(rows, width).numpy(), column),
+            "key": list_column(key.reshape(rows, width).numpy()),
             "one_dim": one_dim,
             "two_dims": two_dims,
             "top_dim": inputs[layer].abs().argmax(-1).int().repeat_interleave(heads).numpy(),
@@ -85,13 +83,12 @@ def one_hot_cosine(vectors: Tensor, norm: str) -> Tensor:
 
 
 def positive_share(query: Tensor, key: Tensor) -> Tensor:
-    """Share of the queries at positions >= 1 with a positive product with the key of position 0 (docs/paper.md, K2).
+    """Share (n, H) of the queries at positions >= 1 with a positive product with the key of position 0 (docs/paper.md, K2).
+
+    It is NaN for T = 1.
 
     Args:
         query: (n, H, T, d_k); key: (n, H, d_k).
-
-    Returns:
-        (n, H), NaN for T = 1.
     """
     products = np.einsum("nhtd,nhd->nht", query[:, :, 1:].numpy(), key.numpy())
     return torch.from_numpy(products > 0).float().mean(dim=-1)
@@ -114,8 +111,7 @@ def keys_of_inputs(architecture: Architecture, inputs: Mapping[int, Tensor]) -> 
     keys = _Keys()
     with ExitStack() as stack:
         for layer, block in enumerate(architecture.blocks):
-            handle = Place(block, "input").hook(partial(_in_place_of, inputs[layer]))
-            stack.callback(handle.remove)
+            stack.callback(Place(block, "input").hook(partial(_in_place_of, inputs[layer])).remove)
         stack.enter_context(architecture.tapped(keys))
         stack.enter_context(architecture.wrapped(keys.end_block))
         architecture.forward(torch.zeros((count, 1), dtype=torch.long, device=architecture.device))

@@ -26,7 +26,6 @@ SCHEMA = tables.schema(
 
 def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[dict]:
     """Rows of each layer that has a down-projection; ``first`` is the number of the first sequence of ``tokens``."""
-    column = SCHEMA.field("activation").type
     for layer, projections in enumerate(architecture.projections):
         if "down" not in projections:
             continue
@@ -34,14 +33,14 @@ def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> 
         activation = tokens.ffn_activation[layer]  # (n, f)
         output = activation @ down.T  # (n, d)
         count = len(activation)
-        on_residual = pa.nulls(count, column)
+        on_residual = pa.nulls(count, SCHEMA.field("on_residual").type)
         if "contribution" not in architecture.missing[layer]:
-            on_residual = list_column((tokens.residual[layer] @ down).numpy(), column)
+            on_residual = list_column((tokens.residual[layer] @ down).numpy())
         yield {
             "sequence": np.arange(first, first + count, dtype=np.int32),
             "layer": np.full(count, layer, dtype=np.int32),
-            "activation": list_column(activation.numpy(), column),
-            "on_output": list_column((output @ down).numpy(), column),
+            "activation": list_column(activation.numpy()),
+            "on_output": list_column((output @ down).numpy()),
             "on_residual": on_residual,
             "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
         }

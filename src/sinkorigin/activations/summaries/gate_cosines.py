@@ -25,26 +25,24 @@ class GateCosines:
     """
 
     def __init__(self):
-        self._units: dict[int, np.ndarray] = {}
-        self._counts: dict[int, int] = {}
+        self._sums: dict[int, tuple[int, np.ndarray]] = {}  # sequences, (T, d) sum of unit vectors
 
     def add(self, layer: int, values: Tensor) -> None:
         """Take (n, T, d) FFN inputs."""
         units = torch.nn.functional.normalize(values, dim=-1).sum(0).double().numpy()  # (T, d)
-        self._units[layer] = self._units.get(layer, 0.0) + units
-        self._counts[layer] = self._counts.get(layer, 0) + len(values)
+        count, total = self._sums.get(layer, (0, np.float64(0)))
+        self._sums[layer] = count + len(values), total + units
 
     def rows(self, architecture: Architecture) -> Iterator[dict]:
         """Columns of the table, for each layer whose FFN has a gate."""
-        column = SCHEMA.field("cosine").type
-        for layer, units in sorted(self._units.items()):
+        for layer, (count, units) in sorted(self._sums.items()):
             gate = architecture.projections[layer].get("gate")
             if gate is None:
                 continue
             weights = torch.nn.functional.normalize(gate.weight(), dim=-1)  # (f, d)
-            cosines = torch.from_numpy(units / self._counts[layer]).float() @ weights.T  # (T, f)
+            cosines = torch.from_numpy(units / count).float() @ weights.T  # (T, f)
             yield {
                 "layer": np.full(len(units), layer, dtype=np.int32),
                 "position": np.arange(len(units), dtype=np.int32),
-                "cosine": list_column(cosines.numpy(), column),
+                "cosine": list_column(cosines.numpy()),
             }

@@ -22,26 +22,24 @@ class QueryGram:
     """Gram matrix of each head's queries at positions >= 1: its first eigenvector is their first right-singular vector."""
 
     def __init__(self):
-        self._grams: dict[int, np.ndarray] = {}  # (H, d_k, d_k)
-        self._counts: dict[int, int] = {}
+        self._sums: dict[int, tuple[int, np.ndarray]] = {}  # queries, (H, d_k, d_k) products
 
     def add(self, layer: int, queries: Tensor) -> None:
         """Take (n, H, T, d_k) queries of all positions."""
         later = queries[:, :, 1:].transpose(0, 1).flatten(1, 2).numpy()  # (H, n·(T−1), d_k)
         products = np.stack([head.T @ head for head in later])  # NumPy computes one triangle
-        self._grams[layer] = self._grams.get(layer, 0.0) + products.astype(np.float64)  # the batches in float64
-        self._counts[layer] = self._counts.get(layer, 0) + later.shape[1]
+        count, total = self._sums.get(layer, (0, np.float64(0)))
+        self._sums[layer] = count + later.shape[1], total + products.astype(np.float64)  # the batches in float64
 
     def rows(self) -> Iterator[dict]:
         """Columns of the table, for each part of its rows."""
-        column = SCHEMA.field("products").type
-        for layer, grams in sorted(self._grams.items()):
+        for layer, (count, grams) in sorted(self._sums.items()):
             heads, width, _ = grams.shape
             rows = heads * width
             yield {
                 "layer": np.full(rows, layer, dtype=np.int32),
                 "head": np.repeat(np.arange(heads, dtype=np.int32), width),
                 "dim": np.tile(np.arange(width, dtype=np.int32), heads),
-                "count": np.full(rows, self._counts[layer]),
-                "products": list_column(grams.reshape(rows, width), column),
+                "count": np.full(rows, count),
+                "products": list_column(grams.reshape(rows, width)),
             }

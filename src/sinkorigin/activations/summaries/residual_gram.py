@@ -63,7 +63,7 @@ class ResidualGram:
             width = len(self._totals[key])
             columns = {"products": pa.nulls(width, products), "values": pa.nulls(width, values)}
             if key in self._few:
-                columns["values"] = list_column(np.concatenate(self._few[key]).T, values)
+                columns["values"] = list_column(np.concatenate(self._few[key]).T)
             else:
                 offsets = np.concatenate([[0], np.cumsum(np.arange(width, 0, -1))]).astype(np.int32)
                 upper = np.concatenate([row[i:] for i, row in enumerate(self._grams[key])])
