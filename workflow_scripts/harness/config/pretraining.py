@@ -71,8 +71,7 @@ class Initialisation(Strict):
         0.02, gt=0, description="Of the embedding, and of the language-model head where it is tied to it."
     )
     scale_residual: bool = Field(
-        False,
-        description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's.",
+        False, description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's."
     )
 
 

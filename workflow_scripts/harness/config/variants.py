@@ -28,10 +28,7 @@ _OPTIONS = {variant.key: _options_model(variant) for variant in VARIANTS.values(
 OPTION_KEYS = {name: variant.key for name, variant in VARIANTS.items() if variant.options}  # variant → key
 
 _FIELDS: dict[str, Any] = {
-    key: (
-        _OPTIONS[key] | None,
-        Field(None, description=f"{variant} only: its parameters; null takes their defaults."),
-    )
+    key: (_OPTIONS[key] | None, Field(None, description=f"{variant} only: its parameters; null takes their defaults."))
     for variant, key in OPTION_KEYS.items()
 }
 # part of a run: a key for each variant with options
