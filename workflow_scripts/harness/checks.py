@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from harness.devices import gpu_visible
 from sinkorigin.errors import SinkoriginError
 
 LOCKED = (
@@ -84,6 +83,20 @@ def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, con
                 f"{there[key]} and study {others[0]} uses it; give the model another name in one of the studies, or "
                 f"delete results/{others[0]} if it is no longer needed"
             )
+
+
+def gpu_visible() -> bool:
+    """Whether this machine shows a GPU that PyTorch may use: NVIDIA's, also under WSL, or AMD's."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    return any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev", name).exists() for name in ("dxg", "kfd"))
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` → "cuda" where a GPU is visible on this machine, else "cpu"; other values as they are."""
+    if device != "auto":
+        return device
+    return "cuda" if gpu_visible() else "cpu"
 
 
 def check_gpu(config_files: str) -> None:
