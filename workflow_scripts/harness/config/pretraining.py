@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
-from harness.config.values import Name, Strict, first_repeated
+from harness.config.values import Name, Strict, check_distinct, check_rising
 from harness.config.variants import OPTION_KEYS, VARIANTS, VariantOptions, options_of
 
 
@@ -169,10 +169,8 @@ class Run(VariantOptions):
             raise ValueError(
                 f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
-        if self.keep != sorted(set(self.keep)):
-            raise ValueError(f"keep must rise and not repeat; write {sorted(set(self.keep))}")
+        check_distinct("seeds", self.seeds)
+        check_rising("keep", self.keep)
         if self.keep and self.keep[-1] > self.steps:
             raise ValueError(f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it")
         return self
@@ -190,13 +188,11 @@ class LearningRates(Strict):
 
     @model_validator(mode="after")
     def _distinct(self):
-        if self.rates != sorted(set(self.rates)):
-            raise ValueError(f"rates must rise and not repeat; write {sorted(set(self.rates))}")
-        if len({f"{rate:g}" for rate in self.rates}) < len(self.rates):  # as folders are called
-            repeated = first_repeated(f"{rate:g}" for rate in self.rates)
-            raise ValueError(f"rates has {repeated} twice to six digits; keep one")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
+        check_rising("rates", self.rates)
+        check_distinct(
+            "rates", (f"{rate:g}" for rate in self.rates), " to six digits; keep one"
+        )  # as folders are called
+        check_distinct("seeds", self.seeds)
         return self
 
 
