@@ -37,8 +37,7 @@ def prepare_slurm(workflow: Any, device: str, config_files: str) -> None:
     """Check that Slurm can run this study, and let only those rules become job arrays whose jobs ask for the same.
 
     Args:
-        device: as the config has it.
-        config_files: names of the config files, for the message.
+        device, config_files: the config's device, and names of its files.
 
     Raises:
         SinkoriginError: the plugin was not tried, the device is left to this machine, Slurm does not answer, or it refuses a request.

@@ -86,6 +86,7 @@ class Estimates:
 
     def __init__(self, config: Config, device: str, results: Path = Path("results")):
         self.config, self.device, self.results = config, device, results
+        self._study = results / config.study
         self._models = {model.name: model for model in config.models}
         self._prompts = {prompts.name: prompts for prompts in config.prompts}
         self._trained = config.trained
@@ -156,10 +157,6 @@ class Estimates:
         if isinstance(settings, TextData) and settings.tokenizer:
             return self._known_vocabulary(data) or ASSUMED_VOCABULARY
         return settings.vocabulary
-
-    @property
-    def _study(self) -> Path:
-        return self.results / self.config.study
 
     def _known_vocabulary(self, data: str) -> int | None:
         try:
@@ -274,7 +271,8 @@ class Estimates:
         # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
         summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
-        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
+        scores = s.N * s.L * s.H * s.T * 8 / MB  # two numbers a row
+        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
         seconds += s.gram_seconds(self.config.machine.core_gflops)
         host = threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts
@@ -416,20 +414,15 @@ class Estimates:
             return Needs(memory, seconds, disk, _CONTEXT + needed, devices)
         return Needs(_TORCH + 60 + needed, seconds, disk)
 
-    _pretrain_with_checkpoints = _pretrain
-
-    def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
-        return self._pretrain(run, seed, learning_rate)
+    _pretrain_with_checkpoints = _pretrain_learning_rate = _pretrain
 
     def _measure_training(self, run: str) -> Needs:
         """What measuring all seeds of a run needs, one after the other."""
         settings = self._runs[run]
         name, seeds = f"{run}-seed{settings.seeds[0]}", len(settings.seeds)
         read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
-        passes = [
-            1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
-            for s in read
-        ]
+        gflops = self.config.machine.core_gflops
+        passes = [1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(gflops) for s in read]
         return self._runs_model(
             self.shape(name),
             live=max(s.layer_megabytes for s in read),
@@ -533,11 +526,6 @@ class _Sizes:
     def first_token_megabytes(self) -> float:
         """MB of the tables of the first tokens' neurons and keys, and of the cosines with the gates."""
         return self.L * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + self.T * self.f) * 4 / MB
-
-    @property
-    def score_megabytes(self) -> float:
-        """MB of the attention scores, two numbers a row."""
-        return self.N * self.L * self.H * self.T * 8 / MB
 
     def chunk(self, layer: float) -> float:
         """MB of a table that are read at once, from the bytes of one of its layers."""

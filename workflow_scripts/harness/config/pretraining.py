@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
 from harness.config.values import Name, Strict, check_distinct, check_rising
-from harness.config.variants import OPTION_KEYS, VARIANTS, VariantOptions, options_of
+from harness.config.variants import OPTION_KEYS, OPTIONS, VARIANTS, VariantOptions
 
 
 class TextData(Strict):
@@ -141,7 +141,8 @@ class Run(VariantOptions):
     @property
     def options(self) -> dict[str, Any]:
         """Options of the run's variant, with their defaults."""
-        return options_of(self)
+        key = VARIANTS[self.variant].key
+        return (getattr(self, key) or OPTIONS[key]()).model_dump() if key in OPTIONS else {}
 
     @model_validator(mode="after")
     def _known_variant(self):
