@@ -168,7 +168,7 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
-def of_interventions(name: str, *tables: str, in_order: bool = False) -> Figure:
+def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figure:
     """A figure of interventions, which a study has where it makes an edit that the figure shows.
 
     Args:
@@ -201,12 +201,12 @@ FIGURES = (
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
-    of_interventions("sink_by_intervention", "interventions", in_order=True),
-    of_interventions("intervention_contrasts", "intervention_contrasts", in_order=True),
-    of_interventions("mask_by_layers_and_position", "interventions"),
-    of_interventions("edited_layers", "intervention_layers", in_order=True),
-    of_interventions("dispersion_grid", "interventions", "dispersion_grid"),
-    of_interventions("necessity", "interventions"),
+    intervention_figure("sink_by_intervention", "interventions", in_order=True),
+    intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
+    intervention_figure("mask_by_layers_and_position", "interventions"),
+    intervention_figure("edited_layers", "intervention_layers", in_order=True),
+    intervention_figure("dispersion_grid", "interventions", "dispersion_grid"),
+    intervention_figure("necessity", "interventions"),
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),

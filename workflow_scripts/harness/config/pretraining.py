@@ -66,9 +66,9 @@ Data = Annotated[TextData | BigramBackcopyData, Field(discriminator="kind")]
 class Initialisation(Strict):
     """Standard deviations of the normal start of the weights; norms start at 1."""
 
-    std: float = Field(0.02, gt=0, description="Of the matrices.")
+    std: float = Field(0.02, gt=0, description="Standard deviation of the matrices.")
     embedding_std: float = Field(
-        0.02, gt=0, description="Of the embedding, and of the language-model head where it is tied to it."
+        0.02, gt=0, description="That of the embedding, and of the language-model head where it is tied to it."
     )
     scale_residual: bool = Field(
         False, description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's."
