@@ -26,7 +26,7 @@ rule judge_claims:
             )
         },
         **{
-            name: study.edited_tables(name)
+            name: study.tables(name, study.edits)
             for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
         },
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs

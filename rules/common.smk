@@ -32,7 +32,6 @@ if sentence := wrong_version("snakemake") or wrong_library(ROOT / "workflow_scri
 from harness import checks
 from harness import snakemake_internals as internals
 from harness.code_version import Code
-from harness.devices import resolve_device
 from harness.registries import check_registries
 
 CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
@@ -40,12 +39,12 @@ with checks.ending_with_a_sentence():
     if workflow.is_main_process:
         check_registries(ROOT / "src/sinkorigin")
     # here, because the config imports what the registries name
-    from harness.start import read_study
+    from harness.config.reading import read_study
     from harness.study import Study, all_wildcards, directory_of, one_of, with_directories
 
     STUDY_CONFIG = read_study(config, workflow.overwrite_configfiles, first=workflow.is_main_process)
 
-DEVICE = resolve_device(STUDY_CONFIG.device)
+DEVICE = checks.resolve_device(STUDY_CONFIG.device)
 study = Study(STUDY_CONFIG, DEVICE)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})

@@ -3,7 +3,7 @@
 # Snakemake runs a job whose output is missing only if that output is demanded. With figures and claims alone, a job that failed after
 # an edit, and whose outputs Snakemake removed then, would never run again: what was made from its old outputs is still there.
 
-from harness.outputs import existing, files_with_logs, output_files
+from harness.outputs import files_with_logs, output_files
 
 RULES = [one.name for one in workflow.rules]
 JOBS = study.jobs(
@@ -22,6 +22,7 @@ if workflow.is_main_process:  # before Snakemake looks for the files, which ends
 def written_files():
     """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job."""
     jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_"))} | JOBS
-    demanded = {*STUDY_FILES, *rules.judge_claims.output, *existing(rules.learning_rates.input)}
+    swept = [file for file in rules.learning_rates.input if Path(file).is_file()]
+    demanded = {*STUDY_FILES, *rules.judge_claims.output, *swept}
     with checks.ending_with_a_sentence():
         return files_with_logs(workflow, jobs, demanded)

@@ -26,10 +26,8 @@ with job(snakemake):
         check_model_layers(Path(snakemake.input.model).parent, entry["layers"] or [0], f"interventions.{name}.layers")
         facts = table_facts(entry, tables)
         edits[name] = {f"strength={strength:g}": edits_of(entry, strength, facts) for strength in entry["strengths"]}
-    common = [
-        file_hash(snakemake.input.model), file_hash(snakemake.input.prompts), params.sequences, params.losses,
-        params.batch, params.dtype,
-    ]  # fmt: skip
+    hashes = file_hash(snakemake.input.model), file_hash(snakemake.input.prompts)
+    common = [*hashes, params.sequences, params.losses, params.batch, params.dtype]
     keys = {
         name: {
             strength: key_of(some, name, entries[name]["calibration"], params.kinds[entries[name]["kind"]], *common)

@@ -5,7 +5,5 @@ from harness.job import job
 with job(snakemake):
     from sinkorigin.tables import read_json, write_json
 
-    provenance = read_json(snakemake.input[0])
-    write_json(
-        snakemake.output[0], {**provenance, "label": snakemake.params.label, "licence": snakemake.params.licence}
-    )
+    names = {"label": snakemake.params.label, "licence": snakemake.params.licence}
+    write_json(snakemake.output[0], {**read_json(snakemake.input[0]), **names})

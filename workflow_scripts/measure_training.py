@@ -36,11 +36,6 @@ with job(snakemake):
 
     with atomic_directory(snakemake.output.files) as folder:
         for number, seed in enumerate(run["seeds"]):
-            table = training_table(
-                measured(number, seed),
-                run=run["name"],
-                variant=run["variant"],
-                seed=seed,
-                step_tokens=run["batch"] * run["length"],
-            )
+            facts = {"run": run["name"], "variant": run["variant"], "seed": seed}
+            table = training_table(measured(number, seed), **facts, step_tokens=run["batch"] * run["length"])
             write_table(folder / f"seed={seed}.parquet", table, SCHEMA)

@@ -10,11 +10,8 @@ with job(snakemake):
     from sinkorigin.statistics.weights import weight_tables
     from sinkorigin.tables import write_table
 
-    model = load_model(
-        Path(snakemake.input.model).parent,
-        threads=snakemake.threads,
-        trust_remote_code=snakemake.params.trust_remote_code,
-    )
+    folder, trusted = Path(snakemake.input.model).parent, snakemake.params.trust_remote_code
+    model = load_model(folder, threads=snakemake.threads, trust_remote_code=trusted)
     name = snakemake.wildcards.model
     for table_name, table in weight_tables(read_architecture(model, name), model=name).items():
         write_table(snakemake.output[table_name], table, table.schema)

@@ -19,7 +19,7 @@ with job(snakemake):
     ) as (jobs, variables):
         rows = [
             job_row(
-                variables["ESTIMATES"].of(planned.rule.name, planned.wildcards_dict),
+                variables["study"].estimates.of(planned.rule.name, planned.wildcards_dict),
                 target=target,
                 rule=planned.rule.name,
                 wildcards=planned.wildcards_dict,

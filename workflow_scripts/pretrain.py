@@ -32,7 +32,6 @@ with job(snakemake):
         cache_directory="results/.cache/torch",
     )
     # beside the model, so that figures need not read its directory
-    write_json(
-        snakemake.output.provenance, json.loads(Path(snakemake.output.model_files, "provenance.json").read_text())
-    )
+    provenance = json.loads(Path(snakemake.output.model_files, "provenance.json").read_text())
+    write_json(snakemake.output.provenance, provenance)
     remove_states(run_directory.parent, seed)

@@ -6,7 +6,5 @@ with job(snakemake):
     from sinkorigin.pretraining.tokenizer import take_tokenizer
 
     take_tokenizer(
-        snakemake.params.tokenizer,
-        snakemake.output.files,
-        what=f"tokenizer of data {snakemake.wildcards.data}",
+        snakemake.params.tokenizer, snakemake.output.files, what=f"tokenizer of data {snakemake.wildcards.data}"
     )

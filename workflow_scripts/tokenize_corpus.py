@@ -7,8 +7,4 @@ from harness.job import job
 with job(snakemake):
     from sinkorigin.pretraining.data import tokenize_documents
 
-    tokenize_documents(
-        snakemake.input.corpus,
-        Path(snakemake.input.tokenizer).parent,
-        snakemake.output.files,
-    )
+    tokenize_documents(snakemake.input.corpus, Path(snakemake.input.tokenizer).parent, snakemake.output.files)

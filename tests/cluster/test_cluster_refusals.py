@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from harness.slurm import check_requests, check_slurm
+from harness.cluster import check_requests, check_slurm
 from local_slurm import fill_in, snakemake
 from sinkorigin.errors import SinkoriginError
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from harness.devices import gpu_visible
+from harness.checks import gpu_visible
 from tiny_study import TINY
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from harness.devices import gpu_visible
 from sinkorigin.errors import SinkoriginError
 
 LOCKED = (
@@ -27,11 +26,7 @@ def ending_with_a_sentence() -> Iterator[None]:
 
 
 def check_folders(files: Iterable[str]) -> None:
-    """Check that no file stands where a folder of these files is to be.
-
-    Raises:
-        SinkoriginError: naming it.
-    """
+    """Raise a :class:`SinkoriginError` if a file stands where a folder of these files is to be."""
     for folder in sorted({folder for file in files for folder in Path(file).parents}):
         if os.path.lexists(folder) and not folder.is_dir():
             raise SinkoriginError(
@@ -40,11 +35,7 @@ def check_folders(files: Iterable[str]) -> None:
 
 
 def check_writable(folder: str) -> None:
-    """Check that results can be written, which makes their folder.
-
-    Raises:
-        SinkoriginError: they cannot, with the reason.
-    """
+    """Make the folder of the results; raise a :class:`SinkoriginError` if nothing can be written there."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -61,8 +52,7 @@ def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, con
 
     Args:
         fetching: name of each model that is to be fetched → the settings that decide what it is.
-        study: name of the study.
-        config_files: names of its config files, for the message.
+        study, config_files: names of the study and of its config files.
 
     Raises:
         SinkoriginError: naming the model, the setting and the other study.
@@ -70,8 +60,7 @@ def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, con
     from sinkorigin.tables import read_json  # imports pyarrow, which a dry run need not wait for
 
     for name, new in fetching.items():
-        users = {folder.parts[1] for folder in Path("results").glob(f"*/prompts/{name}/")}
-        others = sorted(users - {study})
+        others = sorted({folder.parts[1] for folder in Path("results").glob(f"*/prompts/{name}/")} - {study})
         try:
             there = read_json(f"results/models/{name}.provenance.json")["config"]
         except (SinkoriginError, KeyError):
@@ -86,12 +75,22 @@ def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, con
             )
 
 
-def check_gpu(config_files: str) -> None:
-    """Check that this machine shows the GPU on which its jobs are to run.
+def gpu_visible() -> bool:
+    """Whether this machine shows a GPU that PyTorch may use: NVIDIA's, also under WSL, or AMD's."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    return any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev", name).exists() for name in ("dxg", "kfd"))
 
-    Raises:
-        SinkoriginError: it shows none.
-    """
+
+def resolve_device(device: str) -> str:
+    """``auto`` → "cuda" where a GPU is visible on this machine, else "cpu"; other values as they are."""
+    if device != "auto":
+        return device
+    return "cuda" if gpu_visible() else "cpu"
+
+
+def check_gpu(config_files: str) -> None:
+    """Raise a :class:`SinkoriginError` if this machine shows no GPU, on which its jobs are to run."""
     if not gpu_visible():
         raise SinkoriginError(
             f"{config_files}: device is cuda, but this machine shows no GPU; set device: cpu, or give the jobs to a cluster"
@@ -99,24 +98,20 @@ def check_gpu(config_files: str) -> None:
 
 
 class ConfigFiles:
-    """The config files of a run as they were when it began.
-
-    Args:
-        files: their names. They are copied: a run on a cluster gives its jobs a file of its own later.
-    """
+    """The config files of a run as they were when it began; a run on a cluster gives its jobs another one later."""
 
     def __init__(self, files: Sequence[str | Path]):
-        self._texts = self._read(map(Path, files))
-
-    @staticmethod
-    def _read(files: Iterable[Path]) -> dict[Path, bytes | None]:
-        return {file: file.read_bytes() if file.is_file() else None for file in files}
+        self._contents = {file: _content(file) for file in map(Path, files)}
 
     def changes(self) -> list[str]:
         """A sentence for each file that was edited since."""
         return [
             f"sinkorigin: {file} was changed while this run went on, and what it made is of the settings before; run the same "
             "command again to bring it up to date"
-            for file, text in self._read(self._texts).items()
-            if text != self._texts[file]
+            for file, content in self._contents.items()
+            if _content(file) != content
         ]
+
+
+def _content(file: Path) -> bytes | None:
+    return file.read_bytes() if file.is_file() else None

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import snakemake_internals as internals
 from harness.installation import wrong_version
-from harness.slurm import check_requests, check_slurm
 from sinkorigin.errors import SinkoriginError
 
 # rules that fetch need the network, which nodes seldom have; the others take seconds
@@ -35,8 +37,7 @@ def prepare_slurm(workflow: Any, device: str, config_files: str) -> None:
     """Check that Slurm can run this study, and let only those rules become job arrays whose jobs ask for the same.
 
     Args:
-        device: as the config has it.
-        config_files: names of the config files, for the message.
+        device, config_files: the config's device, and names of its files.
 
     Raises:
         SinkoriginError: the plugin was not tried, the device is left to this machine, Slurm does not answer, or it refuses a request.
@@ -63,3 +64,59 @@ def alike(requests: Mapping[Any, str]) -> set[str]:
     for job, request in requests.items():
         found.setdefault(job.rule.name, set()).add(request)
     return {rule for rule, different in found.items() if len(different) == 1}
+
+
+def _says(command: list[str]) -> tuple[bool, str]:
+    """Run a command of Slurm: whether it succeeds, and its messages without their prefixes."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except FileNotFoundError:
+        raise SinkoriginError(
+            f"{command[0]}: this machine has no such command; run snakemake where Slurm is, "
+            "or without the profile: snakemake --cores all"
+        ) from None
+    except subprocess.TimeoutExpired:
+        return False, "no answer for two minutes"
+    lines = [re.sub(r"^(\w+: )?(error|allocation failure|fatal): ", "", line) for line in done.stderr.splitlines()]
+    return done.returncode == 0, "; ".join(lines)
+
+
+def check_slurm(status_command: str) -> None:
+    """Check that Slurm answers, and its accounting too where jobs are watched through it."""
+    answers, words = _says(["sinfo", "--noheader"])
+    if not answers:
+        raise SinkoriginError(f"sinfo: Slurm does not answer ({words}); try again when sinfo does")
+    if status_command == "sacct":
+        answers, words = _says(["sacct", "--noheader", "--allocations"])
+        if not answers:
+            raise SinkoriginError(
+                f"sacct: Slurm's accounting does not answer ({words}), so no job would be seen to end; "
+                "set slurm-status-command of the profile to squeue"
+            )
+
+
+def check_requests(requests: Mapping[str, str]) -> None:
+    """Check that Slurm could run every request: ``sbatch`` command → rule that makes it. Nothing is submitted."""
+    for request, rule in requests.items():
+        accepted, words = _test(request)
+        if not accepted:
+            raise SinkoriginError(f"rule {rule}: Slurm refuses its request: {_reason(request, words)}")
+
+
+def _test(request: str) -> tuple[bool, str]:
+    return _says([*shlex.split(request), "--test-only", "--wrap=true"])
+
+
+def _reason(request: str, words: str) -> str:
+    """Slurm's message, and what to correct in the profile."""
+    if re.search("account", words, re.IGNORECASE):
+        return f"{words}; set slurm_account in default-resources of the profile to one that you may use"
+    if re.search("partition", words, re.IGNORECASE):
+        return f"{words}; set slurm_partition in the profile to one that sinfo lists"
+    gpus = re.search(r" --gpus=(\S+)", request)
+    if gpus and _test(request.replace(gpus[0], ""))[0]:
+        return (
+            f"no node has the {gpus[1]} GPU that it asks for; set gpu_model or slurm_partition of this rule in the "
+            "profile (sinfo -o '%P %G' lists what there is), or device to cpu"
+        )
+    return f"{words} ({request}); correct the resources of this rule in the profile"

@@ -18,18 +18,13 @@ from harness.pins import pins_of
 from sinkorigin.errors import SinkoriginError
 
 _PACKAGE = "sinkorigin"
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
     return tree
 
 
@@ -62,9 +57,7 @@ class Code:
     """
 
     def __init__(self, root: Path, lock: Path, memory: Path | None = None):
-        self._root = root
-        self._lock = lock
-        self._memory = memory
+        self._root, self._lock, self._memory = root, lock, memory
         self._remembered: dict[str, list] = {}
         if memory is not None:
             with suppress(OSError, ValueError):
@@ -88,10 +81,8 @@ class Code:
 
         Args:
             script: name of a file in ``workflow_scripts``.
-            modules: dotted names of library modules that the script imports by name, which its syntax does not show.
-
-        Raises:
-            SinkoriginError: there is no such module.
+            modules: dotted names of library modules that the script imports by name, which its syntax does not show; a
+                :class:`SinkoriginError` says if there is no such module.
         """
         found: set[Path] = set()
         waiting = [self._root / "workflow_scripts" / script]

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snakemake.io import ancient
-
 import sinkorigin
 from harness.config.interventions import intervention_figures, kind_modules, kinds_of
 from harness.config.values import first_repeated
-from harness.study import Study
+from harness.study import Study, with_directories
 from sinkorigin.errors import SinkoriginError
 
 Wildcards = dict[str, Any]
@@ -58,17 +56,15 @@ class Figure:
 
     def inputs(self, study: Study) -> dict[str, list[str]]:
         """Table → its files, or the manifests of directories of such; these directories are inputs too."""
-        found = {
-            table: list(
-                dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study))
-            )
-            for table, pattern in self.patterns().items()
-        }
-        folders = {
-            f"{table}_files": [ancient(str(Path(file).parent)) for file in files if file.endswith("/manifest.json")]
-            for table, files in found.items()
-        }
-        return {name: folder for name, folder in folders.items() if folder} | found
+        folders: dict[str, list[str]] = {}
+        found: dict[str, list[str]] = {}
+        for table, pattern in self.patterns().items():
+            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study))
+            if pattern.endswith("/manifest.json"):
+                folders |= with_directories(table, files)
+            else:
+                found[table] = list(files)
+        return folders | found
 
     def outputs(self, study: Study) -> list[str]:
         """The files of the figure, one a format."""
@@ -101,9 +97,8 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
         SinkoriginError: a figure is registered twice, or has no module, or a table that no rule makes.
     """
     figures = list(figures)
-    names = [figure.name for figure in figures]
-    if len(set(names)) < len(names):
-        raise SinkoriginError(f"{_HERE}: figure {first_repeated(names)} is registered twice; remove one entry")
+    if twice := first_repeated(figure.name for figure in figures):
+        raise SinkoriginError(f"{_HERE}: figure {twice} is registered twice; remove one entry")
     package = Path(sinkorigin.__file__).parent
     for figure in figures:
         file = package / "figures" / f"{figure.name}.py"
@@ -150,6 +145,11 @@ def whole_study(study: Study) -> list[Wildcards]:
 # ---- settings
 
 
+def shown_layers(study: Study) -> dict[str, Any]:
+    """The layers whose variance is drawn."""
+    return {"layers": study.config.figures.variance_layers}
+
+
 def compared_runs(study: Study) -> dict[str, Any]:
     """The groups of runs that are drawn together."""
     return {"groups": study.comparison_groups()}
@@ -157,7 +157,7 @@ def compared_runs(study: Study) -> dict[str, Any]:
 
 def compared_models(study: Study) -> dict[str, Any]:
     """The groups of runs that are drawn together, and the prompt set on which their models are shown."""
-    return {"groups": study.comparison_groups(), "prompts": study.prompts_of_figures()}
+    return compared_runs(study) | {"prompts": study.prompts_of_figures()}
 
 
 # ---- when a study has a figure
@@ -168,12 +168,7 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
-def on_request(study: Study) -> bool:
-    """Never: a target of its own demands the figure."""
-    return False
-
-
-def of_interventions(name: str, *tables: str, in_order: bool = False) -> Figure:
+def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figure:
     """A figure of interventions, which a study has where it makes an edit that the figure shows.
 
     Args:
@@ -190,12 +185,7 @@ def of_interventions(name: str, *tables: str, in_order: bool = False) -> Figure:
 
 
 FIGURES = (
-    Figure(
-        "variance_by_position",
-        ("variance", "variance_trend"),
-        first_prompts,
-        settings=lambda study: {"layers": study.config.figures.variance_layers},
-    ),
+    Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(
         "variance_through_output",
         ("variance_through_output",),
@@ -211,14 +201,15 @@ FIGURES = (
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
-    of_interventions("sink_by_intervention", "interventions", in_order=True),
-    of_interventions("intervention_contrasts", "intervention_contrasts", in_order=True),
-    of_interventions("mask_by_layers_and_position", "interventions"),
-    of_interventions("edited_layers", "intervention_layers", in_order=True),
-    of_interventions("dispersion_grid", "interventions", "dispersion_grid"),
-    of_interventions("necessity", "interventions"),
+    intervention_figure("sink_by_intervention", "interventions", in_order=True),
+    intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
+    intervention_figure("mask_by_layers_and_position", "interventions"),
+    intervention_figure("edited_layers", "intervention_layers", in_order=True),
+    intervention_figure("dispersion_grid", "interventions", "dispersion_grid"),
+    intervention_figure("necessity", "interventions"),
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
-    Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=on_request),
+    # the target learning_rates alone demands it
+    Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=lambda study: False),
 )

@@ -64,35 +64,24 @@ def _verify_inputs(snakemake) -> None:
     from harness.verification import verify_inputs
 
     foreign = snakemake.input.get("local_files", [])
+    foreign = [foreign] if isinstance(foreign, str) else foreign
     began = time.perf_counter()
-    verify_inputs(
-        snakemake.input,
-        [foreign] if isinstance(foreign, str) else foreign,
-        threads=snakemake.threads,
-        unread=snakemake.params.get("unread"),
-    )
+    verify_inputs(snakemake.input, foreign, threads=snakemake.threads, unread=snakemake.params.get("unread"))
     print(f"inputs verified in {time.perf_counter() - began:.3f} s")
 
 
 def _code_of(snakemake) -> str:
-    """A line on the code that this job runs: its folder, relative if it lies below the working directory, and its version.
-
-    Raises:
-        SinkoriginError: the library that was imported is not the one beside the script.
-    """
+    """A line on the code that this job runs: its folder, relative if it lies below the working directory, and its version."""
     if sentence := wrong_library(snakemake.scriptdir):
         raise SinkoriginError(f"rule {snakemake.rule}: {sentence}")
-    scripts = Path(snakemake.scriptdir).resolve()
-    here = Path.cwd().resolve()
+    scripts, here = Path(snakemake.scriptdir).resolve(), Path.cwd().resolve()
     folder = scripts.relative_to(here) if scripts.is_relative_to(here) else scripts
     return f"code in {folder}, version {snakemake.params.get('code', 'not recorded')}"
 
 
 @contextmanager
 def job(snakemake) -> Iterator[None]:
-    """Run a script's body: stdout and stderr go to the rule's log, a user's mistake ends it with one sentence.
-
-    What the job reads is verified first.
+    """Verify what a job reads and run its body: stdout and stderr go to its log, a user's mistake ends it with one sentence.
 
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
     terminal names that log. The log begins with the code that the job ran and ends with its :class:`Record`. The terminal

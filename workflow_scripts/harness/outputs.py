@@ -1,7 +1,6 @@
 """The files of a study: which its jobs make, and in which log each has its hash."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
@@ -23,8 +22,7 @@ def output_files(workflow: Any, jobs: Jobs) -> list[str]:
 def files_with_logs(workflow: Any, jobs: Jobs, demanded: Iterable[str]) -> dict[str, str | None]:
     """File → log of the job that makes it, for every demanded file; None for a file that none of these jobs makes.
 
-    Raises:
-        SinkoriginError: the files lie in a storage, not on this machine.
+    A :class:`SinkoriginError` says if the files lie in a storage, not on this machine.
     """
     if workflow.storage_settings.default_storage_provider:
         raise SinkoriginError(
@@ -38,8 +36,3 @@ def files_with_logs(workflow: Any, jobs: Jobs, demanded: Iterable[str]) -> dict[
         for file in output_files(workflow, {name: [wildcards]})
     }
     return {file: logs.get(file) for file in sorted(map(str, demanded))}
-
-
-def existing(files: Iterable[str]) -> list[str]:
-    """Those of these files that are there."""
-    return [file for file in files if Path(file).is_file()]

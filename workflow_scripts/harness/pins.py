@@ -59,11 +59,7 @@ def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
 
 
 def check_installed(pins: Mapping[str, str]) -> None:
-    """Check that of these packages this environment has the pinned versions, as far as it has them at all.
-
-    Raises:
-        SinkoriginError: it has another version of one, or there are no pins to go by.
-    """
+    """Raise a :class:`SinkoriginError` if a package is installed in another version than its pin, or there are no pins."""
     if not pins:
         raise SinkoriginError(
             "there is no requirements.lock to tell the versions of results that are shared; get it back"

@@ -79,9 +79,8 @@ def _grouped(rows: Iterable[Mapping]) -> dict[str, list[Mapping]]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up; numbers to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = [[cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))] for row in [header, *rows]]  # fmt: skip
-    rule = ["-" * width + (":" if i else "-") for i, width in enumerate(widths)]
-    rule = [mark[1:] if i else mark[:-1] for i, mark in enumerate(rule)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in [header, *rows]]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [lines[0], rule, *lines[1:]])
 
 
@@ -138,16 +137,9 @@ def comparison(rows: Sequence[Mapping]) -> tuple[str, list[str]]:
         for rule, jobs in _grouped(run).items():
             ratios = [(row[kind] / row[f"measured_{kind}"], row) for row in jobs]
             (least, low), (most, _) = min(ratios, key=lambda r: r[0]), max(ratios, key=lambda r: r[0])
-            lines.append(
-                [
-                    f"{rule}, {title}",
-                    str(len(jobs)),
-                    f"{min(row[kind] for row in jobs):,.0f} … {max(row[kind] for row in jobs):,.0f}",
-                    f"{min(row[f'measured_{kind}'] for row in jobs):,.0f} … {max(row[f'measured_{kind}'] for row in jobs):,.0f}",
-                    f"{least:.2f}",
-                    f"{most:.2f}",
-                ]
-            )
+            columns = ([row[key] for row in jobs] for key in (kind, f"measured_{kind}"))
+            ranges = [f"{min(column):,.0f} … {max(column):,.0f}" for column in columns]
+            lines.append([f"{rule}, {title}", str(len(jobs)), *ranges, f"{least:.2f}", f"{most:.2f}"])
             if least < 1 - _ROUNDING or most > WITHIN:
                 wrong.append(
                     f"{rule} requests {least:.2f} to {most:.2f} times its peak {title} (least: {low['wildcards']})"

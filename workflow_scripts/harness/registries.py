@@ -4,6 +4,7 @@ Modules are read and not imported, since some of them import PyTorch.
 """
 
 import ast
+import symtable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,10 +21,7 @@ _DEFINED = {
 
 
 def check_registries(library: Path) -> None:
-    """Check every registry of the library.
-
-    Args:
-        library: folder of the package ``sinkorigin``.
+    """Check every registry of the library, the package ``sinkorigin`` in this folder.
 
     Raises:
         SinkoriginError: a name stands twice in a registry, has no module, or its module lacks what it must define.
@@ -52,25 +50,14 @@ def check_registries(library: Path) -> None:
 def _registered(registry: Path) -> Iterator[tuple[str, int]]:
     """Names in a registry, with their lines: the entries of its list or tuple in capitals, or the keys of a dictionary."""
     for statement in ast.parse(registry.read_bytes()).body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+        if isinstance(statement, ast.Assign | ast.AnnAssign):
             value = statement.value
-            entries = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
-            for entry in entries:
+            for entry in value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", []):
                 if isinstance(entry, ast.Constant) and isinstance(entry.value, str):
                     yield entry.value, entry.lineno
 
 
 def _defined(module: Path) -> set[str]:
     """Names that a module defines or imports."""
-    found: set[str] = set()
-    for statement in ast.parse(module.read_bytes()).body:
-        match statement:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
-            case ast.Assign(targets=targets):
-                found |= {target.id for target in targets if isinstance(target, ast.Name)}
-            case ast.AnnAssign(target=ast.Name(id=name)):
-                found.add(name)
-            case ast.ImportFrom(names=names):
-                found |= {alias.asname or alias.name for alias in names}
-    return found
+    names = symtable.symtable(module.read_text(encoding="utf-8"), str(module), "exec").get_symbols()
+    return {name.get_name() for name in names if name.is_assigned() or name.is_imported() or name.is_annotated()}

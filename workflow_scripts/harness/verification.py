@@ -45,12 +45,7 @@ def _recorded(path: Path, log: str | None) -> str | None:
 
 
 def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
-    """A sentence for each file of a study that is not as it was written.
-
-    Args:
-        files: path → log of the job that makes it.
-        threads: that compute hashes.
-    """
+    """A sentence for each file of a study, path → log of the job that makes it, that is not as it was written."""
     wrong = []
     for path, log in files.items():
         try:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from harness.config.values import Strict
+from harness.config.values import Strict, check_rising, first_repeated
 from sinkorigin.sites.registry import SITES
 
 Site = Literal[*SITES]  # type: ignore[valid-type]
@@ -21,8 +21,7 @@ class KeptSite(Strict):
 
     @model_validator(mode="after")
     def _rising(self):
-        if self.positions is not None and self.positions != sorted(set(self.positions)):
-            raise ValueError(f"positions must rise and not repeat; write {sorted(set(self.positions))}")
+        check_rising("positions", self.positions or [])
         return self
 
 
@@ -35,8 +34,8 @@ class Activations(Strict):
     @model_validator(mode="after")
     def _needed(self):
         names = [kept.site for kept in self.sites]
-        if len(set(names)) < len(names):
-            raise ValueError(f"sites names {first_repeated(names)} twice; merge the two entries")
+        if twice := first_repeated(names):
+            raise ValueError(f"sites names {twice} twice; merge the two entries")
         for site in ("value_aggregation", "attention_output"):
             if site not in names:
                 raise ValueError(f"sites lacks {site}, which the statistics read; add it")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from harness.config.values import Name, Strict, first_repeated
+from harness.config.values import Name, Strict, check_distinct, check_rising, first_repeated
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.registry import KINDS
 
@@ -70,17 +70,13 @@ class Intervention(Strict):
         kind = kind_named(self.kind)
         if not kind.takes("strength") and self.strengths != [1.0]:
             raise ValueError(f"{self.kind} has no strength; leave strengths out")
-        if len({f"{strength:g}" for strength in self.strengths}) < len(self.strengths):  # as folders are called
-            repeated = first_repeated(f"{strength:g}" for strength in self.strengths)
-            raise ValueError(f"strengths has {repeated} twice; keep one")
-        if self.mean_factors is not None and len(set(self.mean_factors)) < len(self.mean_factors):
-            raise ValueError(f"mean_factors has {first_repeated(self.mean_factors):g} twice; keep one")
+        check_distinct("strengths", (f"{strength:g}" for strength in self.strengths))  # as folders are called
+        if (twice := first_repeated(self.mean_factors or [])) is not None:
+            raise ValueError(f"mean_factors has {twice:g} twice; keep one")
         together = [positions if isinstance(positions, list) else [positions] for positions in self.positions]
         for positions in together:
-            if positions != sorted(set(positions)):
-                raise ValueError(f"positions edited at once must rise and not repeat; write {sorted(set(positions))}")
-        if any(positions in together[:i] for i, positions in enumerate(together)):
-            raise ValueError(f"positions has {', '.join(map(str, first_repeated(together)))} twice; keep one")
+            check_rising("positions edited at once", positions)
+        check_distinct("positions", (", ".join(map(str, positions)) for positions in together))
         if kind.takes("mean_factor") != (self.mean_factors is not None):
             raise ValueError(f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it")
         if self.to is not None and not kind.takes("to"):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
-from harness.config.values import Name, Strict, first_repeated
-from harness.config.variants import OPTION_KEYS, VARIANTS, VariantOptions, options_of
+from harness.config.values import Name, Strict, check_distinct, check_rising
+from harness.config.variants import OPTION_KEYS, OPTIONS, VARIANTS, VariantOptions
 
 
 class TextData(Strict):
@@ -66,13 +66,12 @@ Data = Annotated[TextData | BigramBackcopyData, Field(discriminator="kind")]
 class Initialisation(Strict):
     """Standard deviations of the normal start of the weights; norms start at 1."""
 
-    std: float = Field(0.02, gt=0, description="Of the matrices.")
+    std: float = Field(0.02, gt=0, description="Standard deviation of the matrices.")
     embedding_std: float = Field(
-        0.02, gt=0, description="Of the embedding, and of the language-model head where it is tied to it."
+        0.02, gt=0, description="That of the embedding, and of the language-model head where it is tied to it."
     )
     scale_residual: bool = Field(
-        False,
-        description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's.",
+        False, description="Whether W_O and the FFN's down-projection start at std / sqrt(2 layers), as GPT-2's."
     )
 
 
@@ -142,7 +141,8 @@ class Run(VariantOptions):
     @property
     def options(self) -> dict[str, Any]:
         """Options of the run's variant, with their defaults."""
-        return options_of(self)
+        key = VARIANTS[self.variant].key
+        return (getattr(self, key) or OPTIONS[key]()).model_dump() if key in OPTIONS else {}
 
     @model_validator(mode="after")
     def _known_variant(self):
@@ -170,10 +170,8 @@ class Run(VariantOptions):
             raise ValueError(
                 f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
             )
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
-        if self.keep != sorted(set(self.keep)):
-            raise ValueError(f"keep must rise and not repeat; write {sorted(set(self.keep))}")
+        check_distinct("seeds", self.seeds)
+        check_rising("keep", self.keep)
         if self.keep and self.keep[-1] > self.steps:
             raise ValueError(f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it")
         return self
@@ -191,13 +189,11 @@ class LearningRates(Strict):
 
     @model_validator(mode="after")
     def _distinct(self):
-        if self.rates != sorted(set(self.rates)):
-            raise ValueError(f"rates must rise and not repeat; write {sorted(set(self.rates))}")
-        if len({f"{rate:g}" for rate in self.rates}) < len(self.rates):  # as folders are called
-            repeated = first_repeated(f"{rate:g}" for rate in self.rates)
-            raise ValueError(f"rates has {repeated} twice to six digits; keep one")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds has {first_repeated(self.seeds)} twice; keep one")
+        check_rising("rates", self.rates)
+        check_distinct(
+            "rates", (f"{rate:g}" for rate in self.rates), " to six digits; keep one"
+        )  # as folders are called
+        check_distinct("seeds", self.seeds)
         return self
 
 

@@ -9,10 +9,10 @@ from harness.config.corpus import Corpus
 from harness.config.figures import Figures
 from harness.config.interventions import FEWEST_SEQUENCES, Intervention
 from harness.config.models import Model
-from harness.config.pretraining import BigramBackcopyData, Pretraining, Run
+from harness.config.pretraining import BigramBackcopyData, Pretraining, Run, TextData
 from harness.config.prompts import Prompts
 from harness.config.statistics import Statistics
-from harness.config.values import Name, Strict, first_repeated, listed
+from harness.config.values import Name, Strict, check_known, first_repeated, listed
 from sinkorigin.interventions.kind import BASELINE
 
 
@@ -60,8 +60,8 @@ class Config(Strict):
             ("pretraining.data", [d.name for d in self.pretraining.data]),
             ("pretraining.runs", [r.name for r in self.pretraining.runs]),
         ):
-            if len(set(names)) < len(names):
-                raise ValueError(f"{key}: the name {first_repeated(names)} is given twice; rename one")
+            if twice := first_repeated(names):
+                raise ValueError(f"{key}: the name {twice} is given twice; rename one")
             for name, owner in ((BASELINE, "the unedited model"), ("results", "the folder of all results")):
                 if name in names:
                     raise ValueError(f"{key}: the name {name} is taken by {owner}; choose another")
@@ -75,41 +75,33 @@ class Config(Strict):
                 )
         prompts = {p.name: p for p in self.prompts}
         for name in self.pretraining.prompts:
-            if name not in prompts:
-                raise ValueError(f"pretraining.prompts: {name} is no prompt set; known ones are {listed(prompts)}")
+            check_known("pretraining.prompts", name, "prompt set", prompts)
         for run in self.pretraining.runs:
             self._check_data(run)
+        shortest = min(self.prompts, key=lambda p: p.length)
         for kept in self.activations.sites:
             for position in kept.positions or []:
-                shortest = min(self.prompts, key=lambda p: p.length)
                 if position >= shortest.length:
                     raise ValueError(
                         f"activations.sites.{kept.site}.positions: position {position} is beyond the {shortest.length} "
                         f"tokens of prompt set {shortest.name}; choose one below {shortest.length}"
                     )
         for edit in self.interventions:
+            key = f"interventions.{edit.name}"
             for name in edit.models:
-                if name not in models and name not in self.studied:
-                    raise ValueError(
-                        f"interventions.{edit.name}.models: {name} is no model of this study; "
-                        f"known ones are {listed([*models, *self.studied])}"
-                    )
+                check_known(f"{key}.models", name, "model of this study", [*models, *self.studied])
                 run = trained.get(name)
                 if run is not None and edit.layers and max(edit.layers) >= run[0].layers:
                     raise ValueError(
-                        f"interventions.{edit.name}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
+                        f"{key}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
                         f"layers of run {run[0].name}; choose layers below {run[0].layers}"
                     )
             for name in edit.prompts:
-                if name not in prompts:
-                    raise ValueError(
-                        f"interventions.{edit.name}.prompts: {name} is no prompt set; known ones are {listed(prompts)}"
-                    )
+                check_known(f"{key}.prompts", name, "prompt set", prompts)
                 for model in edit.models:
                     if model in trained and name not in self.pretraining.prompts:
                         raise ValueError(
-                            f"interventions.{edit.name}.prompts: {model} is not studied on {name}; "
-                            "add the set to pretraining.prompts"
+                            f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
                         )
                 self._check_size(edit, prompts[name])
         return self
@@ -118,8 +110,7 @@ class Config(Strict):
         """Check what a run demands of its data, as far as it is known before anything is made."""
         data = {d.name: d for d in self.pretraining.data}
         key = f"pretraining.runs.{run.name}"
-        if run.data not in data:
-            raise ValueError(f"{key}.data: {run.data} is no data of this study; known ones are {listed(data)}")
+        check_known(f"{key}.data", run.data, "data of this study", data)
         studied = self.pretraining.studied_seeds
         if studied is not None and not set(studied) & set(run.seeds):
             raise ValueError(
@@ -180,10 +171,10 @@ class Config(Strict):
     @property
     def corpora(self) -> dict[str, Corpus]:
         """Key of every corpus → the corpus: the study's, and those of single data."""
-        further = {
-            f"pretraining.data.{data.name}.corpus": getattr(data, "corpus", None) for data in self.pretraining.data
+        separate = {
+            data.name: data.corpus for data in self.pretraining.data if isinstance(data, TextData) and data.corpus
         }
-        return {"corpus": self.corpus, **{key: corpus for key, corpus in further.items() if corpus is not None}}
+        return {"corpus": self.corpus, **{f"pretraining.data.{name}.corpus": found for name, found in separate.items()}}
 
     @property
     def trained(self) -> dict[str, tuple[Run, int]]:

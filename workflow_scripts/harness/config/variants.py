@@ -24,24 +24,15 @@ def _options_model(variant: Variant) -> type[Strict]:
     return create_model(name, __base__=Strict, __doc__=f"Parameters of {variant.description}.", **fields)
 
 
-_OPTIONS = {variant.key: _options_model(variant) for variant in VARIANTS.values() if variant.options}
+OPTIONS = {variant.key: _options_model(variant) for variant in VARIANTS.values() if variant.options}
 OPTION_KEYS = {name: variant.key for name, variant in VARIANTS.items() if variant.options}  # variant → key
 
 _FIELDS: dict[str, Any] = {
-    key: (
-        _OPTIONS[key] | None,
-        Field(None, description=f"{variant} only: its parameters; null takes their defaults."),
-    )
+    key: (OPTIONS[key] | None, Field(None, description=f"{variant} only: its parameters; null takes their defaults."))
     for variant, key in OPTION_KEYS.items()
 }
 # part of a run: a key for each variant with options
 VariantOptions: Any = create_model("VariantOptions", __base__=Strict, **_FIELDS)
-
-
-def options_of(run: Any) -> dict[str, Any]:
-    """Options of a run's variant, with their defaults."""
-    key = VARIANTS[run.variant].key
-    return (getattr(run, key) or _OPTIONS[key]()).model_dump() if key in _OPTIONS else {}
 
 
 def variant_module(variant: str) -> str:
