@@ -259,10 +259,7 @@ def _edited(
         shown = kept.before.shown(edit.positions)
     else:
         readout = EditedReadout(kept.before, edit.positions)
-        with (
-            applied(replay.architecture, tap, computes=replay.computes),
-            reading_residuals(replay, readout, position),
-        ):
+        with applied(replay.architecture, tap, computes=replay.computes), reading_residuals(replay, readout, position):
             rest = None  # the residual that enters the last layer, where that layer's attention alone has been run
             with replay.architecture.tapped(readout):
                 if not replay.exact or (losses and layer == final):

@@ -21,11 +21,7 @@ from sinkorigin.interventions.schemas import EDIT
 from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import CONFIDENCE, interval
 
-IDENTITY = {
-    **shared_columns.KEYS,
-    **EDIT,
-    "target": (pa.int32(), "edited position k that the row is about"),
-}
+IDENTITY = {**shared_columns.KEYS, **EDIT, "target": (pa.int32(), "edited position k that the row is about")}
 LOW_ALL = (pa.float64(), "lower end of its interval among all comparisons of the model and prompts")
 HIGH_ALL = (pa.float64(), "upper end of it")
 COMPARISONS = (pa.int32(), "number of quantities that these intervals hold for together")

@@ -2,10 +2,7 @@
 
 import pyarrow as pa
 
-KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
+KEYS = {"model": (pa.string(), "name of the model"), "prompts": (pa.string(), "name of the prompt set")}
 SITE = (pa.string(), "site, as in docs/science.md")
 LAYER = (pa.int32(), "layer, counted from 0")
 LAYER_OR_EMBEDDING = (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding")
@@ -14,10 +11,7 @@ LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
 HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
 NOT_APPLICABLE = (pa.string(), "why values are null")
 
-RUN = {
-    "run": (pa.string(), "name of the run in the config"),
-    "variant": (pa.string(), "attention variant"),
-}
+RUN = {"run": (pa.string(), "name of the run in the config"), "variant": (pa.string(), "attention variant")}
 SEED = (pa.int32(), "seed of the weights and of the order of the data")
 PARAMETERS = (pa.int64(), "number of stored parameters; tied embeddings count once")
 TOKENS = (pa.int64(), "tokens trained on")

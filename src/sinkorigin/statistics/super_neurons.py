@@ -205,11 +205,7 @@ def _norm_changes(
 def _ranked(neurons: pa.Table) -> pa.Table:
     """The neurons of all layers by |norm_change|, or by |share| where it is not defined, with their rank."""
     ordered = pl.DataFrame(neurons).sort(
-        pl.coalesce("norm_change", "share").abs(),
-        "layer",
-        "neuron",
-        descending=[True, False, False],
-        nulls_last=True,
+        pl.coalesce("norm_change", "share").abs(), "layer", "neuron", descending=[True, False, False], nulls_last=True
     )
     rank = pl.when(pl.col("neuron").is_not_null()).then(pl.int_range(1, pl.len() + 1))
     return ordered.with_columns(rank=rank).to_arrow().cast(SUPER_NEURONS_SCHEMA)

@@ -51,13 +51,7 @@ _NO_SITE = "the model has no such site, see architecture.parquet of its activati
 
 
 def compute(
-    inputs: Mapping[str, Sequence[str]],
-    *,
-    model: str,
-    prompts: str,
-    sites: Sequence[str],
-    replicates: int,
-    seed: int,
+    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], replicates: int, seed: int
 ) -> dict[str, pa.Table]:
     """V1 of several sites (docs/paper.md).
 
