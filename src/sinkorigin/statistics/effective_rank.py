@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import KEYS
 
 _WHICH = {
     "positions": (pa.string(), "all, or later: without position 0"),
@@ -20,7 +20,7 @@ _WHICH = {
 }
 
 EFFECTIVE_RANK_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     layer=(pa.int32(), "layer, counted from 0; -1 is the embedding"),
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of the matrix"),
@@ -29,7 +29,7 @@ EFFECTIVE_RANK_SCHEMA = tables.schema(
 )
 
 EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of each layer's matrix"),
     layers=(pa.int32(), "number of layers, without the embedding"),

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import RUN, SEED, TOKENS
 
 HISTORY_SCHEMA = tables.schema(
-    **shared_columns.RUN,
-    seed=shared_columns.SEED,
+    **RUN,
+    seed=SEED,
     peak_learning_rate=(pa.float64(), "peak learning rate of this training"),
     step=(pa.int32(), "optimizer steps done; null for a training that diverged"),
     tokens=(pa.int64(), "training tokens seen"),
@@ -24,10 +24,10 @@ HISTORY_SCHEMA = tables.schema(
 )
 
 SCHEMA = tables.schema(
-    **shared_columns.RUN,
+    **RUN,
     learning_rate=(pa.float64(), "peak learning rate"),
-    seed=shared_columns.SEED,
-    tokens=shared_columns.TOKENS,
+    seed=SEED,
+    tokens=TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token; null for a training that diverged"),
     validation_loss=(pa.float64(), "last validation loss, nats per token; null for a training that diverged"),
     diverged=(pa.string(), "why there is no loss"),

@@ -6,32 +6,25 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import change_points, shared_columns
-from sinkorigin.statistics.bootstrap import first_layer_above, resamples, with_interval
+from sinkorigin.statistics import change_points
+from sinkorigin.statistics.bootstrap import first_layer_above, means_with_replicates, with_interval
 from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, POSITION, SITE, SITE_KEYS, estimate, onset_columns
 
-SITE = "residual"
-
-_KEYS = {**shared_columns.KEYS, "site": shared_columns.SITE}
+_SITE = "residual"
 
 NORMS_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
-    position=shared_columns.POSITION,
-    **shared_columns.with_interval("norm", "mean over sequences of the vector's Euclidean norm"),
+    **SITE_KEYS, position=POSITION, **estimate("norm", "mean over sequences of the vector's Euclidean norm")
 )
 
 NORM_RATIO_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
-    **shared_columns.with_interval("first", "mean over sequences of the norm at position 0"),
-    **shared_columns.with_interval(
-        "rest", "mean over sequences and positions >= 1 of the norm; null where there are none"
-    ),
-    **shared_columns.with_interval("ratio", "first / rest"),
+    **SITE_KEYS,
+    **estimate("first", "mean over sequences of the norm at position 0"),
+    **estimate("rest", "mean over sequences and positions >= 1 of the norm; null where there are none"),
+    **estimate("ratio", "first / rest"),
 )
 
-NORM_SURGE_SCHEMA = tables.schema(**_KEYS, **shared_columns.onset("ratio that a layer must pass", "ratio"))
+NORM_SURGE_SCHEMA = tables.schema(**KEYS, site=SITE, **onset_columns("ratio that a layer must pass", "ratio"))
 
 
 def compute(
@@ -62,15 +55,15 @@ def compute(
     names = {"model": model, "prompts": prompts}
     norms, layers, ratios = [], [], []
     for layer, points, columns in read_layers(
-        inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=SITE
+        inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=_SITE
     ):
         norm = columns["norm"]  # (N, T)
-        means = np.concatenate([norm.mean(axis=0, keepdims=True), resamples(len(norm), replicates, seed) @ norm])
+        means = means_with_replicates(norm, replicates, seed)
         norms.append(
             to_table(
                 NORMS_SCHEMA,
                 **names,
-                site=SITE,
+                site=_SITE,
                 layer=layer,
                 position=points["position"],
                 **with_interval("norm", means),  # of (1 + R, T)
@@ -88,11 +81,11 @@ def compute(
     surge, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
     return {
         "norms": pa.concat_tables(norms),
-        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, site=SITE, layer=layers, **intervals),
+        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, site=_SITE, layer=layers, **intervals),
         "norm_surge": to_table(
             NORM_SURGE_SCHEMA,
             **names,
-            site=SITE,
+            site=_SITE,
             threshold=surge_ratio,
             layer=[surge],
             layer_low=earliest,

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import PARAMETERS, RUN, SEED, TOKENS
 
 SCHEMA = tables.schema(
-    **shared_columns.RUN,
-    seed=shared_columns.SEED,
-    parameters=shared_columns.PARAMETERS,
-    tokens=shared_columns.TOKENS,
+    **RUN,
+    seed=SEED,
+    parameters=PARAMETERS,
+    tokens=TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token: the mean since the row before"),
     validation_loss=(pa.float64(), "last validation loss, nats per token"),
 )
