@@ -166,7 +166,7 @@ def groups(edits: Sequence[Effect], without: Sequence[str]) -> list[tuple[dict[s
     return [found[key] for key in sorted(found)]
 
 
-def estimated(name: str, value: float, samples: np.ndarray) -> dict[str, float]:
+def estimated(name: str, value: float | np.ndarray, samples: np.ndarray) -> dict[str, float]:
     """Columns of a quantity and of its interval, from (R,) replicates."""
     low, high = interval(samples)
     return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -108,8 +108,7 @@ def _end(history: Sequence[Mapping]) -> dict:
     row["learning_rate"] = first["peak_learning_rate"]
     row["tokens"] = None if first["diverged"] else max(r["tokens"] for r in history)
     for name in ("train_loss", "validation_loss"):
-        known = [r[name] for r in history if r[name] is not None]
-        row[name] = known[-1] if known else None
+        row[name] = next((r[name] for r in reversed(history) if r[name] is not None), None)
     return row
 
 

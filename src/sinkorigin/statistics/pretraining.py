@@ -43,12 +43,8 @@ def compute(inputs: Mapping[str, Sequence[str]]) -> dict[str, pa.Table]:
         history = pl.DataFrame(tables.read_table(path)).sort("step")
         if history.is_empty():
             raise SinkoriginError(f"{path} has no rows: the run trained for no step; raise its number of tokens")
-        row: dict = {"parameters": count_parameters(Path(manifest).parent)}
-        for name in ("run", "variant", "seed", "tokens"):
-            row[name] = history[name][-1]
-        for name in ("train_loss", "validation_loss"):
-            row[name] = last_known(history[name])
-        rows.append(row)
+        losses = {name: last_known(history[name]) for name in ("train_loss", "validation_loss")}
+        rows.append({**history.row(-1, named=True), **losses, "parameters": count_parameters(Path(manifest).parent)})
     return {"pretraining": from_rows(SCHEMA, rows)}
 
 

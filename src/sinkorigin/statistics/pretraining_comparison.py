@@ -154,8 +154,8 @@ def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float])
 def _losses(one: Training, baseline: Training | None) -> Iterator[dict]:
     history = one.history.sort("step")
     curve = history.drop_nulls("validation_loss")
-    yield {"quantity": "train_loss", "value": last_known(history["train_loss"])}
-    yield {"quantity": "validation_loss", "value": last_known(history["validation_loss"])}
+    for name in ("train_loss", "validation_loss"):
+        yield {"quantity": name, "value": last_known(history[name])}
     yield {"quantity": "validation_loss_over_training", "value": curve["validation_loss"].mean()}
     reached = None
     if baseline is not None and (goal := last_known(baseline.history.sort("step")["validation_loss"])) is not None:

@@ -37,15 +37,7 @@ OUTPUT_PROJECTION_SCHEMA = tables.schema(
 
 
 def weight_tables(architecture: Architecture, *, model: str) -> dict[str, pa.Table]:
-    """Weight tables of a model.
-
-    Args:
-        architecture: the model's sites and projections.
-        model: its name, for the first column.
-
-    Returns:
-        ``neurons`` (``NEURONS_SCHEMA``) and ``output_projection`` (``OUTPUT_PROJECTION_SCHEMA``).
-    """
+    """``neurons`` (``NEURONS_SCHEMA``) and ``output_projection`` (``OUTPUT_PROJECTION_SCHEMA``) of the model of this name."""
     return {
         "neurons": neuron_table(architecture, model),
         "output_projection": output_projection_table(architecture, model),
