@@ -23,8 +23,10 @@ from sinkorigin.figures import (
     super_neurons,
     variance_through_output,
 )
-from sinkorigin.statistics import disparity, keys, rank, secondary_sinks, sinks, through_output
+from sinkorigin.statistics import disparity, keys, secondary_sinks, sinks
 from sinkorigin.statistics import super_neurons as neurons
+from sinkorigin.statistics.effective_rank import EFFECTIVE_RANK_SCHEMA
+from sinkorigin.statistics.variance_through_output import SCHEMA as THROUGH_OUTPUT_SCHEMA
 
 LABELS = {
     "small": "SmolLM2-135M-Instruct, dequantised from Q4_1",
@@ -62,7 +64,7 @@ def through_output_table(models=tuple(LABELS), undefined=(), ratios=True, taus=T
                 | {"ratio_before": 5.0 / (layer + 1) if known and ratios else None}
                 | {"ratio_after": 4.0 / (layer + 1) if known and ratios else None}
             )
-    return frame(through_output.SCHEMA, records)
+    return frame(THROUGH_OUTPUT_SCHEMA, records)
 
 
 def neuron_table(models=tuple(LABELS), super_ones=9, gate=True, mixture=()) -> pl.DataFrame:
@@ -149,7 +151,7 @@ def alignment_tables(models=tuple(LABELS), prompts=("random_tokens",), layers=LA
 
 def rank_table(models=tuple(LABELS), undefined=()) -> pl.DataFrame:
     return frame(
-        rank.EFFECTIVE_RANK_SCHEMA,
+        EFFECTIVE_RANK_SCHEMA,
         [
             row
             | {"layer": layer, "positions": positions, "centred": centred, "width": WIDTH, "tokens": tokens}
