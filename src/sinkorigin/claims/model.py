@@ -18,7 +18,7 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 
 
 def model_claims(tables: StudyTables) -> Iterator[dict]:
-    """Claims about one model on one prompt set: variance discrepancy, sink, surge, disparity."""
+    """Claims about one model on one prompt set."""
     yield from _variance(tables)
     yield from _sink(tables)
     yield from _sink_rate(tables)

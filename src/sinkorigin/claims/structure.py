@@ -17,7 +17,7 @@ FOLLOWS = 1  # layers after a rise of the norm in which the sink's rise still fo
 
 
 def structure_claims(tables: StudyTables) -> Iterator[dict]:
-    """Claims about the links in one model on one prompt set."""
+    """Claims about one model on one prompt set."""
     yield from _through_output(tables)
     yield from _super_neurons(tables)
     yield from _massive(tables)

@@ -52,23 +52,16 @@ def compute(
         ``NORM_SURGE_SCHEMA``) and ``norm_changes`` (``change_points.SCHEMA``). Norms are in the unit of the residual
         stream.
     """
-    names = {"model": model, "prompts": prompts}
+    study = {"model": model, "prompts": prompts}
+    names = {**study, "site": _SITE}
     norms, layers, ratios = [], [], []
     for layer, points, columns in read_layers(
         inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=_SITE
     ):
         norm = columns["norm"]  # (N, T)
         means = means_with_replicates(norm, replicates, seed)
-        norms.append(
-            to_table(
-                NORMS_SCHEMA,
-                **names,
-                site=_SITE,
-                layer=layer,
-                position=points["position"],
-                **with_interval("norm", means),  # of (1 + R, T)
-            )
-        )
+        columns = with_interval("norm", means)  # of (1 + R, T)
+        norms.append(to_table(NORMS_SCHEMA, **names, layer=layer, position=points["position"], **columns))
         layers.append(layer)
         first = means[:, 0]
         rest = means[:, 1:].mean(axis=1) if means.shape[1] > 1 else np.full_like(first, np.nan)
@@ -79,19 +72,12 @@ def compute(
         intervals |= with_interval(name, part)
     ratio = parts["ratio"]
     surge, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
+    onset = {"threshold": surge_ratio, "layer": [surge], "layer_low": earliest, "layer_high": latest}
     return {
         "norms": pa.concat_tables(norms),
-        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, site=_SITE, layer=layers, **intervals),
-        "norm_surge": to_table(
-            NORM_SURGE_SCHEMA,
-            **names,
-            site=_SITE,
-            threshold=surge_ratio,
-            layer=[surge],
-            layer_low=earliest,
-            layer_high=latest,
-        ),
+        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, layer=layers, **intervals),
+        "norm_surge": to_table(NORM_SURGE_SCHEMA, **names, **onset),
         "norm_changes": change_points.change_table(
-            ratio[0], ratio[1:], layers, change_factor, factor=True, quantity="norm ratio", **names
+            ratio[0], ratio[1:], layers, change_factor, factor=True, quantity="norm ratio", **study
         ),
     }
