@@ -60,8 +60,8 @@ def compute(
     ):
         norm = columns["norm"]  # (N, T)
         means = means_with_replicates(norm, replicates, seed)
-        columns = with_interval("norm", means)  # of (1 + R, T)
-        norms.append(to_table(NORMS_SCHEMA, **names, layer=layer, position=points["position"], **columns))
+        curve = with_interval("norm", means)  # of (1 + R, T)
+        norms.append(to_table(NORMS_SCHEMA, **names, layer=layer, position=points["position"], **curve))
         layers.append(layer)
         first = means[:, 0]
         rest = means[:, 1:].mean(axis=1) if means.shape[1] > 1 else np.full_like(first, np.nan)
