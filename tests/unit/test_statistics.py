@@ -317,8 +317,7 @@ def test_uniform_attention_gives_the_uniform_score():
     weights = np.tril(np.ones((64, 64))) / np.arange(1, 65)[:, None]
     for k in (0, 10, 40):
         np.testing.assert_allclose(uniform_score(k, 64), weights[k + 1 :, k].mean())
-        np.testing.assert_allclose(uniform_score(k, 64, include_self=True), weights[k:, k].mean())
-    assert round(uniform_score(0, 64, include_self=True), 3) == 0.074
+    assert round(uniform_score(0, 64), 3) == 0.059
 
 
 def test_the_bootstrap_is_the_same_for_a_seed_and_resamples_sequences():

@@ -7,7 +7,7 @@ many positions and strengths makes no claim more likely.
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, StudyTables, decided
+from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, StudyTables, decided, with_ends
 from sinkorigin.interventions.kind import BASELINE, kind_named
 from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.statistics.uniform import SINK_FACTOR
@@ -34,14 +34,14 @@ def intervention_claims(tables: StudyTables, edits: Sequence[Mapping]) -> Iterat
         for place in places:
             here = [row for row in rows if _place(row) == place]
             if tables.model.role == "random":
-                yield claims.of_random(here)
+                yield claims.random_claim(here)
             elif place[1] == 0:
-                yield from map(claims.of_necessity, here)
+                yield from map(claims.necessity_claim, here)
             else:
-                yield from claims.of_sufficiency(here)
+                yield from claims.sufficiency_claims(here)
     if tables.model.role != "random":
-        yield from claims.of_contrasts()
-        yield from claims.of_grids()
+        yield from claims.contrast_claims()
+        yield from claims.grid_claims()
 
 
 def _place(row: Mapping) -> tuple[tuple[int, ...], int]:
@@ -68,8 +68,9 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _with_ends(row: Mapping, name: str) -> str:
-    return f"{_number(row[name])} [{_number(row[f'{name}_low'])}, {_number(row[f'{name}_high'])}]"
+def _interval(row: Mapping, name: str) -> str:
+    value, low, high = map(_number, with_ends(row, name))
+    return f"{value} [{low}, {high}]"
 
 
 class _Claims:
@@ -105,8 +106,7 @@ class _Claims:
         if row[score] is None:
             reason = "no layer lies above the edited ones, so the edit cannot reach any attention"
             return self._row(claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
-        away = row["uniform"]
-        value, low, high = (row[f"{score}{end}"] - away for end in ("", "_low_all", "_high_all"))
+        value, low, high = (end - row["uniform"] for end in with_ends(row, score, "_all"))
         if value > 0 and row[effect] > 0:
             judged = NOT_SEEN
         else:
@@ -116,7 +116,7 @@ class _Claims:
             reason=_numbers(row),
         )  # fmt: skip
 
-    def of_random(self, rows: Sequence[Mapping]) -> dict:
+    def random_claim(self, rows: Sequence[Mapping]) -> dict:
         """No edit makes a sink in random weights, at the strength where the score is highest."""
         row = max(rows, key=itemgetter("score"))
         negligible = NEGLIGIBLE * row["uniform"]
@@ -125,12 +125,10 @@ class _Claims:
             f"no sink by {row['intervention']}",
             f"control: in random weights {kind} {'makes no sink' if row['target'] else 'adds no attention'} {_where(row)}", _SCORE,
             None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)",
-            **decided(
-                row["effect"], row["effect_low_all"], row["effect_high_all"], lambda x: x < negligible, _numbers(row)
-            ),
+            **decided(*with_ends(row, "effect", "_all"), lambda x: x < negligible, _numbers(row)),
         )  # fmt: skip
 
-    def of_sufficiency(self, rows: Sequence[Mapping]) -> Iterator[dict]:
+    def sufficiency_claims(self, rows: Sequence[Mapping]) -> Iterator[dict]:
         """What an edit of a later position does there."""
         kind = kind_named(rows[0]["kind"])
         words, raised = kind.words, [row for row in rows if row["strength"] > 1]
@@ -153,7 +151,7 @@ class _Claims:
         else:
             yield self._makes_none(words.claim, statement, highest, paper)
         if kind.role == "treatment":
-            yield from self._of_doses(highest, after)
+            yield from self._dose_claims(highest, after)
 
     def _at_layers(self, row: Mapping) -> dict:
         """What a treatment without a strength does, which matters by its layers."""
@@ -171,7 +169,7 @@ class _Claims:
             kind.words.paper if main and row["layers"][0] == 0 else None,
         )  # fmt: skip
 
-    def _of_doses(self, row: Mapping, after: str) -> Iterator[dict]:
+    def _dose_claims(self, row: Mapping, after: str) -> Iterator[dict]:
         table = self._tables.read("dose_response")
         assert table is not None
         for dose in table.to_dicts():
@@ -185,14 +183,14 @@ class _Claims:
                 "score rises with λ", f"the score at the target rises with λ when {rising}{after} {_where(row)}",
                 "Kendall's τ of the mean score against λ", "rises with λ > 1" if not after else None, "> 0", "dose_response",
                 **decided(
-                    dose["kendall_tau"], dose["kendall_tau_low_all"], dose["kendall_tau_high_all"], lambda x: x > 0,
+                    *with_ends(dose, "kendall_tau", "_all"), lambda x: x > 0,
                     f"score by λ: {course}; highest at {dose['best_strength']:g} "
                     f"[{dose['best_strength_low']:g}, {dose['best_strength_high']:g}]; last step {dose['last_step']:.4f} "
                     f"[{dose['last_step_low']:.4f}, {dose['last_step_high']:.4f}]",
                 ),
             )  # fmt: skip
 
-    def of_necessity(self, row: Mapping) -> dict:
+    def necessity_claim(self, row: Mapping) -> dict:
         """What position 0 loses when an edit takes away what the chain needs."""
         before = row["first_baseline"]
         edit, keeps = kind_named(row["kind"]).at_first(
@@ -208,9 +206,7 @@ class _Claims:
         if unedited["score_low_all"] <= SINK_FACTOR * row["uniform"]:
             reason = f"position 0 is no sink unedited: {before:.4f}, uniform {row['uniform']:.4f}"
             return self._row(claim, statement, quantity, None, predicate, reason=reason)
-        gone, low, high = (
-            -row[name] / before for name in ("first_effect", "first_effect_high_all", "first_effect_low_all")
-        )
+        gone, high, low = (-end / before for end in with_ends(row, "first_effect", "_all"))
         share = (
             f"attention on position 0: {row['first_score']:.4f}, unedited {before:.4f}, uniform {row['uniform']:.4f}"
         )
@@ -226,7 +222,7 @@ class _Claims:
             ),
         )  # fmt: skip
 
-    def of_contrasts(self) -> Iterator[dict]:
+    def contrast_claims(self) -> Iterator[dict]:
         """A treatment against each control of the same place, at the strength where the treatment's score is highest."""
         table = self._tables.read("intervention_contrasts")
         assert table is not None
@@ -246,11 +242,11 @@ class _Claims:
         treatment, control = kind_named(row["treatment_kind"]), kind_named(row["control_kind"])
         noun = treatment.words.noun
         numbers = (
-            f"score {row['score']:.4f} against {row['control_score']:.4f}; effect size {_with_ends(row, 'effect_size')}; "
+            f"score {row['score']:.4f} against {row['control_score']:.4f}; effect size {_interval(row, 'effect_size')}; "
             f"the two intervals {'overlap' if row['overlap'] else 'do not overlap'}"
         )
         where = f"{_where(row)} (λ = {row['strength']:g}, where the score is highest)"
-        interval = row["difference"], row["difference_low_all"], row["difference_high_all"]
+        interval = with_ends(row, "difference", "_all")
         if control is treatment:  # W_O is linear, so it cannot matter on which side of it
             limit = NEGLIGIBLE * next(r["uniform"] for r in self.rows if r["target"] == row["target"])
             return self._row(
@@ -265,7 +261,7 @@ class _Claims:
             control.words.contrast_paper, "> 0", "intervention_contrasts", **decided(*interval, lambda x: x > 0, numbers),
         )  # fmt: skip
 
-    def of_grids(self) -> Iterator[dict]:
+    def grid_claims(self) -> Iterator[dict]:
         """Does the score follow the dispersion relative to the mean, or the variance?"""
         table = self._tables.read("dispersion_grid")
         assert table is not None
@@ -276,7 +272,7 @@ class _Claims:
                 f"{_where(row)}",
                 "τ of the score with λ/α − τ with λ", None, "> 0", "dispersion_grid",
                 **decided(
-                    row["difference"], row["difference_low_all"], row["difference_high_all"], lambda x: x > 0,
-                    f"τ with λ/α {_with_ends(row, 'dispersion_tau')}, with λ {_with_ends(row, 'variance_tau')}",
+                    *with_ends(row, "difference", "_all"), lambda x: x > 0,
+                    f"τ with λ/α {_interval(row, 'dispersion_tau')}, with λ {_interval(row, 'variance_tau')}",
                 ),
             )  # fmt: skip

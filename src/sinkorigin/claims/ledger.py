@@ -40,11 +40,11 @@ def judge(
     rows: list[dict] = []
     for model in models:
         for name in prompts:
-            of_model = StudyTables(places, model, name)
-            rows += model_claims(of_model)
-            rows += structure_claims(of_model)
+            study = StudyTables(places, model, name)
+            rows += model_claims(study)
+            rows += structure_claims(study)
             edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
             if edits:
-                rows += intervention_claims(of_model, edits)
+                rows += intervention_claims(study, edits)
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

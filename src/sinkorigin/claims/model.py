@@ -12,12 +12,13 @@ from sinkorigin.claims.verdicts import (
     PAPER_EPSILON,
     StudyTables,
     decided,
+    with_ends,
 )
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 
 def model_claims(tables: StudyTables) -> Iterator[dict]:
-    """Claims about one model on one prompt set: variance discrepancy, sink, surge, disparity."""
+    """Claims about one model on one prompt set."""
     yield from _variance(tables)
     yield from _sink(tables)
     yield from _sink_rate(tables)
@@ -58,7 +59,7 @@ def _sink(tables: StudyTables) -> Iterator[dict]:
     if mass is None:
         return
     peak = mass.sort("mass", descending=True, nulls_last=True).to_dicts()[0]
-    value, low, high = (peak[name] / peak["uniform"] for name in ("mass", "mass_low", "mass_high"))
+    value, low, high = (end / peak["uniform"] for end in with_ends(peak, "mass"))
     reason = f"layer {peak['layer']}: mass {peak['mass']:.3f}, uniform attention would give {peak['uniform']:.3f}"
     statement, predicate, holds, paper = (
         ("random weights have no sink at position 0", f"< {NO_SINK_FACTOR:g}", lambda x: x < NO_SINK_FACTOR, None)

@@ -7,13 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from sinkorigin import tables
-from sinkorigin.claims.verdicts import (
-    DOMINANCE_FACTOR,
-    NOT_APPLICABLE,
-    Judged,
-    decided,
-    row_of,
-)
+from sinkorigin.claims.verdicts import DOMINANCE_FACTOR, NOT_APPLICABLE, Judged, decided, row_of
 from sinkorigin.statistics.pretraining_comparison import paired_interval
 from sinkorigin.statistics.uniform import SINK_FACTOR
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from sinkorigin.claims.verdicts import NOT_SEEN, PAPER_EPSILON, StudyTables, decided
+from sinkorigin.claims.verdicts import NOT_SEEN, PAPER_EPSILON, StudyTables, decided, with_ends
 
 # Criteria of this project, where the paper gives none.
 MOST = 0.5  # share that is "most of" a quantity
@@ -17,7 +17,7 @@ FOLLOWS = 1  # layers after a rise of the norm in which the sink's rise still fo
 
 
 def structure_claims(tables: StudyTables) -> Iterator[dict]:
-    """Claims about the links in one model on one prompt set."""
+    """Claims about one model on one prompt set."""
     yield from _through_output(tables)
     yield from _super_neurons(tables)
     yield from _massive(tables)
@@ -41,7 +41,7 @@ def _through_output(tables: StudyTables) -> Iterator[dict]:
         ("W_O keeps order", "(b) W_O keeps the order of the positions' variances", "position_tau", None),
     ):
         rows = table.drop_nulls(column)
-        value, low, high = (rows[name].mean() for name in (column, f"{column}_low", f"{column}_high"))
+        value, low, high = (part.mean() for part in with_ends(rows, column))
         reason = None
         if len(rows):
             by_layer = rows[column].to_numpy()
@@ -78,9 +78,7 @@ def _super_neurons(tables: StudyTables) -> Iterator[dict]:
             missing or f"{len(chosen)} neurons pass the rule, none of them raises the norm in a layer that doubles it"
         )
         found = decided(None, None, None, bool, reason) | ({} if missing else {"verdict": NOT_SEEN})
-        yield tables.row(
-            "super neuron", statement, quantity, paper, f"> {MOST:g}", "super_neurons", **found
-        )  # fmt: skip
+        yield tables.row("super neuron", statement, quantity, paper, f"> {MOST:g}", "super_neurons", **found)
         return
     top = surging.to_dicts()[0]
     cosines = ""
@@ -89,7 +87,7 @@ def _super_neurons(tables: StudyTables) -> Iterator[dict]:
     yield tables.row(
         "super neuron", statement, quantity, paper, f"> {MOST:g}", "super_neurons",
         **decided(
-            top["surge_share"], top["surge_share_low"], top["surge_share_high"], lambda x: x > MOST,
+            *with_ends(top, "surge_share"), lambda x: x > MOST,
             f"layer {top['layer']}, neuron {top['neuron']}: magnitude {top['first']:.4g} at position 0 against "
             f"{top['rest']:.3g} elsewhere{cosines}; {len(chosen)} neurons pass the rule",
         ),
@@ -143,8 +141,7 @@ def _massive(tables: StudyTables) -> Iterator[dict]:
         "share of the sequences, in the layer where it is largest", None,
         f"< {MOST:g}" if random else f"> {MOST:g}", "massive_activations",
         **decided(
-            peak["share"], peak["share_low"], peak["share_high"],
-            (lambda x: x < MOST) if random else (lambda x: x > MOST),
+            *with_ends(peak, "share"), (lambda x: x < MOST) if random else (lambda x: x > MOST),
             f"layer {peak['layer']}: largest magnitude {peak['max_abs']:.4g}"
             + (f", dim {peak['dim']}" if peak["dim"] is not None else ""),
         ),
@@ -170,8 +167,7 @@ def _keys(tables: StudyTables) -> Iterator[dict]:
             "cosine between sequences, mean over heads, in the layer where it is largest", None,
             f"< {NO_DIRECTION:g}", "key_collapse",
             **decided(
-                row["between_sequences"], row["between_sequences_low"], row["between_sequences_high"],
-                lambda x: x < NO_DIRECTION, f"layer {row['layer']}",
+                *with_ends(row, "between_sequences"), lambda x: x < NO_DIRECTION, f"layer {row['layer']}"
             ),
         )  # fmt: skip
         return
@@ -190,16 +186,13 @@ def _keys(tables: StudyTables) -> Iterator[dict]:
         course = table.filter(pl.col("head").is_null()).drop_nulls(column)
         reason = row["not_applicable"] if row[column] is None else where
         if row[column] is not None:
-            near = course.filter(pl.col("layer").is_in([m["layer"] for m in masses if m["mass"] > PAPER_EPSILON]))[
-                column
-            ].to_numpy()
+            with_sink = [mass["layer"] for mass in masses if mass["mass"] > PAPER_EPSILON]
+            near = course.filter(pl.col("layer").is_in(with_sink))[column].to_numpy()
             if len(near):
                 reason += f"; over the {len(near)} layers with sink mass > {PAPER_EPSILON:g}: {near.min():.2f} to {near.max():.2f}"
         yield tables.row(
             claim, statement, "cosine, mean over heads", paper, f"> {SAME_DIRECTION:g}", "key_collapse",
-            **decided(
-                row[column], row[f"{column}_low"], row[f"{column}_high"], lambda x: x > SAME_DIRECTION, reason
-            ),
+            **decided(*with_ends(row, column), lambda x: x > SAME_DIRECTION, reason),
         )  # fmt: skip
 
 
@@ -219,7 +212,7 @@ def _queries(tables: StudyTables) -> Iterator[dict]:
             tables.model.prefix + words, f"Spearman's correlation with the sink mass, over {row['count']} {row['over']}",
             None if tables.model.is_control else "aligned heads have ≈ 100 % positive scores",
             "> 0", "alignment_correlation",
-            **decided(row["correlation"], row["correlation_low"], row["correlation_high"], lambda x: x > 0),
+            **decided(*with_ends(row, "correlation"), lambda x: x > 0),
         )  # fmt: skip
 
 
@@ -262,7 +255,7 @@ def _secondary(tables: StudyTables) -> Iterator[dict]:
         "share of the positions 1 … T/2, in the layer where it is largest", None,
         "= 0" if random else "> 0", "secondary_sinks_by_layer",
         **decided(
-            row["share"], row["share_low"], row["share_high"], (lambda x: x == 0) if random else (lambda x: x > 0),
+            *with_ends(row, "share"), (lambda x: x == 0) if random else (lambda x: x > 0),
             f"layer {row['layer']}; tokens: {tokens}" if tokens else "none in any layer",
         ),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -92,6 +93,11 @@ def row_of(claim, statement, quantity, model, prompts, paper, predicate, table, 
 def decided(value, low, high, holds, reason=None) -> dict:
     """Value, interval, verdict and reason of a claim, see :func:`verdict`."""
     return {"value": value, "low": low, "high": high, "verdict": verdict(value, low, high, holds), "reason": reason}
+
+
+def with_ends(row: Mapping | pl.DataFrame, name: str, among: str = "") -> tuple[Any, Any, Any]:
+    """Value of a table's column and the ends of its interval; ``among="_all"`` takes the one that holds for all comparisons."""
+    return row[name], row[f"{name}_low{among}"], row[f"{name}_high{among}"]
 
 
 class StudyTables:

@@ -120,7 +120,7 @@ def applied(
                 if isinstance(tap.edit, VectorEdit) and tap.edit.site != "value_aggregation":
                     for layer in tap.edit.layers:
                         place = place_of(architecture, layer, tap.edit.site)
-                        stack.enter_context(_hooked(place, tap, layer, clock, computes))
+                        stack.enter_context(place.hook(_change(tap, layer, clock, computes)))
         yield
 
 
@@ -140,19 +140,16 @@ def place_of(architecture: Architecture, layer: int, site: str) -> Place:
     return place
 
 
-@contextmanager
-def _hooked(place: Place, tap: EditTap, layer: int, clock: _Clock, computes) -> Iterator[None]:
+def _change(tap: EditTap, layer: int, clock: _Clock, computes: Callable[[int], bool]) -> Callable[[Tensor], Tensor]:
+    """Hook that edits a module's site in the layer."""
+
     def change(values: Tensor) -> Tensor:
         if not computes(layer):
             return values
         vectors = values.reshape(-1, clock.length, 1, values.shape[-1])  # (N, T, 1, w); some FFNs flatten N and T
         return tap.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
-    handle = place.hook(change)
-    try:
-        yield
-    finally:
-        handle.remove()
+    return change
 
 
 def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:

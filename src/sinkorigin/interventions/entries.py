@@ -23,8 +23,7 @@ def table_facts(entry: Mapping, statistics: Mapping[str, str | Path]) -> dict[in
     kind = kind_named(entry["kind"])
     if kind.needs is None:
         return None
-    table = pl.from_arrow(read_table(statistics[kind.needs.table], kind.needs.columns))
-    assert isinstance(table, pl.DataFrame)
+    table = pl.DataFrame(read_table(statistics[kind.needs.table], kind.needs.columns))
     first = min(k for together in entry["positions"] for k in _as_list(together))
     return kind.found(table, entry["layers"], first, entry["name"])
 

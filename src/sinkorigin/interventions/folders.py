@@ -33,9 +33,7 @@ def _made_from(folder: Path) -> str | None:
 
 
 def fill(
-    directory: str | Path,
-    keys: Mapping[str, Mapping[str, str]],
-    run: Callable[[list[Path], Making], None],
+    directory: str | Path, keys: Mapping[str, Mapping[str, str]], run: Callable[[list[Path], Making], None]
 ) -> list[str]:
     """Bring ``directory`` to hold just these folders.
 

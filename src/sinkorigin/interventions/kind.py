@@ -126,7 +126,7 @@ class Edit:
     """A kind of intervention at some layers and positions.
 
     Attributes:
-        layers, positions: where, counted from 0.
+        layers, positions: what is edited, counted from 0.
         site: the site that is edited, a word of docs/science.md.
         kind: name of the kind, which is that of its module.
         label: what figures and claims call it.
@@ -219,7 +219,7 @@ class Edit:
     @classmethod
     def at_first(cls, strength: float, mean_factor: float | None, to: str | None) -> tuple[str, bool]:
         """How claims call the edit of position 0, and whether its attention should then stay."""
-        return f"under {cls.label} (λ = {strength:g}{'' if mean_factor is None else f', α = {mean_factor:g}'})", True
+        return f"under {cls.label} ({cls.strength_text(strength, mean_factor)})", True
 
     @property
     def changes_nothing(self) -> bool:

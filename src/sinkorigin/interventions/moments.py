@@ -1,7 +1,7 @@
 """Means over sequences of what an edit changes, in the edited model."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,16 +61,6 @@ class _Reader(Tap):
         raise Reached
 
 
-@contextmanager
-def _reading(replay: Replay, reader: _Reader, edit: Edit, layer: int) -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(replay.architecture.tapped(reader))
-        if edit.site != "value_aggregation":
-            handle = place_of(replay.architecture, layer, edit.site).hook(reader.read)
-            stack.callback(handle.remove)
-        yield
-
-
 def estimate_moments(
     replay: Replay, token_ids: np.ndarray, edits: Sequence[Edit], batch: int, passes: Passes | None = None
 ) -> dict[Edit, MeanAndSpread]:
@@ -99,15 +89,18 @@ def estimate_moments(
             else:
                 unedited = passes.take(replay, number).unedited
             for edit, total in sums.items():
-                first, position = replay.starts(min(edit.layers), edit.positions[0])
+                first, position = replay.begin(edit)
+                reader = _Reader(edit, layer, total, position)
                 below = edit.at_layers([done for done in edit.layers if done < layer])
+                tap = EditTap(below, moments[edit], part.start)
                 with (
-                    applied(replay.architecture, EditTap(below, moments[edit], part.start), computes=replay.computes),
-                    _reading(replay, _Reader(edit, layer, total, position), edit, layer),
+                    applied(replay.architecture, tap, computes=replay.computes),
+                    replay.architecture.tapped(reader),
+                    nullcontext()
+                    if edit.site == "value_aggregation"
+                    else place_of(replay.architecture, layer, edit.site).hook(reader.read),
                 ):
-                    replay.edited(
-                        unedited, layer=first, position=position, upto=edit.positions[-1] + 1, stop=layer
-                    )  # fmt: skip
+                    replay.edited(unedited, layer=first, position=position, upto=edit.positions[-1] + 1, stop=layer)
         for edit, total in sums.items():
             moments[edit].mean[layer], moments[edit].spread[layer] = total.mean_and_spread()
     return moments

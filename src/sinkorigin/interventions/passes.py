@@ -1,6 +1,6 @@
 """The unedited passes of some prompts, made once for any number of sweeps over them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +33,8 @@ class Passes:
     Args:
         token_ids: (N, T) ids.
         edits: all edits that will start from these passes.
+        replay: one of those that will run them.
         batch: sequences in one forward pass.
-        depth: number of layers.
-        exact: whether partial passes give what full ones give, see :meth:`Replay.check`.
         logits: whether the language-model head runs.
         folder: an existing folder.
     """
@@ -43,27 +42,24 @@ class Passes:
     def __init__(
         self,
         token_ids: np.ndarray,
-        edits: Iterable[Edit],
+        edits: Sequence[Edit],
+        replay: Replay,
         *,
         batch: int,
-        depth: int,
-        exact: bool,
         logits: bool,
         folder: Path,
     ):
-        edits = list(edits)
-        self.token_ids, self.exact, self.logits = token_ids, exact, logits
+        self.token_ids, self.logits = token_ids, logits
         self.batch, self.batches = batch, even_batches(len(token_ids), batch)
         self._targets = sorted({k for edit in edits for k in edit.positions})
-        begin = {self.begin(edit) for edit in edits}
+        begin = {replay.begin(edit) for edit in edits}
         self._starts = sorted({position for _, position in begin})
-        self._spans = sorted({(self.begin(e)[0], e.positions[0], e.positions[-1]) for e in edits})
-        self._entries = ({layer for layer, _ in begin} | {layer + 1 for layer, _ in begin}) - {0, depth}
+        self._spans = sorted({(replay.begin(e)[0], e.positions[0], e.positions[-1]) for e in edits})
+        self._entries = ({layer for layer, _ in begin} | {layer + 1 for layer, _ in begin}) - {
+            0,
+            replay.architecture.layers,
+        }
         self._folder = folder
-
-    def begin(self, edit: Edit) -> tuple[int, int]:
-        """Layer and position from which a pass with this edit is run."""
-        return (min(edit.layers), min(edit.positions)) if self.exact else (0, 0)
 
     def make(self, replay: Replay, number: int) -> None:
         """Run the pass of batch ``number`` and keep it."""

@@ -1,7 +1,7 @@
 """What a pass shows: attention on the targets and on every other position, and the residual and keys of the targets."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -141,26 +141,14 @@ class UneditedReadout(Readout):
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """What the queries first … last of a layer add, where these alone were run.
-
-    Attributes:
-        part: (N, H, last + 1) weight on each position.
-        span: layer, first, last.
-    """
-
-    part: Tensor
-    span: tuple[int, int, int]
-
-
 class EditedReadout(Readout):
     """What a pass that computes a part shows; the rest is as in the unedited one."""
 
     def __init__(self, before: Before, targets: Sequence[int]):
         super().__init__(targets, before.laters.shape[-1])
         self._before, self._start = before, 0
-        self._rows: _Rows | None = None  # in the layer in which the edited positions alone were run
+        # in the layer whose edited positions alone were run: (layer, first, last) and the (N, H, last + 1) weight they add
+        self._rows: tuple[tuple[int, int, int], Tensor] | None = None
 
     def observe(self, layer, query, key, weights, aggregation):
         start = weights.shape[3] - weights.shape[2]
@@ -168,7 +156,7 @@ class EditedReadout(Readout):
             self._start = start
             super().observe(layer, query, key, weights, aggregation)
             return
-        self._rows = _Rows(later_queries(weights.float(), start), (layer, start, weights.shape[3] - 1))
+        self._rows = (layer, start, weights.shape[3] - 1), later_queries(weights.float(), start)
         self._see_keys(layer, key)
 
     def shown(self) -> Shown:
@@ -182,7 +170,7 @@ class EditedReadout(Readout):
                 laters[whole, ..., : self._start] += before.prefixes[self._start][whole]
         if self._rows is not None:
             # all other queries, and the keys, are as before
-            part, span = self._rows.part, self._rows.span
+            span, part = self._rows
             laters[span[0], ..., : part.shape[-1]] += part - before.spans[span]
         layers = sorted(self._keys)
         chosen = [before.targets.index(target) for target in self.targets]
@@ -222,10 +210,7 @@ def reading_residuals(replay: Replay, readout: Readout, position: int = 0) -> It
 
         return after
 
-    blocks = replay.architecture.blocks
-    handles = [block.register_forward_hook(hook(layer)) for layer, block in enumerate(blocks)]
-    try:
+    with ExitStack() as stack:
+        for layer, block in enumerate(replay.architecture.blocks):
+            stack.enter_context(block.register_forward_hook(hook(layer)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache, DynamicLayer, PreTrainedModel
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from sinkorigin.interventions.kind import Edit
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.modules import first_tensor, output_tensor, replace_first_tensor
@@ -152,9 +153,9 @@ class Replay:
             out,
         )
 
-    def starts(self, layer: int, position: int) -> tuple[int, int]:
-        """Layer and position from which an edit that begins there is really run."""
-        return (layer, position) if self.exact else (0, 0)
+    def begin(self, edit: Edit) -> tuple[int, int]:
+        """Layer and position from which a pass with this edit is run."""
+        return (min(edit.layers), edit.positions[0]) if self.exact else (0, 0)
 
     def edited(
         self,
@@ -171,7 +172,7 @@ class Replay:
 
         Args:
             layer: one of ``entries`` of the unedited pass, or 0.
-            position: first position; both as :meth:`starts` gives them.
+            position: first position; both as :meth:`begin` gives them.
             upto: end of the positions that are run, by default T.
             stop: last layer to run, or None for all.
             enter: residual that enters the layer from the first position on, if not the unedited one.

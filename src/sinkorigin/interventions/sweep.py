@@ -38,21 +38,6 @@ class Sweep:
     calibration: int = 0
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What all sweeps of a run share.
-
-    Attributes:
-        model: its name, for messages.
-        prompts: (M, T) ids of the whole prompt set, which calibrations are taken from.
-        passes: the unedited passes of those that run.
-    """
-
-    model: str
-    prompts: np.ndarray
-    passes: Passes
-
-
 def measure_baseline(
     architecture: Architecture,
     token_ids: np.ndarray,
@@ -139,10 +124,7 @@ def run_sweeps(
         exact = _is_exact(replays[0], run, edits, model)
         for replay in replays:
             replay.exact = exact
-        passes = Passes(
-            run, edits, batch=batch, depth=architecture.layers, exact=exact, logits=losses, folder=scratch
-        )  # fmt: skip
-        shared = _Run(model, token_ids, passes)
+        passes = Passes(run, edits, replays[0], batch=batch, logits=losses, folder=scratch)
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
 
@@ -152,7 +134,7 @@ def run_sweeps(
 
         def go(path: Path) -> None:
             with _taken(free) as replay, folder_of(path) as folder:
-                _sweep(replay, shared, sweeps[path], folder)
+                _sweep(replay, passes, sweeps[path], folder, token_ids, model)
 
         _finish(pool.submit(make, number) for number in range(len(passes.batches)))
         # the largest first, so that all workers end at about the same time
@@ -223,46 +205,36 @@ def _is_exact(replay: Replay, token_ids: np.ndarray, edits: Sequence[Edit], mode
     return replay.exact
 
 
-def _sweep(replay: Replay, run: _Run, sweep: Sweep, folder: Path) -> None:
-    """Run all batches under every edit of a sweep, and write its tables."""
-    passes, losses = run.passes, run.passes.logits
+def _sweep(replay: Replay, passes: Passes, sweep: Sweep, folder: Path, prompts: np.ndarray, model: str) -> None:
+    """Run all batches under every edit of a sweep, and write its tables; calibrations take the last of the prompts."""
     moving = [edit for edit in sweep.edits if edit.needs_mean]
     if sweep.calibration:
-        moments = estimate_moments(replay, run.prompts[-sweep.calibration :], moving, passes.batch)
+        moments = estimate_moments(replay, prompts[-sweep.calibration :], moving, passes.batch)
     else:
         moments = estimate_moments(replay, passes.token_ids, moving, passes.batch, passes)
-    with writing(folder, sweep.intervention, losses=losses) as output:
+    with writing(folder, sweep.intervention, losses=passes.logits) as output:
         for number, part in enumerate(passes.batches):
             unedited = passes.take(replay, number)
             before = unedited.before
-            _check_finite(before.norms, before.laters, run.model, sweep.intervention, None)
+            _check_finite(before.norms, before.laters, model, sweep.intervention, None)
             for edit in sweep.edits:
                 tap = EditTap(edit, moments.get(edit), part.start)
-                shown, read = _edited(replay, unedited, tap, passes.begin(edit), losses=losses)
+                shown, read = _edited(replay, unedited, tap, losses=passes.logits)
                 strength = getattr(edit, "strength", 1.0)
-                _check_finite(shown.norms, shown.columns, run.model, sweep.intervention, strength)
+                _check_finite(shown.norms, shown.columns, model, sweep.intervention, strength)
                 output.add(edit, part.start, shown, read)
 
 
-def _edited(
-    replay: Replay, kept: Pass, tap: EditTap, begin: tuple[int, int], *, losses: bool
-) -> tuple[Shown, dict[int, Losses]]:
-    """Run one batch under one edit.
-
-    Args:
-        begin: layer and position from which the pass is run.
-    """
-    unedited, edit, (layer, position) = kept.unedited, tap.edit, begin
+def _edited(replay: Replay, kept: Pass, tap: EditTap, *, losses: bool) -> tuple[Shown, dict[int, Losses]]:
+    """Run one batch under one edit."""
+    unedited, edit, (layer, position) = kept.unedited, tap.edit, replay.begin(tap.edit)
     first, last, final = edit.positions[0], edit.positions[-1], replay.architecture.layers - 1
     logits = None
     if edit.changes_nothing:
         shown = kept.before.shown(edit.positions)
     else:
         readout = EditedReadout(kept.before, edit.positions)
-        with (
-            applied(replay.architecture, tap, computes=replay.computes),
-            reading_residuals(replay, readout, position),
-        ):
+        with applied(replay.architecture, tap, computes=replay.computes), reading_residuals(replay, readout, position):
             rest = None  # the residual that enters the last layer, where that layer's attention alone has been run
             with replay.architecture.tapped(readout):
                 if not replay.exact or (losses and layer == final):

@@ -27,6 +27,16 @@ def resamples(sequences: int, replicates: int, seed: int) -> np.ndarray:
     return weights
 
 
+def weights_with_data(sequences: int, replicates: int, seed: int) -> np.ndarray:
+    """(1 + R, N) weights of the data themselves, and of :func:`resamples`."""
+    return np.concatenate([np.full((1, sequences), 1 / sequences), resamples(sequences, replicates, seed)])
+
+
+def means_with_replicates(values: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """(1 + R, ...) mean over sequences of (N, ...) values, and its replicates."""
+    return np.concatenate([values.mean(axis=0, keepdims=True), resamples(len(values), replicates, seed) @ values])
+
+
 def interval(
     samples: np.ndarray,
     axis: int = 0,
@@ -61,7 +71,7 @@ def interval(
 
 
 def with_interval(name: str, samples: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of a quantity and of its interval, see ``shared_columns.with_interval``.
+    """Columns of a quantity and of its interval, see :func:`shared_columns.estimate`.
 
     Args:
         name: name of the quantity.

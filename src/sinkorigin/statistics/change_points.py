@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import KEYS
 
 SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     quantity=(pa.string(), "the curve"),
     scale=(pa.string(), "what change is: a difference, or a factor"),
     threshold=(pa.float64(), "smallest change that counts, and smallest reversal that ends a rise or a fall"),

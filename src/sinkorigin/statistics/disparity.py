@@ -7,40 +7,35 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
 from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.shared_columns import POSITION, SITE_KEYS, estimate
 
 SITES = ("residual", "attention_input")
 
-_KEYS = {**shared_columns.KEYS, "site": shared_columns.SITE, "layer": shared_columns.LAYER_OR_EMBEDDING}
 _WIDTH = (pa.int32(), "number of dims, the largest possible dominance ratio")
 
 DISPARITY_SCHEMA = tables.schema(
-    **_KEYS,
-    position=shared_columns.POSITION,
+    **SITE_KEYS,
+    position=POSITION,
     width=_WIDTH,
-    **shared_columns.with_interval("dominance_ratio", "mean over sequences of max |h| / mean |h| over dims"),
+    **estimate("dominance_ratio", "mean over sequences of max |h| / mean |h| over dims"),
     relative=(pa.float64(), "dominance_ratio / width, to compare models of different width"),
     dominant_dim=(pa.int32(), "dim that has the largest |h| in most sequences; the smallest of equals"),
     dominant_share=(pa.float64(), "share of the sequences in which it has"),
 )
 
 DISPARITY_BY_LAYER_SCHEMA = tables.schema(
-    **_KEYS,
+    **SITE_KEYS,
     width=_WIDTH,
-    **shared_columns.with_interval("first", "mean over sequences of the dominance ratio at position 0"),
-    **shared_columns.with_interval(
-        "rest", "mean over sequences and positions >= 1 of the dominance ratio; null where there are none"
-    ),
+    **estimate("first", "mean over sequences of the dominance ratio at position 0"),
+    **estimate("rest", "mean over sequences and positions >= 1 of the dominance ratio; null where there are none"),
 )
 
 MASSIVE_SCHEMA = tables.schema(
-    **_KEYS,
-    position=shared_columns.POSITION,
-    **shared_columns.with_interval(
-        "share", "share of the sequences whose largest |x| here is massive: > 100 and >= 1000 times the median"
-    ),
+    **SITE_KEYS,
+    position=POSITION,
+    **estimate("share", "share of the sequences whose largest |x| here is massive: > 100 and >= 1000 times the median"),
     max_abs=(pa.float64(), "mean over sequences of the largest |x|"),
     max_over_median=(
         pa.float64(),
@@ -78,7 +73,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
             keys = {**names, "site": site, "layer": layer}
             width = int(columns["width"].flat[0])
             ratio = dominance_ratio(columns["max_abs"], columns["mean_abs"])  # (N, T)
-            means = np.concatenate([ratio.mean(axis=0, keepdims=True), resamples(len(ratio), replicates, seed) @ ratio])
+            means = means_with_replicates(ratio, replicates, seed)
             dim, count = _most_frequent(columns["max_dim"])
             by_position.append(
                 to_table(
@@ -113,7 +108,6 @@ def _massive_activations(magnitudes: str, names: Mapping[str, str], replicates: 
     ):
         largest, median = columns["max_abs"], columns["hidden_median"]  # (N, T)
         massive = is_massive(largest, median)
-        draws = resamples(len(massive), replicates, seed) @ massive.astype(np.float64)
         dim, count = _most_frequent(columns["max_dim"], massive)
         known = ~np.isnan(median)
         with np.errstate(invalid="ignore"):
@@ -125,7 +119,7 @@ def _massive_activations(magnitudes: str, names: Mapping[str, str], replicates: 
                 site="residual",
                 layer=layer,
                 position=points["position"],
-                **with_interval("share", np.concatenate([massive.mean(axis=0, keepdims=True), draws])),
+                **with_interval("share", means_with_replicates(massive.astype(np.float64), replicates, seed)),
                 max_abs=largest.mean(axis=0),
                 max_over_median=over,
                 dim=np.where(count > 0, dim, np.nan),

@@ -6,31 +6,22 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
-from sinkorigin.statistics.effects import HIGH_ALL, IDENTITY, LOW_ALL, Effect, ends, ends_among, groups
+from sinkorigin.statistics.effects import IDENTITY, Effect, ends_among, estimated, groups
 from sinkorigin.statistics.kendall import kendall_tau
+from sinkorigin.statistics.shared_columns import among_all, estimate
 
 SCHEMA = tables.schema(
     **{name: column for name, column in IDENTITY.items() if name != "strength"},
     strengths=(pa.list_(pa.float64()), "the strengths, 1 being the unedited model"),
     scores=(pa.list_(pa.float64()), "mean score at the target at each"),
-    kendall_tau=(pa.float64(), "Kendall's tau-a of the mean score against the strength; 1 is a strictly rising curve"),
-    kendall_tau_low=shared_columns.LOW,
-    kendall_tau_high=shared_columns.HIGH,
-    kendall_tau_low_all=LOW_ALL,
-    kendall_tau_high_all=HIGH_ALL,
+    **estimate("kendall_tau", "Kendall's tau-a of the mean score against the strength; 1 is a strictly rising curve"),
+    **among_all("kendall_tau"),
     curves=(pa.int32(), "number of curves that these intervals hold for together (Bonferroni)"),
-    best_strength=(pa.float64(), "strength of the highest mean score"),
-    best_strength_low=shared_columns.LOW,
-    best_strength_high=shared_columns.HIGH,
+    **estimate("best_strength", "strength of the highest mean score"),
     best_score=(pa.float64(), "the score there"),
-    last_step=(pa.float64(), "score at the largest strength - score at the one before"),
-    last_step_low=shared_columns.LOW,
-    last_step_high=shared_columns.HIGH,
-    below_best=(pa.float64(), "best_score - score at the largest strength"),
-    below_best_low=shared_columns.LOW,
-    below_best_high=shared_columns.HIGH,
+    **estimate("last_step", "score at the largest strength - score at the one before"),
+    **estimate("below_best", "best_score - score at the largest strength"),
 )
 
 
@@ -54,16 +45,13 @@ def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
         yield identity | {
             "strengths": strengths.tolist(),
             "scores": mean.tolist(),
-            "kendall_tau": float(kendall_tau(mean)),
-            **ends("kendall_tau", kendall_tau(samples)),
+            **estimated("kendall_tau", kendall_tau(mean), kendall_tau(samples)),
             **ends_among(len(curves), "kendall_tau", kendall_tau(samples)),
             "curves": len(curves),
             "best_strength": float(strengths[best]),
             "best_strength_low": float(low),
             "best_strength_high": float(high),
             "best_score": float(mean[best]),
-            "last_step": float(mean[-1] - mean[-2]),
-            **ends("last_step", samples[:, -1] - samples[:, -2]),
-            "below_best": float(mean[best] - mean[-1]),
-            **ends("below_best", samples.max(axis=1) - samples[:, -1]),
+            **estimated("last_step", mean[-1] - mean[-2], samples[:, -1] - samples[:, -2]),
+            **estimated("below_best", mean[best] - mean[-1], samples.max(axis=1) - samples[:, -1]),
         }

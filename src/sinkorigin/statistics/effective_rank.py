@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import KEYS
 
 _WHICH = {
     "positions": (pa.string(), "all, or later: without position 0"),
@@ -20,7 +20,7 @@ _WHICH = {
 }
 
 EFFECTIVE_RANK_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     layer=(pa.int32(), "layer, counted from 0; -1 is the embedding"),
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of the matrix"),
@@ -29,7 +29,7 @@ EFFECTIVE_RANK_SCHEMA = tables.schema(
 )
 
 EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     **_WHICH,
     tokens=(pa.int64(), "number of tokens, the rows of each layer's matrix"),
     layers=(pa.int32(), "number of layers, without the embedding"),
@@ -115,30 +115,16 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str) -> dict[str,
             n, total, products = sum(counts), reduce(np.add, totals), reduce(np.add, grams)
             for centred in (False, True):
                 matrix = products - np.outer(total, total / n) if centred else products
-                found.append(
-                    {
-                        "model": model,
-                        "prompts": prompts,
-                        "layer": layer,
-                        "positions": positions,
-                        "centred": centred,
-                        "tokens": n,
-                        "width": len(matrix),
-                        "effective_rank": effective_rank(matrix),
-                    }
-                )
+                facts = {"model": model, "prompts": prompts, "positions": positions, "centred": centred, "tokens": n}
+                rank = effective_rank(matrix)
+                found.append({**facts, "layer": layer, "width": len(matrix), "effective_rank": rank})
     means = []
     for positions in ("all", "later"):
         for centred in (False, True):
             layers = [r for r in found if r["positions"] == positions and r["centred"] == centred and r["layer"] >= 0]
             if layers:
-                means.append(
-                    {
-                        **{name: layers[0][name] for name in ("model", "prompts", "positions", "centred", "tokens")},
-                        "layers": len(layers),
-                        "effective_rank": float(np.mean([row["effective_rank"] for row in layers])),
-                    }
-                )
+                mean = float(np.mean([row["effective_rank"] for row in layers]))
+                means.append(layers[0] | {"layers": len(layers), "effective_rank": mean})
     return {
         "effective_rank": from_rows(EFFECTIVE_RANK_SCHEMA, found),
         "effective_rank_mean": from_rows(EFFECTIVE_RANK_MEAN_SCHEMA, means),

@@ -18,16 +18,10 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 from sinkorigin.interventions.schemas import EDIT
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import CONFIDENCE, interval
+from sinkorigin.statistics.shared_columns import KEYS
 
-IDENTITY = {
-    **shared_columns.KEYS,
-    **EDIT,
-    "target": (pa.int32(), "edited position k that the row is about"),
-}
-LOW_ALL = (pa.float64(), "lower end of its interval among all comparisons of the model and prompts")
-HIGH_ALL = (pa.float64(), "upper end of it")
+IDENTITY = {**KEYS, **EDIT, "target": (pa.int32(), "edited position k that the row is about")}
 COMPARISONS = (pa.int32(), "number of quantities that these intervals hold for together")
 
 _NAMES = (*EDIT, "target")
@@ -86,6 +80,7 @@ class Effect:
 
     @property
     def is_baseline(self) -> bool:
+        """Whether it is the unedited model."""
         return self["kind"] == BASELINE
 
     @property
@@ -115,7 +110,7 @@ def measured(folder: Path) -> Iterator[Measured]:
         means = pl.col(*_RESIDUALS).cast(pl.Float64).mean()
         layers = _at(residuals, identity, _NAMES).group_by("layer", maintain_order=True).agg(means).sort("layer")
         baseline = identity["kind"] == BASELINE
-        columns = positions if baseline else _at(positions, identity, EDIT)
+        columns = (positions if baseline else _at(positions, identity, EDIT)).group_by("position", maintain_order=True)
         lost = {}
         if losses is not None:
             # an edit's losses are read from the first of the edited positions on, once for all of them
@@ -128,17 +123,12 @@ def measured(folder: Path) -> Iterator[Measured]:
             here["first_score"].to_numpy().reshape(depth, -1),
             {name: layers[name].to_numpy() for name in _RESIDUALS},
             lost,
-            columns.group_by("position", maintain_order=True)
-            .agg(pl.col("score").mean())
-            .sort("position")["score"]
-            .to_numpy(),
+            columns.agg(pl.col("score").mean()).sort("position")["score"].to_numpy(),
         )
 
 
 def _read(path: Path) -> pl.DataFrame:
-    frame = pl.from_arrow(tables.read_table(path))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(tables.read_table(path))
 
 
 def _mean_over_heads(path: Path) -> pl.DataFrame:
@@ -148,17 +138,15 @@ def _mean_over_heads(path: Path) -> pl.DataFrame:
     try:
         with pq.ParquetFile(path) as file:
             for i in range(file.num_row_groups):
-                frame = pl.from_arrow(file.read_row_group(i))
-                assert isinstance(frame, pl.DataFrame)
-                means = pl.col("score", "first_score").cast(pl.Float64).mean()
-                parts.append(frame.group_by(keys, maintain_order=True).agg(means))
+                groups_of_heads = pl.DataFrame(file.read_row_group(i)).group_by(keys, maintain_order=True)
+                parts.append(groups_of_heads.agg(pl.col("score", "first_score").cast(pl.Float64).mean()))
     except (OSError, pa.ArrowInvalid, pl.exceptions.PolarsError) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; {tables.remedy(path)}") from error
     return pl.concat(parts)
 
 
 def _at(frame: pl.DataFrame, identity: dict[str, Any], names) -> pl.DataFrame:
-    """The rows of one edit."""
+    """Rows of one edit."""
     same = (pl.col(name).eq_missing(pl.lit(identity[name], dtype=frame.schema[name])) for name in names)
     return frame.filter(pl.all_horizontal(same))
 
@@ -178,14 +166,14 @@ def groups(edits: Sequence[Effect], without: Sequence[str]) -> list[tuple[dict[s
     return [found[key] for key in sorted(found)]
 
 
-def ends(name: str, samples: np.ndarray) -> dict[str, float]:
-    """The columns of an interval, from (R,) replicates."""
+def estimated(name: str, value: float | np.ndarray, samples: np.ndarray) -> dict[str, float]:
+    """Columns of a quantity and of its interval, from (R,) replicates."""
     low, high = interval(samples)
-    return {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def ends_among(count: int, name: str, samples: np.ndarray) -> dict[str, float]:
-    """The columns of the interval of one among ``count`` quantities that are to hold together (Bonferroni)."""
+    """Columns of the interval of one among ``count`` quantities that are to hold together (Bonferroni)."""
     low, high = interval(samples, confidence=1 - (1 - CONFIDENCE) / count)
     return {f"{name}_low_all": float(low), f"{name}_high_all": float(high)}
 

@@ -6,12 +6,12 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.interventions.schemas import NUMBERS
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import resamples
-from sinkorigin.statistics.effects import COMPARISONS, HIGH_ALL, LOW_ALL, Effect, effect_size, ends
+from sinkorigin.statistics.effects import COMPARISONS, Effect, effect_size, estimated
+from sinkorigin.statistics.shared_columns import KEYS, among_all, estimate
 
 SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     treatment=(pa.string(), "name of an intervention"),
     control=(pa.string(), "name of the one that it is held against"),
     treatment_kind=(pa.string(), "its kind"),
@@ -29,14 +29,9 @@ SCHEMA = tables.schema(
         "mean score at the target of the treatment; of masks, over the layers that the edit can reach",
     ),
     control_score=(pa.float64(), "and of the control"),
-    difference=(pa.float64(), "mean over sequences of their difference"),
-    difference_low=shared_columns.LOW,
-    difference_high=shared_columns.HIGH,
-    difference_low_all=LOW_ALL,
-    difference_high_all=HIGH_ALL,
-    effect_size=(pa.float64(), "difference / its standard deviation over sequences (Cohen's d_z)"),
-    effect_size_low=shared_columns.LOW,
-    effect_size_high=shared_columns.HIGH,
+    **estimate("difference", "mean over sequences of their difference"),
+    **among_all("difference"),
+    **estimate("effect_size", "difference / its standard deviation over sequences (Cohen's d_z)"),
     overlap=(pa.bool_(), "whether the two scores' intervals among all comparisons overlap"),
     comparisons=COMPARISONS,
 )
@@ -88,17 +83,13 @@ def contrast(treatment: Effect, control: Effect, replicates: int, seed: int) -> 
     difference = score - control_score
     return {
         "treatment": treatment["intervention"],
-        "control": control["intervention"],
         "treatment_kind": treatment["kind"],
-        "control_kind": control["kind"],
-        "control_layers": control["layers"],
-        "control_site": control["site"],
+        "control": control["intervention"],
+        **{f"control_{name}": control[name] for name in ("kind", "layers", "site")},
         **{name: treatment[name] for name in ("strength", "layers", "site", "positions", "target")},
         "sequences": len(score),
         "score": float(score.mean()),
         "control_score": float(control_score.mean()),
-        "difference": float(difference.mean()),
-        **ends("difference", weights @ difference),
-        "effect_size": float(effect_size(difference)[0]),
-        **ends("effect_size", effect_size(difference, weights)),
+        **estimated("difference", difference.mean(), weights @ difference),
+        **estimated("effect_size", effect_size(difference)[0], effect_size(difference, weights)),
     }

@@ -10,58 +10,34 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
-from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts, shared_columns
+from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
-from sinkorigin.statistics.effects import (
-    COMPARISONS,
-    HIGH_ALL,
-    IDENTITY,
-    LOW_ALL,
-    Effect,
-    Measured,
-    effect_size,
-    ends,
-    measured,
-)
+from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import LAYER, among_all, estimate
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 
 SCHEMA = tables.schema(
     **IDENTITY,
     sequences=(pa.int32(), "number of sequences"),
-    score=(pa.float64(), "attention weight on the target over q > k, mean over layers, heads and sequences"),
-    score_low=shared_columns.LOW,
-    score_high=shared_columns.HIGH,
-    score_low_all=LOW_ALL,
-    score_high_all=HIGH_ALL,
-    baseline=(pa.float64(), "score in the unedited model"),
-    baseline_low=shared_columns.LOW,
-    baseline_high=shared_columns.HIGH,
-    effect=(pa.float64(), "mean over sequences of score - baseline, paired by sequence"),
-    effect_low=shared_columns.LOW,
-    effect_high=shared_columns.HIGH,
-    effect_low_all=LOW_ALL,
-    effect_high_all=HIGH_ALL,
+    **estimate("score", "attention weight on the target over q > k, mean over layers, heads and sequences"),
+    **among_all("score"),
+    **estimate("baseline", "score in the unedited model"),
+    **estimate("effect", "mean over sequences of score - baseline, paired by sequence"),
+    **among_all("effect"),
     effect_size=(pa.float64(), "effect / standard deviation over sequences of the paired difference (Cohen's d_z)"),
     uniform=(pa.float64(), "score that uniform attention would give at the target"),
     reached_score=(
         pa.float64(),
         "score over the layers that the edit can reach, those above the first edited one; null where there are none",
     ),
-    reached_score_low_all=LOW_ALL,
-    reached_score_high_all=HIGH_ALL,
+    **among_all("reached_score"),
     reached_effect=(pa.float64(), "mean over sequences of reached_score - that of the unedited model"),
-    reached_effect_low_all=LOW_ALL,
-    reached_effect_high_all=HIGH_ALL,
-    first_score=(pa.float64(), "attention weight on position 0 over q > 0, mean over layers, heads and sequences"),
-    first_score_low=shared_columns.LOW,
-    first_score_high=shared_columns.HIGH,
+    **among_all("reached_effect"),
+    **estimate("first_score", "attention weight on position 0 over q > 0, mean over layers, heads and sequences"),
     first_baseline=(pa.float64(), "score in the unedited model"),
-    first_effect=(pa.float64(), "mean over sequences of first_score - first_baseline"),
-    first_effect_low=shared_columns.LOW,
-    first_effect_high=shared_columns.HIGH,
-    first_effect_low_all=LOW_ALL,
-    first_effect_high_all=HIGH_ALL,
+    **estimate("first_effect", "mean over sequences of first_score - first_baseline"),
+    **among_all("first_effect"),
     norm=(pa.float64(), "norm of the residual at the target: mean over sequences, in the layer where that is largest"),
     dominance_ratio=(pa.float64(), "its dominance ratio: mean over sequences, in the layer where that is largest"),
     key_cosine=(pa.float64(), "cosine of the target's key between two sequences: mean, in peak_layer"),
@@ -77,22 +53,16 @@ SCHEMA = tables.schema(
     other_position=(pa.int32(), "that position among those other than 0 and the edited ones"),
     other_position_score=(pa.float64(), "that score"),
     loss=(pa.float64(), "mean next-token loss from the target on, in nats; null on random tokens"),
-    loss_change=(pa.float64(), "mean over sequences of the loss - the unedited one, in nats"),
-    loss_change_low=shared_columns.LOW,
-    loss_change_high=shared_columns.HIGH,
-    divergence=(pa.float64(), "KL(unedited || edited) of the next token from the target on, in nats"),
-    divergence_low=shared_columns.LOW,
-    divergence_high=shared_columns.HIGH,
+    **estimate("loss_change", "mean over sequences of the loss - the unedited one, in nats"),
+    **estimate("divergence", "KL(unedited || edited) of the next token from the target on, in nats"),
     sink=(pa.bool_(), "score_low_all > uniform and effect_low_all > 0"),
     comparisons=COMPARISONS,
 )
 
 LAYERS_SCHEMA = tables.schema(
     **IDENTITY,
-    layer=shared_columns.LAYER,
-    score=(pa.float64(), "attention weight on the target over q > k, mean over heads and sequences"),
-    score_low=shared_columns.LOW,
-    score_high=shared_columns.HIGH,
+    layer=LAYER,
+    **estimate("score", "attention weight on the target over q > k, mean over heads and sequences"),
     first_score=(pa.float64(), "attention weight on position 0 over q > 0, mean over heads and sequences"),
     norm=(pa.float64(), "norm of the residual leaving the layer at the target, mean over sequences"),
     dominance_ratio=(pa.float64(), "its dominance ratio, mean over sequences"),
@@ -189,16 +159,11 @@ def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -
     """A row of ``SCHEMA`` without model, prompts and the intervals among all comparisons."""
     score, unedited = edited.score.mean(axis=0), before.score.mean(axis=0)
     first, first_unedited = edited.first.mean(axis=0), before.first.mean(axis=0)
-    by_sequence = {
-        "score": score,
-        "baseline": unedited,
-        "effect": score - unedited,
-        "first_score": first,
-        "first_effect": first - first_unedited,
-    }
+    by_sequence = {"score": score, "baseline": unedited, "effect": score - unedited}
+    by_sequence |= {"first_score": first, "first_effect": first - first_unedited}
     row = {**edited.identity, "sequences": len(edited.sequences), "first_baseline": float(first_unedited.mean())}
     for name, values in by_sequence.items():
-        row |= {name: float(values.mean()), **ends(name, weights @ values)}
+        row |= estimated(name, values.mean(), weights @ values)
     layers = edited.score.mean(axis=1)  # (L,)
     uniform = uniform_score(edited.identity["target"], length)
     above = np.flatnonzero(layers > SINK_FACTOR * uniform)
@@ -218,9 +183,10 @@ def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -
     }
     if edited.losses:
         change = edited.losses["loss"] - edited.losses["baseline_loss"]
-        row |= {"loss": float(edited.losses["loss"].mean()), "loss_change": float(change.mean())}
-        row |= {"divergence": float(edited.losses["divergence"].mean())}
-        row |= ends("loss_change", weights @ change) | ends("divergence", weights @ edited.losses["divergence"])
+        divergence = edited.losses["divergence"]
+        row["loss"] = float(edited.losses["loss"].mean())
+        row |= estimated("loss_change", change.mean(), weights @ change)
+        row |= estimated("divergence", divergence.mean(), weights @ divergence)
     return row
 
 

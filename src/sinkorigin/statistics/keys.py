@@ -7,31 +7,25 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.bootstrap import means_with_replicates, weights_with_data, with_interval
 from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
 KEY_COLLAPSE_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
+    **LAYER_KEYS,
     head=(pa.int32(), "query head; heads of one group share their key; null: mean over heads"),
-    **shared_columns.with_interval(
-        "between_sequences", "mean cosine of the keys of position 0 of two different sequences"
-    ),
-    **shared_columns.with_interval(
+    **estimate("between_sequences", "mean cosine of the keys of position 0 of two different sequences"),
+    **estimate(
         "one_hot", "mean cosine between the normalised residual (before the norm's weights) and its largest dim"
     ),
-    **shared_columns.with_interval(
-        "one_dim", "mean cosine between the key and its prediction from the largest dim alone"
-    ),
-    **shared_columns.with_interval("two_dims", "the same from the two largest dims"),
+    **estimate("one_dim", "mean cosine between the key and its prediction from the largest dim alone"),
+    **estimate("two_dims", "the same from the two largest dims"),
     top_dim=(pa.int32(), "largest dim of the residual at position 0, in most sequences"),
-    not_applicable=shared_columns.NOT_APPLICABLE,
+    not_applicable=NOT_APPLICABLE,
 )
 
 QUERY_ALIGNMENT_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
+    **LAYER_KEYS,
     head=(pa.int32(), "query head"),
     alignment=(
         pa.float64(),
@@ -39,18 +33,16 @@ QUERY_ALIGNMENT_SCHEMA = tables.schema(
     ),
     alignment_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
     alignment_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
-    **shared_columns.with_interval(
-        "positive_ratio", "share of the queries at positions >= 1 with q · (key of position 0) > 0"
-    ),
-    **shared_columns.with_interval("mass", "the head's sink mass: mean score of position 0 over q > 0"),
+    **estimate("positive_ratio", "share of the queries at positions >= 1 with q · (key of position 0) > 0"),
+    **estimate("mass", "the head's sink mass: mean score of position 0 over q > 0"),
 )
 
 ALIGNMENT_CORRELATION_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     quantity=(pa.string(), "alignment or positive_ratio"),
     over=(pa.string(), "heads: of all layers; layers: means over their heads"),
     count=(pa.int32(), "number of heads or layers"),
-    **shared_columns.with_interval("correlation", "Spearman's rank correlation with the sink mass, over these"),
+    **estimate("correlation", "Spearman's rank correlation with the sink mass, over these"),
 )
 
 _KEYS = ("key", "one_dim", "two_dims", "top_dim", "one_hot", "positive")
@@ -120,8 +112,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     grams = LayeredTable(inputs["query_gram"], ("head", "dim", "products"))
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        draws = resamples(len(keys), replicates, seed)
-        collapses.append(_collapse(columns, draws, names, layer))
+        collapses.append(_collapse(columns, weights_with_data(len(keys), replicates, seed), names, layer))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -131,18 +122,16 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         }
         intervals: dict[str, np.ndarray] = {}
         for name, value in values.items():
-            samples = np.concatenate([value.mean(axis=0, keepdims=True), draws @ value])  # (1 + R, H)
+            samples = means_with_replicates(value, replicates, seed)  # (1 + R, H)
             intervals |= with_interval(name, samples)
             replicated[name].append(samples)
         alignments.append(to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=points["head"], **intervals))
+    by_head = {
+        name: np.concatenate(parts, axis=1) for name, parts in replicated.items()
+    }  # (1 + R, heads of all layers)
+    by_layer = {name: np.stack([part.mean(axis=1) for part in parts], axis=1) for name, parts in replicated.items()}
     correlations = []
-    for over in ("heads", "layers"):
-        every = {  # (1 + R, heads or layers)
-            name: np.concatenate(parts, axis=1)
-            if over == "heads"
-            else np.stack([part.mean(axis=1) for part in parts], axis=1)
-            for name, parts in replicated.items()
-        }
+    for over, every in (("heads", by_head), ("layers", by_layer)):
         for quantity in ("alignment", "positive_ratio"):
             correlations.append(
                 to_table(
@@ -171,19 +160,18 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
     }
 
 
-def _collapse(values: Mapping[str, np.ndarray | None], draws: np.ndarray, names: dict, layer: int) -> pa.Table:
+def _collapse(values: Mapping[str, np.ndarray | None], weights: np.ndarray, names: dict, layer: int) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.
 
     Args:
         values: columns of the first tokens' keys on a grid of (N, H).
-        draws: (R, N) weights of the sequences in each bootstrap replicate.
+        weights: (1 + R, N) of the sequences in the data and in each bootstrap replicate.
         names: model and prompts.
         layer: number of the layer.
     """
     keys = values["key"]
-    sequences, heads = keys.shape[:2]
-    everything = np.concatenate([np.full((1, sequences), 1 / sequences), draws])
-    between = np.stack([cosine_between(keys[:, head], everything) for head in range(heads)], axis=1)  # (1 + R, H)
+    heads = keys.shape[1]
+    between = np.stack([cosine_between(keys[:, head], weights) for head in range(heads)], axis=1)  # (1 + R, H)
     found = {"between_sequences": between}
     reason = None
     for name in ("one_dim", "two_dims"):
@@ -192,14 +180,12 @@ def _collapse(values: Mapping[str, np.ndarray | None], draws: np.ndarray, names:
             reason = "nothing normalises the residual stream before the attention reads it"
             found[name] = np.full_like(between, np.nan)
         else:
-            found[name] = everything @ cosine(keys, predicted)
-    found["one_hot"] = everything @ values["one_hot"]
+            found[name] = weights @ cosine(keys, predicted)
+    found["one_hot"] = weights @ values["one_hot"]
     columns: dict[str, np.ndarray] = {}
     for name, samples in found.items():
-        with_mean = np.concatenate(
-            [samples, samples.mean(axis=1, keepdims=True)], axis=1
-        )  # the mean over heads is last
-        columns |= with_interval(name, with_mean)
+        mean = samples.mean(axis=1, keepdims=True)  # over heads, the last row
+        columns |= with_interval(name, np.concatenate([samples, mean], axis=1))
     return to_table(
         KEY_COLLAPSE_SCHEMA,
         **names,

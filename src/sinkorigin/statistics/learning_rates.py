@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import RUN, SEED, TOKENS
 
 HISTORY_SCHEMA = tables.schema(
-    **shared_columns.RUN,
-    seed=shared_columns.SEED,
+    **RUN,
+    seed=SEED,
     peak_learning_rate=(pa.float64(), "peak learning rate of this training"),
     step=(pa.int32(), "optimizer steps done; null for a training that diverged"),
     tokens=(pa.int64(), "training tokens seen"),
@@ -24,10 +24,10 @@ HISTORY_SCHEMA = tables.schema(
 )
 
 SCHEMA = tables.schema(
-    **shared_columns.RUN,
+    **RUN,
     learning_rate=(pa.float64(), "peak learning rate"),
-    seed=shared_columns.SEED,
-    tokens=shared_columns.TOKENS,
+    seed=SEED,
+    tokens=TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token; null for a training that diverged"),
     validation_loss=(pa.float64(), "last validation loss, nats per token; null for a training that diverged"),
     diverged=(pa.string(), "why there is no loss"),
@@ -108,8 +108,7 @@ def _end(history: Sequence[Mapping]) -> dict:
     row["learning_rate"] = first["peak_learning_rate"]
     row["tokens"] = None if first["diverged"] else max(r["tokens"] for r in history)
     for name in ("train_loss", "validation_loss"):
-        known = [r[name] for r in history if r[name] is not None]
-        row[name] = known[-1] if known else None
+        row[name] = next((r[name] for r in reversed(history) if r[name] is not None), None)
     return row
 
 

@@ -6,32 +6,25 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import change_points, shared_columns
-from sinkorigin.statistics.bootstrap import first_layer_above, resamples, with_interval
+from sinkorigin.statistics import change_points
+from sinkorigin.statistics.bootstrap import first_layer_above, means_with_replicates, with_interval
 from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, POSITION, SITE, SITE_KEYS, estimate, onset_columns
 
-SITE = "residual"
-
-_KEYS = {**shared_columns.KEYS, "site": shared_columns.SITE}
+_SITE = "residual"
 
 NORMS_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
-    position=shared_columns.POSITION,
-    **shared_columns.with_interval("norm", "mean over sequences of the vector's Euclidean norm"),
+    **SITE_KEYS, position=POSITION, **estimate("norm", "mean over sequences of the vector's Euclidean norm")
 )
 
 NORM_RATIO_SCHEMA = tables.schema(
-    **_KEYS,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
-    **shared_columns.with_interval("first", "mean over sequences of the norm at position 0"),
-    **shared_columns.with_interval(
-        "rest", "mean over sequences and positions >= 1 of the norm; null where there are none"
-    ),
-    **shared_columns.with_interval("ratio", "first / rest"),
+    **SITE_KEYS,
+    **estimate("first", "mean over sequences of the norm at position 0"),
+    **estimate("rest", "mean over sequences and positions >= 1 of the norm; null where there are none"),
+    **estimate("ratio", "first / rest"),
 )
 
-NORM_SURGE_SCHEMA = tables.schema(**_KEYS, **shared_columns.onset("ratio that a layer must pass", "ratio"))
+NORM_SURGE_SCHEMA = tables.schema(**KEYS, site=SITE, **onset_columns("ratio that a layer must pass", "ratio"))
 
 
 def compute(
@@ -59,23 +52,16 @@ def compute(
         ``NORM_SURGE_SCHEMA``) and ``norm_changes`` (``change_points.SCHEMA``). Norms are in the unit of the residual
         stream.
     """
-    names = {"model": model, "prompts": prompts}
+    study = {"model": model, "prompts": prompts}
+    names = {**study, "site": _SITE}
     norms, layers, ratios = [], [], []
     for layer, points, columns in read_layers(
-        inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=SITE
+        inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=_SITE
     ):
         norm = columns["norm"]  # (N, T)
-        means = np.concatenate([norm.mean(axis=0, keepdims=True), resamples(len(norm), replicates, seed) @ norm])
-        norms.append(
-            to_table(
-                NORMS_SCHEMA,
-                **names,
-                site=SITE,
-                layer=layer,
-                position=points["position"],
-                **with_interval("norm", means),  # of (1 + R, T)
-            )
-        )
+        means = means_with_replicates(norm, replicates, seed)
+        curve = with_interval("norm", means)  # of (1 + R, T)
+        norms.append(to_table(NORMS_SCHEMA, **names, layer=layer, position=points["position"], **curve))
         layers.append(layer)
         first = means[:, 0]
         rest = means[:, 1:].mean(axis=1) if means.shape[1] > 1 else np.full_like(first, np.nan)
@@ -86,19 +72,12 @@ def compute(
         intervals |= with_interval(name, part)
     ratio = parts["ratio"]
     surge, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
+    onset = {"threshold": surge_ratio, "layer": [surge], "layer_low": earliest, "layer_high": latest}
     return {
         "norms": pa.concat_tables(norms),
-        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, site=SITE, layer=layers, **intervals),
-        "norm_surge": to_table(
-            NORM_SURGE_SCHEMA,
-            **names,
-            site=SITE,
-            threshold=surge_ratio,
-            layer=[surge],
-            layer_low=earliest,
-            layer_high=latest,
-        ),
+        "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, layer=layers, **intervals),
+        "norm_surge": to_table(NORM_SURGE_SCHEMA, **names, **onset),
         "norm_changes": change_points.change_table(
-            ratio[0], ratio[1:], layers, change_factor, factor=True, quantity="norm ratio", **names
+            ratio[0], ratio[1:], layers, change_factor, factor=True, quantity="norm ratio", **study
         ),
     }

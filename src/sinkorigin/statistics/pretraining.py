@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import PARAMETERS, RUN, SEED, TOKENS
 
 SCHEMA = tables.schema(
-    **shared_columns.RUN,
-    seed=shared_columns.SEED,
-    parameters=shared_columns.PARAMETERS,
-    tokens=shared_columns.TOKENS,
+    **RUN,
+    seed=SEED,
+    parameters=PARAMETERS,
+    tokens=TOKENS,
     train_loss=(pa.float64(), "last training loss, nats per token: the mean since the row before"),
     validation_loss=(pa.float64(), "last validation loss, nats per token"),
 )
@@ -43,12 +43,8 @@ def compute(inputs: Mapping[str, Sequence[str]]) -> dict[str, pa.Table]:
         history = pl.DataFrame(tables.read_table(path)).sort("step")
         if history.is_empty():
             raise SinkoriginError(f"{path} has no rows: the run trained for no step; raise its number of tokens")
-        row: dict = {"parameters": count_parameters(Path(manifest).parent)}
-        for name in ("run", "variant", "seed", "tokens"):
-            row[name] = history[name][-1]
-        for name in ("train_loss", "validation_loss"):
-            row[name] = last_known(history[name])
-        rows.append(row)
+        losses = {name: last_known(history[name]) for name in ("train_loss", "validation_loss")}
+        rows.append({**history.row(-1, named=True), **losses, "parameters": count_parameters(Path(manifest).parent)})
     return {"pretraining": from_rows(SCHEMA, rows)}
 
 

@@ -10,9 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.pretraining import last_known
+from sinkorigin.statistics.shared_columns import PARAMETERS, RUN, SEED, TOKENS
 
 # quantity → (what it is, unit)
 QUANTITIES = {
@@ -47,7 +47,7 @@ _QUANTITY = {
 }
 
 _RUN = {
-    **shared_columns.RUN,
+    **RUN,
     "baseline": (
         pa.string(),
         "the softmax run that it is compared with; its own name for that run, null where there is none",
@@ -56,15 +56,15 @@ _RUN = {
 
 BY_SEED_SCHEMA = tables.schema(
     **_RUN,
-    seed=shared_columns.SEED,
+    seed=SEED,
     **_QUANTITY,
     value=(pa.float64(), "its value; null: not reached, or the baseline lacks this seed"),
 )
 
 COMPARISON_SCHEMA = tables.schema(
     **_RUN,
-    parameters=shared_columns.PARAMETERS,
-    tokens=shared_columns.TOKENS,
+    parameters=PARAMETERS,
+    tokens=TOKENS,
     **_QUANTITY,
     seeds=(pa.int32(), "number of seeds that have a value"),
     of_seeds=(pa.int32(), "number of seeds trained"),
@@ -154,8 +154,8 @@ def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float])
 def _losses(one: Training, baseline: Training | None) -> Iterator[dict]:
     history = one.history.sort("step")
     curve = history.drop_nulls("validation_loss")
-    yield {"quantity": "train_loss", "value": last_known(history["train_loss"])}
-    yield {"quantity": "validation_loss", "value": last_known(history["validation_loss"])}
+    for name in ("train_loss", "validation_loss"):
+        yield {"quantity": name, "value": last_known(history[name])}
     yield {"quantity": "validation_loss_over_training", "value": curve["validation_loss"].mean()}
     reached = None
     if baseline is not None and (goal := last_known(baseline.history.sort("step")["validation_loss"])) is not None:

@@ -7,14 +7,14 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, estimate
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 
 SECONDARY_SINKS_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     token=(pa.string(), "the token at that position, as the tokenizer writes it"),
     candidates=(pa.int32(), "positions in 1 … T/2 of all sequences that hold it"),
     sinks=(pa.int32(), "how many of these are a sink in at least one layer"),
@@ -27,11 +27,10 @@ SECONDARY_SINKS_SCHEMA = tables.schema(
 )
 
 SECONDARY_BY_LAYER_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
+    **LAYER_KEYS,
     candidates=(pa.int32(), "positions in 1 … T/2 of all sequences"),
     sinks=(pa.int32(), "how many of these are a sink in this layer"),
-    **shared_columns.with_interval("share", "sinks / candidates"),
+    **estimate("share", "sinks / candidates"),
 )
 
 
@@ -59,7 +58,6 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     positions = np.arange(1, length // 2 + 1)
     uniform = np.array([uniform_score(int(k), length) for k in positions])
     tokens = tokens[:, positions]
-    draws = resamples(sequences, replicates, seed)
     layers, found, strongest, by_layer = [], [], np.zeros(tokens.shape), []
     for layer, points, columns in read_layers(
         inputs["scores"], axes=("sequence", "head", "position"), columns=("score_excluding_self",)
@@ -69,7 +67,6 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         strongest = np.maximum(strongest, score)
         layers.append(layer)
         found.append(sink)
-        share = sink.mean(axis=1)  # (N,)
         by_layer.append(
             to_table(
                 SECONDARY_BY_LAYER_SCHEMA,
@@ -77,7 +74,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                 layer=[layer],
                 candidates=sink.size,
                 sinks=sink.sum(),
-                **with_interval("share", np.concatenate([[share.mean()], draws @ share])),
+                **with_interval("share", means_with_replicates(sink.mean(axis=1), replicates, seed)),
             )
         )
     sinks = np.stack(found)  # (L, N, T/2)

@@ -2,33 +2,36 @@
 
 import pyarrow as pa
 
-KEYS = {
-    "model": (pa.string(), "name of the model"),
-    "prompts": (pa.string(), "name of the prompt set"),
-}
-SITE = (pa.string(), "site, as in docs/science.md")
+KEYS = {"model": (pa.string(), "name of the model"), "prompts": (pa.string(), "name of the prompt set")}
 LAYER = (pa.int32(), "layer, counted from 0")
+LAYER_KEYS = {**KEYS, "layer": LAYER}
+SITE = (pa.string(), "site, as in docs/science.md")
 LAYER_OR_EMBEDDING = (pa.int32(), "layer, counted from 0; the residual's layer -1 is the embedding")
+SITE_KEYS = {**KEYS, "site": SITE, "layer": LAYER_OR_EMBEDDING}
 POSITION = (pa.int32(), "position in the sequence, from 0")
-LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
-HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
+_LOW = (pa.float64(), "2.5th percentile over bootstrap replicates of sequences")
+_HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences")
+_LOW_ALL = (pa.float64(), "lower end of its interval among all comparisons of the model and prompts")
+_HIGH_ALL = (pa.float64(), "upper end of it")
 NOT_APPLICABLE = (pa.string(), "why values are null")
 
-RUN = {
-    "run": (pa.string(), "name of the run in the config"),
-    "variant": (pa.string(), "attention variant"),
-}
+RUN = {"run": (pa.string(), "name of the run in the config"), "variant": (pa.string(), "attention variant")}
 SEED = (pa.int32(), "seed of the weights and of the order of the data")
 PARAMETERS = (pa.int64(), "number of stored parameters; tied embeddings count once")
 TOKENS = (pa.int64(), "tokens trained on")
 
 
-def with_interval(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
+def estimate(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
     """Columns of a quantity and of the ends of its 95 % bootstrap interval: ``name``, ``name_low``, ``name_high``."""
-    return {name: (pa.float64(), description), f"{name}_low": LOW, f"{name}_high": HIGH}
+    return {name: (pa.float64(), description), f"{name}_low": _LOW, f"{name}_high": _HIGH}
 
 
-def onset(threshold: str, quantity: str) -> dict[str, tuple[pa.DataType, str]]:
+def among_all(name: str) -> dict[str, tuple[pa.DataType, str]]:
+    """Columns of the interval of a quantity that holds together with those of all comparisons."""
+    return {f"{name}_low_all": _LOW_ALL, f"{name}_high_all": _HIGH_ALL}
+
+
+def onset_columns(threshold: str, quantity: str) -> dict[str, tuple[pa.DataType, str]]:
     """Columns of the first layer whose quantity passes a threshold, and of the ends of its interval."""
     end = "percentile over bootstrap replicates; none counts as the number of layers"
     return {

@@ -7,46 +7,41 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import change_points, shared_columns
+from sinkorigin.statistics import change_points
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples, with_interval
 from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, estimate, onset_columns
 from sinkorigin.statistics.uniform import uniform_score
 
 # Every quantity is given of the weights as they are, and in a form that compares models whose rows sum to anything.
 _NORMALISED = "of weights divided by the sum of their query's; equal to it where these sum to one"
 
 SINKS_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
+    **LAYER_KEYS,
     head=(pa.int32(), "query head"),
     position=(pa.int32(), "key position k"),
     score=(pa.float64(), "mean over sequences of the mean attention weight A[q, k] over q >= k"),
-    **shared_columns.with_interval("score_excluding_self", "the same over q > k; null at the last position"),
+    **estimate("score_excluding_self", "the same over q > k; null at the last position"),
     score_normalised=(pa.float64(), f"score {_NORMALISED}"),
-    **shared_columns.with_interval(
-        "score_excluding_self_normalised", f"the same over q > k {_NORMALISED}; null at the last position"
-    ),
+    **estimate("score_excluding_self_normalised", f"the same over q > k {_NORMALISED}; null at the last position"),
 )
 
 SINK_MASS_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
-    **shared_columns.with_interval("mass", "mean over sequences and heads of the score at position 0 over q > 0"),
-    **shared_columns.with_interval("mass_normalised", f"mass {_NORMALISED}"),
+    **LAYER_KEYS,
+    **estimate("mass", "mean over sequences and heads of the score at position 0 over q > 0"),
+    **estimate("mass_normalised", f"mass {_NORMALISED}"),
     uniform=(pa.float64(), "what uniform attention would give"),
 )
 
 SINK_RATE_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     epsilon=(pa.float64(), "threshold of the score"),
     position=(pa.int32(), "key position k"),
-    **shared_columns.with_interval("rate", "share of (sequence, layer, head) whose score over q >= k is above epsilon"),
-    **shared_columns.with_interval("rate_normalised", f"rate {_NORMALISED}"),
+    **estimate("rate", "share of (sequence, layer, head) whose score over q >= k is above epsilon"),
+    **estimate("rate_normalised", f"rate {_NORMALISED}"),
 )
 
-SINK_ONSET_SCHEMA = tables.schema(
-    **shared_columns.KEYS, **shared_columns.onset("mass that a layer must pass", "sink mass")
-)
+SINK_ONSET_SCHEMA = tables.schema(**KEYS, **onset_columns("mass that a layer must pass", "sink mass"))
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,22 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.bootstrap import interval, resamples
 from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
+from sinkorigin.statistics.shared_columns import KEYS, LAYER, LAYER_KEYS, NOT_APPLICABLE, estimate
 
 SUPER_NEURONS_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
+    **KEYS,
     rank=(pa.int32(), "place by |norm_change|, largest first; null where the layer has no neurons to show"),
-    layer=shared_columns.LAYER,
+    layer=LAYER,
     neuron=(pa.int32(), "FFN neuron"),
     super_neuron=(pa.bool_(), "whether it passes the rule of docs/science.md"),
-    **shared_columns.with_interval(
-        "share", "share of the first token's FFN output that it carries (signed; all neurons add to 1)"
-    ),
+    **estimate("share", "share of the first token's FFN output that it carries (signed; all neurons add to 1)"),
     norm_change=(
         pa.float64(),
         "norm of the first token's residual minus its norm without this neuron, mean over sequences",
     ),
-    **shared_columns.with_interval(
-        "surge_share", "norm_change / what the layer adds to the norm; null where it adds less than half of it"
-    ),
+    **estimate("surge_share", "norm_change / what the layer adds to the norm; null where it adds less than half of it"),
     first=(pa.float64(), "mean |activation| at position 0"),
     rest=(pa.float64(), "mean |activation| at positions >= 1"),
     rest_max=(pa.float64(), "largest |activation| at positions >= 1"),
@@ -44,22 +40,21 @@ SUPER_NEURONS_SCHEMA = tables.schema(
     dim_2=(pa.int32(), "residual dim with the second"),
     dominant_dim=(pa.int32(), "dim of the largest magnitude in most first tokens' residual leaving the layer"),
     hits_dominant_dim=(pa.bool_(), "whether dim_1 or dim_2 is that dim"),
-    not_applicable=shared_columns.NOT_APPLICABLE,
+    not_applicable=NOT_APPLICABLE,
 )
 
 SURGE_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
+    **LAYER_KEYS,
     before=(pa.float64(), "mean norm of the first token's residual entering the layer"),
     after=(pa.float64(), "mean norm leaving it"),
     super_neurons=(pa.int32(), "number of the layer's super neurons; null where the layer has no neurons to show"),
     without_largest=(pa.float64(), "mean norm leaving it without its neuron of the largest |norm_change|"),
     largest=(pa.int32(), "that neuron"),
-    **shared_columns.with_interval(
+    **estimate(
         "accounted",
         "(after − without_largest) / (after − before); null where the layer adds less than half of the norm",
     ),
-    not_applicable=shared_columns.NOT_APPLICABLE,
+    not_applicable=NOT_APPLICABLE,
 )
 
 
@@ -205,11 +200,7 @@ def _norm_changes(
 def _ranked(neurons: pa.Table) -> pa.Table:
     """The neurons of all layers by |norm_change|, or by |share| where it is not defined, with their rank."""
     ordered = pl.DataFrame(neurons).sort(
-        pl.coalesce("norm_change", "share").abs(),
-        "layer",
-        "neuron",
-        descending=[True, False, False],
-        nulls_last=True,
+        pl.coalesce("norm_change", "share").abs(), "layer", "neuron", descending=[True, False, False], nulls_last=True
     )
     rank = pl.when(pl.col("neuron").is_not_null()).then(pl.int_range(1, pl.len() + 1))
     return ordered.with_columns(rank=rank).to_arrow().cast(SUPER_NEURONS_SCHEMA)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import RUN, SEED
 
 QUANTITIES = {
     "sink_mass": "mean over sequences and heads of the attention to position 0 over q > 0 (A1)",
@@ -23,8 +23,8 @@ QUANTITIES = {
 }
 
 SCHEMA = tables.schema(
-    **shared_columns.RUN,
-    seed=shared_columns.SEED,
+    **RUN,
+    seed=SEED,
     prompts=(pa.string(), "name of the prompt set"),
     step=(pa.int32(), "optimizer steps done; 0 is the initialisation"),
     tokens=(pa.int64(), "training tokens seen"),

@@ -12,38 +12,28 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
+from sinkorigin.statistics.shared_columns import NOT_APPLICABLE, POSITION, SITE_KEYS, estimate
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
 
 VARIANCE_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    site=shared_columns.SITE,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
-    position=shared_columns.POSITION,
+    **SITE_KEYS,
+    position=POSITION,
     sequences=(pa.int32(), "number of sequences N"),
     width=(pa.int32(), "number of dims d"),
-    **shared_columns.with_interval(
-        "variance", "mean over dims of the unbiased variance over sequences; null where all have one vector"
-    ),
+    **estimate("variance", "mean over dims of the unbiased variance over sequences; null where all have one vector"),
     relative_dispersion=(pa.float64(), "variance summed over dims / squared norm of the mean vector; null as variance"),
 )
 
 TREND_SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    site=shared_columns.SITE,
-    layer=shared_columns.LAYER_OR_EMBEDDING,
+    **SITE_KEYS,
     sequences=(pa.int32(), "number of sequences N"),
-    **shared_columns.with_interval(
-        "ratio", "variance at position 0 / mean of the variance at later positions; null where undefined"
-    ),
-    **shared_columns.with_interval(
-        "kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"
-    ),
-    not_applicable=shared_columns.NOT_APPLICABLE,
+    **estimate("ratio", "variance at position 0 / mean of the variance at later positions; null where undefined"),
+    **estimate("kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
+    not_applicable=NOT_APPLICABLE,
 )
 
 _SAME = "a position has the same vector in every sequence, so it has no variance to compare"
@@ -51,13 +41,7 @@ _NO_SITE = "the model has no such site, see architecture.parquet of its activati
 
 
 def compute(
-    inputs: Mapping[str, Sequence[str]],
-    *,
-    model: str,
-    prompts: str,
-    sites: Sequence[str],
-    replicates: int,
-    seed: int,
+    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], replicates: int, seed: int
 ) -> dict[str, pa.Table]:
     """V1 of several sites (docs/paper.md).
 
@@ -111,8 +95,7 @@ def variance_tables(
                 f"model {model}, prompts {prompts}: a variance over sequences needs at least 2, {site} has "
                 f"{sequences}; raise the number of sequences of the prompts or of those that the site keeps"
             )
-        everything = np.full((1, sequences), 1 / sequences)  # the data themselves, in row 0
-        moments = ReplicatedMoments(np.concatenate([everything, resamples(sequences, replicates, seed)]))
+        moments = ReplicatedMoments(weights_with_data(sequences, replicates, seed))
         for block in file.blocks():
             moments.add(block)
         if not moments.is_finite():

@@ -7,22 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics import shared_columns
-from sinkorigin.statistics.bootstrap import resamples, with_interval
+from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows
 from sinkorigin.statistics.kendall import kendall_between, kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
+from sinkorigin.statistics.shared_columns import LAYER_KEYS, NOT_APPLICABLE, estimate
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
 
 SCHEMA = tables.schema(
-    **shared_columns.KEYS,
-    layer=shared_columns.LAYER,
-    **shared_columns.with_interval(
+    **LAYER_KEYS,
+    **estimate(
         "dim_tau",
         "(a) Kendall's τ over dims c between the std over sequences of the value aggregation's dim c and the norm of "
         "W_O's column c; the variance is the mean over the shared positions",
     ),
-    **shared_columns.with_interval(
+    **estimate(
         "position_tau",
         "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
         "attention output",
@@ -30,7 +29,7 @@ SCHEMA = tables.schema(
     positions=(pa.int32(), "number of positions of which both sites were kept"),
     ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
     ratio_after=(pa.float64(), "the same of the attention output"),
-    not_applicable=shared_columns.NOT_APPLICABLE,
+    not_applicable=NOT_APPLICABLE,
 )
 
 
@@ -77,7 +76,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         inner, outer = SiteLayer(path), SiteLayer(after[layer])
         shared = np.intersect1d(inner.positions, outer.positions)
         sequences = min(inner.sequences, outer.sequences)
-        draws = np.concatenate([np.full((1, sequences), 1 / sequences), resamples(sequences, replicates, seed)])
+        draws = weights_with_data(sequences, replicates, seed)
         inside = _moments(inner, shared, draws, by_dim=True)
         outside = _moments(outer, shared, draws, by_dim=False)
         variances = inside.variance(), outside.variance()  # (1 + R, T')

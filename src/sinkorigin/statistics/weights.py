@@ -6,13 +6,13 @@ import torch
 
 from sinkorigin import tables
 from sinkorigin.sites.architecture import Architecture
-from sinkorigin.statistics import shared_columns
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.grids import to_table
+from sinkorigin.statistics.shared_columns import KEYS, LAYER
 
 NEURONS_SCHEMA = tables.schema(
-    model=shared_columns.KEYS["model"],
-    layer=shared_columns.LAYER,
+    model=KEYS["model"],
+    layer=LAYER,
     neuron=(pa.int32(), "FFN neuron; null where the layer has none to show"),
     gate_norm=(pa.float64(), "Euclidean norm of its gate weights; null in an FFN without a gate"),
     up_norm=(pa.float64(), "Euclidean norm of its up weights (the only ones before the activation, without a gate)"),
@@ -28,8 +28,8 @@ NEURONS_SCHEMA = tables.schema(
 )
 
 OUTPUT_PROJECTION_SCHEMA = tables.schema(
-    model=shared_columns.KEYS["model"],
-    layer=shared_columns.LAYER,
+    model=KEYS["model"],
+    layer=LAYER,
     dim=(pa.int32(), "dim c of the value aggregation (heads concatenated); null where the layer has no W_O to show"),
     norm=(pa.float64(), "Euclidean norm of column c of W_O"),
     not_applicable=(pa.string(), "why the layer has no W_O to show"),
@@ -37,15 +37,7 @@ OUTPUT_PROJECTION_SCHEMA = tables.schema(
 
 
 def weight_tables(architecture: Architecture, *, model: str) -> dict[str, pa.Table]:
-    """Weight tables of a model.
-
-    Args:
-        architecture: the model's sites and projections.
-        model: its name, for the first column.
-
-    Returns:
-        ``neurons`` (``NEURONS_SCHEMA``) and ``output_projection`` (``OUTPUT_PROJECTION_SCHEMA``).
-    """
+    """``neurons`` (``NEURONS_SCHEMA``) and ``output_projection`` (``OUTPUT_PROJECTION_SCHEMA``) of the model of this name."""
     return {
         "neurons": neuron_table(architecture, model),
         "output_projection": output_projection_table(architecture, model),

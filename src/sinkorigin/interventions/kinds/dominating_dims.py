@@ -11,10 +11,7 @@ from sinkorigin.interventions.kind import Needs, VectorEdit
 class DominatingDims(VectorEdit):
     """Necessity: dims of the residual leaving a layer are set to their mean over sequences, or to 0 (Sun et al. 2024, §3).
 
-    Args:
-        dims: layer → numbers of its dims.
-        positions: where.
-        to: "mean" or "zero".
+    ``dims`` is layer → numbers of its dims, and ``to`` "mean" or "zero".
     """
 
     dims: Mapping[int, Sequence[int]]

@@ -10,9 +10,6 @@ class Mask(AttentionEdit):
     """I1: at ``layers`` the positions attend to themselves only, so o_k = v_k exactly.
 
     Where a model has learned sink logits (gpt-oss), these keep their share of the attention.
-
-    Args:
-        layers, positions: where.
     """
 
     formula = "k attends to itself only, so o_k = v_k"

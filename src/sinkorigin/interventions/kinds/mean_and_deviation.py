@@ -9,13 +9,7 @@ from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplif
 
 @dataclass(kw_only=True, eq=False)
 class MeanAndDeviation(VectorEdit):
-    """The grid o'_k = α μ + λ (o_k − μ), computed so that factors of 1 change no bit.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ, of the deviation from the mean over sequences.
-        mean_factor: α, of the mean.
-    """
+    """The grid o'_k = α μ + λ (o_k − μ), λ the strength and α the mean factor, computed so that factors of 1 change no bit."""
 
     strength: float
     mean_factor: float

@@ -1,4 +1,4 @@
-"""As much as variance amplification adds, alike in all sequences."""
+"""A shift of all sequences by the size of what variance amplification adds."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,10 @@ from sinkorigin.interventions.kind import Look, VectorEdit, Words, random_direct
 
 @dataclass(kw_only=True, eq=False)
 class MeanShift(VectorEdit):
-    """Control: every sequence is shifted by one vector, o'_k = o_k + (λ − 1) s u.
+    """Control: every sequence is shifted by one vector, o'_k = o_k + (λ − 1) s u, λ the strength.
 
-    u is one random unit vector a head and s the root mean square over sequences of ‖o_k − μ‖: the size of what amplification
-    adds, without any variance.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ.
-        seed: of the directions.
+    u is one random unit vector a head, drawn with the seed, and s the root mean square over sequences of ‖o_k − μ‖: the size
+    of what amplification adds, without any variance.
     """
 
     strength: float

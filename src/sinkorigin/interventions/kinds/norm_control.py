@@ -7,12 +7,7 @@ from sinkorigin.interventions.kind import Look, VectorEdit, Words
 
 @dataclass(kw_only=True, eq=False)
 class NormControl(VectorEdit):
-    """I3: o'_k = λ o_k. The variance is that of amplification, the dispersion relative to the mean stays as it was.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ > 0.
-    """
+    """I3: o'_k = λ o_k, λ > 0 the strength: the variance of amplification, with an unchanged dispersion relative to the mean."""
 
     strength: float
 

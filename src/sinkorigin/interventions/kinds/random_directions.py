@@ -1,4 +1,4 @@
-"""As much as variance amplification adds, in random directions."""
+"""A change by the size of what variance amplification adds, in random directions."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,9 @@ from sinkorigin.interventions.kind import Look, VectorEdit, Words, random_direct
 
 @dataclass(kw_only=True, eq=False)
 class RandomDirections(VectorEdit):
-    """Control: o'_k = o_k + (λ − 1) ‖o_k − μ‖ u, u a random unit vector of each head and sequence.
+    """Control: o'_k = o_k + (λ − 1) ‖o_k − μ‖ u, λ the strength, u a random unit vector of each head and sequence.
 
-    The vectors are the same in every run and for every batch size.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ.
-        seed: of the directions.
+    With one seed the vectors are the same in every run and for every batch size.
     """
 
     strength: float

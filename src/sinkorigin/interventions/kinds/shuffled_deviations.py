@@ -9,11 +9,7 @@ from sinkorigin.interventions.kind import Look, VectorEdit, Words
 class ShuffledDeviations(VectorEdit):
     """Control: o'_k of sequence n is μ + λ (o_k of sequence n + 1 − μ): the variance of amplification, the wrong content.
 
-    The batch's last sequence takes that of its first.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ; 1 swaps the deviations only.
+    The batch's last sequence takes the deviation of its first. A strength λ of 1 swaps the deviations only.
     """
 
     strength: float = 1.0

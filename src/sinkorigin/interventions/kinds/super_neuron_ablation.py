@@ -9,12 +9,7 @@ from sinkorigin.interventions.kind import Needs, VectorEdit
 
 @dataclass(kw_only=True, eq=False)
 class SuperNeuronAblation(VectorEdit):
-    """Necessity: FFN neurons are silent at the positions.
-
-    Args:
-        neurons: layer → numbers of its neurons.
-        positions: where.
-    """
+    """Necessity: FFN neurons, layer → numbers of its neurons, are silent at the positions."""
 
     neurons: Mapping[int, Sequence[int]]
     layers: Sequence[int] = field(init=False)

@@ -9,14 +9,10 @@ from sinkorigin.interventions.kind import VectorEdit
 
 @dataclass(kw_only=True, eq=False)
 class ValueAveraging(VectorEdit):
-    """Necessity: o'_k is the mean of the aggregations at k of some sequences of the batch, the edited one among them.
+    """Necessity: o'_k is the mean of o_k over ``strength`` sequences of the batch, the edited one among them.
 
     At position 0, where o_0 = v_0, this is what a position would have that attends evenly to so many value vectors of first
     tokens: position 0 averages like the others.
-
-    Args:
-        layers, positions, site: where.
-        strength: number of sequences.
     """
 
     strength: float

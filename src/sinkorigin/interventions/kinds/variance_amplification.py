@@ -7,12 +7,7 @@ from sinkorigin.interventions.kind import Look, VectorEdit, Words
 
 @dataclass(kw_only=True, eq=False)
 class VarianceAmplification(VectorEdit):
-    """I2: o'_k = o_k + (λ − 1)(o_k − μ), μ the mean over sequences. λ below 1 shrinks the variance.
-
-    Args:
-        layers, positions, site: where.
-        strength: λ > 0.
-    """
+    """I2: o'_k = o_k + (λ − 1)(o_k − μ), μ the mean over sequences, λ > 0 the strength; below 1 it shrinks the variance."""
 
     strength: float
 

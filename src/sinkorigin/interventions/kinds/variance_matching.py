@@ -11,9 +11,7 @@ from sinkorigin.interventions.kind import Needs, VectorEdit
 class VarianceMatching(VectorEdit):
     """Necessity: o'_k = o_k + (λ − 1)(o_k − μ) with, in each layer, the λ that brings the variance at k to that of others.
 
-    Args:
-        strengths: layer → its λ.
-        positions, site: where.
+    ``strengths`` is layer → its λ.
     """
 
     strengths: Mapping[int, float]
