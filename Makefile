@@ -1,19 +1,24 @@
 # make environment  .venv from the pinned requirements.lock
 # make reproduce    the default study: environment, then snakemake --cores all
-# make test         the tests
+# make test         all tests
+# make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce test report lint readme clean
+.PHONY: environment reproduce test check report lint readme clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
 
+# A file of tests runs in one of two processes; --dist loadgroup keeps together what shares a fixture.
 test: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit
 
 report: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --report report.html

@@ -1,10 +1,14 @@
 """Fixtures of all tests."""
 
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from pathlib import Path
+
 import pytest
+from filelock import FileLock
 
 from architectures import ARCHITECTURES, build
 from tiny_study import Project, checkout, write_model, write_text
@@ -27,22 +31,45 @@ def token_ids():
     return np.random.default_rng(0).integers(3, 96, size=(6, 12))
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of a file share what it sets up, and those of the cluster its one Slurm: one process runs them."""
+    for item in items:
+        group = "cluster" if item.path.parent.name == "cluster" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def made_once(tmp_path_factory, name: str, make) -> Project:
+    """A project that the first process to need it makes, for all processes of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    done = folder / name / "done"
+    with FileLock(folder / f"{name}.lock"):
+        if not done.exists():
+            shutil.rmtree(done.parent, ignore_errors=True)
+            done.parent.mkdir()
+            make(done.parent / "project")
+            done.touch()
+    return Project(done.parent / "project")
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory) -> Project:
     """The tiny study before its first run."""
-    project = checkout(tmp_path_factory.mktemp("fresh") / "project")
-    project.write_config()
-    write_text(project.folder / "text")
-    write_model(project.folder / "tiny_model", project.folder / "text")
-    return project
+
+    def make(folder: Path) -> None:
+        project = checkout(folder)
+        project.write_config()
+        write_text(project.folder / "text")
+        write_model(project.folder / "tiny_model", project.folder / "text")
+
+    return made_once(tmp_path_factory, "fresh", make)
 
 
 @pytest.fixture(scope="session")
 def finished(fresh, tmp_path_factory) -> Project:
     """The tiny study after its run. Tests only look at it; those that change something take a copy."""
-    project = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
-    project.run()
-    return project
+    return made_once(tmp_path_factory, "finished", lambda folder: fresh.copy(folder).run())
 
 
 @pytest.fixture
