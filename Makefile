@@ -3,12 +3,13 @@
 # make test         all tests
 # make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
+# make schema       schemas/config.schema.json, from the config's models
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce test check report lint readme clean
+.PHONY: environment reproduce test check report lint schema readme clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
@@ -33,6 +34,10 @@ lint: .venv/installed
 # The figure and the claims table of the README, from the results of this study.
 readme: .venv/installed
 	$(BIN)/python docs/update_readme.py
+
+schema: .venv/installed
+	PYTHONPATH=src:workflow_scripts $(BIN)/python -c 'from harness.config.reading import json_schema; print(json_schema(), end="")' \
+	  > schemas/config.schema.json
 
 environment: .venv/installed
 

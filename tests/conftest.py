@@ -31,11 +31,23 @@ def token_ids():
     return np.random.default_rng(0).integers(3, 96, size=(6, 12))
 
 
+# files that take minutes begin first, so that no process is left with one at the end
+_LONGEST = [
+    "test_cluster_refusals",
+    "test_cluster_run",
+    "test_reruns",
+    "test_declared",
+    "test_extending",
+    "test_sharing",
+]
+
+
 def pytest_collection_modifyitems(items):
     """Tests of a file share what it sets up, and those of the cluster its one Slurm: one process runs them."""
     for item in items:
         group = "cluster" if item.path.parent.name == "cluster" else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
 def made_once(tmp_path_factory, name: str, make) -> Project:

@@ -73,6 +73,16 @@ def test_a_kind_without_a_module_or_class_is_named_in_one_sentence():
         kind_named("no_such")
 
 
+def test_a_control_that_cannot_be_shown_is_refused_in_one_sentence(tmp_path, monkeypatch):
+    module = NEW_KIND.replace('    look = Look(colour=7, marker="P")\n', "").replace("SignFlip", "SignLess")
+    (tmp_path / "sign_less.py").write_text(module)
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
+    with pytest.raises(
+        SinkoriginError, match="kind sign_less: a control .* but SignLess has no look or no words; add both"
+    ):
+        kind_named("sign_less")
+
+
 def test_an_entry_becomes_one_edit_for_each_factor_and_place():
     grid = {"kind": "mean_and_deviation", "layers": [1, 0], "positions": [5, [3, 6]], "mean_factors": [0.0, 2.0]}
     edits = edits_of(grid, 4.0)

@@ -102,8 +102,8 @@ def test_an_ablation_of_super_neurons_that_are_not_there_ends_before_the_model_i
         }
     )  # fmt: skip
     ends_with(
-        study, config, "intervention silent: no super neuron was found in model tiny, see results/tiny/statistics/tiny/"
-        "random_tokens/super_neurons.parquet; take the model out of this intervention, or lower",
+        study, config, "intervention silent: no super neuron was found in model tiny, see its table "
+        "super_neurons; take the model out of this intervention, or lower",
         "results/tiny/interventions/tiny/random_tokens/edited/interventions.json",
     )  # fmt: skip
 

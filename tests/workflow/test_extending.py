@@ -11,7 +11,7 @@ SECTIONS = ("A statistic", "A figure", "A kind of intervention", "A site", "An a
 def add_entries(study: dict) -> None:
     """What uses the kind, the site and the variant."""
     edits, runs = study["interventions"], study["pretraining"]["runs"]
-    edits.append({**edits[4], "name": "mirrored", "kind": "mirrored_deviations"})
+    edits.append({**edits[2], "name": "mirrored", "kind": "mirrored_deviations"})
     study["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0, 5]})
     runs.append({**runs[1], "name": "relu", "variant": "relu"})
 
@@ -27,6 +27,10 @@ def test_a_statistic_a_figure_a_kind_a_site_and_a_variant_run_after_the_steps_of
     assert (study.results / "figures/norm_variation_by_layer.svg").stat().st_size > 5000
     edited = pl.read_parquet(study.results / "statistics/tiny/random_tokens/interventions.parquet")
     assert "mirrored_deviations" in edited["kind"].to_list()
+    contrasts = pl.read_parquet(study.results / "statistics/tiny/random_tokens/intervention_contrasts.parquet")
+    assert "mirrored_deviations" in contrasts["control_kind"].to_list()
+    claims = pl.read_parquet(study.results / "claims.parquet")
+    assert claims["statement"].str.contains("amplified deviations of opposite sign").any()
     assert strength.stat().st_mtime_ns == before, "an edit was made again that does not use the new kind"
     assert (
         len(pl.read_parquet(study.results / "activations/tiny/random_tokens/residual_mid/layer=0/part-0.parquet")) == 4

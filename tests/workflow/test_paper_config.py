@@ -31,7 +31,7 @@ def test_the_paper_study_is_planned_without_network_or_gpu(tmp_path):
     )  # fmt: skip
     assert not done.returncode, done.stdout + done.stderr
     counts = dict(re.findall(r"(\w[\w ]*?) {2,}(\d+)", done.stdout + done.stderr))
-    assert counts["pretrain with checkpoints"] == "12" and counts["measure training"] == "12"
+    assert counts["pretrain with checkpoints"] == "12" and counts["measure training"] == "3"
     assert counts["pretrain learning rate"] == "12" and counts["intervene"] == "2"
 
 

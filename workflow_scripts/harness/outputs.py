@@ -30,7 +30,7 @@ def files_with_logs(workflow: Any, jobs: Jobs, demanded: Iterable[str]) -> dict[
             "copy results/ from it and run verify without --default-storage-provider"
         )
     logs = {
-        file: str(workflow.get_rule(name).log[0]).format(**wildcards)
+        file: str(workflow.get_rule(name).log[0].apply_wildcards(wildcards))
         for name, each in jobs.items()
         for wildcards in each
         for file in output_files(workflow, {name: [wildcards]})

@@ -220,7 +220,7 @@ class Estimates:
         return Needs(_TORCH + held, seconds, single)
 
     def _label_model(self, model: str) -> Needs:
-        return Needs(_TABLES, _SECONDS[_TABLES])
+        return Needs(68, _SECONDS[_TABLES])  # Arrow alone
 
     def _fetch_corpus(self, data: str | None = None) -> Needs:
         size = self._text(data)

@@ -293,15 +293,21 @@ def kind_named(name: str) -> type[Edit]:
     """The class of a kind of intervention.
 
     Raises:
-        SinkoriginError: there is no such module or class.
+        SinkoriginError: there is no such module or class, or it lacks what figures and claims show of a control.
     """
     place = f"{__package__}.kinds.{name}"
     class_name = name.title().replace("_", "")
     try:
-        return getattr(import_module(place), class_name)
+        kind = getattr(import_module(place), class_name)
     except (ModuleNotFoundError, AttributeError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name != place:
             raise
         raise SinkoriginError(
             f"intervention kind {name}: there is no class {class_name} in a module {place}; correct the name, or add it"
         ) from error
+    if kind.control_of is not None and kind.has_doses() and None in (kind.look, kind.words):
+        raise SinkoriginError(
+            f"intervention kind {name}: a control with a strength is compared, drawn and judged, but {class_name} has no look or "
+            "no words; add both"
+        )
+    return kind
