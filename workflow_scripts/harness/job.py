@@ -1,5 +1,6 @@
 """The frame of every workflow script: its log, errors of one sentence, and an end with the workflow that started it."""
 
+import gc
 import re
 import sys
 import time
@@ -135,5 +136,6 @@ def job(snakemake) -> Iterator[None]:
         end(f"rule {snakemake.rule} ended with an unexpected {type(error).__name__}: {error}; {where}")
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        gc.freeze()  # else Python looks for garbage in every imported module once more, a second after PyTorch and transformers
         with suppress(OSError):  # the sentence above covers it, unless the log alone failed
             log.close()
