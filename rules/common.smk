@@ -73,7 +73,7 @@ def code_by(script, *modules_of):
 
 
 def statistic(name):
-    """Parameters of a rule that computes a statistic: which one, and the version of its code."""
+    """Which statistic a job computes, and the version of its code, as parameters."""
     return {"statistic": name, "code": code("compute.py", f"sinkorigin.statistics.{name}")}
 
 
