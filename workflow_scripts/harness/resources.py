@@ -27,7 +27,7 @@ ASSUMED_VOCABULARY = 32_000  # of a tokenizer that is taken
 ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
-_TABLES = 125.0  # NumPy, Arrow and Polars
+_TABLES = 132.0  # NumPy, Arrow and Polars
 _DRAWING = 270.0  # and Matplotlib
 _TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
@@ -375,7 +375,7 @@ class Estimates:
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
         comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
-        memory = _TABLES + 62 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
+        memory = _TABLES + 55 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
         return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
 
     # pretraining
