@@ -29,11 +29,10 @@ class Named(dict):
 
 @pytest.fixture(scope="module")
 def jobs(finished):
-    """One job of each rule of the finished study."""
+    """One job of each rule of the finished study, of the figures' rules only some."""
     found = scripts_of_jobs(finished.folder, finished.arguments)
-    one_each = {
-        facts["rule"]: facts for _, facts in sorted(found.items(), reverse=True)
-    }  # the tiny model's, not the random one's
+    # in this order the last job of a rule is the tiny model's, not the random one's
+    one_each = {facts["rule"]: facts for _, facts in sorted(found.items(), reverse=True)}
     assert len(one_each) > 45
     # one script draws all figures from what it is given: one figure of each source of tables stands for the others
     drawn = {

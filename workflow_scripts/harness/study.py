@@ -26,7 +26,7 @@ class Study:
 
     Args:
         config: the study.
-        device: "cpu" or "cuda", where models run.
+        device: "cpu" or "cuda", where models run; estimates depend on it.
 
     Attributes:
         folder: of the study's results.
@@ -40,7 +40,7 @@ class Study:
     """
 
     def __init__(self, config: Config, device: str):
-        self.config, self.device = config, device
+        self.config = config
         self.folder = f"results/{config.study}"
         self.estimates = Estimates(config, device)
         self.models = {model.name: model for model in config.models}
