@@ -40,12 +40,16 @@ with checks.ending_with_a_sentence():
         check_registries(ROOT / "src/sinkorigin")
     # here, because the config imports what the registries name
     from harness.config.reading import read_study
+    from harness.missing import Missing
     from harness.study import Study, all_wildcards, directory_of, one_of, with_directories
 
-    STUDY_CONFIG = read_study(config, workflow.overwrite_configfiles, first=workflow.is_main_process)
+    MISSING = Missing.read()
+    STUDY_CONFIG = read_study(
+        config, workflow.overwrite_configfiles, first=workflow.is_main_process and not MISSING.files
+    )
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
-study = Study(STUDY_CONFIG, DEVICE)
+study = Study(STUDY_CONFIG, DEVICE, MISSING)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})
 

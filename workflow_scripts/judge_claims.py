@@ -17,7 +17,9 @@ with job(snakemake):
         models=[Judged(**facts) for facts in snakemake.params.models],
         prompts=snakemake.params.prompts,
         interventions=snakemake.params.interventions,
+        missing=snakemake.params.missing,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     study = Path(snakemake.output.table).parent.name
-    write_text(snakemake.output.page, render_html(table, study, *comparison))
+    page = render_html(table, study, *comparison, missing=snakemake.params.missing, undrawn=snakemake.params.undrawn)
+    write_text(snakemake.output.page, page)

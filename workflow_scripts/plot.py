@@ -22,4 +22,4 @@ with job(snakemake):
         if not name.endswith("_files")
     }
     draw = import_module(f"sinkorigin.figures.{snakemake.params.figure}").draw
-    style.save(draw(**tables, **snakemake.params.keywords), snakemake.output)
+    style.save(draw(**tables, **snakemake.params.keywords), snakemake.output, lacks=snakemake.params.lacks)
