@@ -1,11 +1,17 @@
 """After a failed run: what is missing, why, and what can be made without it."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
 
 from harness import snakemake_internals as internals
+from harness.after_failure import what_is_left
+from harness.config.reading import read_config
+from harness.figures import FIGURES
 from harness.missing import VARIABLE, Failure, Missing, reason
+from harness.study import Study
+from tiny_study import TINY
 
 FAILURES = [
     Failure("fetch_model", {"model": "broken"}, "model broken: it is damaged; take an intact copy", "fetch.log"),
@@ -114,3 +120,23 @@ def test_every_job_that_waits_for_a_failed_one_is_unfinished_because_of_it():
 )
 def test_a_run_that_was_stopped_is_told_from_one_that_ended_by_itself(state, expected):
     assert internals.ended_by_itself(workflow(**state)) == expected
+
+
+def test_claims_and_the_figures_that_have_something_to_show_are_left():
+    study = Study(read_config(copy.deepcopy(TINY)), "cpu")
+    figures = {f"plot_{figure.name}": figure.outputs(study) for figure in FIGURES if figure.when(study)}
+    wanted = figures | {"judge_claims": ["results/tiny/claims.html"], "compare_pretraining": ["a table"]}
+    failed = [Failure("fetch_model", {"model": "tiny"}, "a sentence", "a log")]
+
+    def left(*lost: str) -> set[str]:
+        """What is left without the tables that end so."""
+        files = [file for figure in FIGURES for files in figure.inputs(study).values() for file in map(str, files)]
+        return set(what_is_left(study, Missing(failed, {file: 0 for file in files if file.endswith(lost)}), wanted))
+
+    assert left() == figures.keys() | {"judge_claims"}
+    assert left("pretraining_comparison.parquet") == left() - {"plot_pretraining_comparison"}
+    assert left("super_neurons.parquet") == left() - {"plot_super_neurons", "plot_channel_sparsity"}
+    assert left("") == set()
+    assert "plot_norms" not in what_is_left(
+        study, Missing(failed, {}), {"plot_norms": ["results/tiny/figures/norms.svg"]}
+    )

@@ -26,7 +26,7 @@ def break_model(project: Project) -> None:
 
 def with_broken_model() -> dict:
     config = copy.deepcopy(TINY)
-    config["models"].append({"name": "broken", "source": "path:broken_model"})
+    config["models"].append({"name": "broken", "source": "path:broken_model", "control": False})
     config["interventions"][0]["models"] = ["tiny", "broken"]
     return config
 

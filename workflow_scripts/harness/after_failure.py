@@ -19,6 +19,8 @@ from harness.study import Study
 
 _SCRIPT = Path(__file__).parents[1] / "make_rest.py"
 _MOST = 20  # failures that are told
+# rules that read what there is of each model: their inputs are from Study.tables or Study.comparisons. Figures do so too
+_SUMMARIES = ("judge_claims",)
 
 
 def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
@@ -35,10 +37,10 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
         return None
     missing = missing_after(unfinished)
     wanted = {job.rule.name: internals.stated_files(job) for job, blamed in unfinished.items() if job is not blamed}
-    rest = {} if changed else what_is_left(study.without(missing), wanted)
+    rest = {} if changed else what_is_left(study, missing, wanted)
     if not rest:
         return _told(missing, len(unfinished), "")
-    missing = replace(missing, remade=[file for files in rest.values() for file in files])
+    missing = _made_again(missing, rest)
     internals.logger.info("Making claims and figures of what is there.")
     with TemporaryDirectory() as folder:
         file = Path(folder, "missing.json")
@@ -57,18 +59,24 @@ def missing_after(unfinished: Mapping[Any, Any]) -> Missing:
     return Missing(failures, dict(sorted(files.items())))
 
 
-def what_is_left(study: Study, wanted: Mapping[str, list[str]]) -> dict[str, list[str]]:
+def what_is_left(study: Study, missing: Missing, wanted: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """Rules of claims and figures that a study can do without what it lacks → their files.
 
-    There are no claims where there is nothing that any figure shows.
+    There are none where there is nothing that any figure shows.
 
     Args:
         wanted: rule → files, of the jobs that a run left undone and that did not fail themselves.
     """
-    possible = {f"plot_{figure.name}" for figure in FIGURES if figure.is_there(study)}
-    if possible:
-        possible.add("judge_claims")
-    return {rule: files for rule, files in wanted.items() if rule in possible}
+    if not any(figure.is_there(study.without(missing)) for figure in FIGURES):
+        return {}
+    summaries = {rule: files for rule, files in wanted.items() if rule in _SUMMARIES}
+    rest = study.without(_made_again(missing, summaries))
+    figures = {f"plot_{figure.name}" for figure in FIGURES if figure.is_there(rest)}
+    return summaries | {rule: files for rule, files in wanted.items() if rule in figures}
+
+
+def _made_again(missing: Missing, rest: Mapping[str, list[str]]) -> Missing:
+    return replace(missing, remade=[file for files in rest.values() for file in files])
 
 
 def _where(study: Study, rest: Iterable[str], made: bool) -> str:

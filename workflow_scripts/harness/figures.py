@@ -60,7 +60,7 @@ class Figure:
         return [
             wildcards
             for wildcards in self.covers(study)
-            if not any(pattern.format(**wildcards) in study.missing.files for pattern in patterns)
+            if not any(study.missing.lacks(pattern.format(**wildcards)) for pattern in patterns)
         ]
 
     def lacks(self, study: Study) -> list[str]:

@@ -58,9 +58,13 @@ class Missing:
         """Write it for :meth:`read`."""
         path.write_text(json.dumps(asdict(self)))
 
+    def lacks(self, file: str) -> bool:
+        """Whether there is no such file, and none made of what is there."""
+        return file in self.files and file not in self.remade
+
     def without(self, files: Iterable[str]) -> list[str]:
         """Those of these files that are there."""
-        return [file for file in files if file not in self.files]
+        return [file for file in files if not self.lacks(file)]
 
     def parts(self, folder: str) -> list[dict[str, str | None]]:
         """What is missing of models and trainings, for the claims.
@@ -90,7 +94,7 @@ class Missing:
 
     def undrawn(self, folder: str) -> list[str]:
         """Figures that are not made without what is missing."""
-        files = (file for file in self.files if file.startswith(f"{folder}/figures/") and file not in self.remade)
+        files = (file for file in self.files if file.startswith(f"{folder}/figures/") and self.lacks(file))
         return sorted({Path(file).stem for file in files})
 
 

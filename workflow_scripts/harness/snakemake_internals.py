@@ -125,6 +125,8 @@ def run_apart(workflow: Any, script: Path, targets: Sequence[str], rules: Sequen
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             return process.wait() == 0
+        except KeyboardInterrupt:  # the other process has it too
+            return process.wait() == 0
         finally:
             signal.signal(signal.SIGTERM, before)
 

@@ -197,7 +197,7 @@ class Study:
         there = {
             edit.name
             for pair, edits in self.edits.items()
-            if self.table("interventions", pair) not in self.missing.files
+            if not self.missing.lacks(self.table("interventions", pair))
             for edit in edits
         }
         return [edit for edit in self.config.interventions if edit.name in there]
