@@ -1,7 +1,7 @@
 """Shapes of decoders by their config.json, which limits prompts and layers, and from which memory and time follow."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,16 @@ def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> 
     if isinstance(config, dict):
         for prompts, length in lengths.items():
             check_prompt_length(config, length, model=model, prompts=prompts)
+
+
+def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
+    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
+    wrong = [layer for layer in layers if not 0 <= layer < count]
+    if wrong:
+        raise SinkoriginError(
+            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )
 
 
 @dataclass(frozen=True)
