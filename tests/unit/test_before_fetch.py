@@ -92,6 +92,45 @@ def test_everything_that_the_study_asks_beyond_the_model_is_told_at_once(model):
     )
 
 
+def write_gguf(path, architecture="llama", vocabulary=300):
+    """A GGUF file with a header and one tensor."""
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(3)
+    writer.add_context_length(16)
+    writer.add_embedding_length(32)
+    writer.add_head_count(4)
+    writer.add_token_list([f"token{index}" for index in range(vocabulary)])
+    writer.add_tensor("token_embd.weight", np.zeros((vocabulary, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("architecture", "share", "sentences"),
+    [
+        ("llama", 1, ["interventions.mask.layers has layer 3, but model mine has 3 layers"]),
+        ("gpt2", 1, ["prompts p have length 17, but a gpt2 has learned positions and this one 16", "has layer 3, but"]),
+        ("llama", 0.99, ["its tiny.gguf is no GGUF file, or truncated or damaged"]),
+        ("llama", 0.05, ["its tiny.gguf is no GGUF file, or truncated or damaged"]),
+        ("t5", 1, ["tiny.gguf is an encoder-decoder (t5)"]),
+        ("rwkv7", 1, ["tiny.gguf is of architecture rwkv7, which transformers does not read from GGUF"]),
+    ],
+)  # fmt: skip
+def test_the_header_of_a_gguf_file_tells_what_is_wrong_with_it(tmp_path, architecture, share, sentences):
+    file = write_gguf(tmp_path / "tiny.gguf", architecture)
+    cut(tmp_path, file.name, share)
+    told = problems(file, {"p": 17}, {"interventions.mask.layers": [3]})
+    assert len(told) == len(sentences) and all(
+        sentence in one for sentence, one in zip(sentences, told, strict=True)
+    ), told
+
+
 def test_the_files_of_a_fetched_model_are_not_read_again_until_they_change(model, tmp_path):
     fetched = shutil.copytree(model, tmp_path / "fetched")
     (fetched / "provenance.json").write_text(json.dumps({"source": f"path:{model}"}))
@@ -111,6 +150,7 @@ def test_the_files_of_a_fetched_model_are_not_read_again_until_they_change(model
 def test_pytorch_is_not_imported_to_look(model):
     code = f"""
 import sys
+sys.path.insert(0, {str(ROOT / "src")!r})
 from sinkorigin.models.before_fetch import local_problems
 assert local_problems({str(model)!r}, {{"p": 8}}, {{"k": [1]}}, model="mine") == []
 assert not {{"torch", "transformers"}} & set(sys.modules)

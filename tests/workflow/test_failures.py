@@ -1,6 +1,7 @@
 """A job that fails costs its own rows: claims, figures and page are made of what is there and name what is missing."""
 
 import copy
+import json
 import shutil
 
 import polars as pl
@@ -101,3 +102,28 @@ def test_there_is_no_page_where_nothing_was_measured(fresh, tmp_path):
     done = project.run(check=False)
     assert done.returncode == 1 and SENTENCE in done.stderr.strip().splitlines()[-1]
     assert not (project.results / "claims.html").exists() and not (project.results / "figures").exists()
+
+
+def test_all_that_is_wrong_with_models_on_this_machine_is_told_at_once_and_no_job_runs(fresh, tmp_path):
+    project = fresh.copy(tmp_path / "project")
+    for name in ("pickled", "encoder", "truncated"):
+        shutil.copytree(project.folder / "tiny_model", project.folder / name)
+    (project.folder / "pickled/model.safetensors").rename(project.folder / "pickled/pytorch_model.bin")
+    config = project.folder / "encoder/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"architectures": ["BertForMaskedLM"]}))
+    weights = project.folder / "truncated/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    changed = copy.deepcopy(TINY)
+    changed["models"] += [{"name": name, "source": f"path:{name}"} for name in ("pickled", "encoder", "truncated")]
+    changed["interventions"][0] |= {"layers": [0, 3], "models": ["tiny-random"]}
+    project.write_config(changed)
+    done = project.run(check=False)
+    assert done.returncode == 1 and not (project.folder / "results").exists()
+    told = done.stderr.strip().splitlines()[-4:]
+    expected = [
+        "tiny.yaml: interventions.mask.layers has layer 3, but model tiny has 3 layers, 0 to 2",
+        "model pickled: pickled has no safetensors weights (only pytorch_model.bin, which is pickle)",
+        "model encoder: it is an encoder",
+        "model truncated: its model.safetensors is truncated or damaged",
+    ]
+    assert all(sentence in line for sentence, line in zip(expected, told, strict=True)), done.stderr

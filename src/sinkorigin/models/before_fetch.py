@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.fetching import local_model_files
-from sinkorigin.models.files import check_intact, read_config
+from sinkorigin.models.fetching import check_intact, local_model_files
+from sinkorigin.models.files import read_config
 from sinkorigin.models.local import find_model, read_local_config
 from sinkorigin.models.shapes import check_layers, check_prompt_length, stated, text_config
 from sinkorigin.models.vocabulary import check_vocabulary
