@@ -142,7 +142,7 @@ def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
 
     parser, settings = parse_args([*arguments, "--snakefile", again["snakefile"], "--directory", "."])
     if settings.executor not in (None, "local"):  # cores and jobs are numbers for a cluster
-        settings.cores = settings.jobs = min(4, os.cpu_count() or 1)
+        settings.cores = settings.jobs = settings.local_cores
     settings.configfile = list(map(Path, again["configfiles"]))
     settings.targets, settings.allowed_rules = set(again["targets"]), set(again["rules"])
     settings.force = settings.forceall = False
