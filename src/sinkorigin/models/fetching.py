@@ -17,7 +17,6 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
 from sinkorigin.models.tokenizer import load_tokenizer
-from sinkorigin.models.vocabulary import check_vocabulary
 from sinkorigin.models.weights import check_finite, load_weights, register_variant
 from sinkorigin.sources.archives import extract
 from sinkorigin.sources.hub import hub_errors
@@ -140,7 +139,6 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     # names and shapes of the weights as transformers matches them, which renames some and fuses others
     load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
     check_finite(directory, what)
-    check_vocabulary(directory, facts, what)
     load_tokenizer(directory, what, trust_remote_code)
 
 

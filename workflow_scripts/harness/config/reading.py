@@ -143,6 +143,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
     """What is wrong with the models and corpora on this machine, and with what is asked of models whose shape is known."""
     sentences = []
     lengths = {prompts.name: prompts.length for prompts in study.prompts}
+    reads_text = any(prompts.kind == "natural_text" for prompts in study.prompts)
     for model in study.models:
         layers = _layers_asked_of(model, study, merged)
         if model.kind == "path":
@@ -150,7 +151,9 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
             from sinkorigin.models.before_fetch import local_problems
 
             place, fetched = model.source.partition(":")[2], Path("results/models", model.name)
-            sentences += local_problems(place, lengths, layers, model=model.name, fetched=fetched)
+            sentences += local_problems(
+                place, lengths, layers, model=model.name, reads_text=reads_text, fetched=fetched
+            )
         elif model.shape is not None:
             for key, numbers in layers.items():
                 sentences += _told(check_layers, numbers, model.shape.layers, model.name, key)
