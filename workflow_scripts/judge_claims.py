@@ -17,6 +17,7 @@ with job(snakemake):
         models=[Judged(**facts) for facts in snakemake.params.models],
         prompts=snakemake.params.prompts,
         interventions=snakemake.params.interventions,
+        first_tokens=snakemake.params.first_tokens,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     study = Path(snakemake.output.table).parent.name

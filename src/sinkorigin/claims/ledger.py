@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sinkorigin.claims.first_tokens import first_token_claims
 from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
@@ -18,6 +19,7 @@ def judge(
     models: Sequence[Judged],
     prompts: Sequence[str],
     interventions: Sequence[Mapping],
+    first_tokens: Sequence[Mapping[str, str]] = (),
 ) -> pa.Table:
     """Judge every claim that the study's tables speak of.
 
@@ -28,6 +30,7 @@ def judge(
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
         interventions: name, kind, models, prompts, layers, position and strengths of each.
+        first_tokens: condition of the first token → name, for each group of prompt sets that differ in nothing else.
 
     Returns:
         A table of ``verdicts.SCHEMA``.
@@ -41,10 +44,13 @@ def judge(
     for model in models:
         for name in prompts:
             study = StudyTables(places, model, name)
+            rows += study.not_applicable_claims()
             rows += model_claims(study)
             rows += structure_claims(study)
             edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
             if edits:
                 rows += intervention_claims(study, edits)
+        for group in first_tokens:
+            rows += first_token_claims({key: StudyTables(places, model, name) for key, name in group.items()})
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -180,6 +180,11 @@ def read_token_ids(path: str | Path) -> np.ndarray:
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
+def begin_alike(path: str | Path) -> bool:
+    """Whether all sequences of a prompt table begin with the same token, so that position 0 has no variance over them."""
+    return len(set(read_token_ids(path)[:, 0])) == 1
+
+
 def _stated_ids(directory: Path, config: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Keys of a model's generation_config.json, its config.json, and the latter's part on text; the last of these decides."""
     file = directory / "generation_config.json"

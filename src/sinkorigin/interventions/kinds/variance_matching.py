@@ -41,7 +41,7 @@ class VarianceMatching(VectorEdit):
             rows = table.filter(layer=layer)
             here = rows.filter(position=position)["variance"].to_list()
             later = rows.filter(rows["position"] > position)["variance"].mean()
-            if here in ([], [None]) or later is None:
+            if not here or not here[0] or later is None:  # a variance of 0 cannot be scaled to another one
                 raise SinkoriginError(
                     f"intervention {where}: the variance at position {position} of layer {layer} is not defined on these "
                     "prompts, so it cannot be matched; choose prompts with varied tokens there, or another layer"
