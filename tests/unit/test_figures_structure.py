@@ -550,7 +550,7 @@ def test_the_mass_of_each_condition_is_drawn_and_the_position_that_has_it_instea
     assert [values[-1] for values in curves(above)] == [0.6, 0.05, 0.6] and len(bands(above)) == 3
     assert [values[-1] for values in curves(below)] == [0.05, 0.6, 0.05]
     assert levels(above) == {0.06} and levels(below) == {0.05}
-    assert "position 1" in words(figures["sinks_by_first_token"])
+    assert words(figures["sinks_by_first_token"]).count("largest at 1 (drawn), 1 (bos), 1 (fixed)") == 2
 
 
 def test_a_model_without_bos_has_the_other_conditions_and_says_so():
@@ -558,7 +558,7 @@ def test_a_model_without_bos_has_the_other_conditions_and_says_so():
     table = pl.concat([lacking, first_positions_table(("control",))])
     figure = sinks_by_first_token.draw(first_positions=table, labels=LABELS, groups=[GROUP])
     assert [len(curves(ax)) for ax in figure.axes] == [2, 2, 3, 3]
-    assert words(figure).count("no BOS: not applicable") == 1
+    assert words(figure).count("random tokens; not applicable: bos") == 1
 
 
 def test_the_sink_rate_is_that_of_the_epsilon_nearest_to_0_3(figures):

@@ -42,11 +42,13 @@ def draw(*, first_positions: pl.DataFrame, labels: dict[str, str], groups: Seque
     for (model, number), (above, below) in axes.items():
         group = groups[number]
         rows = first_positions.filter((pl.col("model") == model) & pl.col("prompts").is_in(list(group.values())))
-        _mass(above, rows.filter(pl.col("position") == 0))
-        _mass(below, _largest(rows.filter(pl.col("position") > 0)))
-        missing = [condition for condition, prompts in group.items() if (model, prompts) not in read]
-        others = [f"no {'BOS' if condition == 'bos' else condition}: not applicable" for condition in missing]
-        style.title(above, labels[model], "; ".join([style.as_words(next(iter(group.values()))), *others]))
+        first, later = rows.filter(pl.col("position") == 0), rows.filter(pl.col("position") > 0)
+        _mass(above, first, first["uniform"].max())
+        _mass(below, _largest(later), later["uniform"].max())
+        style.title(below, below=f"largest at {_peaks(later)}")
+        missing = ", ".join(condition for condition, prompts in group.items() if (model, prompts) not in read)
+        name = style.as_words(next(iter(group.values())))
+        style.title(above, labels[model], f"{name}; not applicable: {missing}" if missing else name)
         below.set_xlabel("layer")
         style.whole_x(below)
         if style.is_leftmost(above):
@@ -72,14 +74,18 @@ def _largest(rows: pl.DataFrame) -> pl.DataFrame:
     return ordered.unique(["first_token", "layer"], keep="first", maintain_order=True)
 
 
-def _mass(ax: Axes, rows: pl.DataFrame) -> None:
-    """Draw the mass by layer under each condition, and its uniform level."""
+def _peaks(rows: pl.DataFrame) -> str:
+    """The position that has the largest mass of any layer, under each condition."""
+    peaks = rows.sort("mass", descending=True, nulls_last=True).unique("first_token", keep="first", maintain_order=True)
+    position = dict(peaks.select("first_token", "position").rows())
+    return ", ".join(f"{position[name]} ({name})" for name in CONDITIONS if name in position)
+
+
+def _mass(ax: Axes, rows: pl.DataFrame, uniform: float) -> None:
+    """Draw the mass by layer under each condition, and the uniform level."""
     for condition, (_, look) in CONDITIONS.items():
         chosen = rows.filter(pl.col("first_token") == condition).sort("layer")
         if not chosen.is_empty():
             style.line(ax, chosen, "layer", "mass", markersize=3.5, **look)
-            peak = chosen.sort("mass", descending=True).row(0, named=True)
-            if peak["position"]:
-                style.beside(ax, f"position {peak['position']}", (peak["layer"], peak["mass"]), color=look["color"])
-    ax.axhline(rows["uniform"].max(), **UNIFORM)
+    ax.axhline(uniform, **UNIFORM)
     ax.set_ylim(bottom=0)
