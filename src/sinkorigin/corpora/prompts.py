@@ -22,8 +22,8 @@ from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
     token_ids=(pa.list_(pa.int32()), "the token ids, all sequences equally long"),
-    tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them; their ids where the model has none"),
-    text=(pa.string(), "the decoded tokens; null where the model has no tokenizer"),
+    tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them"),
+    text=(pa.string(), "the decoded tokens"),
 )
 
 _FIXED = 1  # with a set's seed, that of the fixed first token
@@ -159,7 +159,11 @@ def natural_text(
 
 
 def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
-    """Write the prompt table of (sequences, length) ids; ``tokenizer`` is None where the model has none."""
+    """Write the prompt table of (sequences, length) ids.
+
+    Args:
+        tokenizer: None where the model has none: its tokens are written as their ids then, and there is no text.
+    """
     rows = token_ids.tolist()
     tables.write_table(
         path,
