@@ -92,10 +92,14 @@ def test_one_condition_alone_is_not_compared(tmp_path):
     without(tmp_path, "bos")
     without(tmp_path, "fixed")
     row = claim(tmp_path, drawn=8.0)["sink under each first token"]
-    assert row["verdict"] == NOT_APPLICABLE and "one condition only" in row["reason"]
+    assert row["verdict"] == NOT_APPLICABLE and row["reason"].startswith("nothing to compare; drawn tokens: 8.00")
     without(tmp_path, "drawn")
     row = claim(tmp_path)["sink under each first token"]
     assert row["verdict"] == NOT_APPLICABLE and "not under drawn tokens" in row["reason"]
+
+
+def test_a_model_that_reads_one_of_the_sets_is_not_judged(tmp_path):
+    assert claim(tmp_path, drawn=8.0) == {}
 
 
 def test_a_study_without_such_sets_has_no_such_claim(tmp_path):

@@ -1,75 +1,64 @@
 """The claim that tells a sink of the position from one of the token: is it there whatever the first token is?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 
 import polars as pl
 
-from sinkorigin.claims.verdicts import (
-    NO_SINK_FACTOR,
-    NOT_APPLICABLE,
-    StudyTables,
-    decided,
-    with_ends,
-)
+from sinkorigin.claims.verdicts import NO_SINK_FACTOR, StudyTables, decided, with_ends
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 NAMES = {"drawn": "drawn tokens", "bos": "BOS", "fixed": "one fixed token"}  # condition → how sentences call it
+_TABLE = "first_positions"
+_QUANTITY = "largest sink mass of a layer / uniform attention, under the first token where that is"
 
 
 def first_token_claims(conditions: Mapping[str, StudyTables]) -> Iterator[dict]:
-    """Claim about one model on prompt sets that differ in their first token alone.
+    """Claim about one model on prompt sets that differ in their first token alone, if it reads at least two of them.
 
     Args:
-        conditions: drawn, bos or fixed → the model's tables on the set of this condition, as far as the model reads it.
+        conditions: drawn, bos or fixed → the model's tables on the set of this condition.
     """
-    peaks: dict[str, dict] = {}  # condition → the layer where position 0 has most, as ratio to uniform attention
-    missing: dict[str, str] = {}  # condition → why it is not applicable
-    read = {}
-    for condition, tables in conditions.items():
-        if reason := tables.not_applicable("first_positions"):
-            missing[condition] = reason
-        elif (table := tables.read("first_positions")) is not None:
-            read[condition] = tables
-            peaks[condition] = _peak(table)
-    if not peaks and not missing:
+    missing = {name: reason for name, tables in conditions.items() if (reason := tables.not_applicable(_TABLE))}
+    found = {name: table for name, tables in conditions.items() if (table := tables.read(_TABLE)) is not None}
+    peaks = {name: _peak(table) for name, table in found.items()}
+    about = [tables for name, tables in conditions.items() if name in peaks or name in missing]
+    if len(about) < 2:
         return
-    tables = next(iter((read or conditions).values()))
-    control = tables.model.is_control
-    words = (
-        ("control: random weights have no sink at position 0, whatever the first token is", NO_SINK_FACTOR, "<")
-        if control
-        else (
-            "position 0 is a sink whatever the first token is, so that the sink belongs to the position",
-            SINK_FACTOR,
-            ">",
-        )
-    )
-    statement, threshold, sign = words
-    found: dict = {"verdict": NOT_APPLICABLE, "reason": "; ".join(_lacking(missing))}
-    if len(peaks) > 1:
-        # the condition under which the claim holds least
-        decisive = (max if control else min)(peaks.values(), key=lambda peak: peak["ratio"])
-        found = decided(
-            *with_ends(decisive, "ratio"),
-            (lambda x: x < threshold) if control else (lambda x: x > threshold),
-            "; ".join([_summary(peaks, control), *map(_numbers, peaks.values()), *_lacking(missing)]),
-        )
-    elif peaks:
-        found["reason"] = "; ".join(
-            [
-                "there is one condition only, nothing to compare it with",
-                *map(_numbers, peaks.values()),
-                *_lacking(missing),
-            ]
-        )
-    names = ", ".join(one.prompts for one in conditions.values())
-    places = ", ".join(one.path("first_positions") for one in (read or conditions).values())
-    yield tables.row(
-        "no sink under any first token" if control else "sink under each first token",
-        statement,
-        f"largest sink mass of a layer / uniform attention, under the first token where it is {'largest' if control else 'smallest'}",
-        None, f"{sign} {threshold:g}", "first_positions", **found,
-    ) | {"prompts": names, "table": places}  # fmt: skip
+    numbers = [*map(_numbers, peaks.values()), *(f"not under {NAMES[name]}: {why}" for name, why in missing.items())]
+    judge = _no_sink if about[0].model.is_control else _sink
+    yield judge(about[0], peaks, numbers) | {
+        "prompts": ", ".join(tables.prompts for tables in about),
+        "table": ", ".join(tables.path(_TABLE) for tables in about),
+    }
+
+
+def _sink(tables: StudyTables, peaks: Mapping[str, dict], numbers: Sequence[str]) -> dict:
+    """Row of a model that is not a control: decided by the condition under which it has the least sink."""
+    return tables.row(
+        "sink under each first token",
+        "position 0 is a sink whatever the first token is, so that the sink belongs to the position",
+        f"{_QUANTITY} smallest", None, f"> {SINK_FACTOR:g}", _TABLE,
+        **_decided(peaks, min, lambda x: x > SINK_FACTOR, [*_summary(peaks), *numbers]),
+    )  # fmt: skip
+
+
+def _no_sink(tables: StudyTables, peaks: Mapping[str, dict], numbers: Sequence[str]) -> dict:
+    """Row of random weights: decided by the condition under which they have most attention on position 0."""
+    return tables.row(
+        "no sink under any first token",
+        "control: random weights have no sink at position 0, whatever the first token is",
+        f"{_QUANTITY} largest", None, f"< {NO_SINK_FACTOR:g}", _TABLE,
+        **_decided(peaks, max, lambda x: x < NO_SINK_FACTOR, numbers),
+    )  # fmt: skip
+
+
+def _decided(peaks: Mapping[str, dict], least: Callable, holds: Callable, reasons: Sequence[str]) -> dict:
+    """Verdict of the condition under which the claim holds least; none where there is nothing to compare."""
+    if len(peaks) < 2:
+        return {"reason": "; ".join(["nothing to compare", *reasons])}
+    decisive = least(peaks.values(), key=itemgetter("ratio"))
+    return decided(*with_ends(decisive, "ratio"), holds, "; ".join(reasons))
 
 
 def _peak(table: pl.DataFrame) -> dict:
@@ -81,10 +70,6 @@ def _peak(table: pl.DataFrame) -> dict:
     others = ratios.filter(pl.col("position") > 0).to_dicts()
     first = ratios.filter(pl.col("position") == 0).to_dicts()[0]
     return {**first, "other": others[0] if others else None}
-
-
-def _lacking(missing: Mapping[str, str]) -> list[str]:
-    return [f"not under {NAMES[condition]}: {reason}" for condition, reason in missing.items()]
 
 
 def _is_sink(peak: Mapping) -> bool:
@@ -101,12 +86,16 @@ def _numbers(peak: Mapping) -> str:
     return text
 
 
-def _summary(peaks: Mapping[str, Mapping], control: bool) -> str:
-    """What the conditions say together."""
+def _summary(peaks: Mapping[str, Mapping]) -> Iterator[str]:
+    """What several conditions say together; nothing for one."""
     having = [condition for condition, peak in peaks.items() if _is_sink(peak)]
+    if len(peaks) < 2:
+        return
     if len(having) == len(peaks):
-        return "a sink under each" + ("" if control else ": it belongs to the position")
-    if not having:
-        return "no sink under any"
-    under = f"sink under {' and '.join(NAMES[condition] for condition in having)} only"
-    return f"{under}: it belongs to the token" if having == ["bos"] else under
+        yield "a sink under each: it belongs to the position"
+    elif having == ["bos"]:
+        yield "sink under BOS only: it belongs to the token"
+    elif having:
+        yield f"sink under {' and '.join(NAMES[condition] for condition in having)} only"
+    else:
+        yield "no sink under any"
