@@ -210,6 +210,24 @@ def test_a_damaged_file_is_named_at_the_fetch(model, tmp_path, file, change, sen
     assert not list((tmp_path / "results").iterdir())
 
 
+def test_a_model_without_a_tokenizer_is_fetched_and_so_is_its_control(model, tmp_path):
+    for file in model.glob("tokenizer*"):
+        file.unlink()
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+    fetch_model(tmp_path / "control", name="control", source="random:tiny", base=tmp_path / "out")
+    for folder in ("out", "control"):
+        assert load_model(tmp_path / folder).config.vocab_size == 320
+        assert not list((tmp_path / folder).glob("tokenizer*"))
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(model, tmp_path):
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(
+        SinkoriginError, match=r"model tiny: its tokenizer lacks its vocabulary; put tokenizer.json beside"
+    ):
+        fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+
+
 def test_an_adapter_is_refused_with_what_to_do(model, tmp_path):
     (model / "adapter_config.json").write_text("{}")
     with pytest.raises(SinkoriginError, match=r"holds an adapter .*; merge it into its model \(merge_and_unload\)"):
