@@ -34,6 +34,8 @@ rule judge_claims:
         pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if study.runs else [],
     output:
         table=f"{STUDY}/claims.parquet",
+        evidence=f"{STUDY}/evidence.parquet",
+        evidence_summary=f"{STUDY}/evidence_summary.parquet",
         page=report(
             f"{STUDY}/claims.html",
             caption="../captions/claims.rst",
@@ -42,7 +44,7 @@ rule judge_claims:
         ),
     params:
         models=study.judged_models(),
-        prompts=list(study.prompts),
+        prompts=study.first_tokens(),
         interventions=[edit.model_dump() for edit in STUDY_CONFIG.interventions],
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:

@@ -25,6 +25,8 @@ _FILES = {
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
+    "evidence": "evidence.parquet",
+    "evidence_summary": "evidence_summary.parquet",
 }
 
 
@@ -185,6 +187,7 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
 
 
 FIGURES = (
+    Figure("evidence", ("evidence", "evidence_summary"), whole_study, when=lambda study: bool(study.models)),
     Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(
         "variance_through_output",

@@ -319,6 +319,10 @@ class Study:
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
 
+    def first_tokens(self) -> dict[str, str]:
+        """Prompt set → what stands at position 0."""
+        return {prompts.name: prompts.first_token for prompts in self.prompts.values()}
+
     def data_jobs(self) -> dict[str, list[dict[str, str]]]:
         """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""
         used = [self.data[name] for name in dict.fromkeys(run.data for run in self.runs.values())]
