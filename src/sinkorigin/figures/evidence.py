@@ -10,13 +10,14 @@ from sinkorigin.figures import style
 
 ROW_HEIGHT, CELL_WIDTH, SUMMARY_WIDTH, LABELS_WIDTH = 0.3, 0.82, 1.9, 2.6  # inches
 TEXT_SIZE = 7.0
-# verdict → marker, colour and whether it is filled; a claim that random weights lack a link has the same mark, its text says so
+# verdict → its mark
 MARKS: dict[str, dict[str, Any]] = {
     "seen": {"marker": "o", "color": style.PALETTE[0]},
     "not seen at this scale": {"marker": "X", "color": style.PALETTE[3]},
     "undecided": {"marker": "D", "color": style.REFERENCE, "markerfacecolor": "white"},
     "not applicable": {"marker": "_", "color": "0.65"},
 }
+LACKS: dict[str, Any] = MARKS["seen"] | {"markerfacecolor": "white"}  # the claim that random weights lack the link, seen
 
 
 @style.styled
@@ -36,9 +37,10 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
         _frame(ax, links, prompts, labelled=i == 0)
         for row in rows.to_dicts():
             y, x = [code for code, _ in links].index(row["link"]), prompts.index(row["prompts"])
-            ax.plot([x - 0.3], [y], linestyle="", markersize=5.5, **MARKS[row["verdict"]])
-            ax.text(x - 0.18, y, _text(row), va="center", size=TEXT_SIZE)
-        style.title(ax, rows["label"][0])
+            mark = LACKS if row["lacks"] and row["verdict"] == "seen" else MARKS[row["verdict"]]
+            ax.plot([x - 0.3], [y], linestyle="", markersize=5.5, **mark)
+            ax.text(x - 0.18, y, "" if row["value"] is None else _number(row["value"]), va="center", size=TEXT_SIZE)
+        style.title(ax, rows["label"][0], beside=LABELS_WIDTH)
     if len(averaged):
         ax = figure.add_subplot(grid[0, len(models)])
         _frame(ax, links, prompts, labelled=False)
@@ -48,17 +50,11 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
             ax.text(x, y, f"{interval}, I² {100 * row['i_squared']:.0f} %", va="center", ha="center", size=TEXT_SIZE)
         count = evidence_summary["models"].max()
         style.title(ax, f"Mean of {count} models", "random effects, 95 % interval; I²: share of the variance between models")
+    marks = {"seen": MARKS["seen"], "seen: random weights lack the link": LACKS} | MARKS
     style.legend(
-        figure, [style.line_handle(verdict, linestyle="", markersize=5.5, **look) for verdict, look in MARKS.items()]
+        figure, [style.line_handle(words, linestyle="", markersize=5.5, **look) for words, look in marks.items()]
     )
     return figure
-
-
-def _text(row: dict[str, Any]) -> str:
-    """The effect; of a claim that the model lacks the link, that it does."""
-    if row["value"] is None:
-        return ""
-    return f"lacks it ({_number(row['value'])})" if row["lacks"] and row["verdict"] == "seen" else _number(row["value"])
 
 
 def _number(value: float) -> str:
