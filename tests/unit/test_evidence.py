@@ -45,7 +45,10 @@ def test_necessity_claims_of_one_name_are_told_apart_by_their_kind():
 
 
 def test_random_weights_are_judged_by_the_claim_that_they_lack_the_link():
-    rows = [claim(CONTROL, "no sink", SEEN, (1.1, 1.0, 1.2)), claim(CONTROL, "variance decay", SEEN, (-0.5, -0.6, -0.4))]
+    rows = [
+        claim(CONTROL, "no sink", SEEN, (1.1, 1.0, 1.2)),
+        claim(CONTROL, "variance decay", SEEN, (-0.5, -0.6, -0.4)),
+    ]
     table, summary = evidence(rows, models=[CONTROL], prompts=PROMPTS)
     assert (cell(table, "A1", CONTROL)["claim"], cell(table, "A1", CONTROL)["lacks"]) == ("no sink", True)
     assert cell(table, "C2", CONTROL)["lacks"] is False

@@ -87,7 +87,10 @@ SUMMARY_SCHEMA = tables.schema(
     not_applicable=(pa.int32(), "not applicable"),
     averaged=(pa.int32(), "number of them whose effect has a standard error, which the columns below are of"),
     scale=_SCALE,
-    estimate=(pa.float64(), "mean effect of the models by random effects (DerSimonian and Laird 1986); null for fewer than two"),
+    estimate=(
+        pa.float64(),
+        "mean effect of the models by random effects (DerSimonian and Laird 1986); null for fewer than two",
+    ),
     low=(pa.float64(), "lower end of its 95 % interval (Hartung and Knapp 2001)"),
     high=(pa.float64(), "upper end"),
     between=(pa.float64(), "standard deviation τ of the true effects between models, on the scale of the average"),
@@ -121,7 +124,9 @@ def evidence(
         for model in models
         if (model.label, name) in found
     ]
-    return pa.Table.from_pylist(cells, schema=SCHEMA), pa.Table.from_pylist(list(_summary(cells)), schema=SUMMARY_SCHEMA)
+    return pa.Table.from_pylist(cells, schema=SCHEMA), pa.Table.from_pylist(
+        list(_summary(cells)), schema=SUMMARY_SCHEMA
+    )
 
 
 def _cell(link: Link, model: Judged, prompts: str, first_token: str, rows: Iterable[Mapping]) -> dict:
@@ -168,7 +173,11 @@ def _effects(cells: Iterable[Mapping], *, ratio: bool) -> tuple[np.ndarray, np.n
 
     Intervals that hold for many comparisons at once are wider than 95 %, so that their standard errors are too large, never too small.
     """
-    ends = [(cell["value"], cell["low"], cell["high"]) for cell in cells if None not in (cell["value"], cell["low"], cell["high"])]
+    ends = [
+        (cell["value"], cell["low"], cell["high"])
+        for cell in cells
+        if None not in (cell["value"], cell["low"], cell["high"])
+    ]
     values = np.array(ends, dtype=np.float64).reshape(-1, 3)
     if ratio:
         values = np.log(values[(values > 0).all(axis=1)])

@@ -37,7 +37,9 @@ def lines(
     yield _disparity(disparity_by_layer)
     yield _key(key_collapse, mass["layer"])
     begins = sink_onset["layer"][0]
-    onset = f"begins at layer {begins}" if begins is not None else f"none: no layer passes {sink_onset['threshold'][0]:g}"
+    onset = (
+        f"begins at layer {begins}" if begins is not None else f"none: no layer passes {sink_onset['threshold'][0]:g}"
+    )
     yield (
         f"sink: {onset}; at most {_with_ends(mass, 'mass')} of the attention, in layer {mass['layer']} (uniform attention: "
         f"{mass['uniform']:.3f})"
@@ -64,7 +66,9 @@ def _variance(trend: pl.DataFrame) -> str:
 def _surges(changes: pl.DataFrame, ratio: pl.DataFrame) -> str:
     rises = changes.filter(pl.col("kind") == "rise").sort("layer")["layer"].to_list()
     peak = ratio.filter(pl.col("site") == "residual").sort("ratio", descending=True).row(0, named=True)
-    largest = f"the first token's norm is at most {_with_ends(peak, 'ratio')} times the others', after layer {peak['layer']}"
+    largest = (
+        f"the first token's norm is at most {_with_ends(peak, 'ratio')} times the others', after layer {peak['layer']}"
+    )
     return f"norm: {'surges at layer ' + _listed(rises) if rises else 'no surge'}; {largest}"
 
 

@@ -17,7 +17,9 @@ MARKS: dict[str, dict[str, Any]] = {
     "undecided": {"marker": "D", "color": style.REFERENCE, "markerfacecolor": "white"},
     "not applicable": {"marker": "_", "color": "0.65"},
 }
-LACKS: dict[str, Any] = MARKS["seen"] | {"markerfacecolor": "white"}  # the claim that random weights lack the link, seen
+LACKS: dict[str, Any] = MARKS["seen"] | {
+    "markerfacecolor": "white"
+}  # the claim that random weights lack the link, seen
 
 
 @style.styled
@@ -49,7 +51,9 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
             interval = f"{_number(row['estimate'])} [{_number(row['low'])}, {_number(row['high'])}]"
             ax.text(x, y, f"{interval}, I² {100 * row['i_squared']:.0f} %", va="center", ha="center", size=TEXT_SIZE)
         count = evidence_summary["models"].max()
-        style.title(ax, f"Mean of {count} models", "random effects, 95 % interval; I²: share of the variance between models")
+        style.title(
+            ax, f"Mean of {count} models", "random effects, 95 % interval; I²: share of the variance between models"
+        )
     marks = {"seen": MARKS["seen"], "seen: random weights lack the link": LACKS} | MARKS
     style.legend(
         figure, [style.line_handle(words, linestyle="", markersize=5.5, **look) for words, look in marks.items()]
