@@ -25,6 +25,7 @@ _FILES = {
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
+    "first_look": "first_look/{model}/{prompts}/interventions.parquet",
     "evidence": "evidence.parquet",
     "evidence_summary": "evidence_summary.parquet",
 }
@@ -134,6 +135,11 @@ def edited(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
+def first_look(study: Study) -> list[Wildcards]:
+    """The model and prompt set of the first look."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
+
+
 def trainings(study: Study) -> list[Wildcards]:
     """Every run with every seed."""
     return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
@@ -213,6 +219,13 @@ FIGURES = (
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
-    # the target learning_rates alone demands it
+    # the targets first_look and learning_rates alone demand these
+    Figure(
+        "first_look",
+        ("variance", "norm_ratio", "sink_mass", "super_neurons", "first_look"),
+        first_look,
+        loads=lambda study: study.first_look_modules(),
+        when=lambda study: False,
+    ),
     Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=lambda study: False),
 )

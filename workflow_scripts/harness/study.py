@@ -4,7 +4,7 @@ Most methods are input functions or parameter functions of Snakemake: they get a
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from harness.resources import Estimates
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
 Pair = tuple[str, str]  # names of a model and of a prompt set that it reads
+
+FIRST_LOOK = {"mask": 1.0, "variance_amplification": 8.0, "norm_control": 8.0}  # kind of edit → strength
 
 
 class Study:
@@ -184,6 +186,38 @@ class Study:
         return [
             edit.model_dump(exclude={"models", "controls", "prompts", "sequences"}) for edit in self.edits_of(wildcards)
         ]
+
+    # first look
+
+    def first_look(self) -> list[Pair]:
+        """The first fetched model on the first prompt set on which it gets all edits of the first look; empty where none does."""
+        fetched = [name for name, model in self.models.items() if model.kind != "random"]
+        found = [
+            pair
+            for pair in self.studied
+            if pair[0] in fetched and FIRST_LOOK.keys() <= {edit.kind for edit in self.edits.get(pair, [])}
+        ]
+        return found[:1]
+
+    def first_edit_parameters(self, wildcards: Wildcards) -> list[dict]:
+        """The edits of the first look: of each of its kinds the study's first, at the strength nearest to the look's."""
+        edits = self.edit_parameters(wildcards)
+        firsts = [next(edit for edit in edits if edit["kind"] == kind) for kind in FIRST_LOOK]
+        return [edit | {"strengths": [_nearest(edit["strengths"], FIRST_LOOK[edit["kind"]])]} for edit in firsts]
+
+    def tables_of_first_look(self) -> dict[str, list[str]]:
+        """Tables that the first look tells of."""
+        pairs = self.first_look()
+        names = (
+            "variance_trend", "norm_changes", "norm_ratio", "super_neurons", "disparity_by_layer", "key_collapse", "sink_mass",
+            "sink_onset",
+        )  # fmt: skip
+        edits = [f"{self.folder}/first_look/{model}/{prompts}/interventions.parquet" for model, prompts in pairs]
+        return {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+
+    def first_look_modules(self) -> list[str]:
+        """Library modules of the kinds of intervention of the first look."""
+        return [f"sinkorigin.interventions.kinds.{kind}" for kind in FIRST_LOOK]
 
     # data of trainings
 
@@ -404,6 +438,10 @@ def one_of(names: Iterable[str]) -> str:
 def all_wildcards(wildcards: Wildcards) -> dict[str, str]:
     """A job's wildcards, as a parameter: Snakemake's cache between workflows leaves them out of its key."""
     return dict(wildcards.items())
+
+
+def _nearest(strengths: Sequence[float], wanted: float) -> float:
+    return min(strengths, key=lambda strength: abs(strength - wanted))
 
 
 def _start(run: Run) -> str:

@@ -1,0 +1,72 @@
+# The first look: the chain's measurements and three edits of the first model on its first prompts. They are the study's own, so
+# that `all` makes none of it again: the statistics by the same rules, the edits as folders that `intervene` takes over.
+
+
+rule edit_for_first_look:
+    input:
+        unpack(study.tables_of_kinds),
+        resolved=rules.resolve_interventions.output.resolved_interventions,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
+    output:
+        files=directory(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
+        list=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
+    threads: 2
+    resources:
+        device=DEVICE,
+    params:
+        edits=study.first_edit_parameters,
+        made_elsewhere=f"{STUDY}/interventions/{{model}}/{{prompts}}/.edited",
+        sequences=study.edited_sequences,
+        losses=study.reads_text,
+        batch=STUDY_CONFIG.activations.batch,
+        dtype=STUDY_CONFIG.dtype,
+        trust_remote_code=study.trusts_remote_code,
+        kinds=kind_versions,
+        code=code_by("intervene.py", study.kind_modules, study.variant_modules),
+    message:
+        "Intervening in {wildcards.model} on {wildcards.prompts} for a first look"
+    script:
+        "../workflow_scripts/intervene.py"
+
+
+rule compute_first_look_effects:
+    input:
+        baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
+        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
+        edited_files=ancient(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
+        edited=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
+    output:
+        **{
+            table: f"{STUDY}/first_look/{{model}}/{{prompts}}/{table}.parquet"
+            for table in rules.compute_intervention_effects.output.keys()
+        },
+    params:
+        **{name: value for name, value in rules.compute_intervention_effects.params.items() if name != "interventions"},
+        interventions=lambda wildcards: [edit["name"] for edit in study.first_edit_parameters(wildcards)],
+    message:
+        "Effects of the first look's edits in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule tell_first_look:
+    input:
+        **study.tables_of_first_look(),
+    output:
+        f"{STUDY}/first_look.txt",
+    localrule: True
+    params:
+        label=[study.labels()[model] for model, _ in study.first_look()],
+        code=code("tell_first_look.py", *study.first_look_modules()),
+    message:
+        "Telling the first look"
+    script:
+        "../workflow_scripts/tell_first_look.py"
+
+
+rule first_look:
+    input:
+        rules.tell_first_look.output,
+        rules.plot_first_look.output,
