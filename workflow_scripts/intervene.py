@@ -12,15 +12,14 @@ from harness.job import job
 
 with job(snakemake):
     from sinkorigin.corpora.prompts import read_token_ids
-    from sinkorigin.interventions.entries import edits_of, table_facts
+    from sinkorigin.interventions.entries import applicable, edits_of, table_facts
     from sinkorigin.interventions.folders import fill, key_of
-    from sinkorigin.interventions.resolution import applicable
     from sinkorigin.models.loading import load_model
     from sinkorigin.tables import LIST, file_hash, read_table, write_manifest
 
     params = snakemake.params
     made_so_far = Path(snakemake.output.files).with_name(".edited")
-    entries = applicable(params.edits, read_table(snakemake.input.resolved))
+    entries = applicable(params.edits, read_table(snakemake.input.resolved).to_pylist())
     edits = {}
     for name, entry in entries.items():
         facts = table_facts(entry, snakemake.input)

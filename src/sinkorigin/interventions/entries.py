@@ -1,6 +1,6 @@
 """From an entry of the config to its edits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,18 @@ import polars as pl
 
 from sinkorigin.interventions.kind import Edit, kind_named
 from sinkorigin.tables import read_table
+
+
+def applicable(entries: Sequence[Mapping], resolved: Sequence[Mapping]) -> dict[str, dict]:
+    """Name → entry of the config, with layers as numbers and the positions that are left, for those that can be made.
+
+    Args:
+        resolved: rows of ``resolution.SCHEMA``, one an entry. That module is not imported here, because the versions of edits
+            depend on what is, and another rule is to make no edit again.
+    """
+    rows = {row["intervention"]: row for row in resolved if row["applicable"]}
+    found = [entry for entry in entries if entry["name"] in rows]
+    return {one["name"]: {**one, **{key: rows[one["name"]][key] for key in ("layers", "positions")}} for one in found}
 
 
 def table_facts(entry: Mapping, statistics: Mapping[str, str | Path]) -> dict[int, Any] | None:

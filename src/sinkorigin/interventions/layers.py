@@ -85,15 +85,18 @@ def late(model: Structure) -> Found:
 
 def _as_many(model: Structure, start: int, share: str) -> Found:
     early = until_onset(model)
-    layers = list(range(start, start + len(early.layers)))
-    where = f"{len(layers)} layers from {share} of the depth on"
+    end = start + len(early.layers) - 1
     if start <= early.layers[-1]:
         raise NotApplicableError(
-            f"the model has too few layers: {where} begin at layer {start}, but until_onset ends at {early.layers[-1]}"
+            f"the model has too few layers: {share} of its depth is layer {start}, but until_onset ends at layer "
+            f"{early.layers[-1]}"
         )
-    if layers[-1] >= model.layers:
-        raise NotApplicableError(f"the model has too few layers: {where} end at layer {layers[-1]} of {model.layers}")
-    return Found(layers, f"{where}; {early.how}")
+    if end >= model.layers:
+        raise NotApplicableError(
+            f"the model has too few layers: as many as until_onset, from layer {start} on, would end at layer {end} of "
+            f"{model.layers}"
+        )
+    return Found(list(range(start, end + 1)), f"from {share} of the depth on, as many as until_onset: {early.how}")
 
 
 def first(model: Structure) -> Found:

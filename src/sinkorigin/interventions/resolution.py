@@ -87,17 +87,6 @@ def resolve(
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def applicable(entries: Sequence[Mapping], resolved: pa.Table) -> dict[str, dict]:
-    """Name → entry of the config, with layers as numbers and the positions that are left, for those that can be made.
-
-    Args:
-        resolved: what :func:`resolve` gives of these entries.
-    """
-    rows = {row["intervention"]: row for row in resolved.to_pylist() if row["applicable"]}
-    found = [entry for entry in entries if entry["name"] in rows]
-    return {one["name"]: {**one, **{key: rows[one["name"]][key] for key in ("layers", "positions")}} for one in found}
-
-
 def _missing_sites(architecture: pl.DataFrame) -> dict[tuple[int, str], str]:
     """Layer and site → why the layer does not have it."""
     lacking = architecture.filter(pl.col("found").is_null())
@@ -152,7 +141,7 @@ def _layers(
         layer, reason = next(iter(lacking.items()))
         raise NotApplicableError(f"layer {layer} has no {site}: {reason}")
     if lacking:
-        how += f"; without {', '.join(map(str, lacking))}, which have no {site}"
+        how += f"; without layers {', '.join(map(str, lacking))}, where there is no {site}"
     return layers, how
 
 
