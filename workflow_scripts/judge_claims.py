@@ -18,7 +18,6 @@ with job(snakemake):
         tables,
         models=models,
         prompts=list(snakemake.params.prompts),
-        interventions=snakemake.params.interventions,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     matrix, summary = evidence.evidence(table.to_pylist(), models=models, prompts=snakemake.params.prompts)
