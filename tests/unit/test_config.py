@@ -160,8 +160,8 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
         (
-            "models.1.source",
-            "path:x",
+            "models.1",
+            {"name": "smollm2-135m-random", "source": "path:src"},
             "models.smollm2-135m: its random-weight control would be called smollm2-135m-random, as",
         ),
         ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
@@ -344,8 +344,8 @@ def test_an_edit_of_a_first_token_that_never_varies_is_refused():
         ("on: x", "True is not a key of the config; correct its spelling or delete it"),
         ("statistics: {seed: 1e3}", 'seed is "1e3": input should be a valid integer, but YAML reads this as text; write 1000, w'),
         ("statistics: {seed: 2024-06-01}", "statistics.seed is 2024-06-01: input should be a valid integer; change it"),
-        ("statistics: {onset_mass: 1e-1}", 'onset_mass is "1e-1": input should be a valid number, but YAML reads this as text; write 0.1, w'),
-        ("statistics: {onset_mass: 1e-7}", "write 1.0e-07, without quotes"),
+        ("statistics: {onset_mass: 1e-}", 'statistics.onset_mass is "1e-": input should be a valid number; change it'),
+        ("statistics: {onset_mass: nan}", 'statistics.onset_mass is "nan": input should be a valid number; change it'),
         ("statistics: {seed: '1.5'}", 'statistics.seed is "1.5": input should be a valid integer; change it'),
         ("statistics: {seed: ten}", 'statistics.seed is "ten": input should be a valid integer; change it'),
     ],
@@ -365,6 +365,13 @@ def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
 def test_what_the_messages_say_to_write_is_accepted():
     raw = {**DEFAULT, **yaml.safe_load("{study: '2024-06-01', statistics: {seed: 1000, onset_mass: 1.0e-07}}")}
     assert read_config(raw).statistics.onset_mass == 1e-7
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number_where_one_is_wanted():
+    raw = {**DEFAULT, **yaml.safe_load("statistics: {onset_mass: 1e-3, epsilons: [2e-1, 3.e-1]}")}
+    assert raw["statistics"]["onset_mass"] == "1e-3"
+    statistics = read_config(raw).statistics
+    assert (statistics.onset_mass, statistics.epsilons) == (0.001, [0.2, 0.3])
 
 
 @pytest.mark.parametrize(
