@@ -140,6 +140,11 @@ class Intervention(Strict):
         return (kind_named(self.kind).takes_mean and self.to != "zero") or self.mixed > 1
 
 
+def smallest_batch(sequences: int, batch: int) -> int:
+    """Size of the smallest batch of an intervention: all are equal, give or take one, and at most ``batch``."""
+    return sequences // -(-sequences // batch)
+
+
 def _kinds_that_take(parameter: str) -> str:
     return ", ".join(kind for kind in KINDS if kind_named(kind).takes(parameter))
 

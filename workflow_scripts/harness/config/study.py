@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from harness.config.activations import Activations
 from harness.config.corpus import Corpus
 from harness.config.figures import Figures
-from harness.config.interventions import FEWEST_SEQUENCES, Intervention
+from harness.config.interventions import FEWEST_SEQUENCES, Intervention, smallest_batch
 from harness.config.models import Model
 from harness.config.pretraining import BigramBackcopyData, Pretraining, Run, TextData
 from harness.config.prompts import Prompts
@@ -208,7 +208,7 @@ class Config(Strict):
                 f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
                 "compared sequence by sequence; give both the same number by sequences"
             )
-        least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
+        least = smallest_batch(run, self.activations.batch)
         if edit.mixed > least:
             yield (
                 f"{key}: {edit.kind} mixes {edit.mixed} sequences of a batch, but batches have {least}; raise activations.batch "
