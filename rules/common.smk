@@ -49,7 +49,8 @@ with checks.ending_with_a_sentence():
 CONFIG_FILES = MERGED.files  # for messages
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
-study = Study(STUDY_CONFIG, DEVICE)
+PLACED = internals.placed(workflow)  # path in these files → where it lies
+study = Study(STUDY_CONFIG, DEVICE, PLACED("results"))
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})
 
