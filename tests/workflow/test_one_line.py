@@ -120,6 +120,12 @@ def test_a_study_of_pretraining_alone_is_planned(fresh, tmp_path):
     project = fresh.copy(tmp_path / "project")
     project.write_config({key: value for key, value in TINY.items() if key != "interventions"} | {"models": []})
     rules = by_rule(project.planned_jobs())
-    assert {"pretrain", "measure_training", "compare_pretraining", "judge_claims", "extract_activations"} <= rules.keys()
+    assert {
+        "pretrain",
+        "measure_training",
+        "compare_pretraining",
+        "judge_claims",
+        "extract_activations",
+    } <= rules.keys()
     assert not [rule for rule in rules if rule in ("fetch_model", "intervene", "measure_baseline", "tokenize_prompts")]
     assert yaml.safe_load((project.folder / "tiny.yaml").read_text())["models"] == []
