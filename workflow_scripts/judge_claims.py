@@ -18,6 +18,7 @@ with job(snakemake):
         tables,
         models=models,
         prompts=list(snakemake.params.prompts),
+        first_tokens=snakemake.params.first_tokens,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     matrix, summary = evidence.evidence(table.to_pylist(), models=models, prompts=snakemake.params.prompts)

@@ -133,6 +133,20 @@ class Study:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
         return f"{self.folder}/pretraining/data/{run.data}/prompts/{_start(run)}/{prompts}.parquet"
 
+    def first_token_of(self, wildcards: Wildcards) -> str:
+        """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
+        model, prompts = wildcards.model, self.prompts[wildcards.prompts]
+        as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
+        return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
+
+    def first_tokens(self) -> list[dict[str, str]]:
+        """Prompt sets that are compared: condition of the first token → name, for sets that differ in nothing else."""
+        alike: dict[tuple, dict[str, str]] = {}
+        for prompts in self.prompts.values():
+            shape = prompts.kind, prompts.sequences, prompts.length, prompts.seed
+            alike.setdefault(shape, {}).setdefault(prompts.first_token, prompts.name)
+        return [conditions for conditions in alike.values() if len(conditions) > 1]
+
     def site_outputs(self) -> dict[str, str]:
         """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
         folder = f"{self.folder}/activations/{{model}}/{{prompts}}"
@@ -373,7 +387,7 @@ class Study:
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
 
-    def first_tokens(self) -> dict[str, str]:
+    def conditions(self) -> dict[str, str]:
         """Prompt set → what stands at position 0."""
         return {prompts.name: prompts.first_token for prompts in self.prompts.values()}
 
