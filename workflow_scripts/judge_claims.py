@@ -19,10 +19,19 @@ with job(snakemake):
         models=models,
         prompts=list(snakemake.params.prompts),
         first_tokens=snakemake.params.first_tokens,
+        missing=snakemake.params.missing,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     matrix, summary = evidence.evidence(table.to_pylist(), models=models, prompts=snakemake.params.prompts)
     write_table(snakemake.output.evidence, matrix, evidence.SCHEMA)
     write_table(snakemake.output.evidence_summary, summary, evidence.SUMMARY_SCHEMA)
     study = Path(snakemake.output.table).parent.name
-    write_text(snakemake.output.page, render_html(table, study, *comparison, matrix=matrix))
+    page = render_html(
+        table,
+        study,
+        *comparison,
+        matrix=matrix,
+        missing=snakemake.params.missing,
+        undrawn=snakemake.params.undrawn,
+    )
+    write_text(snakemake.output.page, page)

@@ -57,12 +57,36 @@ class Figure:
         """Table → its file in the folder of the study, with wildcards, as the rule that makes it names it."""
         return {table: _FILES.get(table, f"statistics/{{model}}/{{prompts}}/{table}.parquet") for table in self.tables}
 
+    def shown(self, study: Study) -> list[Wildcards]:
+        """What it covers, but for what any of its tables is missing of."""
+        patterns = [f"{study.folder}/{pattern}" for pattern in self.patterns().values()]
+        return [
+            wildcards
+            for wildcards in self.covers(study)
+            if not any(study.missing.lacks(pattern.format(**wildcards)) for pattern in patterns)
+        ]
+
+    def lacks(self, study: Study) -> list[str]:
+        """Labels of the models, or names of the runs, that it covers and does not show, because a job failed."""
+        shown, labels = self.shown(study), study.labels()
+        left_out = [wildcards for wildcards in self.covers(study) if wildcards not in shown]
+        names = (
+            labels[wildcards["model"]] if "model" in wildcards else f"{wildcards['run']}, seed {wildcards['seed']}"
+            for wildcards in left_out
+            if wildcards
+        )
+        return list(dict.fromkeys(names))
+
+    def is_there(self, study: Study) -> bool:
+        """Whether the study has it, and has anything for it to show."""
+        return self.when(study) and bool(self.shown(study))
+
     def inputs(self, study: Study) -> dict[str, list[str]]:
         """Table → its files, or the manifests of directories of such; these directories are inputs too."""
         folders: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
         for table, pattern in self.patterns().items():
-            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study))
+            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.shown(study))
             if pattern.endswith("/manifest.json"):
                 folders |= with_directories(table, files)
             else:
@@ -85,9 +109,13 @@ class Figure:
 
     def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
-        shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
-        labels = study.labels()
-        return self.settings(study) | ({"labels": {model: labels[model] for model in shown}} if shown else {})
+        shown = self.shown(study)
+        keywords, labels = self.settings(study), study.labels()
+        if models := dict.fromkeys(wildcards["model"] for wildcards in shown if "model" in wildcards):
+            keywords = keywords | {"labels": {model: labels[model] for model in models}}
+        if runs := {wildcards["run"] for wildcards in shown if "run" in wildcards} if "groups" in keywords else {}:
+            keywords = keywords | {"groups": {run: name for run, name in keywords["groups"].items() if run in runs}}
+        return keywords
 
 
 def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
@@ -204,7 +232,7 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
         edited,
         settings=lambda study: {"kinds": kinds_of(study.config.interventions)} if in_order else {},
         loads=lambda study: kind_modules(study.config.interventions),
-        when=lambda study: name in intervention_figures(study.config.interventions),
+        when=lambda study: name in intervention_figures(study.edits_shown()),
     )
 
 

@@ -15,6 +15,7 @@ from harness.config.interventions import Intervention, kind_modules, tables_need
 from harness.config.pretraining import BigramBackcopyData, Run, TextData
 from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
+from harness.missing import Missing
 from harness.resources import Estimates
 from sinkorigin.interventions.layers import RULES
 
@@ -31,9 +32,11 @@ class Study:
         config: the study.
         device: "cpu" or "cuda", where models run; estimates depend on it.
         results: where the folder ``results`` lies; estimates look at what is there.
+        missing: what claims and figures are to be made without, after a run that failed.
 
     Attributes:
         folder: of the study's results.
+        missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
         trained: name of a model trained here → its run and seed.
         studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
@@ -43,8 +46,10 @@ class Study:
         keeping: runs that keep checkpoints.
     """
 
-    def __init__(self, config: Config, device: str, results: str = "results"):
+    def __init__(self, config: Config, device: str, results: str = "results", missing: Missing | None = None):
         self.config = config
+        self.device = device
+        self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
         self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
@@ -61,6 +66,10 @@ class Study:
                     self.edits.setdefault(pair, []).append(edit)
         self.sites = [kept.site for kept in config.activations.sites]
         self.keeping = [run.name for run in self.runs.values() if run.keep]
+
+    def without(self, missing: Missing) -> "Study":
+        """The same study, without what is missing."""
+        return Study(self.config, self.device, missing)
 
     # models
 
@@ -168,10 +177,14 @@ class Study:
 
     # tables
 
+    def table(self, name: str, pair: Pair) -> str:
+        """A statistic's table of a model on a prompt set."""
+        model, prompts = pair
+        return f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet"
+
     def tables(self, name: str, pairs: Iterable[Pair] | None = None) -> list[str]:
-        """A statistic's table of every model on every prompt set, or of these pairs."""
-        chosen = self.studied if pairs is None else pairs
-        return [f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in chosen]
+        """A statistic's table of every model on every prompt set, or of these pairs, but for what is missing."""
+        return self.missing.without(self.table(name, pair) for pair in (self.studied if pairs is None else pairs))
 
     # interventions
 
@@ -192,7 +205,7 @@ class Study:
     def tables_of_kinds(self, wildcards: Wildcards) -> dict[str, str]:
         """Tables of statistics that the interventions on this model and prompt set are computed from."""
         pair, needed = (wildcards.model, wildcards.prompts), tables_needed(self.edits_of(wildcards))
-        return {table: self.tables(table, [pair])[0] for table in needed}
+        return {table: self.table(table, pair) for table in needed}
 
     def tables_of_rules(self, wildcards: Wildcards) -> list[str]:
         """Names of the tables of statistics in which the layers of these interventions are found."""
@@ -202,7 +215,7 @@ class Study:
     def tables_of_layers(self, wildcards: Wildcards) -> dict[str, str]:
         """Those tables: of the model, or of the one whose architecture it has, so that a control gets the same edits."""
         pair = (self.layers_like(wildcards) or wildcards.model, wildcards.prompts)
-        return {f"{table}_of_layers": self.tables(table, [pair])[0] for table in self.tables_of_rules(wildcards)}
+        return {f"{table}_of_layers": self.table(table, pair) for table in self.tables_of_rules(wildcards)}
 
     def layers_like(self, wildcards: Wildcards) -> str | None:
         """The model that a random-weight control takes its layers from; None for other models."""
@@ -212,6 +225,16 @@ class Study:
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
         return kind_modules(self.edits_of(wildcards))
+
+    def edits_shown(self) -> list[Intervention]:
+        """Every intervention whose effects are there on any model and prompt set."""
+        there = {
+            edit.name
+            for pair, edits in self.edits.items()
+            if not self.missing.lacks(self.table("interventions", pair))
+            for edit in edits
+        }
+        return [edit for edit in self.config.interventions if edit.name in there]
 
     def edit_parameters(self, wildcards: Wildcards) -> list[dict]:
         """What the edits of this model on this prompt set are."""
@@ -373,6 +396,10 @@ class Study:
         return next(iter([*texts, *names]), None)
 
     # the whole study
+
+    def comparisons(self, name: str) -> list[str]:
+        """A table that compares all trainings; none in a study without trainings, or where it is missing."""
+        return self.missing.without([f"{self.folder}/statistics/{name}.parquet"] if self.runs else [])
 
     def judged_models(self) -> list[dict]:
         """Name, label and role of every model, and what a trained one is."""

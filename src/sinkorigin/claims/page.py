@@ -1,7 +1,7 @@
 """The claims as one page."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,11 +33,12 @@ td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .wide {{ overflow-x: auto; }}
 .matrix small {{ display: block; font-weight: 400; white-space: nowrap; }}
 code {{ font-size: .85em; overflow-wrap: anywhere; }}
+.missing {{ border-left: 4px solid #a34700; background: #fff6ef; padding: .3rem 1rem; }}
 </style>
 </head>
 <body>
 <h1>Claims of the paper: {study}</h1>
-<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
+{missing}<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
 <b>? undecided</b>: the estimate does, the interval does not. <b>✗ not seen at this scale</b>: the estimate does not.
 <b>– not applicable</b>: not defined or not measured here. Intervals are bootstrapped over sequences, or Student's over
 seeds for trained models. The paper's values are for Llama-2-7B, and for a 152 M model where models are trained.</p>
@@ -91,8 +92,39 @@ def _matrix(evidence: pa.Table) -> str:
     )
 
 
+def missing_html(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
+    """What the study lacks, with one sentence for each failure; nothing for a whole study."""
+    reasons: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
+    for part in missing:
+        parts = reasons.setdefault((part["sentence"], part["log"]), {})
+        parts.setdefault((part["model"] or "", part["what"] or ""), []).append(part["prompts"] or "")
+    lines = []
+    for (sentence, log), parts in reasons.items():
+        words = []
+        for (model, what), prompts in parts.items():
+            where = f"<b>{html.escape(model)}</b> on {html.escape(', '.join(prompts))}" if model else ""
+            words.append(": ".join(filter(None, [where, html.escape(what)])))
+        lines.append(
+            f"<li>{'; '.join(words)}<small> – {html.escape(sentence)} (log: <code>{html.escape(log)}</code>)</small></li>"
+        )
+    if undrawn:
+        lines.append(f"<li>figures: {html.escape(', '.join(undrawn))}</li>")
+    if not lines:
+        return ""
+    return (
+        "<div class='missing'><p><b>This is not the whole study.</b> Jobs failed, and what needs them is missing here and in "
+        f"the figures:</p><ul>\n{chr(10).join(lines)}\n</ul></div>\n"
+    )
+
+
 def render_html(
-    table: pa.Table, study: str, comparison: pa.Table | None = None, *, matrix: pa.Table | None = None
+    table: pa.Table,
+    study: str,
+    comparison: pa.Table | None = None,
+    *,
+    missing: Sequence[Mapping] = (),
+    undrawn: Sequence[str] = (),
+    matrix: pa.Table | None = None,
 ) -> str:
     """The claims as one self-contained page, a section for each model and prompt set.
 
@@ -100,7 +132,10 @@ def render_html(
         table: of the claims.
         study: its name.
         comparison: the comparison of the pretraining runs, where there are some; it stands last.
-        matrix: the evidence matrix; it stands first.
+        matrix: the evidence matrix; it stands before the claims.
+        missing: what the study lacks because jobs failed, as :func:`sinkorigin.claims.ledger.judge` takes it, with the ``log``
+            of each; it stands first.
+        undrawn: figures that it lacks for that reason.
     """
     sections: dict[tuple[str, str], list[str]] = {}
     for row in table.to_pylist():
@@ -122,4 +157,4 @@ def render_html(
         parts.insert(0, _matrix(matrix))
     if comparison is not None:
         parts.append(html_table(comparison))
-    return _PAGE.format(study=html.escape(study), sections="\n".join(parts))
+    return _PAGE.format(study=html.escape(study), missing=missing_html(missing, undrawn), sections="\n".join(parts))
