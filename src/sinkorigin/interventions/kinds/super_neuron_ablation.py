@@ -42,6 +42,9 @@ class SuperNeuronAblation(VectorEdit):
             )
         return found
 
+    def numbers(self, layer):
+        return self.neurons[layer]
+
     def edited(self, vectors, at):
         vectors = vectors.clone()
         vectors[..., self.neurons[at.layer]] = 0
