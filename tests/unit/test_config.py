@@ -97,15 +97,25 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ),
         ("interventions.1.sequences", 4, "sequences is 4: input should be greater than or equal to 8; change it"),
         (
-            "prompts.1.bos",
-            True,
+            "prompts.1.first_token",
+            "bos",
             "every sequence of natural_text begins with BOS, so variance_matching changes nothing at",
         ),
         ("interventions.0.strengths", [2], "interventions.mask: mask has no strength; leave strengths out"),
         ("interventions.0.calibration", 8, "mask takes no mean over sequences; leave calibration out"),
         ("interventions.0.to", "zero", "to is for dominating_dims, not for mask; delete it"),
         ("interventions.0.site", "attention_output", "mask has no other site; leave site out"),
-        ("interventions.1.layers", None, "variance_amplification: layers is missing; add the layers to edit"),
+        (
+            "interventions.1.layers",
+            "early",
+            "interventions.variance_amplification.layers is \"early\": input should be 'until_onset'",
+        ),
+        (
+            "interventions.1.positions",
+            [[5, "x"]],
+            'interventions.variance_amplification.positions.0.1 is "x": input should be a',
+        ),
+        ("prompts.1.bos", True, "prompts.natural_text: bos is no key of prompts; write first_token: bos, or"),
         ("interventions.1.calibration", 41, "24 sequences to run and 41 set apart are more than the 64 of prompt set"),
         ("interventions.1.calibration", 1, "calibration is 1, but a mean over sequences needs at least 2; raise it"),
         (
@@ -147,9 +157,12 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("activations.sites.1.site", "resid", "activations.sites.resid.site is \"resid\": input should be 'residual'"),
         ("models.0.sha256", "abc", 'models.smollm2-135m.sha256 is "abc": string should match pattern'),
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
-        ("models.0.source", "hub:a/b", "models.smollm2-135m: a hub: source needs a revision"),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
-        ("models.1.source", "random:x", "models.smollm2-135m-random.source: random:x names no fetched model"),
+        (
+            "models.1.source",
+            "path:x",
+            "models.smollm2-135m: its random-weight control would be called smollm2-135m-random, as",
+        ),
         ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
         ("prompts.0.sequences", 1, "prompts.random_tokens.sequences is 1: input should be greater than or equal to 2"),
         ("pretraining.runs.0.heads", 3, "width 128 must be an even multiple of heads 3; change one of them"),
@@ -249,13 +262,11 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
         ("interventions.0.positions", [5, 63], [{"interventions.0.positions": [5, 62]}]),
         ("interventions.0.positions", [0, 5], [{"interventions.0.positions": [1, 5]}]),
         ("interventions.0.positions", [5, [7, 6]], [{"interventions.0.positions": [5, [6, 7]]}]),
-        ("interventions.1.layers", None, [{"interventions.1.layers": [0]}]),
         ("interventions.1.calibration", 1, [{"interventions.1.calibration": value} for value in (0, 2)]),
         ("interventions.1.mean_factors", [1], [{"interventions.1.mean_factors": DELETED}]),
         ("interventions.17.strengths", [16], [{"activations.batch": 24}, {"interventions.17.strengths": [8]}]),
         ("interventions.17.strengths", [2.5], [{"interventions.17.strengths": [2, 3]}]),
         ("corpus.source", "hub:owner/name@commit", [{"corpus.sha256": None}]),
-        ("models.0.source", "hub:a/b", [{"models.0.source": "hub:a/b@0123"}, {"models.0.revision": "0123"}]),
         ("pretraining.runs.0.sigmoid", {}, [{"pretraining.runs.0.sigmoid": DELETED}]),
         ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED}]),
         ("pretraining.data.0.tokenizer", "hub:a/b@c", [{f"pretraining.data.0.{key}": DELETED} for key in ("vocabulary", "tokenizer")]),
@@ -346,8 +357,8 @@ def test_what_yaml_reads_as_another_type_is_told_with_the_way_to_write_it(line, 
 
 
 def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
-    raw = changed("prompts.1.bos", yaml.safe_load("y"))
-    with pytest.raises(SinkoriginError, match='bos is "y": input should be a valid boolean; write true or false'):
+    raw = changed("models.0.control", yaml.safe_load("y"))
+    with pytest.raises(SinkoriginError, match='control is "y": input should be a valid boolean; write true or false'):
         read_config(raw)
 
 

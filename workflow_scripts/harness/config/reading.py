@@ -105,6 +105,10 @@ def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
     for part in problem["loc"]:
         if isinstance(here, dict) and part not in here and here.get("kind") == part:
             continue  # pydantic's mark of the kind that it checked the entry as
+        if isinstance(here, list) and isinstance(part, str):
+            continue  # its mark of a list where one value could stand too
+        if path and here is not None and not isinstance(here, dict | list):
+            continue  # its mark of one value where a list could stand too
         here = here[part] if isinstance(here, dict | list) and _has(here, part) else None
         # entries of lists are called by their names
         if isinstance(part, int) and isinstance(here, dict) and ("name" in here or "site" in here):

@@ -34,19 +34,46 @@ class Config(Strict):
     """A study."""
 
     study: Name = Field("default", description="Name of the study; its results lie in results/{study}/.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where one is visible.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where one is visible.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision in which studied models run; statistics are float64 anyway."
     )
     machine: Machine = Field(Machine(), description="The machine that estimates are made for; no result depends on it.")
-    models: list[Model] = Field(min_length=1, description="The models to study.")
+    models: list[Model] = Field(description="The models to study; none for a study of pretraining alone.")
     corpus: Corpus = Field(description="The text corpus.")
     prompts: list[Prompts] = Field(min_length=1, description="The prompt sets.")
     activations: Activations = Field(description="What is extracted.")
     statistics: Statistics = Field(Statistics(), description="Settings of the statistics.")
     interventions: list[Intervention] = Field([], description="The causal interventions.")
-    pretraining: Pretraining = Field(description="The pretraining comparison.")
+    pretraining: Pretraining = Field(
+        Pretraining(), description="The pretraining comparison; without it, nothing is trained."
+    )
     figures: Figures = Field(Figures(), description="How figures are drawn.")
+
+    @model_validator(mode="after")
+    def _complete(self):
+        """Add the random-weight controls, and fill in what null stands for, so that nobody else has to."""
+        controlled, names = {model.source for model in self.models}, {model.name for model in self.models}
+        models: list[Model] = []
+        for model in self.models:
+            models.append(model)
+            control = model.control_entry
+            wanted = model.kind != "random" and model.control and control.source not in controlled
+            if wanted and control.name not in names:  # a name that is taken is refused below
+                models.append(control)
+        first = [prompts.name for prompts in self.prompts[:1]]
+        edits = [
+            edit.model_copy(
+                update={
+                    "models": edit.models or [m.name for m in models if edit.controls or m.kind != "random"],
+                    "prompts": edit.prompts or first,
+                }
+            )
+            for edit in self.interventions
+        ]
+        drawn = [prompts.name for prompts in self.prompts if prompts.first_token == "drawn"]
+        pretraining = self.pretraining.model_copy(update={"prompts": self.pretraining.prompts or drawn})
+        return self.model_copy(update={"models": models, "interventions": edits, "pretraining": pretraining})
 
     @model_validator(mode="after")
     def _cross_checks(self):
@@ -73,6 +100,15 @@ class Config(Strict):
                     f"models.{model.name}.source: random:{other} names no fetched model of this study; "
                     f"known ones are {listed(n for n, m in models.items() if m.kind != 'random')}"
                 )
+            if (
+                model.kind != "random"
+                and model.control
+                and not any(m.source == f"random:{model.name}" for m in self.models)
+            ):
+                raise ValueError(
+                    f"models.{model.name}: its random-weight control would be called {model.name}-random, as another model is; "
+                    "rename that one, or set control: false"
+                )
         prompts = {p.name: p for p in self.prompts}
         for name in self.pretraining.prompts:
             check_known("pretraining.prompts", name, "prompt set", prompts)
@@ -88,17 +124,17 @@ class Config(Strict):
                     )
         for edit in self.interventions:
             key = f"interventions.{edit.name}"
-            for name in edit.models:
+            for name in edit.models or []:
                 check_known(f"{key}.models", name, "model of this study", [*models, *self.studied])
                 run = trained.get(name)
-                if run is not None and edit.layers and max(edit.layers) >= run[0].layers:
+                if run is not None and isinstance(edit.layers, list) and max(edit.layers) >= run[0].layers:
                     raise ValueError(
                         f"{key}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
                         f"layers of run {run[0].name}; choose layers below {run[0].layers}"
                     )
-            for name in edit.prompts:
+            for name in edit.prompts or []:
                 check_known(f"{key}.prompts", name, "prompt set", prompts)
-                for model in edit.models:
+                for model in edit.models or []:
                     if model in trained and name not in self.pretraining.prompts:
                         raise ValueError(
                             f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
@@ -145,18 +181,26 @@ class Config(Strict):
                 f"{key}: {max(run, FEWEST_SEQUENCES)} sequences to run and {edit.calibration} set apart are more than the "
                 f"{prompts.sequences} of prompt set {prompts.name}; lower sequences or calibration"
             )
-        other = next(e for e in self.interventions if prompts.name in e.prompts and set(e.models) & set(edit.models))
+        other = next(
+            e for e in self.interventions if any(e.runs_on(model, prompts.name) for model in edit.models or [])
+        )
         first = prompts.sequences - other.calibration if other.sequences is None else other.sequences
         if run != first:
             raise ValueError(
                 f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
                 "compared sequence by sequence; give both the same number by sequences"
             )
-        if prompts.kind == "natural_text" and 0 in edit.targets and edit.compares_sequences:
+        if 0 in edit.targets and edit.compares_sequences:
             trained = self.trained
-            for name in edit.models:
-                if trained[name][0].first_token if name in trained else prompts.bos:
-                    token = f"the first token of run {trained[name][0].name}" if name in trained else "BOS"
+            for name in edit.models or []:
+                if name in trained:
+                    made = trained[name][0]
+                    alike = prompts.kind == "natural_text" and made.first_token
+                    token = f"the first token of run {made.name}"
+                else:
+                    alike = prompts.first_token != "drawn"
+                    token = "BOS" if prompts.first_token == "bos" else "the same token"
+                if alike:
                     raise ValueError(
                         f"{key}.positions: every sequence of {prompts.name} begins with {token}, so {edit.kind} changes "
                         "nothing at position 0; choose prompts without it"
