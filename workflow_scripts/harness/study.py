@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from snakemake.io import ancient, directory, local
@@ -129,6 +130,12 @@ class Study:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
         return f"{self.folder}/pretraining/data/{run.data}/prompts/{_start(run)}/{prompts}.parquet"
 
+    def first_token_of(self, wildcards: Wildcards) -> str:
+        """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
+        model, prompts = wildcards.model, self.prompts[wildcards.prompts]
+        as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
+        return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
+
     def site_outputs(self) -> dict[str, str]:
         """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
         folder = f"{self.folder}/activations/{{model}}/{{prompts}}"
@@ -154,6 +161,23 @@ class Study:
         """A statistic's table of every model on every prompt set, or of these pairs."""
         chosen = self.studied if pairs is None else pairs
         return [f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in chosen]
+
+    def read_by(self, wildcards: Wildcards) -> list[str]:
+        """Prompt sets that the model reads."""
+        return [prompts for model, prompts in self.studied if model == wildcards.model]
+
+    def first_tokens_of(self, wildcards: Wildcards) -> list[str]:
+        """Condition of the first token of each prompt set that the model reads."""
+        pairs = (SimpleNamespace(model=wildcards.model, prompts=prompts) for prompts in self.read_by(wildcards))
+        return list(map(self.first_token_of, pairs))
+
+    def tables_of_anatomy(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """Tables of one model that its anatomy is read from: on every prompt set, and on those on which it is edited."""
+        from sinkorigin.statistics.anatomy import READS  # imports polars, which most runs need not wait for
+
+        pairs = [(wildcards.model, prompts) for prompts in self.read_by(wildcards)]
+        edited = [pair for pair in pairs if pair in self.edits]
+        return {name: self.tables(name, pairs) for name in READS} | {"conversions": self.tables("conversions", edited)}
 
     # interventions
 
@@ -343,6 +367,7 @@ class Study:
         trainings = [{"run": run.name, "seed": str(seed)} for run, seed in self.trained.values()]
         studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
         edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
+        models = [{"model": model} for model in dict(self.studied)]
         fetched = [job for job in studied if job["model"] in self.models]
         starts = dict.fromkeys((run.data, _start(run)) for run in self.runs.values())
         jobs = self.data_jobs()
@@ -352,7 +377,8 @@ class Study:
             "fetch_model": [{"model": model} for model in self.models],
             "label_model": [{"model": model} for model in self.models],
             "tokenize_prompts": fetched,
-            "measure_weights": [{"model": model} for model in dict.fromkeys(model for model, _ in self.studied)],
+            "measure_weights": models,
+            "compute_anatomy": models,
             **dict.fromkeys(["extract_activations", *statistics], studied),
             **dict.fromkeys(["measure_baseline", "intervene", "compute_intervention_effects"], edited),
             "draw_data_prompts": [

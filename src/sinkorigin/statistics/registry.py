@@ -14,4 +14,5 @@ STATISTICS = (
     "pretraining",
     "pretraining_comparison",
     "learning_rates",
+    "anatomy",
 )
