@@ -27,7 +27,13 @@ rule judge_claims:
         },
         **{
             name: study.tables(name, study.edits)
-            for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
+            for name in (
+                "resolved_interventions",
+                "interventions",
+                "intervention_contrasts",
+                "dose_response",
+                "dispersion_grid",
+            )
         },
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
         pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if study.runs else [],
@@ -43,7 +49,6 @@ rule judge_claims:
     params:
         models=study.judged_models(),
         prompts=list(study.prompts),
-        interventions=[edit.model_dump() for edit in STUDY_CONFIG.interventions],
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Judging the claims"

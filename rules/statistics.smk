@@ -181,6 +181,7 @@ rule compute_intervention_effects:
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
+        resolved=f"{STUDY}/statistics/{{model}}/{{prompts}}/resolved_interventions.parquet",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -190,7 +191,6 @@ rule compute_intervention_effects:
         conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
     params:
         statistic="interventions",
-        interventions=lambda wildcards: [edit.name for edit in study.edits_of(wildcards)],
         length=lambda wildcards: study.prompts[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,

@@ -42,11 +42,12 @@ TINY = {
             ("variance_amplification", "variance_amplification", {"strengths": [2, 4]}),
             ("norm_control", "norm_control", {"strengths": [2, 4]}),
             ("random_directions", "random_directions", {"strengths": [4], "calibration": 4}),
-            ("mask_late", "mask", {"layers": [2]}),
+            ("mask_late", "mask", {"layers": "late"}),
             ("grid", "mean_and_deviation", {"strengths": [1, 2], "mean_factors": [1, 2]}),
             ("matched", "variance_matching", {"positions": [0], "prompts": ["random_tokens", "natural_text"]}),
             ("averaged", "value_averaging", {"positions": [0], "strengths": [2]}),
             ("zeroed", "dominating_dims", {"positions": [0], "to": "zero", "layers": [1]}),
+            ("silent", "super_neuron_ablation", {"positions": [0], "layers": None}),  # the tiny model has no super neuron
         ]
     ],
     "pretraining": {

@@ -16,7 +16,6 @@ with job(snakemake):
         tables,
         models=[Judged(**facts) for facts in snakemake.params.models],
         prompts=snakemake.params.prompts,
-        interventions=snakemake.params.interventions,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     study = Path(snakemake.output.table).parent.name

@@ -27,7 +27,7 @@ def noisy(rng, mean, spread=0.01):
 
 
 def tables(root, baseline, edits, **options):
-    found = compute(write_study(root, baseline, edits, length=T, **options), interventions=list(edits), **OPTIONS)
+    found = compute(write_study(root, baseline, edits, length=T, **options), **OPTIONS)
     return {name: pl.from_arrow(table) for name, table in found.items()}
 
 
@@ -192,13 +192,13 @@ def test_a_missing_baseline_is_told(tmp_path, rng):
     with pytest.raises(
         SinkoriginError, match="intervention mask: the baseline lacks target 4 for its sequences; delete"
     ):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
     (tmp_path / "edited/mask/strength=1/scores.parquet").write_bytes(b"not a table")
     with pytest.raises(SinkoriginError, match="scores.parquet is missing or does not have the .* bytes"):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
     (tmp_path / "baseline/manifest.json").unlink()
     with pytest.raises(SinkoriginError, match="baseline/manifest.json .* delete"):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
 
 
 def test_simultaneous_intervals_hold_together_about_as_often_as_they_say():

@@ -54,10 +54,10 @@ def anatomies(*models: str) -> set[str]:
 EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
 COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
 EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
-# two tables of the model tell what some interventions take away
-INTERVENTIONS = (
-    each(["intervene", "compute_intervention_effects"], EDITED) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
-)
+EDITING = ["resolve_interventions", "intervene", "compute_intervention_effects"]
+# tables of the model tell what some interventions take away, and where one of random tokens stands
+INTERVENTIONS = each(EDITING, EDITED) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
+OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
 MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
@@ -147,7 +147,8 @@ EDITS = [
     Edit(
         "the formula of the sink score",
         text(f"{LIBRARY}/statistics/sinks.py", "score.mean(axis=0), mean", "np.median(score, axis=0), mean"),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | EVERY_ANATOMY | CLAIMS,
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the formula of the effective rank, which the trainings' checkpoints have too",
@@ -158,19 +159,25 @@ EDITS = [
     Edit(
         "ε of the sink rate",
         config(lambda c: c["statistics"].update(epsilons=[0.1])),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | EVERY_ANATOMY
-        | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
+        | OF_RANDOM_TOKENS | EVERY_ANATOMY | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+    ),
+    Edit(
+        "a threshold of the sink onset",
+        config(lambda c: c["statistics"].update(onset_mass=0.31)),
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the share that makes a super neuron",
         config(lambda c: c["statistics"].update(super_neuron_share=0.2)),
-        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | EVERY_ANATOMY | CLAIMS,
+        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "one more strength",
         config(lambda c: c["interventions"][1].update(strengths=[2, 4, 8])),
-        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")])
-        | plots(*INTERVENTION_FIGURES) | anatomies("tiny") | CLAIMS,
+        OF_RANDOM_TOKENS | CLAIMS,
     ),
     Edit(
         "one more model",
@@ -226,8 +233,7 @@ EDITS = [
             extended("A kind of intervention"),
             config(lambda c: c["interventions"].append({**c["interventions"][2], "name": "mirrored", "kind": "mirrored_deviations"})),
         ),
-        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")])
-        | plots(*INTERVENTION_FIGURES) | anatomies("tiny") | CLAIMS,
+        OF_RANDOM_TOKENS | CLAIMS,
     ),
     Edit(
         "a new site, used",
@@ -271,7 +277,7 @@ EDITS = [
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("tiny", "natural_text"), ("tiny-random", "natural_text")],
         )
-        | each(["measure_baseline", "intervene", "compute_intervention_effects"], [("tiny", "natural_text")])
+        | each(["measure_baseline", *EDITING], [("tiny", "natural_text")])
         | plots(*INTERVENTION_FIGURES) | anatomies("tiny", "tiny-random"),
     ),
 ]  # fmt: skip
@@ -315,6 +321,14 @@ def test_the_pin_of_pytorch_reruns_everything_that_is_not_made_without_it(edited
     without = {job("fetch_corpus"), job("train_tokenizer", data="plays"), job("tokenize_corpus", data="plays")}
     without |= {job("make_bigram_backcopy", data="backcopy")} | drawn("plays", "no_first_token")
     assert edited.planned_jobs() == fresh.planned_jobs() - without - drawn("backcopy", "first_token")
+
+
+def test_a_threshold_that_moves_no_layer_makes_no_edit_again(study):
+    config(lambda c: c["statistics"].update(onset_mass=0.31))(study)
+    study.run("results/tiny/interventions/tiny/random_tokens/edited/interventions.json")
+    resolved = (study.results / "logs/resolve_interventions/tiny/random_tokens.log").read_text()
+    assert "mask_late: layers [2], from two thirds of the depth on, as many as until_onset: no sink onset" in resolved
+    assert "made nothing of" in (study.results / "logs/intervene/tiny/random_tokens.log").read_text()
 
 
 def test_one_more_strength_makes_that_strength_only(study):

@@ -17,6 +17,7 @@ from harness.config.pretraining import BigramBackcopyData, Run, TextData
 from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.resources import Estimates
+from sinkorigin.interventions.layers import RULES
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
 Pair = tuple[str, str]  # names of a model and of a prompt set that it reads
@@ -182,8 +183,9 @@ class Study:
     # interventions
 
     def edited_positions(self, wildcards: Wildcards) -> list[int]:
-        """Every target position of the interventions on this model and prompt set."""
-        return sorted({k for edit in self.edits_of(wildcards) for k in edit.targets})
+        """Every target position of the interventions on this model and prompt set, as far as a later query can see it."""
+        last = self.prompts[wildcards.prompts].length - 1
+        return sorted({k for edit in self.edits_of(wildcards) for k in edit.targets if k < last})
 
     def edited_sequences(self, wildcards: Wildcards) -> int:
         """Number of sequences that the interventions on this model and prompt set run."""
@@ -194,10 +196,25 @@ class Study:
         """The interventions on this model and prompt set."""
         return self.edits[wildcards.model, wildcards.prompts]
 
-    def needed_tables(self, wildcards: Wildcards) -> dict[str, str]:
+    def tables_of_kinds(self, wildcards: Wildcards) -> dict[str, str]:
         """Tables of statistics that the interventions on this model and prompt set are computed from."""
         pair, needed = (wildcards.model, wildcards.prompts), tables_needed(self.edits_of(wildcards))
         return {table: self.tables(table, [pair])[0] for table in needed}
+
+    def tables_of_rules(self, wildcards: Wildcards) -> list[str]:
+        """Names of the tables of statistics in which the layers of these interventions are found."""
+        words = [edit.layers for edit in self.edits_of(wildcards) if isinstance(edit.layers, str)]
+        return list(dict.fromkeys(table for word in words for table in RULES[word].tables))
+
+    def tables_of_layers(self, wildcards: Wildcards) -> dict[str, str]:
+        """Those tables: of the model, or of the one whose architecture it has, so that a control gets the same edits."""
+        pair = (self.layers_like(wildcards) or wildcards.model, wildcards.prompts)
+        return {f"{table}_of_layers": self.tables(table, [pair])[0] for table in self.tables_of_rules(wildcards)}
+
+    def layers_like(self, wildcards: Wildcards) -> str | None:
+        """The model that a random-weight control takes its layers from; None for other models."""
+        model = self.models.get(wildcards.model)
+        return model.source.partition(":")[2] if model is not None and model.kind == "random" else None
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
@@ -380,7 +397,9 @@ class Study:
             "measure_weights": models,
             "compute_anatomy": models,
             **dict.fromkeys(["extract_activations", *statistics], studied),
-            **dict.fromkeys(["measure_baseline", "intervene", "compute_intervention_effects"], edited),
+            **dict.fromkeys(
+                ["resolve_interventions", "measure_baseline", "intervene", "compute_intervention_effects"], edited
+            ),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
                 for (name, start), prompts in product(starts, self.config.pretraining.prompts)

@@ -17,7 +17,6 @@ def judge(
     *,
     models: Sequence[Judged],
     prompts: Sequence[str],
-    interventions: Sequence[Mapping],
 ) -> pa.Table:
     """Judge every claim that the study's tables speak of.
 
@@ -27,7 +26,6 @@ def judge(
             none of a table gives no files.
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
-        interventions: name, kind, models, prompts, layers, position and strengths of each.
 
     Returns:
         A table of ``verdicts.SCHEMA``.
@@ -43,8 +41,6 @@ def judge(
             study = StudyTables(places, model, name)
             rows += model_claims(study)
             rows += structure_claims(study)
-            edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
-            if edits:
-                rows += intervention_claims(study, edits)
+            rows += intervention_claims(study)
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -207,15 +207,14 @@ class Edit:
         return None
 
     @classmethod
-    def found(cls, table: "pl.DataFrame", layers: Sequence[int] | None, position: int, where: str) -> dict[int, Any]:
+    def found(cls, table: "pl.DataFrame", layers: Sequence[int] | None, position: int) -> dict[int, Any]:
         """Layer → what the table of ``needs`` says of it: the value of ``needs.parameter``.
 
         Args:
-            layers, position: the edited ones.
-            where: name of the intervention, for messages.
+            layers, position: the edited ones; None for the layers takes all that the table names.
 
         Raises:
-            SinkoriginError: the table does not have it.
+            NotApplicableError: the table does not have it, because the model does not.
         """
         raise NotImplementedError
 
@@ -241,6 +240,11 @@ class Edit:
     def needs_mean(self) -> bool:
         """Whether this edit uses a mean over sequences."""
         return self.takes_mean
+
+    @property
+    def compares_sequences(self) -> bool:
+        """Whether this edit changes nothing where all sequences are alike."""
+        return self.needs_mean or self.mixes(getattr(self, "strength", 1)) > 1
 
     def at_layers(self, layers: Sequence[int]) -> "Edit":
         """A copy that edits these layers only."""

@@ -10,8 +10,11 @@ from typing import Literal
 
 from sinkorigin.errors import NotApplicableError
 
-NUMBERS = "numbers"  # how tables call layers that the config gives as numbers
-FALLBACK = 8  # without a sink onset, this part of the layers counts as early: 4 of 30, where SmolLM2's sink begins at layer 3
+# how tables call layers that no rule gives: the numbers of the config, or what a kind finds in a table of statistics
+NUMBERS, FOUND = "numbers", "found"
+FALLBACK = (
+    8  # without a sink onset, this part of the layers counts as early: 4 of 30, where SmolLM2's sink begins at layer 3
+)
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,18 @@ def late(model: Structure) -> Found:
 
 def _as_many(model: Structure, start: int, share: str) -> Found:
     early = until_onset(model)
-    layers = list(range(start, start + len(early.layers)))
-    where = f"{len(layers)} layers from {share} of the depth on"
+    end = start + len(early.layers) - 1
     if start <= early.layers[-1]:
         raise NotApplicableError(
-            f"the model has too few layers: {where} begin at layer {start}, but until_onset ends at {early.layers[-1]}"
+            f"the model has too few layers: {share} of its depth is layer {start}, but until_onset ends at layer "
+            f"{early.layers[-1]}"
         )
-    if layers[-1] >= model.layers:
-        raise NotApplicableError(f"the model has too few layers: {where} end at layer {layers[-1]} of {model.layers}")
-    return Found(layers, f"{where}; {early.how}")
+    if end >= model.layers:
+        raise NotApplicableError(
+            f"the model has too few layers: as many as until_onset, from layer {start} on, would end at layer {end} of "
+            f"{model.layers}"
+        )
+    return Found(list(range(start, end + 1)), f"from {share} of the depth on, as many as until_onset: {early.how}")
 
 
 def first(model: Structure) -> Found:
@@ -111,22 +117,24 @@ RULES = {
         "early",
     ),
     "surges": Rule(surges, "the layers at which the first token's norm surges", ("norm_changes",)),
+    "first": Rule(first, "layer 0"),
     "middle": Rule(middle, "as many as until_onset, from a third of the depth on", ("sink_onset",), "later"),
     "late": Rule(late, "as many as until_onset, from two thirds of the depth on", ("sink_onset",), "later"),
-    "first": Rule(first, "layer 0"),
     "all": Rule(every, "every layer"),
 }
 
 
-def numbered(layers: Sequence[int], model: Structure) -> Found:
-    """Layers that the config gives as numbers.
+def layers_of(wanted: str | Sequence[int], model: Structure) -> Found:
+    """Layers by rule or as numbers.
 
     Raises:
-        NotApplicableError: the model has no such layer.
+        NotApplicableError: the model has no such layers.
     """
-    if max(layers) >= model.layers:
-        raise NotApplicableError(f"layer {max(layers)} of a model of {model.layers} layers")
-    return Found(sorted(set(layers)), "numbers of the config")
+    if isinstance(wanted, str):
+        return RULES[wanted].find(model)
+    if max(wanted) >= model.layers:
+        raise NotApplicableError(f"layer {max(wanted)} of a model of {model.layers} layers")
+    return Found(sorted(set(wanted)), "numbers of the config")
 
 
 def main_layers(edits: Iterable[tuple[str | None, Sequence[int]]]) -> list[int]:
@@ -138,13 +146,13 @@ def main_layers(edits: Iterable[tuple[str | None, Sequence[int]]]) -> list[int]:
     by_rule = [layers for rule, layers in edits if _place(rule) == "early"]
     if by_rule:
         return list(by_rule[0])
-    earliest = min(layers[0] for _, layers in edits)
-    return list(max(sorted(layers for _, layers in edits if layers[0] == earliest), key=lambda layers: layers[-1]))
+    numbers = [layers for rule, layers in edits if rule not in RULES] or [layers for _, layers in edits]
+    return list(min(sorted(numbers), key=lambda layers: (layers[0], -layers[-1])))
 
 
-def is_later(rule: str | None, layers: Sequence[int], main: Sequence[int]) -> bool:
-    """Whether an edit stands above the main one: a rule says so, numbers begin above its last layer."""
-    return _place(rule) == "later" if rule in RULES else layers[0] > main[-1]
+def is_later(rule: str | None, layers: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether an edit stands above other layers, to be held against the edit there: by numbers, or by a rule for that."""
+    return layers[0] > others[-1] and (rule not in RULES or _place(rule) == "later")
 
 
 def _place(rule: str | None) -> str | None:

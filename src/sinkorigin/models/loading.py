@@ -1,33 +1,11 @@
 """Loading a model directory into PyTorch: one that this project fetched or trained, or any other of Hugging Face's form."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.files import read_config
-from sinkorigin.models.shapes import stated, text_config
 from sinkorigin.models.weights import load_weights
 from sinkorigin.tables import MANIFEST, checked_directory, place_of
-
-
-def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -> None:
-    """Check layer numbers against a model's config.json, without loading the model.
-
-    Args:
-        key: key of the config that names the layers, for messages.
-
-    Raises:
-        SinkoriginError: the model has no such layer.
-    """
-    directory = checked_directory(directory)
-    config = read_config(directory, f"model {directory.name}")
-    count = stated(text_config(config), "layers")
-    if count is not None and max(layers) >= count:
-        raise SinkoriginError(
-            f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
-            "choose layers in that range"
-        )
 
 
 def load_model(

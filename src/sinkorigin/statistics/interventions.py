@@ -86,7 +86,6 @@ def compute(
     *,
     model: str,
     prompts: str,
-    interventions: Sequence[str],
     length: int,
     replicates: int,
     comparison_replicates: int,
@@ -100,9 +99,9 @@ def compute(
 
     Args:
         inputs: ``baseline``, the manifest of the tables of the unedited model, which have every target; ``edited``, that of
-            the folders of the interventions, with a subfolder a strength.
+            the folders of the interventions, with a subfolder a strength; ``resolved``, a table of ``resolution.SCHEMA``,
+            of which those that are not applicable have no folder, and no rows here.
         model, prompts: names, for the first columns.
-        interventions: names of the folders.
         length: T, the number of tokens of a prompt.
         replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
@@ -118,8 +117,10 @@ def compute(
     """
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
+    resolved = tables.read_table(str(inputs["resolved"]), ["intervention", "layers_rule", "applicable"]).to_pylist()
+    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["applicable"]}
     for edited, before in _beside_unedited(
-        Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, interventions
+        Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
         weights = resamples(len(edited.sequences), replicates, seed)
         row = {**keys, **_row(edited, before, weights, length)}
@@ -152,11 +153,20 @@ def compute(
     }
 
 
-def _beside_unedited(baseline: Path, folder: Path, interventions: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
-    """The unedited model at every target, and then every edit, each with the unedited model."""
+def _beside_unedited(
+    baseline: Path, folder: Path, rules: Mapping[str, str | None]
+) -> Iterator[tuple[Measured, Measured]]:
+    """The unedited model at every target, and then every edit, each with the unedited model.
+
+    Args:
+        rules: name of an intervention → the rule of its layers.
+    """
     unedited = {edited.identity["target"]: edited for edited in measured(baseline)}
-    folders = (path for name in interventions for path in sorted((folder / name).iterdir()) if path.is_dir())
-    for edited in chain(unedited.values(), (edited for place in folders for edited in measured(place))):
+    folders = (
+        (path, rule) for name, rule in rules.items() for path in sorted((folder / name).iterdir()) if path.is_dir()
+    )
+    edits = (edited for place, rule in folders for edited in measured(place, rule))
+    for edited in chain(unedited.values(), edits):
         target = edited.identity["target"]
         before = unedited.get(target)
         if before is None or not np.array_equal(edited.sequences, before.sequences):

@@ -140,6 +140,12 @@ class Config(Strict):
                             f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
                         )
                 self._check_size(edit, prompts[name])
+            longest = max((prompts[name] for name in edit.prompts or []), key=lambda one: one.length, default=None)
+            if longest is not None and edit.targets[-1] >= longest.length - 1:
+                raise ValueError(
+                    f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {longest.name} has "
+                    f"{longest.length} tokens; choose positions below {longest.length - 1}"
+                )
         return self
 
     def _check_data(self, run: Run) -> None:
@@ -170,11 +176,6 @@ class Config(Strict):
     def _check_size(self, edit: Intervention, prompts: Prompts) -> None:
         """Check what an intervention demands of a prompt set."""
         key = f"interventions.{edit.name}"
-        if edit.targets[-1] >= prompts.length - 1:
-            raise ValueError(
-                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {prompts.name} has "
-                f"{prompts.length} tokens; choose positions below {prompts.length - 1}"
-            )
         run = prompts.sequences - edit.calibration if edit.sequences is None else edit.sequences
         if run < FEWEST_SEQUENCES or run + edit.calibration > prompts.sequences:
             raise ValueError(
@@ -190,21 +191,6 @@ class Config(Strict):
                 f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
                 "compared sequence by sequence; give both the same number by sequences"
             )
-        if 0 in edit.targets and edit.compares_sequences:
-            trained = self.trained
-            for name in edit.models or []:
-                if name in trained:
-                    made = trained[name][0]
-                    alike = prompts.kind == "natural_text" and made.first_token
-                    token = f"the first token of run {made.name}"
-                else:
-                    alike = prompts.first_token != "drawn"
-                    token = "BOS" if prompts.first_token == "bos" else "the same token"
-                if alike:
-                    raise ValueError(
-                        f"{key}.positions: every sequence of {prompts.name} begins with {token}, so {edit.kind} changes "
-                        "nothing at position 0; choose prompts without it"
-                    )
         least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
         if edit.mixed > least:
             raise ValueError(
