@@ -17,6 +17,7 @@ rule judge_claims:
                 "sink_rate",
                 "sink_onset",
                 "sink_changes",
+                "first_positions",
                 "secondary_sinks",
                 "secondary_sinks_by_layer",
                 "variance_through_output",
@@ -49,6 +50,7 @@ rule judge_claims:
     params:
         models=study.judged_models(),
         prompts=list(study.prompts),
+        first_tokens=study.first_tokens(),
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Judging the claims"

@@ -89,6 +89,21 @@ rule compute_sinks:
         "../workflow_scripts/compute.py"
 
 
+rule compute_first_positions:
+    input:
+        scores=rules.extract_activations.output.scores,
+    output:
+        first_positions=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_positions.parquet",
+    params:
+        **statistic("first_positions"),
+        **BOOTSTRAP,
+        first_token=study.first_token_of,
+    message:
+        "Sink mass of the first positions of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 rule compute_variance_through_output:
     input:
         **study.kept_site("value_aggregation"),
@@ -131,6 +146,7 @@ rule compute_keys:
         first_token_keys=rules.extract_activations.output.first_token_keys,
         query_gram=rules.extract_activations.output.query_gram,
         scores=rules.extract_activations.output.scores,
+        prompts=study.prompts_of,
     output:
         key_collapse=f"{STUDY}/statistics/{{model}}/{{prompts}}/key_collapse.parquet",
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",

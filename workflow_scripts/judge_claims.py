@@ -16,6 +16,7 @@ with job(snakemake):
         tables,
         models=[Judged(**facts) for facts in snakemake.params.models],
         prompts=snakemake.params.prompts,
+        first_tokens=snakemake.params.first_tokens,
     )
     write_table(snakemake.output.table, table, SCHEMA)
     study = Path(snakemake.output.table).parent.name

@@ -133,6 +133,12 @@ def edited(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
+def fetched_by_first_token(study: Study) -> list[Wildcards]:
+    """Every fetched model on every prompt set that another one differs from in its first token alone."""
+    names = [name for group in study.first_tokens() for name in group.values()]
+    return [{"model": model, "prompts": name} for model in study.models for name in names]
+
+
 def trainings(study: Study) -> list[Wildcards]:
     """Every run with every seed."""
     return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
@@ -151,6 +157,11 @@ def shown_layers(study: Study) -> dict[str, Any]:
     return {"layers": study.config.figures.variance_layers}
 
 
+def first_token_groups(study: Study) -> dict[str, Any]:
+    """The groups of prompt sets that differ in their first token alone."""
+    return {"groups": study.first_tokens()}
+
+
 def compared_runs(study: Study) -> dict[str, Any]:
     """The groups of runs that are drawn together."""
     return {"groups": study.comparison_groups()}
@@ -162,6 +173,11 @@ def compared_models(study: Study) -> dict[str, Any]:
 
 
 # ---- when a study has a figure
+
+
+def compares_first_tokens(study: Study) -> bool:
+    """Whether fetched models read prompt sets that differ in their first token alone."""
+    return bool(fetched_by_first_token(study))
 
 
 def has_runs(study: Study) -> bool:
@@ -202,6 +218,13 @@ FIGURES = (
     Figure("key_collapse", ("key_collapse",), first_prompts),
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
+    Figure(
+        "sinks_by_first_token",
+        ("first_positions",),
+        fetched_by_first_token,
+        first_token_groups,
+        when=compares_first_tokens,
+    ),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
     intervention_figure("sink_by_intervention", "interventions", in_order=True),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),

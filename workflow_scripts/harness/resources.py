@@ -311,6 +311,8 @@ class Estimates:
             case "compute_sinks":
                 memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
                 seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
+            case "compute_first_positions":
+                memory, seconds = 4 * s.chunk(s.N * s.H * s.T * 20), 1e-7 * s.L * s.N * s.H * s.T
             case "compute_secondary_sinks":
                 memory = 5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB
                 seconds = 5e-7 * s.L * s.N * s.H * s.T

@@ -137,6 +137,14 @@ class Study:
         as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
         return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
 
+    def first_tokens(self) -> list[dict[str, str]]:
+        """Prompt sets that are compared: condition of the first token → name, for sets that differ in nothing else."""
+        alike: dict[tuple, dict[str, str]] = {}
+        for prompts in self.prompts.values():
+            shape = prompts.kind, prompts.sequences, prompts.length, prompts.seed
+            alike.setdefault(shape, {}).setdefault(prompts.first_token, prompts.name)
+        return [conditions for conditions in alike.values() if len(conditions) > 1]
+
     def site_outputs(self) -> dict[str, str]:
         """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
         folder = f"{self.folder}/activations/{{model}}/{{prompts}}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sinkorigin.claims.first_tokens import first_token_claims
 from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
@@ -17,6 +18,7 @@ def judge(
     *,
     models: Sequence[Judged],
     prompts: Sequence[str],
+    first_tokens: Sequence[Mapping[str, str]] = (),
 ) -> pa.Table:
     """Judge every claim that the study's tables speak of.
 
@@ -26,6 +28,7 @@ def judge(
             none of a table gives no files.
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
+        first_tokens: condition of the first token → name, for each group of prompt sets that differ in nothing else.
 
     Returns:
         A table of ``verdicts.SCHEMA``.
@@ -39,8 +42,11 @@ def judge(
     for model in models:
         for name in prompts:
             study = StudyTables(places, model, name)
+            rows += study.not_applicable_claims()
             rows += model_claims(study)
             rows += structure_claims(study)
             rows += intervention_claims(study)
+        for group in first_tokens:
+            rows += first_token_claims({key: StudyTables(places, model, name) for key, name in group.items()})
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

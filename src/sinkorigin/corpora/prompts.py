@@ -22,8 +22,8 @@ from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
 SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence, from 0"),
     token_ids=(pa.list_(pa.int32()), "the token ids, all sequences equally long"),
-    tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them; their ids where the model has none"),
-    text=(pa.string(), "the decoded tokens; null where the model has no tokenizer"),
+    tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them"),
+    text=(pa.string(), "the decoded tokens"),
 )
 
 _FIXED = 1  # with a set's seed, that of the fixed first token
@@ -159,7 +159,11 @@ def natural_text(
 
 
 def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
-    """Write the prompt table of (sequences, length) ids; ``tokenizer`` is None where the model has none."""
+    """Write the prompt table of (sequences, length) ids.
+
+    Args:
+        tokenizer: None where the model has none: its tokens are written as their ids then, and there is no text.
+    """
     rows = token_ids.tolist()
     tables.write_table(
         path,
@@ -178,6 +182,11 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
 def read_token_ids(path: str | Path) -> np.ndarray:
     """Read the (sequences, length) int64 ids of a prompt table."""
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
+
+
+def begin_alike(path: str | Path) -> bool:
+    """Whether all sequences of a prompt table begin with the same token, so that position 0 has no variance over them."""
+    return len(set(read_token_ids(path)[:, 0])) == 1
 
 
 def _stated_ids(directory: Path, config: Mapping[str, Any], what: str) -> dict[str, Any]:

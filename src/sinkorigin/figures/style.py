@@ -436,6 +436,14 @@ def heat_map(
     return mesh
 
 
+@styled
+def without_data(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = panels([reason])
+    no_data(axes[reason][0], reason)
+    return figure
+
+
 def no_data(ax: Axes, reason: str) -> None:
     """Say in an empty panel why it is empty."""
     text = wrapped(reason, PANEL_WIDTH - 1.2, SUBTITLE_SIZE)

@@ -6,6 +6,7 @@ STATISTICS = (
     "norms",
     "disparity",
     "sinks",
+    "first_positions",
     "secondary_sinks",
     "super_neurons",
     "keys",
