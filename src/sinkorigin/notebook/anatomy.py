@@ -22,12 +22,11 @@ from sinkorigin.corpora.prompts import (
     with_first_token,
 )
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.kind import Edit
-from sinkorigin.interventions.kinds.mask import Mask
-from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
-from sinkorigin.interventions.layers import Structure, until_onset
+from sinkorigin.interventions.entries import edits_of
+from sinkorigin.interventions.resolution import SCHEMA as RESOLVED
+from sinkorigin.interventions.resolution import applicable, resolve
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
-from sinkorigin.models.shapes import text_config
+from sinkorigin.models.shapes import check_prompt_length, text_config
 from sinkorigin.notebook.measure import (
     Measurement,
     architecture_of,
@@ -36,7 +35,7 @@ from sinkorigin.notebook.measure import (
     left_as_it_was,
     measure_into,
     model_name,
-    read_prompts,
+    vocabulary_of,
 )
 from sinkorigin.notebook.settings import Settings
 from sinkorigin.sites.architecture import Architecture
@@ -96,27 +95,35 @@ def anatomy(
         )
     module = model.model if isinstance(model, Architecture) else model
     prompts = _prompts(module, tokenizer, sequences, length, seed, name)
-    prompts = {condition: ids if ids is None else read_prompts(model, ids, name) for condition, ids in prompts.items()}
     found: dict[str, dict[str, pa.Table]] = {}
     with left_as_it_was(model), tempfile.TemporaryDirectory(prefix="sinkorigin-") as place:
         folder, architecture = Path(place), architecture_of(model, name)
         common: dict[str, Any] = {"name": name, "batch": batch, "workers": workers}
         for condition, ids in prompts.items():
-            if ids is not None:
-                found[condition] = measure_into(
-                    folder / condition, architecture, ids, chosen, prompts=condition, tokenizer=tokenizer, **common
-                )
-        drawn, ids = found["drawn"], prompts["drawn"]
-        layers = _early_layers(drawn)
-        drawn |= _edited(
-            folder / "interventions", architecture, ids, chosen,
-            edits=[
-                Mask(layers=layers, positions=[position]),
-                VarianceAmplification(layers=layers, positions=[position], strength=strength),
-            ],
+            found[condition] = measure_into(
+                folder / condition,
+                architecture,
+                ids,
+                chosen,
+                prompts=condition,
+                first_token=condition,
+                tokenizer=tokenizer,
+                **common,
+            )
+        place_of = {condition: folder / "statistics" / condition for condition in statistic.CONDITIONS}
+        for condition, written in place_of.items():
+            _write(written, found.get(condition))
+        found["drawn"] |= _edited(
+            folder / "interventions",
+            architecture,
+            prompts["drawn"],
+            chosen,
+            entries=_entries(position, strength),
+            parts=pl.DataFrame(found["drawn"]["architecture"]),
+            sink_onset=place_of["drawn"] / "sink_onset.parquet",
             **common,
-        )  # fmt: skip
-        table = _table(folder / "statistics", found, name)
+        )
+        table = _table(place_of, found["drawn"], name)
     measured = {condition: Measurement(part, name, prompts[condition].shape) for condition, part in found.items()}
     return Anatomy(name, pl.DataFrame(table), measured)
 
@@ -205,13 +212,13 @@ def _conversion(row: Mapping[str, Any], prefix: str) -> Conversion:
 
 def _prompts(
     model: PreTrainedModel, tokenizer: Any, sequences: int, length: int, seed: int, name: str
-) -> dict[str, np.ndarray | None]:
-    """Condition of the first token → (N, T) ids; None where the model lacks the token.
+) -> dict[str, np.ndarray]:
+    """Condition of the first token → (N, T) ids; without those that begin with BOS, where the model has none.
 
     Raises:
-        SinkoriginError: the vocabulary has fewer than two ordinary tokens.
+        SinkoriginError: the vocabulary has fewer than two ordinary tokens, or the model has learned fewer positions.
     """
-    vocabulary = model.get_input_embeddings().weight.shape[0]
+    vocabulary = vocabulary_of(model)
     config = text_config(model.config.to_dict())
     known = (
         ids_without_tokenizer(config, vocabulary) if tokenizer is None else ordinary_token_ids(tokenizer, vocabulary)
@@ -220,18 +227,23 @@ def _prompts(
         raise SinkoriginError(
             f"model {name}: {len(known)} of its tokens are ordinary ones, and random prompts need 2; check the tokenizer"
         )
+    check_prompt_length(config, length, model=name, prompts="of the anatomy")
     drawn = random_tokens(known, sequences, length, seed)
-    bos = bos_token_id(tokenizer, config, vocabulary)
+    firsts = {"drawn": None, "bos": bos_token_id(tokenizer, config, vocabulary), "fixed": fixed_token_id(known, seed)}
     return {
-        "drawn": drawn,
-        "bos": None if bos is None else with_first_token(drawn, bos, shift=False),
-        "fixed": with_first_token(drawn, fixed_token_id(known, seed), shift=False),
+        condition: with_first_token(drawn, token, shift=False)
+        for condition, token in firsts.items()
+        if condition == "drawn" or token is not None
     }
 
 
-def _early_layers(found: Mapping[str, pa.Table]) -> list[int]:
-    """Layers before the sink begins."""
-    return until_onset(Structure(len(found["sink_mass"]), found["sink_onset"]["layer"][0].as_py())).layers
+def _entries(position: int, strength: float) -> list[dict[str, Any]]:
+    """The edits, as entries of the config."""
+    place = {"layers": "until_onset", "positions": [position]}
+    return [
+        {"name": "mask", "kind": "mask", "strengths": [1.0], **place},
+        {"name": "variance_amplification", "kind": "variance_amplification", "strengths": [strength], **place},
+    ]
 
 
 def _edited(
@@ -240,21 +252,42 @@ def _edited(
     token_ids: np.ndarray,
     settings: Settings,
     *,
-    edits: Sequence[Edit],
+    entries: Sequence[Mapping[str, Any]],
+    parts: pl.DataFrame,
+    sink_onset: Path,
     name: str,
     batch: int,
     workers: int | None,
 ) -> dict[str, pa.Table]:
-    """Tables of the effects of edits, one intervention each."""
+    """Tables of the effects of edits; none where the model has no layers for them.
+
+    Args:
+        entries: as the config has them, at one strength each.
+        parts: the table ``architecture`` of the model.
+        sink_onset: path of the table by which their layers are found.
+    """
+    resolved = resolve(
+        entries,
+        model=name,
+        prompts="drawn",
+        architecture=parts,
+        by_rule={"sink_onset": sink_onset},
+        statistics={},
+        token_ids=token_ids,
+    )
+    edits = {key: edits_of(entry, entry["strengths"][0]) for key, entry in applicable(entries, resolved).items()}
+    if not edits:
+        return {}
     scratch = folder / "unedited"
     scratch.mkdir(parents=True)
+    tables.write_table(folder / "resolved.parquet", resolved, RESOLVED)
     with tables.atomic_directory(folder / "baseline") as baseline:
-        targets = [k for edit in edits for k in edit.positions]
+        targets = [k for some in edits.values() for edit in some for k in edit.positions]
         measure_baseline(architecture, token_ids, baseline, targets=targets, model=name, batch=batch)
     run_sweeps(
         architecture,
         token_ids,
-        {folder / "edited" / edit.kind / "strength": Sweep(edit.kind, [edit]) for edit in edits},
+        {folder / "edited" / key / "strength": Sweep(key, some) for key, some in edits.items()},
         sequences=len(token_ids),
         model=name,
         batch=batch,
@@ -263,31 +296,40 @@ def _edited(
         folder_of=tables.atomic_directory,
     )
     return interventions.compute(
-        {"baseline": str(folder / "baseline" / tables.MANIFEST), "edited": str(folder / "edited" / tables.LIST)},
+        {
+            "baseline": str(folder / "baseline" / tables.MANIFEST),
+            "edited": str(folder / "edited" / tables.LIST),
+            "resolved": str(folder / "resolved.parquet"),
+        },
         model=name,
         prompts="drawn",
-        interventions=[edit.kind for edit in edits],
         length=token_ids.shape[1],
         comparison_replicates=settings.comparison_replicates,
         **settings.bootstrap,
     )
 
 
-def _table(folder: Path, found: Mapping[str, Mapping[str, pa.Table]], name: str) -> pa.Table:
-    """The table ``anatomy``, by the workflow's statistic, which reads files."""
-    inputs: dict[str, list[str]] = {}
-
-    def add(table: str, condition: str) -> None:
-        path = folder / condition / f"{table}.parquet"
-        if condition in found:
-            tables.write_table(path, found[condition][table], found[condition][table].schema)
+def _write(folder: Path, found: Mapping[str, pa.Table] | None) -> None:
+    """Write the tables that the anatomy is read from; None: the model has no such prompts."""
+    for table in statistic.READS:
+        if found is None:
+            tables.write_not_applicable(folder / f"{table}.parquet", _NO_BOS)
         else:
-            tables.write_not_applicable(path, _NO_BOS)
-        inputs.setdefault(table, []).append(str(path))
+            tables.write_table(folder / f"{table}.parquet", found[table], found[table].schema)
 
-    for condition in statistic.CONDITIONS:
-        for table in statistic.READS:
-            add(table, condition)
-    add("conversions", "drawn")
-    conditions = list(statistic.CONDITIONS)
+
+def _table(place_of: Mapping[str, Path], edited: Mapping[str, pa.Table], name: str) -> pa.Table:
+    """The table ``anatomy``, by the workflow's statistic, which reads files.
+
+    Args:
+        place_of: condition of the first token → folder of its tables.
+        edited: tables of the condition that is edited.
+    """
+    inputs = {table: [str(place / f"{table}.parquet") for place in place_of.values()] for table in statistic.READS}
+    inputs["conversions"] = []
+    if "conversions" in edited:
+        path = place_of["drawn"] / "conversions.parquet"
+        tables.write_table(path, edited["conversions"], edited["conversions"].schema)
+        inputs["conversions"].append(str(path))
+    conditions = list(place_of)
     return statistic.compute(inputs, model=name, prompts=conditions, first_tokens=conditions)["anatomy"]

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from sinkorigin import tables
 from sinkorigin.activations import pipeline
-from sinkorigin.corpora.prompts import write_prompts
+from sinkorigin.corpora.prompts import bos_token_id, write_prompts
 from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.models.shapes import check_prompt_length, text_config
 from sinkorigin.notebook.settings import SITES, Settings, kept
@@ -24,6 +24,7 @@ from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.statistics import (
     disparity,
     effective_rank,
+    first_positions,
     keys,
     norms,
     secondary_sinks,
@@ -87,9 +88,18 @@ def measure(
     with left_as_it_was(model), tempfile.TemporaryDirectory(prefix="sinkorigin-") as folder:
         architecture = architecture_of(model, name, sites)
         found = measure_into(
-            Path(folder), architecture, ids, chosen, sites=sites, name=name, prompts=prompts, tokenizer=tokenizer, batch=batch,
+            Path(folder),
+            architecture,
+            ids,
+            chosen,
+            sites=sites,
+            name=name,
+            prompts=prompts,
+            first_token=_condition_of(architecture.model, ids, tokenizer),
+            tokenizer=tokenizer,
+            batch=batch,
             workers=workers,
-        )  # fmt: skip
+        )
     return Measurement(found, name, ids.shape)
 
 
@@ -164,6 +174,12 @@ def model_name(model: PreTrainedModel | Architecture) -> str:
     return Path(str(getattr(module.config, "_name_or_path", "") or type(module).__name__)).name
 
 
+def vocabulary_of(model: PreTrainedModel) -> int:
+    """Number of rows of the model's embedding."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return model.config.get_text_config(decoder=True).vocab_size if weight is None else weight.shape[0]
+
+
 def architecture_of(
     model: PreTrainedModel | Architecture, name: str, sites: Mapping[str, Sequence[int] | None] = SITES
 ) -> Architecture:
@@ -182,11 +198,21 @@ def read_prompts(model: PreTrainedModel | Architecture, token_ids: Any, name: st
     padding = config.get("pad_token_id")
     ids = read_token_ids(
         token_ids,
-        vocabulary=module.get_input_embeddings().weight.shape[0],
+        vocabulary=vocabulary_of(module),
         padding_id=padding if isinstance(padding, int) else None,
     )
     check_prompt_length(config, ids.shape[1], model=name, prompts="token_ids")
     return ids
+
+
+def _condition_of(model: PreTrainedModel, token_ids: np.ndarray, tokenizer: Any) -> str:
+    """Condition of the first token of (N, T) ids: drawn, bos or fixed."""
+    first = np.unique(token_ids[:, 0])
+    if len(first) > 1:
+        return "drawn"
+    if first[0] == bos_token_id(tokenizer, text_config(model.config.to_dict()), vocabulary_of(model)):
+        return "bos"
+    return "fixed" if len(token_ids) > 1 else "drawn"
 
 
 @contextmanager
@@ -220,6 +246,7 @@ def measure_into(
     sites: Mapping[str, Sequence[int] | None] = SITES,
     name: str,
     prompts: str,
+    first_token: str,
     tokenizer: Any,
     batch: int,
     workers: int | None,
@@ -248,7 +275,7 @@ def measure_into(
     write_prompts(extraction["prompts"], token_ids, tokenizer)
     found = {"architecture": tables.read_table(extraction["architecture"]), **weights}
     return found | _statistics(
-        folder, extraction, list(sites), len(token_ids), settings, {"model": name, "prompts": prompts}
+        folder, extraction, list(sites), len(token_ids), settings, first_token, {"model": name, "prompts": prompts}
     )
 
 
@@ -258,6 +285,7 @@ def _statistics(
     sites: list[str],
     sequences: int,
     settings: Settings,
+    first_token: str,
     names: dict[str, str],
 ) -> dict[str, pa.Table]:
     """Every statistic, with what its rule in rules/statistics.smk gives it."""
@@ -277,6 +305,7 @@ def _statistics(
         change_mass=settings.change_mass,
         **common,
     )
+    found |= first_positions.compute(extraction, first_token=first_token, **common)
     found |= secondary_sinks.compute(extraction, **common)
     found |= super_neurons.compute(
         extraction, share=settings.super_neuron_share, ratio=settings.super_neuron_ratio, **common
