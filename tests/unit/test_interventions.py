@@ -340,7 +340,7 @@ def test_a_mean_over_a_padded_batch_is_over_the_same_position_of_every_sequence(
 def test_a_left_padded_batch_is_edited_while_it_generates(llama, token_ids):
     ids = torch.from_numpy(token_ids)
     edit = NormControl(layers=[0], positions=[3, 11], strength=30.0)  # the second is generated at different steps
-    settings = {"max_new_tokens": 6, "do_sample": False}
+    settings = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
     with intervene(llama, edit):
         together = llama.generate(**padded(ids, [12, 9], "left"), **settings)
         cut = llama.generate(ids[1:2, :9], **settings)

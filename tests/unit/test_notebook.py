@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import yaml
 from polars.testing import assert_frame_equal
 
 import sinkorigin
@@ -15,7 +16,7 @@ from architectures import build
 from harness.config.statistics import Statistics
 from harness.config.study import Config
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.notebook.settings import Settings
+from sinkorigin.notebook.settings import SITES, Settings
 from sinkorigin.notebook.token_ids import read_token_ids
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.statistics.registry import STATISTICS
@@ -52,11 +53,7 @@ def test_the_settings_have_the_defaults_of_the_config():
 
 
 def test_the_sites_and_positions_are_those_of_the_default_study():
-    import yaml
-
-    from sinkorigin.notebook.settings import SITES
-
-    config = Config(**yaml.safe_load((ROOT / "config.yaml").read_text()))
+    config = Config.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
     kept = {site.site: site.positions for site in config.activations.sites}
     assert kept == {site: None if positions is None else list(positions) for site, positions in SITES.items()}
 

@@ -94,7 +94,7 @@ class Padding:
             if not real[number, start : start + count].all():
                 raise SinkoriginError(
                     f"the attention_mask of sequence {number} hides tokens between others, so positions cannot be counted; pad at "
-                    "the beginning or the end only"
+                    "the beginning (as generate needs), or at the end"
                 )
         self.before, self.tokens = before, tokens
 

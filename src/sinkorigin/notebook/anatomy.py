@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,9 @@ from sinkorigin.corpora.prompts import (
     with_first_token,
 )
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.entries import edits_of
+from sinkorigin.interventions.entries import applicable, edits_of
 from sinkorigin.interventions.resolution import SCHEMA as RESOLVED
-from sinkorigin.interventions.resolution import applicable, resolve
+from sinkorigin.interventions.resolution import resolve
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.models.shapes import check_prompt_length, text_config
 from sinkorigin.notebook.measure import (
@@ -41,9 +41,6 @@ from sinkorigin.notebook.settings import Settings
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.statistics import anatomy as statistic
 from sinkorigin.statistics import interventions
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _NO_BOS = "the model has no BOS token"
 
@@ -192,8 +189,8 @@ class Anatomy:
         rows = "".join(f"<tr><th>{html.escape(what)}</th><td>{html.escape(is_)}</td></tr>" for what, is_ in lines)
         return f"<table><caption>Anatomy of the sink of {html.escape(self.model)}</caption>{rows}</table>"
 
-    def plot(self) -> "Figure":
-        """The card as the workflow's figure: facts, norms and sink mass by layer.
+    def plot(self) -> Any:
+        """The card as the workflow's figure, of matplotlib: facts, norms and sink mass by layer.
 
         Raises:
             SinkoriginError: the packages that draw figures are not installed.
@@ -275,7 +272,8 @@ def _edited(
         statistics={},
         token_ids=token_ids,
     )
-    edits = {key: edits_of(entry, entry["strengths"][0]) for key, entry in applicable(entries, resolved).items()}
+    made = applicable(entries, resolved.to_pylist())
+    edits = {key: edits_of(entry, entry["strengths"][0]) for key, entry in made.items()}
     if not edits:
         return {}
     scratch = folder / "unedited"

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -34,9 +34,6 @@ from sinkorigin.statistics import (
     variance_through_output,
 )
 from sinkorigin.statistics.weights import weight_tables
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _ONE_SEQUENCE = "a variance over sequences needs two sequences or more, and one was measured"
 
@@ -140,8 +137,8 @@ class Measurement:
         getattr(self, table)  # says which there are
         return {field.name: field.metadata[b"description"].decode() for field in self._schemas[table]}
 
-    def plot(self) -> "Figure":
-        """Norm of the first token and sink mass, layer by layer.
+    def plot(self) -> Any:
+        """A matplotlib figure of the norm of the first token and the sink mass, layer by layer.
 
         Raises:
             SinkoriginError: the packages that draw figures are not installed.
@@ -274,9 +271,10 @@ def measure_into(
     extraction["prompts"] = str(folder / "prompts.parquet")
     write_prompts(extraction["prompts"], token_ids, tokenizer)
     found = {"architecture": tables.read_table(extraction["architecture"]), **weights}
-    return found | _statistics(
-        folder, extraction, list(sites), len(token_ids), settings, first_token, {"model": name, "prompts": prompts}
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # what few sequences leave undefined is null in the tables
+        return found | _statistics(
+            folder, extraction, list(sites), len(token_ids), settings, first_token, {"model": name, "prompts": prompts}
+        )
 
 
 def _statistics(

@@ -56,7 +56,7 @@ def read_token_ids(given: Any, *, vocabulary: int, padding_id: int | None = None
         warnings.warn(
             f"the sequences have {shortest} to {max(lengths)} tokens, and statistics by position need equally many: all are cut to "
             f"the first {shortest}; to keep more, leave the shortest out",
-            stacklevel=3,
+            stacklevel=4,  # the caller of measure
         )
     return np.stack([row[:shortest] for row in rows]).astype(np.int64)
 
