@@ -78,6 +78,7 @@ TINY = {
 
 # figures that show every model
 FIGURES = [
+    "anatomy",
     "variance_by_position",
     "variance_through_output",
     "norm_and_sink_by_layer",

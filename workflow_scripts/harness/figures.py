@@ -20,6 +20,7 @@ _HERE = "workflow_scripts/harness/figures.py"
 
 # Table → its file in the folder of the study; any other table is a statistic of a model on a prompt set.
 _FILES = {
+    "anatomy": "statistics/{model}/anatomy.parquet",
     "history": "pretraining/{run}/seed={seed}/history.parquet",
     "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
@@ -238,6 +239,7 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
 
 FIGURES = (
     Figure("evidence", ("evidence", "evidence_summary"), whole_study, when=lambda study: bool(study.models)),
+    Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_prompts),
     Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(
         "variance_through_output",

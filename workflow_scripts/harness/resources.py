@@ -331,6 +331,11 @@ class Estimates:
                 seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
         return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
 
+    def _compute_anatomy(self, model: str) -> Needs:
+        shape, prompts = self.shape(model), self._prompts.values()
+        rows = shape.layers * max(shape.heads * max(one.length for one in prompts), shape.ffn_width)
+        return Needs(_TABLES + 10 + 150 * rows / MB, _SECONDS[_TABLES] + 1e-6 * rows * len(prompts), 0.1)
+
     # interventions
 
     def _edits(self, model: str, prompts: str) -> list[Intervention]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from snakemake.io import ancient, directory, local
@@ -185,6 +186,23 @@ class Study:
     def tables(self, name: str, pairs: Iterable[Pair] | None = None) -> list[str]:
         """A statistic's table of every model on every prompt set, or of these pairs, but for what is missing."""
         return self.missing.without(self.table(name, pair) for pair in (self.studied if pairs is None else pairs))
+
+    def read_by(self, wildcards: Wildcards) -> list[str]:
+        """Prompt sets that the model reads."""
+        return [prompts for model, prompts in self.studied if model == wildcards.model]
+
+    def first_tokens_of(self, wildcards: Wildcards) -> list[str]:
+        """Condition of the first token of each prompt set that the model reads."""
+        pairs = (SimpleNamespace(model=wildcards.model, prompts=prompts) for prompts in self.read_by(wildcards))
+        return list(map(self.first_token_of, pairs))
+
+    def tables_of_anatomy(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """Tables of one model that its anatomy is read from: on every prompt set, and on those on which it is edited."""
+        from sinkorigin.statistics.anatomy import READS  # imports polars, which most runs need not wait for
+
+        pairs = [(wildcards.model, prompts) for prompts in self.read_by(wildcards)]
+        edited = [pair for pair in pairs if pair in self.edits]
+        return {name: self.tables(name, pairs) for name in READS} | {"conversions": self.tables("conversions", edited)}
 
     # interventions
 
@@ -440,6 +458,7 @@ class Study:
         trainings = [{"run": run.name, "seed": str(seed)} for run, seed in self.trained.values()]
         studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
         edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
+        models = [{"model": model} for model in dict(self.studied)]
         fetched = [job for job in studied if job["model"] in self.models]
         starts = dict.fromkeys((run.data, _start(run)) for run in self.runs.values())
         jobs = self.data_jobs()
@@ -449,7 +468,8 @@ class Study:
             "fetch_model": [{"model": model} for model in self.models],
             "label_model": [{"model": model} for model in self.models],
             "tokenize_prompts": fetched,
-            "measure_weights": [{"model": model} for model in dict.fromkeys(model for model, _ in self.studied)],
+            "measure_weights": models,
+            "compute_anatomy": models,
             **dict.fromkeys(["extract_activations", *statistics], studied),
             **dict.fromkeys(
                 ["resolve_interventions", "measure_baseline", "intervene", "compute_intervention_effects"], edited

@@ -7,6 +7,7 @@ markers or width. The font is the one that matplotlib carries, so that a figure 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,12 @@ def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = 
         path.parent.mkdir(parents=True, exist_ok=True)
         with tables.written_whole(path) as partial, matplotlib.rc_context(_RC):
             figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches=bounds)
+
+
+def shown(figure: Figure) -> Figure:
+    """The figure, which a notebook shows: importing pyplot in one registers how."""
+    import_module("matplotlib.pyplot")
+    return figure
 
 
 def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
-from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts
+from sinkorigin.statistics import conversions, dispersion_grid, dose_response, intervention_contrasts
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
 from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
@@ -75,6 +75,7 @@ TABLES = {
     "intervention_contrasts": intervention_contrasts.SCHEMA,
     "dose_response": dose_response.SCHEMA,
     "dispersion_grid": dispersion_grid.SCHEMA,
+    "conversions": conversions.SCHEMA,
 }
 
 _EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
@@ -108,7 +109,8 @@ def compute(
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
         order of their names, strengths and targets), ``intervention_layers`` (``LAYERS_SCHEMA``), and
-        ``intervention_contrasts``, ``dose_response`` and ``dispersion_grid`` (the ``SCHEMA`` of the module of that name).
+        ``intervention_contrasts``, ``dose_response``, ``dispersion_grid`` and ``conversions`` (the ``SCHEMA`` of the module of that
+        name).
 
     Raises:
         SinkoriginError: no baseline, or one that lacks a target or a sequence.
@@ -133,6 +135,7 @@ def compute(
     edits = [effect for effect in effects if not effect.is_baseline]
     doses = dose_response.rows(edits, comparison_replicates, seed)
     grids = dispersion_grid.rows(edits, comparison_replicates, seed)
+    converted = conversions.rows(edits)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -146,6 +149,7 @@ def compute(
         "intervention_contrasts": from_rows(intervention_contrasts.SCHEMA, contrasts),
         "dose_response": from_rows(dose_response.SCHEMA, [{**keys, **row} for row in doses]),
         "dispersion_grid": from_rows(dispersion_grid.SCHEMA, [{**keys, **row} for row in grids]),
+        "conversions": from_rows(conversions.SCHEMA, sorted(({**keys, **row} for row in converted), key=order)),
     }
 
 
