@@ -15,5 +15,7 @@ with job(snakemake):
             "first look shows; add the interventions, or run all"
         )
     [label] = snakemake.params.label
-    tables = {name: pl.DataFrame(read_table(path)) for name, [path] in ((k, list(v)) for k, v in snakemake.input.items())}
+    tables = {
+        name: pl.DataFrame(read_table(path)) for name, [path] in ((k, list(v)) for k, v in snakemake.input.items())
+    }
     write_text(snakemake.output[0], "".join(f"{line}\n" for line in lines(label, **tables)))

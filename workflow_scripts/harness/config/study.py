@@ -184,7 +184,9 @@ class Config(Strict):
                 if model in trained and name not in self.pretraining.prompts:
                     yield f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
             yield from self._size_problems(edit, prompts[name])
-        longest = max((prompts[name] for name in edit.prompts if name in prompts), key=lambda one: one.length, default=None)
+        longest = max(
+            (prompts[name] for name in edit.prompts if name in prompts), key=lambda one: one.length, default=None
+        )
         if longest is not None and edit.targets[-1] >= longest.length - 1:
             yield (
                 f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {longest.name} has "
