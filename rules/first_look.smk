@@ -31,26 +31,28 @@ rule edit_for_first_look:
         "../workflow_scripts/intervene.py"
 
 
-rule compute_first_look_effects:
+rule measure_first_look:
     input:
         baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         edited_files=ancient(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
+        resolved=rules.resolve_interventions.output.resolved_interventions,
     output:
-        **{
-            table: f"{STUDY}/first_look/{{model}}/{{prompts}}/{table}.parquet"
-            for table in rules.compute_intervention_effects.output.keys()
-        },
+        interventions=f"{STUDY}/first_look/{{model}}/{{prompts}}/interventions.parquet",
+        intervention_layers=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_layers.parquet",
+        intervention_contrasts=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_contrasts.parquet",
+        dose_response=f"{STUDY}/first_look/{{model}}/{{prompts}}/dose_response.parquet",
+        dispersion_grid=f"{STUDY}/first_look/{{model}}/{{prompts}}/dispersion_grid.parquet",
+        conversions=f"{STUDY}/first_look/{{model}}/{{prompts}}/conversions.parquet",
     params:
-        **{name: value for name, value in rules.compute_intervention_effects.params.items() if name != "interventions"},
-        interventions=lambda wildcards: [edit["name"] for edit in study.first_edit_parameters(wildcards)],
-    message:
-        "Effects of the first look's edits in {wildcards.model} on {wildcards.prompts}"
-    script:
-        "../workflow_scripts/compute.py"
-
-
+        statistic="interventions",
+        only=lambda wildcards: [edit["name"] for edit in study.first_edit_parameters(wildcards)],
+        length=lambda wildcards: study.prompts[wildcards.prompts].length,
+        replicates=STUDY_CONFIG.statistics.replicates,
+        comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
 rule tell_first_look:
     input:
         **study.tables_of_first_look(),
@@ -64,9 +66,3 @@ rule tell_first_look:
         "Telling the first look"
     script:
         "../workflow_scripts/tell_first_look.py"
-
-
-rule first_look:
-    input:
-        rules.tell_first_look.output,
-        rules.plot_first_look.output,
