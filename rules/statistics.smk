@@ -197,15 +197,16 @@ rule compute_intervention_effects:
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
+        resolved=f"{STUDY}/statistics/{{model}}/{{prompts}}/resolved_interventions.parquet",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
         intervention_contrasts=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_contrasts.parquet",
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
+        conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
     params:
         statistic="interventions",
-        interventions=lambda wildcards: [edit.name for edit in study.edits_of(wildcards)],
         length=lambda wildcards: study.prompts[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
@@ -213,6 +214,21 @@ rule compute_intervention_effects:
         code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_anatomy:
+    input:
+        unpack(study.tables_of_anatomy),
+    output:
+        anatomy=f"{STUDY}/statistics/{{model}}/anatomy.parquet",
+    params:
+        **statistic("anatomy"),
+        prompts=study.read_by,
+        first_tokens=study.first_tokens_of,
+    message:
+        "Anatomy of the sink of {wildcards.model}"
     script:
         "../workflow_scripts/compute.py"
 

@@ -22,7 +22,7 @@ TINY = {
         {"name": "tiny", "source": "path:tiny_model"},
         {"name": "tiny-random", "source": "random:tiny", "seed": 0},
     ],
-    "corpus": {"source": "path:text", "members": ["*.txt"], "sha256": None, "validation_share": 0.4, "seed": 0},
+    "corpus": {"source": "path:text", "members": ["*.txt"], "validation_share": 0.4, "seed": 0},
     "prompts": [
         {"name": "random_tokens", "kind": "random_tokens", "sequences": 12, "length": 16, "seed": 0},
         {"name": "natural_text", "kind": "natural_text", "sequences": 8, "length": 16, "seed": 0},
@@ -43,11 +43,12 @@ TINY = {
             ("variance_amplification", "variance_amplification", {"strengths": [2, 4]}),
             ("norm_control", "norm_control", {"strengths": [2, 4]}),
             ("random_directions", "random_directions", {"strengths": [4], "calibration": 4}),
-            ("mask_late", "mask", {"layers": [2]}),
+            ("mask_late", "mask", {"layers": "late"}),
             ("grid", "mean_and_deviation", {"strengths": [1, 2], "mean_factors": [1, 2]}),
             ("matched", "variance_matching", {"positions": [0], "prompts": ["random_tokens", "natural_text"]}),
             ("averaged", "value_averaging", {"positions": [0], "strengths": [2]}),
             ("zeroed", "dominating_dims", {"positions": [0], "to": "zero", "layers": [1]}),
+            ("silent", "super_neuron_ablation", {"positions": [0], "layers": None}),  # the tiny model has no super neuron
         ]
     ],
     "pretraining": {
@@ -77,6 +78,7 @@ TINY = {
 
 # figures that show every model
 FIGURES = [
+    "anatomy",
     "variance_by_position",
     "variance_through_output",
     "norm_and_sink_by_layer",

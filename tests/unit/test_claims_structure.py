@@ -18,7 +18,7 @@ def write(root, name, rows, model="m"):
 
 
 def claims(root, model=MODEL):
-    rows = judge(declared_tables(root), models=[model], prompts=["p"], interventions=[]).to_pylist()
+    rows = judge(declared_tables(root), models=[model], prompts=["p"]).to_pylist()
     return {row["claim"]: row for row in rows}
 
 

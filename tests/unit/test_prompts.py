@@ -11,7 +11,6 @@ from sinkorigin import tables
 from sinkorigin.corpora.fetching import DOCUMENTS_SCHEMA
 from sinkorigin.corpora.prompts import bos_token_id, fixed_token_id, make_prompts, read_token_ids
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.shapes import check_local_model
 from tiny_study import take_bos_away, write_model, write_text
 
 
@@ -80,17 +79,6 @@ def test_prompts_longer_than_learned_positions_are_refused(draw, kind, config, l
         )
         with pytest.raises(SinkoriginError, match=sentence):
             draw(kind, **config)
-
-
-def test_learned_positions_of_a_model_on_this_machine_are_checked_before_it_is_fetched(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    check_local_model(str(tmp_path), {"short": 1024}, model="mine")
-    with pytest.raises(
-        SinkoriginError, match="model mine: prompts long have length 1025, but a gpt2 has .* 1024 of them"
-    ):
-        check_local_model(str(tmp_path), {"short": 1024, "long": 1025}, model="mine")
-    (tmp_path / "config.json").write_text("[]")
-    check_local_model(str(tmp_path), {"long": 1025}, model="mine")
 
 
 @pytest.mark.parametrize(

@@ -15,4 +15,5 @@ STATISTICS = (
     "pretraining",
     "pretraining_comparison",
     "learning_rates",
+    "anatomy",
 )
