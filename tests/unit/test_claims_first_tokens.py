@@ -37,9 +37,7 @@ def claim(root, model=MODEL, **masses):
         write(root, model.name, condition, **mass) if isinstance(mass, dict) else write(
             root, model.name, condition, mass
         )
-    table = judge(
-        declared_tables(root), models=[model], prompts=list(SETS.values()), interventions=[], first_tokens=[SETS]
-    )
+    table = judge(declared_tables(root), models=[model], prompts=list(SETS.values()), first_tokens=[SETS])
     return {row["claim"]: row for row in table.to_pylist()}
 
 
