@@ -58,7 +58,7 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     )
     page = (broken.results / "claims.html").read_text()
     begin = page[: page.index("Each claim is judged")]
-    assert f"<b>broken</b> on random_tokens, natural_text<small> – {SENTENCE}" in begin and "figures:" not in begin
+    assert f"<b>broken</b> on natural_text, random_tokens<small> – {SENTENCE}" in begin and "<li>figures" not in begin
     claims = pl.read_parquet(broken.results / "claims.parquet")
     judged = claims.filter(pl.col("claim") != "not measured")
     assert {"tiny", "tiny-random"} <= set(judged["model"]) and "broken" not in judged["model"]
