@@ -28,4 +28,4 @@ with job(snakemake):
     else:
         reasons = {not_applicable(path) for paths in inputs.values() for path in paths} - {None}
         figure = style.without_data(f"not applicable: {'; '.join(sorted(reasons))}")
-    style.save(figure, snakemake.output)
+    style.save(figure, snakemake.output, lacks=snakemake.params.lacks)

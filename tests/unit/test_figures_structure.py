@@ -549,7 +549,7 @@ def test_the_mass_of_each_condition_is_drawn_and_the_position_that_has_it_instea
     above, below = figures["sinks_by_first_token"].axes[:2]
     assert [values[-1] for values in curves(above)] == [0.6, 0.05, 0.6] and len(bands(above)) == 3
     assert [values[-1] for values in curves(below)] == [0.05, 0.6, 0.05]
-    assert levels(above) == {0.06} and levels(below) == {0.05}
+    assert levels(above) == {0.06} and [*levels(below)] == [pytest.approx(0.05)]
     assert words(figures["sinks_by_first_token"]).count("largest at 1 (drawn), 1 (bos), 1 (fixed)") == 2
 
 
@@ -611,6 +611,6 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
         check=True,
     )
     names = sorted(file.name for file in (tmp_path / "here").iterdir())
-    assert len(names) == 8
+    assert len(names) == len(DRAW)
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name

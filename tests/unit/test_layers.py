@@ -9,7 +9,7 @@ from sinkorigin.errors import NotApplicableError
 from sinkorigin.interventions.entries import applicable, edits_of
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.layers import RULES, Structure, is_later, layers_of, main_layers
-from sinkorigin.interventions.resolution import resolve
+from sinkorigin.interventions.resolution import Known, missing_sites, resolve, structure_of
 from sinkorigin.tables import write_table
 from tiny_study import ROOT
 
@@ -122,10 +122,9 @@ def statistics(tmp_path):
 
 def resolved(statistics, entries, *, token_ids=VARIED, like=None, lacking=()):
     entries = [{**DEFAULTS, "name": f"e{i}", **entry} for i, entry in enumerate(entries)]
-    table = resolve(
-        entries, model="m", prompts="p", architecture=architecture(lacking), by_rule=statistics, statistics=statistics,
-        token_ids=token_ids, like=like,
-    )  # fmt: skip
+    known = architecture(lacking)
+    known = Known(structure_of(known, statistics), missing_sites(known), statistics, token_ids, like)
+    table = resolve(entries, known, model="m", prompts="p")
     return table.to_pylist(), applicable(entries, table.to_pylist())
 
 

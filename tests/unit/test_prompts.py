@@ -11,8 +11,7 @@ from sinkorigin import tables
 from sinkorigin.corpora.fetching import DOCUMENTS_SCHEMA
 from sinkorigin.corpora.prompts import bos_token_id, fixed_token_id, make_prompts, read_token_ids
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.shapes import check_local_model
-from tiny_study import write_model, write_text
+from tiny_study import take_bos_away, write_model, write_text
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +81,6 @@ def test_prompts_longer_than_learned_positions_are_refused(draw, kind, config, l
             draw(kind, **config)
 
 
-def test_learned_positions_of_a_model_on_this_machine_are_checked_before_it_is_fetched(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    check_local_model(str(tmp_path), {"short": 1024}, model="mine")
-    with pytest.raises(
-        SinkoriginError, match="model mine: prompts long have length 1025, but a gpt2 has .* 1024 of them"
-    ):
-        check_local_model(str(tmp_path), {"short": 1024, "long": 1025}, model="mine")
-    (tmp_path / "config.json").write_text("[]")
-    check_local_model(str(tmp_path), {"long": 1025}, model="mine")
-
-
 @pytest.mark.parametrize(
     "config", [{"vocab_size": "many"}, {"text_config": []}, {"model_type": ["llama"], "vocab_size": None}]
 )
@@ -102,11 +90,6 @@ def test_a_config_without_a_number_of_tokens_is_refused(draw, config):
 
 
 # ---- the first token
-
-
-def settings_of(folder, **changed):
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
 
 
 def ids_of(draw, kind, **given):
@@ -140,9 +123,8 @@ def test_the_fixed_token_is_ordinary_the_same_for_text_and_follows_from_the_seed
 
 @pytest.fixture
 def without_bos(tiny, tmp_path):
-    """The tiny model with a tokenizer that names no BOS."""
-    shutil.copytree(tiny / "model", tmp_path / "tiny" / "model")
-    settings_of(tmp_path / "tiny" / "model", bos_token=None, eos_token=None)
+    """The tiny model, of which no file names a BOS."""
+    take_bos_away(shutil.copytree(tiny / "model", tmp_path / "tiny" / "model"))
     shutil.copy(tiny / "documents.parquet", tmp_path / "tiny")
     return tmp_path / "tiny"
 

@@ -1,12 +1,10 @@
 """A model whose tokenizer has no BOS: its study runs to the end, and says what there is not."""
 
-import json
-
 import polars as pl
 import pytest
 
 from sinkorigin.tables import not_applicable, verify
-from tiny_study import TINY, checkout, write_model, write_text
+from tiny_study import TINY, checkout, take_bos_away, write_model, write_text
 
 REASON = "the model has no BOS token"
 TOKENS = TINY["prompts"][0]
@@ -34,9 +32,7 @@ def without_bos(tmp_path_factory):
     project.write_config(CONFIG)
     write_text(project.folder / "text")
     write_model(project.folder / "tiny_model", project.folder / "text")
-    for name, lacking in (("tokenizer_config.json", "bos_token"), ("config.json", "bos_token_id")):
-        path = project.folder / "tiny_model" / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | {lacking: None, lacking.replace("bos", "eos"): None}))
+    take_bos_away(project.folder / "tiny_model")
     project.run(*TARGETS)  # a status other than 0 is an error
     return project
 

@@ -383,11 +383,16 @@ class Estimates:
         # an edit's pass begins where the edit does
         return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, logits=6, rows=8 * points)
 
+    # the first look's are a few of the study's
+    _edit_for_first_look = _intervene
+
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
         comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
         memory = _TABLES + 55 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
         return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
+
+    _measure_first_look = _compute_intervention_effects
 
     # pretraining
 

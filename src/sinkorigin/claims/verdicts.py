@@ -19,6 +19,8 @@ SCHEMA = tables.schema(
     quantity=(pa.string(), "what value is"),
     model=(pa.string(), "label of the model, or the models and seeds compared"),
     prompts=(pa.string(), "prompt set; null for losses"),
+    kind=(pa.string(), "kind of the edit that the claim is about, or whose effect it compares; null for other claims"),
+    position=(pa.int32(), "position that it edits; null for other claims"),
     paper=(pa.string(), "what the paper reports (Llama-2-7B, or a 152 M model for pretraining); null for our controls"),
     value=(pa.float64(), "our value"),
     low=(pa.float64(), "lower end of its 95 % interval"),
@@ -82,11 +84,11 @@ def verdict(value: float | None, low: float | None, high: float | None, holds: C
 
 
 def row_of(claim, statement, quantity, model, prompts, paper, predicate, table, **found) -> dict:
-    """Row of ``SCHEMA`` of one claim; ``found``: value, low, high, verdict and reason, as far as there are some."""
+    """Row of ``SCHEMA`` of one claim; ``found``: its other columns, as far as there are some."""
     return {
         "claim": claim, "statement": statement, "quantity": quantity, "model": model, "prompts": prompts,
         "paper": paper, "predicate": predicate, "table": table,
-        **{"value": None, "low": None, "high": None, "verdict": NOT_APPLICABLE, "reason": None, **found},
+        **{"kind": None, "position": None, "value": None, "low": None, "high": None, "verdict": NOT_APPLICABLE, "reason": None, **found},
     }  # fmt: skip
 
 

@@ -108,19 +108,26 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return under_style
 
 
-def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = ()) -> None:
     """Write ``figure`` to each of ``paths``, in the format of its suffix (svg, png, pdf).
 
     A figure has the same bytes each time (no date, no random ids), and a file takes its name only when it is complete.
 
+    Args:
+        lacks: models or runs that it should show and cannot, because a job failed; a line below the figure names them.
+
     Raises:
         SinkoriginError: the disk is full.
     """
+    bounds = None
+    if lacks:
+        figure.text(0.01, -0.01, f"Not shown, because a job failed: {'; '.join(lacks)}", va="top", fontsize=TITLE_SIZE)
+        bounds = "tight"
     for path in map(Path, paths):
         format_ = path.suffix[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
         with tables.written_whole(path) as partial, matplotlib.rc_context(_RC):
-            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
+            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches=bounds)
 
 
 def shown(figure: Figure) -> Figure:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Target, VectorEdit
+from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.modules import Place
@@ -295,16 +296,6 @@ def _change(tap: EditTap, layer: int, clock: _Clock, computes: Callable[[int], b
         return tap.edit_vectors(layer, vectors, clock.offset).reshape(values.shape)
 
     return change
-
-
-def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
-    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
-    wrong = [layer for layer in layers if not 0 <= layer < count]
-    if wrong:
-        raise SinkoriginError(
-            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
-            "choose layers in that range"
-        )
 
 
 def check_numbers(edit: VectorEdit, layer: int, width: int) -> None:

@@ -1,6 +1,7 @@
 """What the interventions of a study are in one model: layers by rule as numbers, and what cannot be done, with its reason."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,14 +37,39 @@ SCHEMA = tables.schema(
 TABLES = {"resolved_interventions": SCHEMA}
 
 
+@dataclass(frozen=True)
+class Known:
+    """What decides about the interventions in a model on a prompt set.
+
+    Attributes:
+        structure: what rules read; of the model ``like``, where that is not None.
+        missing: layer and site → why the layer does not have it.
+        statistics: name of a table → its file, for the tables of the model that kinds are computed from.
+        token_ids: (N, T) ids of the sequences that run.
+        like: the model that this one takes its layers from.
+    """
+
+    structure: Structure
+    missing: Mapping[tuple[int, str], str]
+    statistics: Mapping[str, str | Path]
+    token_ids: np.ndarray
+    like: str | None = None
+
+    @property
+    def common(self) -> int:
+        """Number of first tokens that are the same in all sequences."""
+        alike = (self.token_ids == self.token_ids[0]).all(axis=0)  # (T,)
+        return len(alike) if alike.all() else int(alike.argmin())
+
+
 def structure_of(architecture: pl.DataFrame, statistics: Mapping[str, str | Path]) -> Structure:
     """The structure that rules read.
 
     Args:
-        architecture: layer, part, found and reason, of the model.
+        architecture: layer, part, found and reason: where the sites of the model are.
         statistics: name of a table → its file, for the tables of the rules that are used.
     """
-    layers = int(architecture["layer"].max()) + 1
+    layers = len(architecture["layer"].unique())
     onset, surges = None, ()
     if "sink_onset" in statistics:
         onset = tables.read_table(statistics["sink_onset"], ["layer"])["layer"][0].as_py()
@@ -53,54 +79,27 @@ def structure_of(architecture: pl.DataFrame, statistics: Mapping[str, str | Path
     return Structure(layers, onset, surges)
 
 
-def resolve(
-    entries: Sequence[Mapping],
-    *,
-    model: str,
-    prompts: str,
-    architecture: pl.DataFrame,
-    by_rule: Mapping[str, str | Path],
-    statistics: Mapping[str, str | Path],
-    token_ids: np.ndarray,
-    like: str | None = None,
-) -> pa.Table:
+def missing_sites(architecture: pl.DataFrame) -> dict[tuple[int, str], str]:
+    """Layer and site → why the layer does not have it, from a table as :func:`structure_of` reads."""
+    lacking = architecture.filter(pl.col("found").is_null())
+    return {(layer, part): reason for layer, part, reason in lacking.select("layer", "part", "reason").rows()}
+
+
+def resolve(entries: Sequence[Mapping], known: Known, *, model: str, prompts: str) -> pa.Table:
     """What entries of the config are in one model on one prompt set.
 
     Args:
         entries: kind, name, layers, positions, strengths, and site, mean_factors, to and calibration where they have them.
         model, prompts: names, for the first columns.
-        architecture: layer, part, found and reason: where the sites of the model are.
-        by_rule: tables that layers are found in, by name: of the model, or of the one that it takes its layers from.
-        statistics: tables of the model that kinds are computed from, by name.
-        token_ids: (N, T) ids of the sequences that run.
-        like: the model that it takes its layers from; None where these are its own.
 
     Returns:
         A table of ``SCHEMA``, one row an entry.
     """
-    structure = structure_of(architecture, by_rule)
-    missing = _missing_sites(architecture)
-    rows = [
-        {"model": model, "prompts": prompts, **_resolved(entry, structure, missing, statistics, token_ids, like)}
-        for entry in entries
-    ]
+    rows = [{"model": model, "prompts": prompts, **_resolved(entry, known)} for entry in entries]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _missing_sites(architecture: pl.DataFrame) -> dict[tuple[int, str], str]:
-    """Layer and site → why the layer does not have it."""
-    lacking = architecture.filter(pl.col("found").is_null())
-    return {(layer, part): reason for layer, part, reason in lacking.select("layer", "part", "reason").rows()}
-
-
-def _resolved(
-    entry: Mapping,
-    structure: Structure,
-    missing: Mapping[tuple[int, str], str],
-    statistics: Mapping[str, str | Path],
-    token_ids: np.ndarray,
-    like: str | None,
-) -> dict:
+def _resolved(entry: Mapping, known: Known) -> dict:
     """A row of ``SCHEMA`` without model and prompts."""
     wanted = entry["layers"]
     row = {
@@ -110,67 +109,47 @@ def _resolved(
         "layers": [], "how": None, "positions": [], "applicable": False, "reason": None,
     }  # fmt: skip
     try:
-        layers, row["how"] = _layers(entry, structure, missing, like)
+        layers, row["how"] = _layers(entry, known)
         row["layers"] = layers or []
-        facts = table_facts({**entry, "layers": layers}, statistics)
+        facts = table_facts({**entry, "layers": layers}, known.statistics)
         row["layers"] = sorted(facts) if facts is not None else row["layers"]
-        reasons = list(_reasons({**entry, "layers": layers}, facts, token_ids))
     except NotApplicableError as error:
         return {**row, "reason": str(error)}
+    reasons = [_reason({**entry, "layers": layers, "positions": [place]}, facts, known) for place in entry["positions"]]
     positions = [at_once(place) for place, reason in zip(entry["positions"], reasons, strict=True) if reason is None]
     left_out = dict.fromkeys(reason for reason in reasons if reason is not None)
     return {**row, "positions": positions, "applicable": bool(positions), "reason": "; ".join(left_out) or None}
 
 
-def _layers(
-    entry: Mapping, structure: Structure, missing: Mapping[tuple[int, str], str], like: str | None
-) -> tuple[list[int] | None, str]:
+def _layers(entry: Mapping, known: Known) -> tuple[list[int] | None, str]:
     """Layers that have the site, and how they were found; None for all that a kind's table names."""
     wanted, kind = entry["layers"], kind_named(entry["kind"])
     if wanted is None:
         return None, f"every layer that the table {kind.needs.table} names"
+    whose = f"as in {known.like}: " if known.like and isinstance(wanted, str) and RULES[wanted].tables else ""
     try:
-        found = layers_of(wanted, structure)
+        found = layers_of(wanted, known.structure)
     except NotApplicableError as error:
-        raise NotApplicableError(_as_in(like, wanted, str(error))) from error
+        raise NotApplicableError(f"{whose}{error}") from error
     site = entry.get("site", kind.site) if kind.takes("site") else kind.site
-    lacking = {layer: missing[layer, site] for layer in found.layers if (layer, site) in missing}
+    lacking = {layer: known.missing[layer, site] for layer in found.layers if (layer, site) in known.missing}
     layers = [layer for layer in found.layers if layer not in lacking]
-    how = _as_in(like, wanted, found.how)
     if lacking and (not layers or not isinstance(wanted, str)):
         layer, reason = next(iter(lacking.items()))
         raise NotApplicableError(f"layer {layer} has no {site}: {reason}")
-    if lacking:
-        how += f"; without layers {', '.join(map(str, lacking))}, where there is no {site}"
-    return layers, how
+    without = f"; without layers {', '.join(map(str, lacking))}, where there is no {site}" if lacking else ""
+    return layers, f"{whose}{found.how}{without}"
 
 
-def _as_in(like: str | None, wanted: str | Sequence[int], words: str) -> str:
-    """Say whose structure decided, where it is that of another model."""
-    measured = isinstance(wanted, str) and RULES[wanted].tables
-    return f"as in {like}: {words}" if like is not None and measured else words
-
-
-def _reasons(entry: Mapping, facts: Mapping | None, token_ids: np.ndarray) -> Iterator[str | None]:
-    """Why an entry of layers in numbers changes nothing, or nothing that can be seen, at each of its positions."""
-    length = token_ids.shape[1]
-    alike = (token_ids == token_ids[0]).all(axis=0)  # (T,) whether all sequences have the same token
-    same = int(alike.argmin()) if not alike.all() else length  # the first so many tokens are the same in all
-    for place in entry["positions"]:
-        positions = at_once(place)
-        if positions[-1] >= length - 1:
-            yield f"position {positions[-1]} has no later query in prompts of {length} tokens"
-            continue
-        edits = [
-            edit
-            for strength in entry["strengths"]
-            for edit in edits_of({**entry, "positions": [place]}, strength, facts)
-            if not edit.changes_nothing
-        ]
-        if edits and positions[-1] < same and all(edit.compares_sequences for edit in edits):
-            label = kind_named(entry["kind"]).label
-            begin = "token" if positions[-1] == 0 else f"{positions[-1] + 1} tokens"
-            where = ", ".join(map(str, positions))
-            yield f"every sequence begins with the same {begin}, so {label} changes nothing at position {where}"
-        else:
-            yield None
+def _reason(entry: Mapping, facts: Mapping | None, known: Known) -> str | None:
+    """Why an entry with layers in numbers and one place changes nothing, or nothing that can be seen; None where it does."""
+    length, positions = known.token_ids.shape[1], at_once(entry["positions"][0])
+    if positions[-1] >= length - 1:
+        return f"position {positions[-1]} has no later query in prompts of {length} tokens"
+    edits = [edit for strength in entry["strengths"] for edit in edits_of(entry, strength, facts)]
+    edits = [edit for edit in edits if not edit.changes_nothing]
+    if not edits or positions[-1] >= known.common or not all(edit.compares_sequences for edit in edits):
+        return None
+    begin = "token" if positions[-1] == 0 else f"{positions[-1] + 1} tokens"
+    where = ", ".join(map(str, positions))
+    return f"every sequence begins with the same {begin}, so {edits[0].label} changes nothing at position {where}"

@@ -17,6 +17,7 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
 from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
+from sinkorigin.models.vocabulary import check_vocabulary
 from sinkorigin.models.weights import check_finite, load_weights, register_variant
 from sinkorigin.sources.archives import extract
 from sinkorigin.sources.hub import hub_errors
@@ -50,7 +51,7 @@ def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[
     return folder, facts.sha
 
 
-def _check_intact(path: Path, what: str) -> None:
+def check_intact(path: Path, what: str) -> None:
     """Refuse a file that is empty, a Git LFS pointer, or no JSON dictionary although its name promises one."""
     with path.open("rb") as stream:
         begin = stream.read(len(_LFS_POINTER))
@@ -119,7 +120,7 @@ def _copy_directory(folder: Path, destination: Path, sha256: str | None, what: s
         check_hash(weights[0], sha256, what)
     for path in _files_like(folder, _MODEL_FILES):
         if path.name not in {tables.MANIFEST, "provenance.json"}:
-            _check_intact(path, what)
+            check_intact(path, what)
             shutil.copyfile(path, destination / path.name)
 
 
@@ -145,6 +146,7 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     # names and shapes of the weights as transformers matches them, which renames some and fuses others
     load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
     check_finite(directory, what)
+    check_vocabulary(directory, facts, what)
     if tokenizer_is_whole:
         load_tokenizer(directory, what, trust_remote_code)
 
@@ -161,7 +163,7 @@ def _take_model(origin: Path, destination: Path, sha256: str | None, what: str) 
         origin = gguf_files[0]
     if origin.suffix != ".gguf":
         raise SinkoriginError(f"{what}: {origin} is neither a directory nor a .gguf file; correct its source")
-    _check_intact(origin, what)
+    check_intact(origin, what)
     if sha256 is not None:
         check_hash(origin, sha256, what)
     return convert_gguf(origin, destination, what)

@@ -90,6 +90,7 @@ def compute(
     replicates: int,
     comparison_replicates: int,
     seed: int,
+    only: Sequence[str] | None = None,
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
 
@@ -105,6 +106,7 @@ def compute(
         length: T, the number of tokens of a prompt.
         replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
+        only: names of the interventions that there are, where not all of the resolved ones were made.
 
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
@@ -118,7 +120,10 @@ def compute(
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
     resolved = tables.read_table(str(inputs["resolved"]), ["intervention", "layers_rule", "applicable"]).to_pylist()
-    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["applicable"]}
+    made = {row["intervention"] for row in resolved if row["applicable"]} & set(
+        only or [r["intervention"] for r in resolved]
+    )
+    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["intervention"] in made}
     for edited, before in _beside_unedited(
         Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
