@@ -295,8 +295,9 @@ def _edited(
         model=name,
         prompts="drawn",
         length=token_ids.shape[1],
+        replicates=settings.replicates,
         comparison_replicates=settings.comparison_replicates,
-        **settings.bootstrap,
+        seed=settings.seed,
     )
 
 
