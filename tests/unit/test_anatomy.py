@@ -54,6 +54,7 @@ def edit(intervention: str, kind: str, target: int, **changes) -> dict:
 EDITS = [
     edit("mask", "mask", 40, site="attention", converted=1),
     edit("mask", "mask", 9, site="attention"),
+    edit("mask", "mask", 10, site="attention", positions=[3, 10], converted=5),  # two positions at once
     edit("mask_late", "mask", 10, site="attention", layers=[2, 3], converted=2),
     edit("again", "variance_amplification", 10, strength=8.0, converted=3),  # like the next, at one strength
     *(edit("amplify", "variance_amplification", 10, strength=s, converted=int(s)) for s in (1.5, 4.0, 9.0, 32.0)),

@@ -85,9 +85,11 @@ class Padding:
             yield
 
     def _read(self, mask) -> None:
+        # a mask of more axes says what each query sees; a decoder may get one that its model made of the padding
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
+            return
         self.before = None
-        # a mask of more axes says what each query sees, and which tokens are padding cannot be told from it
-        if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
+        if bool(mask.all()):
             return
         real = mask.cpu() != 0  # (N, S)
         before, tokens = real.int().argmax(dim=1).tolist(), real.sum(dim=1).tolist()

@@ -159,7 +159,7 @@ def _dominating(disparity: pl.DataFrame, start: int) -> dict[str, Any]:
 def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
     """Of the edits of one kind, the one that stands for all.
 
-    It is an edit of the value aggregation, where the kind has a site, in the early layers (see
+    It is an edit of the value aggregation, where the kind has a site, at one position, in the early layers (see
     :func:`sinkorigin.interventions.layers.main_layers`); of several such interventions, the one with most positions and
     strengths; and of these, the position nearest to ``TARGET`` and the strength nearest to ``STRENGTH``.
 
@@ -168,6 +168,7 @@ def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
     """
     at_heads = conversions.filter(site="value_aggregation")
     rows = (conversions if at_heads.is_empty() else at_heads).to_dicts()
+    rows = [row for row in rows if len(row["positions"]) == 1] or rows
     early = main_layers([(row.get("layers_rule"), row["layers"]) for row in rows])
     rows = [row for row in rows if row["layers"] == early]
     names = [row["intervention"] for row in rows]
