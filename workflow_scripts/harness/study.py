@@ -50,6 +50,7 @@ class Study:
     def __init__(self, config: Config, device: str, results: str = "results", missing: Missing | None = None):
         self.config = config
         self.device = device
+        self.results = results
         self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
         self.estimates = Estimates(config, device, Path(results))
@@ -70,7 +71,7 @@ class Study:
 
     def without(self, missing: Missing) -> "Study":
         """The same study, without what is missing."""
-        return Study(self.config, self.device, missing)
+        return Study(self.config, self.device, self.results, missing)
 
     # models
 
