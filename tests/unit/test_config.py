@@ -326,10 +326,12 @@ def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config(
 
 def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
     raw = copy.deepcopy(DEFAULT)
-    raw["prompts"][0]["length"] = 32
-    edit = raw["interventions"][0] | {"positions": [40]}
+    raw["prompts"][1]["length"] = 128
+    edit = raw["interventions"][0] | {"positions": [100]}
     read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
-    with pytest.raises(SinkoriginError, match="positions: 40 needs a later query, but prompt set random_tokens has 32"):
+    with pytest.raises(
+        SinkoriginError, match="positions: 100 needs a later query, but prompt set random_tokens has 64"
+    ):
         read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 
