@@ -39,6 +39,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
