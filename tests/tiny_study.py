@@ -21,7 +21,7 @@ TINY = {
         {"name": "tiny", "source": "path:tiny_model"},
         {"name": "tiny-random", "source": "random:tiny", "seed": 0},
     ],
-    "corpus": {"source": "path:text", "members": ["*.txt"], "sha256": None, "validation_share": 0.4, "seed": 0},
+    "corpus": {"source": "path:text", "members": ["*.txt"], "validation_share": 0.4, "seed": 0},
     "prompts": [
         {"name": "random_tokens", "kind": "random_tokens", "sequences": 12, "length": 16, "seed": 0},
         {"name": "natural_text", "kind": "natural_text", "sequences": 8, "length": 16, "seed": 0},

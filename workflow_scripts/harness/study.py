@@ -28,6 +28,7 @@ class Study:
     Args:
         config: the study.
         device: "cpu" or "cuda", where models run; estimates depend on it.
+        results: where the folder ``results`` lies; estimates look at what is there.
 
     Attributes:
         folder: of the study's results.
@@ -40,10 +41,10 @@ class Study:
         keeping: runs that keep checkpoints.
     """
 
-    def __init__(self, config: Config, device: str):
+    def __init__(self, config: Config, device: str, results: str = "results"):
         self.config = config
         self.folder = f"results/{config.study}"
-        self.estimates = Estimates(config, device)
+        self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
         self.data = {data.name: data for data in config.pretraining.data}

@@ -1,11 +1,11 @@
 """The section ``interventions``: edits of a model's forward pass. What a kind is, its class says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from harness.config.values import Name, Strict, check_distinct, check_rising, first_repeated
+from harness.config.values import Name, Strict, first_repeated, not_rising, refuse, repeated
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.layers import RULES
 from sinkorigin.interventions.registry import KINDS
@@ -92,31 +92,36 @@ class Intervention(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
-        kind = kind_named(self.kind)
-        if not kind.takes("strength") and self.strengths != [1.0]:
-            raise ValueError(f"{self.kind} has no strength; leave strengths out")
-        check_distinct("strengths", (f"{strength:g}" for strength in self.strengths))  # as folders are called
-        if (twice := first_repeated(self.mean_factors or [])) is not None:
-            raise ValueError(f"mean_factors has {twice:g} twice; keep one")
-        together = [positions if isinstance(positions, list) else [positions] for positions in self.positions]
-        for positions in together:
-            check_rising("positions edited at once", positions)
-        check_distinct("positions", (", ".join(map(str, positions)) for positions in together))
-        if kind.takes("mean_factor") != (self.mean_factors is not None):
-            raise ValueError(f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it")
-        if self.to is not None and not kind.takes("to"):
-            raise ValueError(f"to is for {_kinds_that_take('to')}, not for {self.kind}; delete it")
-        if self.site != "value_aggregation" and not kind.takes("site"):
-            raise ValueError(f"{self.kind} has no other site; leave site out")
-        if self.calibration == 1:
-            raise ValueError("calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0")
-        if self.calibration and not kind.takes_mean:
-            raise ValueError(f"{self.kind} takes no mean over sequences; leave calibration out")
-        if refusal := kind.refusal(self.targets, self.strengths):
-            raise ValueError(refusal)
-        if self.layers is None and not (kind.needs and kind.needs.finds_layers):
+        refuse(self._problems())
+        needs = kind_named(self.kind).needs
+        if self.layers is None and not (needs and needs.finds_layers):
             return self.model_copy(update={"layers": "until_onset"})
         return self
+
+    def _problems(self) -> Iterator[str]:
+        """A sentence for everything that the kind does not take, or that is given twice."""
+        kind = kind_named(self.kind)
+        if not kind.takes("strength") and self.strengths != [1.0]:
+            yield f"{self.kind} has no strength; leave strengths out"
+        yield from repeated("strengths", (f"{strength:g}" for strength in self.strengths))  # as folders are called
+        if (twice := first_repeated(self.mean_factors or [])) is not None:
+            yield f"mean_factors has {twice:g} twice; keep one"
+        together = [positions if isinstance(positions, list) else [positions] for positions in self.positions]
+        for positions in together:
+            yield from not_rising("positions edited at once", positions)
+        yield from repeated("positions", (", ".join(map(str, positions)) for positions in together))
+        if kind.takes("mean_factor") != (self.mean_factors is not None):
+            yield f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it"
+        if self.to is not None and not kind.takes("to"):
+            yield f"to is for {_kinds_that_take('to')}, not for {self.kind}; delete it"
+        if self.site != "value_aggregation" and not kind.takes("site"):
+            yield f"{self.kind} has no other site; leave site out"
+        if self.calibration == 1:
+            yield "calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0"
+        if self.calibration and not kind.takes_mean:
+            yield f"{self.kind} takes no mean over sequences; leave calibration out"
+        if refusal := kind.refusal(self.targets, self.strengths):
+            yield refusal
 
     def runs_on(self, model: str, prompts: str) -> bool:
         """Whether it edits a model on a prompt set; of an entry whose nulls the study has filled in."""
@@ -126,6 +131,11 @@ class Intervention(Strict):
     def mixed(self) -> int:
         """Number of sequences of a batch that it mixes."""
         return max(map(kind_named(self.kind).mixes, self.strengths))
+
+
+def smallest_batch(sequences: int, batch: int) -> int:
+    """Size of the smallest batch of an intervention: all are equal, give or take one, and at most ``batch``."""
+    return sequences // -(-sequences // batch)
 
 
 def _kinds_that_take(parameter: str) -> str:

