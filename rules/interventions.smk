@@ -63,6 +63,7 @@ rule intervene:
         device=DEVICE,
     params:
         edits=study.edit_parameters,
+        made_elsewhere=f"{STUDY}/first_look/{{model}}/{{prompts}}/.edited",
         sequences=study.edited_sequences,
         losses=study.reads_text,
         batch=STUDY_CONFIG.activations.batch,

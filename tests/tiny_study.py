@@ -1,6 +1,7 @@
 """A copy of the project with a tiny study: a random-weight model made here and a page of text, run once for all tests."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -77,6 +78,7 @@ TINY = {
 
 # figures that show every model
 FIGURES = [
+    "anatomy",
     "variance_by_position",
     "variance_through_output",
     "norm_and_sink_by_layer",
@@ -204,6 +206,13 @@ def write_model(folder: Path, text: Path) -> None:
         num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, initializer_range=0.3,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def take_bos_away(model: Path) -> None:
+    """Let no file of a model directory name a BOS."""
+    for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        path = model / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bos_token": None, "bos_token_id": None}))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Run the interventions that one model allows, at every position and strength that is missing, and measure what they do.
 
 A folder of tables is made again where its edits changed, or ``params.kinds[kind]``, the version of the code that makes it: that
-of its kind, and what all kinds share.
+of its kind, and what all kinds share. What the first look made, or a first look finds made, is taken over.
 """
 
 import os
@@ -67,7 +67,7 @@ with job(snakemake):
                 folder_of=making,
             )
 
-    made = fill(made_so_far, keys, run)
+    made = fill(made_so_far, keys, run, made_elsewhere=params.made_elsewhere)
     # links: Snakemake empties the output before each job, and folders that were made before are kept
     shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
     # the tables alone: what else is there holds the version of the code, of which they are to be independent

@@ -328,3 +328,37 @@ def test_a_claim_reads_only_the_tables_that_it_is_given(tmp_path):
 
 def test_a_study_without_tables_claims_nothing(tmp_path):
     assert verdicts(tmp_path, [MODEL, CONTROL]) == {}
+
+
+def test_what_a_failed_job_costs_is_a_row_and_stands_first_on_the_page(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    lost = {
+        "model": "r",
+        "prompts": "p",
+        "what": None,
+        "sentence": "model r: it is <damaged>; take another",
+        "log": "fetch.log",
+    }
+    training = {
+        **lost,
+        "model": None,
+        "prompts": None,
+        "what": "the training of softmax with seed 3",
+        "log": "training.log",
+    }
+    missing = [lost, training, {**lost, "model": "m", "what": "super_neurons"}]
+    tables = declared_tables(tmp_path)
+    table = judge(tables, models=[MODEL, CONTROL], prompts=["p"], missing=missing)
+    rows = [row for row in table.to_pylist() if row["claim"] == "not measured"]
+    assert [(row["model"], row["prompts"], row["verdict"], row["reason"]) for row in rows] == [
+        (MODEL.label, "p", NOT_APPLICABLE, lost["sentence"]),
+        (CONTROL.label, "p", NOT_APPLICABLE, lost["sentence"]),
+        (training["what"], None, NOT_APPLICABLE, lost["sentence"]),
+    ]
+    page = render_html(table, "study", missing=missing, undrawn=["necessity"])
+    begin = page[: page.index("Each claim is judged")]
+    assert "This is not the whole study." in begin and "figures: necessity" in begin
+    assert "<b>r</b> on p; <b>m</b> on p: super_neurons<small> – model r: it is &lt;damaged&gt;; take another" in begin
+    assert "the training of softmax with seed 3<small>" in begin
+    whole = judge(tables, models=[MODEL], prompts=["p"])
+    assert "whole study" not in render_html(whole, "study") and "not measured" not in whole.column("claim").to_pylist()

@@ -302,6 +302,22 @@ def test_one_more_strength_makes_only_that_strength(tmp_path):
     assert go([2.0, 8.0], fact="b") == ["control 2"], "damage of the same size is made again"
 
 
+def test_what_another_directory_has_of_the_same_key_is_taken_and_not_made(tmp_path):
+    def run(folders, making):
+        for path in folders:
+            with making(path) as folder:
+                (folder / "scores.parquet").write_text(f"made for {path.parents[1].name}")
+
+    look, study = tmp_path / "look", tmp_path / "study"
+    assert fill(look, {"i": {"a": "1", "b": "2"}}, run, made_elsewhere=study) == ["i/a", "i/b"]
+    (look / "i/b/scores.parquet").write_text("y")  # damaged
+    wanted = {"i": {"a": "1", "b": "2", "c": "3"}, "j": {"a": "4"}}
+    assert fill(study, wanted, run, made_elsewhere=look) == ["i/b", "i/c", "j/a"]
+    assert (study / "i/a/scores.parquet").read_text() == "made for look"
+    assert fill(study, wanted, run, made_elsewhere=look) == [], "what was taken is whole"
+    assert fill(look, {"i": {"a": "changed", "b": "2"}}, run, made_elsewhere=study) == ["i/a"], "of the same key only"
+
+
 def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path):
     def run(folders, making):
         for path in folders:

@@ -44,12 +44,20 @@ STATISTICS = [
     "compute_effective_rank",
 ]
 CLAIMS = {job("judge_claims")}
+
+
+def anatomies(*models: str) -> set[str]:
+    """The anatomy of these models, and its figure."""
+    return {job("compute_anatomy", model=model) for model in models} | plots("anatomy")
+
+
+EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
 COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
 EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
 EDITING = ["resolve_interventions", "intervene", "compute_intervention_effects"]
 # tables of the model tell what some interventions take away, and where one of random tokens stands
-INTERVENTIONS = each(EDITING, EDITED) | plots(*INTERVENTION_FIGURES)
-OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | plots(*INTERVENTION_FIGURES)
+INTERVENTIONS = each(EDITING, EDITED) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
+OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
 MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
@@ -64,7 +72,7 @@ def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     return (
         {job(rule, run=run, seed=seed), job("measure_training", run=run), job("measure_weights", model=model)}
         | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
-        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
+        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS | anatomies(model)
     )  # fmt: skip
 
 
@@ -125,7 +133,7 @@ EDITS = [
     Edit(
         "the pin of SciPy",
         text("requirements.lock", "scipy==", "scipy==99."),
-        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED)
+        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED) | EVERY_ANATOMY
         | INTERVENTIONS | MEASURED_TRAININGS | COMPARISON | CLAIMS
         | EVERY_FIGURE - plots("effective_rank_by_layer", "loss_curves"),
     ),
@@ -139,7 +147,8 @@ EDITS = [
     Edit(
         "the formula of the sink score",
         text(f"{LIBRARY}/statistics/sinks.py", "score.mean(axis=0), mean", "np.median(score, axis=0), mean"),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | CLAIMS,
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the formula of the effective rank, which the trainings' checkpoints have too",
@@ -151,17 +160,19 @@ EDITS = [
         "ε of the sink rate",
         config(lambda c: c["statistics"].update(epsilons=[0.1])),
         each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
-        | OF_RANDOM_TOKENS | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+        | OF_RANDOM_TOKENS | EVERY_ANATOMY | MEASURED_TRAININGS | COMPARISON | CLAIMS,
     ),
     Edit(
         "a threshold of the sink onset",
         config(lambda c: c["statistics"].update(onset_mass=0.31)),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | CLAIMS,
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the share that makes a super neuron",
         config(lambda c: c["statistics"].update(super_neuron_share=0.2)),
-        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | OF_RANDOM_TOKENS | CLAIMS,
+        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "one more strength",
@@ -176,7 +187,7 @@ EDITS = [
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("other", "random_tokens"), ("other", "natural_text")],
         )
-        | plots(*FIGURES) | CLAIMS,
+        | plots(*FIGURES) | anatomies("other") | CLAIMS,
     ),
     Edit(
         "a model's label",
@@ -198,12 +209,12 @@ EDITS = [
         each(
             ["tokenize_prompts", "extract_activations", *STATISTICS], [("tiny", "shorter"), ("tiny-random", "shorter")]
         )
-        | plots("sinks_by_position") | CLAIMS,  # the other figures show each model's first prompt set
+        | plots("sinks_by_position") | anatomies("tiny", "tiny-random") | CLAIMS,  # the other figures show each model's first prompt set
     ),
     Edit(
         "a site added",
         config(lambda c: c["activations"]["sites"].append({"site": "attention_input", "sequences": 2, "positions": [0]})),
-        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | EVERY_ANATOMY | plots(*FIGURES) | CLAIMS,
     ),
     Edit("a new statistic", extended("A statistic"), each(["compute_norm_variation"], STUDIED)),
     Edit(
@@ -230,7 +241,7 @@ EDITS = [
             extended("A site"),
             config(lambda c: c["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0]})),
         ),
-        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | EVERY_ANATOMY | plots(*FIGURES) | CLAIMS,
     ),
     Edit(
         "a new variant, used",
@@ -267,7 +278,7 @@ EDITS = [
             [("tiny", "natural_text"), ("tiny-random", "natural_text")],
         )
         | each(["measure_baseline", *EDITING], [("tiny", "natural_text")])
-        | plots(*INTERVENTION_FIGURES),
+        | plots(*INTERVENTION_FIGURES) | anatomies("tiny", "tiny-random"),
     ),
 ]  # fmt: skip
 

@@ -92,14 +92,16 @@ class _Claims:
         """Layers of the main edits of a kind."""
         return main_layers((row["layers_rule"], row["layers"]) for row in self.rows if row["kind"] == kind)
 
-    def _row(self, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
-        return self._tables.row(claim, statement, quantity, paper, predicate, table, **found)
+    def _row(self, edit: Mapping, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
+        """Row of a claim about an edit: a row of ``interventions`` or one with its target."""
+        edited = {"kind": edit.get("kind", edit.get("treatment_kind")), "position": edit.get("target")}
+        return self._tables.row(claim, statement, quantity, paper, predicate, table, **edited, **found)
 
     def _makes_a_sink(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
         point = row["score"] > row["uniform"] and row["effect"] > 0
         judged = SEEN if row["sink"] else UNDECIDED if point else NOT_SEEN
         return self._row(
-            claim, statement, _SCORE, paper, _SINK, value=row["effect"], low=row["effect_low_all"],
+            row, claim, statement, _SCORE, paper, _SINK, value=row["effect"], low=row["effect_low_all"],
             high=row["effect_high_all"], verdict=judged, reason=_numbers(row),
         )  # fmt: skip
 
@@ -108,14 +110,14 @@ class _Claims:
         effect = {"score": "effect", "reached_score": "reached_effect"}[score]
         if row[score] is None:
             reason = "no layer lies above the edited ones, so the edit cannot reach any attention"
-            return self._row(claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
+            return self._row(row, claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
         value, low, high = (end - row["uniform"] for end in with_ends(row, score, "_all"))
         if value > 0 and row[effect] > 0:
             judged = NOT_SEEN
         else:
             judged = SEEN if high < 0 or row[f"{effect}_high_all"] < 0 else UNDECIDED
         return self._row(
-            claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, value=value, low=low, high=high, verdict=judged,
+            row, claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, value=value, low=low, high=high, verdict=judged,
             reason=_numbers(row),
         )  # fmt: skip
 
@@ -136,7 +138,7 @@ class _Claims:
             claim, statement = f"effect of {name}", f"effect of {what}"
         else:
             claim, statement = words.claim, f"{words.edit} {words.outcome} ({name}{layers})"
-        return self._row(claim, statement, quantity, None, None, "resolved_interventions", reason=edit["reason"])
+        return self._row(edit, claim, statement, quantity, None, None, "resolved_interventions", reason=edit["reason"])
 
     def random_claim(self, rows: Sequence[Mapping]) -> dict:
         """No edit makes a sink in random weights, at the strength where the score is highest."""
@@ -144,7 +146,7 @@ class _Claims:
         negligible = NEGLIGIBLE * row["uniform"]
         kind = kind_named(row["kind"]).label
         return self._row(
-            f"no sink by {row['intervention']}",
+            row, f"no sink by {row['intervention']}",
             f"control: in random weights {kind} {'makes no sink' if row['target'] else 'adds no attention'} {_where(row)}", _SCORE,
             None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)",
             **decided(*with_ends(row, "effect", "_all"), lambda x: x < negligible, _numbers(row)),
@@ -202,7 +204,7 @@ class _Claims:
             )
             rising = kind_named(row["kind"]).words.rising
             yield self._row(
-                "score rises with λ", f"the score at the target rises with λ when {rising}{after} {_where(row)}",
+                row, "score rises with λ", f"the score at the target rises with λ when {rising}{after} {_where(row)}",
                 "Kendall's τ of the mean score against λ", "rises with λ > 1" if not after else None, "> 0", "dose_response",
                 **decided(
                     *with_ends(dose, "kendall_tau", "_all"), lambda x: x > 0,
@@ -226,7 +228,7 @@ class _Claims:
         unedited = self._unedited[row["target"]]
         if unedited["score_low_all"] <= SINK_FACTOR * row["uniform"]:
             reason = f"position 0 is no sink unedited: {before:.4f}, uniform {row['uniform']:.4f}"
-            return self._row(claim, statement, _SHARE, None, predicate, reason=reason)
+            return self._row(row, claim, statement, _SHARE, None, predicate, reason=reason)
         gone, high, low = (-end / before for end in with_ends(row, "first_effect", "_all"))
         share = (
             f"attention on position 0: {row['first_score']:.4f}, unedited {before:.4f}, uniform {row['uniform']:.4f}"
@@ -237,7 +239,7 @@ class _Claims:
             f"KL {row['divergence']:.3f}"
         )  # fmt: skip
         return self._row(
-            claim, statement, _SHARE, None, predicate,
+            row, claim, statement, _SHARE, None, predicate,
             **decided(
                 gone, low, high, (lambda x: x < UNCHANGED) if keeps else (lambda x: x > HALF), f"{share}; {moved}{cost}"
             ),
@@ -271,13 +273,13 @@ class _Claims:
         if control is treatment:  # W_O is linear, so it cannot matter on which side of it
             limit = NEGLIGIBLE * next(r["uniform"] for r in self.rows if r["target"] == row["target"])
             return self._row(
-                f"same as {row['control']}", f"{noun} gives the same score after W_O as before it, {where}", _DIFFERENCE, None,
+                row, f"same as {row['control']}", f"{noun} gives the same score after W_O as before it, {where}", _DIFFERENCE, None,
                 f"within ±{limit:.4f} ({NEGLIGIBLE:g} of uniform)", "intervention_contrasts",
                 **decided(*interval, lambda x: abs(x) < limit, numbers),
             )  # fmt: skip
         after = " after W_O" if row["control_site"] != row["site"] else ""
         return self._row(
-            f"{treatment.words.short} against {row['control']}",
+            row, f"{treatment.words.short} against {row['control']}",
             f"{noun} gives a higher score {control.words.contrast}{after}, {where}", _DIFFERENCE,
             control.words.contrast_paper, "> 0", "intervention_contrasts", **decided(*interval, lambda x: x > 0, numbers),
         )  # fmt: skip
@@ -288,7 +290,7 @@ class _Claims:
         assert table is not None
         for row in table.to_dicts():
             yield self._row(
-                "dispersion, not variance",
+                row, "dispersion, not variance",
                 f"over {row['points']} factors of mean and deviation the score follows their ratio more than the variance, "
                 f"{_where(row)}",
                 "τ of the score with λ/α − τ with λ", None, "> 0", "dispersion_grid",

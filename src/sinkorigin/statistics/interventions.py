@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
-from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts
+from sinkorigin.statistics import conversions, dispersion_grid, dose_response, intervention_contrasts
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
 from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
@@ -75,6 +75,7 @@ TABLES = {
     "intervention_contrasts": intervention_contrasts.SCHEMA,
     "dose_response": dose_response.SCHEMA,
     "dispersion_grid": dispersion_grid.SCHEMA,
+    "conversions": conversions.SCHEMA,
 }
 
 _EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
@@ -89,6 +90,7 @@ def compute(
     replicates: int,
     comparison_replicates: int,
     seed: int,
+    only: Sequence[str] | None = None,
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
 
@@ -104,11 +106,13 @@ def compute(
         length: T, the number of tokens of a prompt.
         replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
+        only: names of the interventions that there are, where not all of the resolved ones were made.
 
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
         order of their names, strengths and targets), ``intervention_layers`` (``LAYERS_SCHEMA``), and
-        ``intervention_contrasts``, ``dose_response`` and ``dispersion_grid`` (the ``SCHEMA`` of the module of that name).
+        ``intervention_contrasts``, ``dose_response``, ``dispersion_grid`` and ``conversions`` (the ``SCHEMA`` of the module of that
+        name).
 
     Raises:
         SinkoriginError: no baseline, or one that lacks a target or a sequence.
@@ -116,7 +120,10 @@ def compute(
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
     resolved = tables.read_table(str(inputs["resolved"]), ["intervention", "layers_rule", "applicable"]).to_pylist()
-    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["applicable"]}
+    made = {row["intervention"] for row in resolved if row["applicable"]} & set(
+        only or [r["intervention"] for r in resolved]
+    )
+    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["intervention"] in made}
     for edited, before in _beside_unedited(
         Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
@@ -133,6 +140,7 @@ def compute(
     edits = [effect for effect in effects if not effect.is_baseline]
     doses = dose_response.rows(edits, comparison_replicates, seed)
     grids = dispersion_grid.rows(edits, comparison_replicates, seed)
+    converted = conversions.rows(edits)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -146,6 +154,7 @@ def compute(
         "intervention_contrasts": from_rows(intervention_contrasts.SCHEMA, contrasts),
         "dose_response": from_rows(dose_response.SCHEMA, [{**keys, **row} for row in doses]),
         "dispersion_grid": from_rows(dispersion_grid.SCHEMA, [{**keys, **row} for row in grids]),
+        "conversions": from_rows(conversions.SCHEMA, sorted(({**keys, **row} for row in converted), key=order)),
     }
 
 

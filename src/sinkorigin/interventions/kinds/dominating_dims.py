@@ -46,6 +46,9 @@ class DominatingDims(VectorEdit):
     def needs_mean(self):
         return self.to == "mean"
 
+    def numbers(self, layer):
+        return self.dims[layer]
+
     def edited(self, vectors, at):
         dims = self.dims[at.layer]
         other = 0 if self.to == "zero" else self.mean(vectors, at).expand_as(vectors)[..., dims]

@@ -39,6 +39,9 @@ class SuperNeuronAblation(VectorEdit):
             raise NotApplicableError(f"no super neuron was found{where}")
         return found
 
+    def numbers(self, layer):
+        return self.neurons[layer]
+
     def edited(self, vectors, at):
         vectors = vectors.clone()
         vectors[..., self.neurons[at.layer]] = 0

@@ -41,7 +41,7 @@ class VarianceMatching(VectorEdit):
             rows = table.filter(layer=layer)
             here = rows.filter(position=position)["variance"].to_list()
             later = rows.filter(rows["position"] > position)["variance"].mean()
-            if not here or not here[0] or later is None:
+            if not here or not here[0] or later is None:  # a variance of 0 cannot be scaled to another one
                 raise NotApplicableError(
                     f"the value aggregation of layer {layer} has no variance over sequences at position {position}"
                 )
