@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
     for model in study.models:
         if model.kind == "path":
             place = model.source.partition(":")[2]
-            checks.append(lambda place=place, name=model.name: check_local_model(place, lengths, model=name))
+            checks.append(partial(check_local_model, place, lengths, model=model.name))
     for key, corpus in study.corpora.items():
         if corpus.source.startswith("path:"):
             # here, because it imports pyarrow, for which other studies need not wait
@@ -154,7 +155,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
 
             what = f"{merged.origin(key.split('.'))}: {key}"
             facts = corpus.model_dump(include={"source", "members", "column"})
-            checks.append(lambda what=what, facts=facts: check_local_corpus(what, **facts))
+            checks.append(partial(check_local_corpus, what, **facts))
     sentences = []
     for check in checks:
         try:
