@@ -1,6 +1,7 @@
 # What goes wrong around a run, in one sentence each.
 
 from harness import checks
+from harness.after_failure import end_failed_run
 from harness.cluster import keep_config, prepare_slurm
 from harness.run_lock import note_lock
 
@@ -26,9 +27,11 @@ def check_run():
 
 
 def tell_changed_config():
-    """Say so if the config was edited while its jobs ran."""
-    for sentence in CONFIG_AT_START.changes():
+    """Say so if the config was edited while its jobs ran; whether it was."""
+    changes = CONFIG_AT_START.changes()
+    for sentence in changes:
         internals.logger.warning(sentence)
+    return bool(changes)
 
 
 onstart:  # a second one, in another file, would replace this
@@ -43,4 +46,7 @@ onsuccess:
 
 
 onerror:
-    tell_changed_config()
+    with checks.ending_with_a_sentence():
+        sentences = end_failed_run(workflow, study, changed=tell_changed_config())
+    if sentences:
+        sys.exit(f"sinkorigin: {sentences}")

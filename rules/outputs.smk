@@ -7,7 +7,9 @@ from harness.outputs import files_with_logs, output_files
 
 RULES = internals.own_rules(workflow)
 JOBS = study.jobs(
-    name for name in RULES if name.startswith("compute_") and name != "compute_intervention_effects"
+    name
+    for name in RULES
+    if name.startswith("compute_") and name not in ("compute_intervention_effects", "compute_anatomy")
 )
 DATA_FILES = output_files(RULES, study.data_jobs())
 STUDY_FILES = output_files(RULES, JOBS) + [

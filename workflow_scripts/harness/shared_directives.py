@@ -18,6 +18,7 @@ from harness.resources import Estimates
 _ENVIRONMENTS = {
     "compute.py": "statistics",
     "judge_claims.py": "statistics",
+    "resolve_interventions.py": "statistics",
     "label_model.py": "statistics",
     "check_resources.py": "statistics",
     "verify.py": "statistics",

@@ -4,8 +4,11 @@ Each function says why it is needed, and which file of which version it leans on
 that this module was not tried with, because such a use may fail without a word.
 """
 
+import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from typing import Any
 from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
 from snakemake.common.configfile import load_configfile
+from snakemake.io import apply_wildcards
 from snakemake.logging import logger as logger
 from snakemake.resources import Resources
 from snakemake.settings.types import (
@@ -63,6 +67,90 @@ def planned_jobs(
                 first.setdefault(job, target)
         jobs = [job for job in sorted(dag.jobs, key=lambda job: order[job.rule]) if job.rule.name not in targets]
         yield [(first[job], job) for job in jobs], workflow.globals
+
+
+# ---- after a run that failed
+
+
+def ended_by_itself(workflow: Any) -> bool:
+    """Whether a run that failed did all that it could, or was stopped: by a signal, an executor, or without ``--keep-going``.
+
+    The hook ``onerror`` is the same for all of these. A run that was stopped leaves jobs that run or could run
+    (scheduling/job_scheduler.py, 9.27.1).
+    """
+    scheduler = workflow.scheduler
+    stopped = scheduler._user_kill or scheduler._executor_error or scheduler.touch
+    return not (stopped or scheduler.running or workflow.dag.ready_jobs)
+
+
+def unfinished_jobs(workflow: Any) -> dict[Any, Any]:
+    """Job that a failed run did not finish → the failed job that it waits for; a job that failed waits for itself.
+
+    ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1).
+    """
+    dag, found = workflow.dag, {}
+    failed = sorted(workflow.scheduler.failed, key=lambda job: (job.rule.name, *job.wildcards))
+    found |= {job: job for job in failed}
+    for job in failed:
+        for waiting in dag.bfs(dag.depending, job):
+            found.setdefault(waiting, job)
+    return found
+
+
+def stated_files(job: Any) -> list[str]:
+    """Outputs of a job as its rule states them, see :func:`output_patterns`."""
+    return [apply_wildcards(pattern, job.wildcards) for pattern in output_patterns(job.rule)]
+
+
+def run_apart(workflow: Any, script: Path, targets: Sequence[str], rules: Sequence[str], **environment: str) -> bool:
+    """Run this command line again for other targets, on this machine and with these rules only, while this run waits.
+
+    Nothing but a new process can: a workflow is executed once, with the targets that it began with.
+
+    Args:
+        script: calls :func:`run_again`.
+        environment: variables for it.
+
+    Returns:
+        Whether it made them all.
+    """
+    again = {
+        "targets": list(targets),
+        "rules": list(rules),
+        "snakefile": workflow.main_snakefile,
+        "configfiles": list(map(str, workflow.overwrite_configfiles)),
+    }
+    command = [sys.executable, str(script), json.dumps(again), *sys.argv[1:]]
+    with subprocess.Popen(command, env={**os.environ, **environment}) as process:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait() == 0
+        except KeyboardInterrupt:  # the other process has it too
+            return process.wait() == 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
+    """What :func:`run_apart` starts.
+
+    The settings that this process began with are read from its command line and its profiles by the functions that ``main``
+    of Snakemake calls, between which it has no place to change them (cli.py, 9.27.1). The folder is the one of the first run,
+    which holds the lock on it.
+    """
+    from snakemake.cli import args_to_api, parse_args
+
+    parser, settings = parse_args([*arguments, "--snakefile", again["snakefile"], "--directory", "."])
+    if settings.executor not in (None, "local"):  # cores and jobs are numbers for a cluster
+        settings.cores = settings.jobs = min(4, os.cpu_count() or 1)
+    settings.configfile = list(map(Path, again["configfiles"]))
+    settings.targets, settings.allowed_rules = set(again["targets"]), set(again["rules"])
+    settings.force = settings.forceall = False
+    settings.forcerun = settings.until = settings.omit_from = set()
+    settings.batch = settings.cache = None
+    settings.executor, settings.keep_going = "local", True
+    settings.nolock = settings.no_hooks = True
+    return args_to_api(settings, parser)
 
 
 # ---- the config
