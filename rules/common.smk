@@ -44,7 +44,9 @@ with checks.ending_with_a_sentence():
 
     MISSING = Missing.read()
     MERGED = merge(
-        internals.own_config(workflow, ROOT), internals.config_overlays(workflow, config, ROOT), Path.cwd()
+        internals.own_config(workflow, config, ROOT),
+        internals.config_overlays(workflow, config, ROOT),
+        Path.cwd(),
     )
     STUDY_CONFIG = read_study(MERGED, first=workflow.is_main_process and not MISSING.files)
 

@@ -36,6 +36,7 @@ class Study:
         missing: what claims and figures are to be made without, after a run that failed.
 
     Attributes:
+        results: as above.
         folder: of the study's results.
         missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
@@ -53,6 +54,7 @@ class Study:
         self.results = results
         self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
+        self.results = results
         self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
