@@ -40,6 +40,11 @@ def pending_jobs(workflow: Any) -> list[Any]:
     return list(workflow.dag.needrun_jobs())
 
 
+def is_asked_for(workflow: Any, rule: str) -> bool:
+    """Whether a run makes, or finds made, what a rule gives. Hooks do not see the targets (dag.py, 9.27.1)."""
+    return any(job.rule.name == rule for job in workflow.dag.jobs)
+
+
 @contextmanager
 def planned_jobs(
     snakefile: Path, targets: Sequence[str], *, configfiles: Sequence[Path] = (), config: Mapping[str, Any]
