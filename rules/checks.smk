@@ -43,6 +43,9 @@ onstart:  # a second one, in another file, would replace this
 
 onsuccess:
     tell_changed_config()
+    if internals.is_asked_for(workflow, "first_look"):
+        print(Path(f"{STUDY}/first_look.txt").read_text(), end="")
+        print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
 
 
 onerror:

@@ -39,6 +39,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
@@ -97,11 +103,6 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "it runs 16 sequences of prompt set random_tokens, but mask runs 24, and the two",
         ),
         ("interventions.1.sequences", 4, "sequences is 4: input should be greater than or equal to 8; change it"),
-        (
-            "prompts.3.first_token",
-            "bos",
-            "every sequence of natural_text begins with BOS, so variance_matching changes nothing at",
-        ),
         ("interventions.0.strengths", [2], "interventions.mask: mask has no strength; leave strengths out"),
         ("interventions.0.calibration", 8, "mask takes no mean over sequences; leave calibration out"),
         ("interventions.0.to", "zero", "to is for dominating_dims, not for mask; delete it"),
@@ -160,8 +161,8 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
         (
-            "models.1.source",
-            "path:x",
+            "models.1",
+            {"name": "smollm2-135m-random", "source": "path:src"},
             "models.smollm2-135m: its random-weight control would be called smollm2-135m-random, as",
         ),
         ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
@@ -320,16 +321,24 @@ def test_a_stream_shorter_than_a_batch_or_a_sequence_is_told_before_it_is_made()
         read_config(on_backcopy(batch=1, length=1000))
 
 
-def test_an_edit_of_a_first_token_that_never_varies_is_refused():
+def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config():
+    """It is not applicable there, and may be on other prompt sets of the entry."""
     raw = on_backcopy(first_token=True)
     edit = next(edit for edit in raw["interventions"] if edit["kind"] == "variance_matching")
-    edit |= {"models": ["softmax-seed0"], "layers": [0], "prompts": ["random_tokens"]}
-    read_config(raw)
-    edit["prompts"] = ["natural_text"]
+    read_config(
+        raw | {"interventions": [edit | {"models": ["softmax-seed0"], "layers": [0], "prompts": ["natural_text"]}]}
+    )
+
+
+def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
+    raw = copy.deepcopy(DEFAULT)
+    next(prompts for prompts in raw["prompts"] if prompts["name"] == "natural_text")["length"] = 128
+    edit = raw["interventions"][0] | {"positions": [100]}
+    read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
     with pytest.raises(
-        SinkoriginError, match="begins with the first token of run softmax, so variance_matching changes"
+        SinkoriginError, match="positions: 100 needs a later query, but prompt set random_tokens has 64"
     ):
-        read_config(raw)
+        read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 
 @pytest.mark.parametrize(
@@ -344,8 +353,8 @@ def test_an_edit_of_a_first_token_that_never_varies_is_refused():
         ("on: x", "True is not a key of the config; correct its spelling or delete it"),
         ("statistics: {seed: 1e3}", 'seed is "1e3": input should be a valid integer, but YAML reads this as text; write 1000, w'),
         ("statistics: {seed: 2024-06-01}", "statistics.seed is 2024-06-01: input should be a valid integer; change it"),
-        ("statistics: {onset_mass: 1e-1}", 'onset_mass is "1e-1": input should be a valid number, but YAML reads this as text; write 0.1, w'),
-        ("statistics: {onset_mass: 1e-7}", "write 1.0e-07, without quotes"),
+        ("statistics: {onset_mass: 1e-}", 'statistics.onset_mass is "1e-": input should be a valid number; change it'),
+        ("statistics: {onset_mass: nan}", 'statistics.onset_mass is "nan": input should be a valid number; change it'),
         ("statistics: {seed: '1.5'}", 'statistics.seed is "1.5": input should be a valid integer; change it'),
         ("statistics: {seed: ten}", 'statistics.seed is "ten": input should be a valid integer; change it'),
     ],
@@ -365,6 +374,13 @@ def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
 def test_what_the_messages_say_to_write_is_accepted():
     raw = {**DEFAULT, **yaml.safe_load("{study: '2024-06-01', statistics: {seed: 1000, onset_mass: 1.0e-07}}")}
     assert read_config(raw).statistics.onset_mass == 1e-7
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number_where_one_is_wanted():
+    raw = {**DEFAULT, **yaml.safe_load("statistics: {onset_mass: 1e-3, epsilons: [2e-1, 3.e-1]}")}
+    assert raw["statistics"]["onset_mass"] == "1e-3"
+    statistics = read_config(raw).statistics
+    assert (statistics.onset_mass, statistics.epsilons) == (0.001, [0.2, 0.3])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import inspect
 import re
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -35,10 +36,13 @@ def had(**changes) -> set[str]:
     return {figure.name for figure in FIGURES if figure.when(study(**changes))}
 
 
+CONDITIONS = [*TINY["prompts"], TINY["prompts"][0] | {"name": "with_bos", "first_token": "bos"}]
+
+
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_a_figure_draws_from_its_tables_its_settings_and_the_labels_of_its_models(figure):
     parameters = inspect.signature(import_module(f"sinkorigin.figures.{figure.name}").draw).parameters
-    assert set(parameters) == {*figure.tables, *figure.keywords(study())}
+    assert set(parameters) == {*figure.tables, *figure.keywords(study(prompts=CONDITIONS))}
 
 
 def test_a_study_has_the_figures_of_what_it_does():
@@ -52,6 +56,31 @@ def test_a_study_has_the_figures_of_what_it_does():
         "grid": {"dispersion_grid"},
         "matched": {"necessity"},
     }
+
+
+def test_prompts_that_differ_in_their_first_token_alone_are_compared_on_fetched_models():
+    figure = next(figure for figure in FIGURES if figure.name == "sinks_by_first_token")
+    with_bos = study(prompts=CONDITIONS)
+    assert figure.when(with_bos) and not figure.when(study())
+    assert figure.keywords(with_bos)["groups"] == [{"drawn": "random_tokens", "bos": "with_bos"}]
+    assert figure.inputs(with_bos)["first_positions"] == [
+        f"results/tiny/statistics/{model}/{prompts}/first_positions.parquet"
+        for model in ("tiny", "tiny-random")
+        for prompts in ("random_tokens", "with_bos")
+    ]
+    other = [*TINY["prompts"], CONDITIONS[-1] | {"length": 12}]
+    assert not figure.when(study(prompts=other))
+    assert not figure.when(study(prompts=[*TINY["prompts"], TINY["prompts"][0] | {"name": "again"}]))
+
+
+def test_what_a_trained_model_reads_says_how_it_begins():
+    def first_token(model, prompts):
+        return study(prompts=CONDITIONS).first_token_of(SimpleNamespace(model=model, prompts=prompts))
+
+    assert first_token("tiny", "with_bos") == "bos" and first_token("tiny", "natural_text") == "drawn"
+    assert first_token("softmax-seed0", "natural_text") == "drawn"
+    assert first_token("backcopy-seed0", "natural_text") == "bos"  # it was trained with its end-of-text token in front
+    assert first_token("backcopy-seed0", "random_tokens") == "drawn"
 
 
 def test_most_figures_read_the_first_prompts_of_each_model_and_show_these_models():

@@ -20,11 +20,15 @@ _HERE = "workflow_scripts/harness/figures.py"
 
 # Table → its file in the folder of the study; any other table is a statistic of a model on a prompt set.
 _FILES = {
+    "anatomy": "statistics/{model}/anatomy.parquet",
     "history": "pretraining/{run}/seed={seed}/history.parquet",
     "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
+    "first_look": "first_look/{model}/{prompts}/interventions.parquet",
+    "evidence": "evidence.parquet",
+    "evidence_summary": "evidence_summary.parquet",
 }
 
 
@@ -160,6 +164,17 @@ def edited(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
+def first_look(study: Study) -> list[Wildcards]:
+    """The model and prompt set of the first look."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
+
+
+def fetched_by_first_token(study: Study) -> list[Wildcards]:
+    """Every fetched model on every prompt set that another one differs from in its first token alone."""
+    names = [name for group in study.first_tokens() for name in group.values()]
+    return [{"model": model, "prompts": name} for model in study.models for name in names]
+
+
 def trainings(study: Study) -> list[Wildcards]:
     """Every run with every seed."""
     return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
@@ -178,6 +193,11 @@ def shown_layers(study: Study) -> dict[str, Any]:
     return {"layers": study.config.figures.variance_layers}
 
 
+def first_token_groups(study: Study) -> dict[str, Any]:
+    """The groups of prompt sets that differ in their first token alone."""
+    return {"groups": study.first_tokens()}
+
+
 def compared_runs(study: Study) -> dict[str, Any]:
     """The groups of runs that are drawn together."""
     return {"groups": study.comparison_groups()}
@@ -189,6 +209,11 @@ def compared_models(study: Study) -> dict[str, Any]:
 
 
 # ---- when a study has a figure
+
+
+def compares_first_tokens(study: Study) -> bool:
+    """Whether fetched models read prompt sets that differ in their first token alone."""
+    return bool(fetched_by_first_token(study))
 
 
 def has_runs(study: Study) -> bool:
@@ -213,6 +238,8 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
 
 
 FIGURES = (
+    Figure("evidence", ("evidence", "evidence_summary"), whole_study, when=lambda study: bool(study.models)),
+    Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_prompts),
     Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(
         "variance_through_output",
@@ -228,6 +255,13 @@ FIGURES = (
     Figure("key_collapse", ("key_collapse",), first_prompts),
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
+    Figure(
+        "sinks_by_first_token",
+        ("first_positions",),
+        fetched_by_first_token,
+        first_token_groups,
+        when=compares_first_tokens,
+    ),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
     intervention_figure("sink_by_intervention", "interventions", in_order=True),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
@@ -238,6 +272,13 @@ FIGURES = (
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
-    # the target learning_rates alone demands it
+    # the targets first_look and learning_rates alone demand these
+    Figure(
+        "first_look",
+        ("variance", "norm_ratio", "sink_mass", "super_neurons", "first_look"),
+        first_look,
+        loads=lambda study: study.first_look_modules(),
+        when=lambda study: False,
+    ),
     Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=lambda study: False),
 )

@@ -40,9 +40,14 @@ def pending_jobs(workflow: Any) -> list[Any]:
     return list(workflow.dag.needrun_jobs())
 
 
+def is_asked_for(workflow: Any, rule: str) -> bool:
+    """Whether a run makes, or finds made, what a rule gives. Hooks do not see the targets (dag.py, 9.27.1)."""
+    return any(job.rule.name == rule for job in workflow.dag.jobs)
+
+
 @contextmanager
 def planned_jobs(
-    snakefile: Path, targets: Sequence[str], *, config: Mapping[str, Any]
+    snakefile: Path, targets: Sequence[str], *, configfiles: Sequence[Path] = (), config: Mapping[str, Any]
 ) -> Iterator[tuple[list[tuple[str, Any]], Mapping[str, Any]]]:
     """Plan these targets in a workflow apart, which runs nothing.
 
@@ -54,7 +59,7 @@ def planned_jobs(
         variables of the Snakefile.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        settings = ConfigSettings(config=dict(config))
+        settings = ConfigSettings(configfiles=list(configfiles), config=dict(config))
         opened = api.workflow(ResourceSettings(cores=1), settings, snakefile=snakefile)
         opened.dag(DAGSettings(targets=set(targets)))
         workflow = opened._workflow
@@ -156,9 +161,11 @@ def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
 # ---- the config
 
 
-def own_config(workflow: Any, root: Path) -> Layer | None:
-    """The config file of this workflow, or None with ``--replace-workflow-config``."""
-    if workflow.config_settings.replace_workflow_config:
+def own_config(workflow: Any, config: Mapping[str, Any], root: Path) -> Layer | None:
+    """The config file of this workflow; None where it does not count: with ``--replace-workflow-config``, and for jobs that
+    are given the config with which their run began, whatever became of the file.
+    """
+    if workflow.config_settings.replace_workflow_config or config.get("snapshot"):
         return None
     file = _shown(root / "config.yaml")
     return Layer(file, load_configfile(file))
@@ -182,12 +189,36 @@ def config_overlays(workflow: Any, config: Mapping[str, Any], root: Path) -> lis
     """
     if workflow.modifier.skip_configfile:
         return [Layer(f"config of module {workflow.modifier.namespace}", config, is_file=False)]
-    is_module, given = workflow.modifier.parent_modifier is not None, workflow.config_settings
-    beside = Path.cwd() / "config.yaml"
-    found = [beside] if not is_module and beside.is_file() and not Path.cwd().samefile(root) else []
+    if config.get("snapshot"):
+        return [Layer("config of the run", config, is_file=False)]
+    given, beside = workflow.config_settings, Path.cwd() / "config.yaml"
+    counts = not is_module(workflow) and not Path.cwd().samefile(root)
+    found = [beside] if counts and beside.is_file() else []
     names = map(_shown, [*found, *given.configfiles])
     layers = [Layer(name, load_configfile(name)) for name in names]
     return [*layers, Layer.of_options("--config", given.config)] if given.config else layers
+
+
+# ---- this workflow as a module of another one
+
+
+def own_rules(workflow: Any) -> dict[str, Any]:
+    """Name in this workflow's files → rule, while these are read: another workflow may import them under other names.
+
+    ``workflow.rules`` has the rules of that one too; the proxies behind ``rules`` are those of the module (modules.py, 9.27.1).
+    """
+    return {name: proxy.rule for name, proxy in workflow.modifier.rule_proxies._rules.items()}
+
+
+def is_module(workflow: Any) -> bool:
+    """Whether another workflow is importing this one."""
+    return not workflow.modifier.is_main_snakefile()
+
+
+def placed(workflow: Any) -> Callable[[str], str]:
+    """Path in this workflow's files → where it lies: a module may have a prefix (path_modifier.py, 9.27.1)."""
+    replace = workflow.modifier.path_modifier.replace_prefix
+    return lambda path: str(replace(path))
 
 
 # ---- directives of rules

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sinkorigin.claims.first_tokens import first_token_claims
 from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
@@ -19,7 +20,7 @@ def judge(
     *,
     models: Sequence[Judged],
     prompts: Sequence[str],
-    interventions: Sequence[Mapping],
+    first_tokens: Sequence[Mapping[str, str]] = (),
     missing: Sequence[Mapping] = (),
 ) -> pa.Table:
     """Judge every claim that the study's tables speak of.
@@ -30,7 +31,7 @@ def judge(
             none of a table gives no files.
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
-        interventions: name, kind, models, prompts, layers, position and strengths of each.
+        first_tokens: condition of the first token → name, for each group of prompt sets that differ in nothing else.
         missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of a training), ``what`` is
             missing of them (null: everything), and the ``sentence`` that says why. Each is a row that is not applicable.
 
@@ -46,16 +47,17 @@ def judge(
     for model in models:
         for name in prompts:
             study = StudyTables(places, model, name)
+            rows += study.not_applicable_claims()
             rows += model_claims(study)
             rows += structure_claims(study)
-            edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
-            if edits:
-                rows += intervention_claims(study, edits)
+            rows += intervention_claims(study)
             rows += [
                 _not_measured(part, model.label)
                 for part in missing
                 if (part["model"], part["prompts"]) == (model.name, name)
             ]
+        for group in first_tokens:
+            rows += first_token_claims({key: StudyTables(places, model, name) for key, name in group.items()})
     rows += [_not_measured(part, part["what"]) for part in missing if part["model"] is None]
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -30,6 +30,8 @@ td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .seen {{ color: #005b96; }}
 .not-seen {{ color: #a34700; }}
 .undecided, .not-applicable {{ color: #555; }}
+.wide {{ overflow-x: auto; }}
+.matrix small {{ display: block; font-weight: 400; white-space: nowrap; }}
 code {{ font-size: .85em; overflow-wrap: anywhere; }}
 .missing {{ border-left: 4px solid #a34700; background: #fff6ef; padding: .3rem 1rem; }}
 </style>
@@ -61,6 +63,33 @@ def value_text(row: Mapping) -> str:
     if row["value"] is None:
         return "–"
     return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def _matrix(evidence: pa.Table) -> str:
+    """The evidence matrix: a row a link of the chain, a column a model and prompt set."""
+    cells = {(row["link"], row["label"], row["prompts"]): row for row in evidence.to_pylist()}
+    columns = list(dict.fromkeys((label, prompts) for _, label, prompts in cells))
+    head = "".join(
+        f"<th scope='col'>{html.escape(label)}<small>{html.escape(prompts.replace('_', ' '))}</small></th>"
+        for label, prompts in columns
+    )
+    lines = []
+    for link, words in dict.fromkeys((row["link"], row["words"]) for row in cells.values()):
+        line = [f"<th scope='row'>{html.escape(words)} <small>{link}</small></th>"]
+        for column in columns:
+            row = cells.get((link, *column))
+            if row is None:
+                line.append("<td></td>")
+                continue
+            words_of = f"{row['claim']}: {row['verdict']}; {row['reason'] or ''}"
+            shown = f"lacks it {_MARKS[row['verdict']]}" if row["lacks"] else _MARKS[row["verdict"]]
+            value = "" if row["value"] is None else f"<small>{value_text(row)}</small>"
+            line.append(f"<td class='{_CLASSES[row['verdict']]}' title='{html.escape(words_of)}'>{shown}{value}</td>")
+        lines.append(f"<tr>{''.join(line)}</tr>")
+    return (
+        "<h2>The evidence: links of the chain by model and first token</h2>\n<div class='wide'><table class='matrix'><thead><tr><td></td>"
+        f"{head}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table></div>"
+    )
 
 
 def missing_html(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
@@ -95,6 +124,7 @@ def render_html(
     *,
     missing: Sequence[Mapping] = (),
     undrawn: Sequence[str] = (),
+    matrix: pa.Table | None = None,
 ) -> str:
     """The claims as one self-contained page, a section for each model and prompt set.
 
@@ -102,6 +132,7 @@ def render_html(
         table: of the claims.
         study: its name.
         comparison: the comparison of the pretraining runs, where there are some; it stands last.
+        matrix: the evidence matrix; it stands before the claims.
         missing: what the study lacks because jobs failed, as :func:`sinkorigin.claims.ledger.judge` takes it, with the ``log``
             of each; it stands first.
         undrawn: figures that it lacks for that reason.
@@ -122,6 +153,8 @@ def render_html(
         f"<table>{_HEAD}<tbody>\n{chr(10).join(lines)}\n</tbody></table>"
         for (model, prompts), lines in sections.items()
     ]
+    if matrix is not None and matrix.num_rows:
+        parts.insert(0, _matrix(matrix))
     if comparison is not None:
         parts.append(html_table(comparison))
     return _PAGE.format(study=html.escape(study), missing=missing_html(missing, undrawn), sections="\n".join(parts))

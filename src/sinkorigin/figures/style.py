@@ -7,6 +7,7 @@ markers or width. The font is the one that matplotlib carries, so that a figure 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = 
             figure.savefig(
                 partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches="tight" if lacks else None
             )
+
+
+def shown(figure: Figure) -> Figure:
+    """The figure, which a notebook shows: importing pyplot in one registers how."""
+    import_module("matplotlib.pyplot")
+    return figure
 
 
 def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:
@@ -437,6 +444,14 @@ def heat_map(
     for spine in ax.spines.values():
         spine.set_visible(False)
     return mesh
+
+
+@styled
+def without_data(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = panels([reason])
+    no_data(axes[reason][0], reason)
+    return figure
 
 
 def no_data(ax: Axes, reason: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.config.merging import Layer, Merged
-from harness.config.models import Model
+from harness.config.models import Model, name_from
 from harness.config.pretraining import TextData
 from harness.config.standard import with_standard
 from harness.config.study import Config
@@ -215,9 +215,18 @@ def _names(place: Sequence[str | int], raw: Any) -> list[str]:
     names = []
     for part in place:
         raw = raw[part] if _has(raw, part) else None
-        named = isinstance(part, int) and isinstance(raw, dict) and ("name" in raw or "site" in raw)
-        names.append(str(raw.get("name", raw.get("site")) if named else part))
+        names.append(_entry_name(raw) or str(part) if isinstance(part, int) else str(part))
     return names
+
+
+def _entry_name(entry: Any) -> str | None:
+    """What messages call an entry of a list: its name or site, or a model after its source."""
+    if not isinstance(entry, dict):
+        return None
+    if isinstance(entry.get("source"), str) and entry.get("name") is None:
+        return name_from(entry["source"], None)
+    name = entry.get("name", entry.get("site"))
+    return None if name is None else str(name)
 
 
 def _sentences(problem: Mapping[str, Any], raw: Any) -> list[Problem]:
