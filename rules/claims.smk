@@ -29,6 +29,7 @@ rule judge_claims:
             name: study.tables(name, study.edits)
             for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
         },
+        provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
         pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if study.runs else [],
         pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if study.runs else [],

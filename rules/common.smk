@@ -45,6 +45,8 @@ with checks.ending_with_a_sentence():
     STUDY_CONFIG = read_study(config, workflow.overwrite_configfiles, first=workflow.is_main_process)
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
+# trainings sum their losses in float64, which the GPU of a Mac does not have
+TRAINING_DEVICE = "cpu" if DEVICE == "mps" else DEVICE
 study = Study(STUDY_CONFIG, DEVICE)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})

@@ -9,6 +9,7 @@ with job(snakemake):
     import polars as pl
 
     from sinkorigin.figures import style
+    from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import read_table
 
     def files(path):
@@ -19,7 +20,10 @@ with job(snakemake):
     tables = {
         name: pl.concat(pl.DataFrame(read_table(file)) for path in paths for file in files(path))
         for name, paths in snakemake.input.items()
-        if not name.endswith("_files")
+        if not name.endswith("_files") and name != "provenance"
     }
+    keywords = dict(snakemake.params.keywords)
+    if "labels" in keywords:
+        keywords["labels"] = complete_labels(keywords["labels"], snakemake.input.get("provenance", []))
     draw = import_module(f"sinkorigin.figures.{snakemake.params.figure}").draw
-    style.save(draw(**tables, **snakemake.params.keywords), snakemake.output)
+    style.save(draw(**tables, **keywords), snakemake.output)

@@ -13,15 +13,19 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions import output
 from sinkorigin.interventions.context import EditTap, applied
 from sinkorigin.interventions.folders import fill, key_of
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.moments import estimate_moments
+from sinkorigin.interventions.output import read_losses
 from sinkorigin.interventions.passes import even_batches
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
+from sinkorigin.sites import batches
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.batches import fitting_batch
 
 LENGTH = 12
 
@@ -263,6 +267,44 @@ def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
         pl.read_parquet(tmp_path / n / "positions.parquet").sort("kind", "layer", "position") for n in ("6", "2")
     )
     close(two["score"].drop_nulls(), six["score"].drop_nulls())
+
+
+def test_losses_in_blocks_are_those_of_all_logits_to_the_bit(monkeypatch):
+    torch.manual_seed(0)
+    token_ids, unedited = torch.randint(0, 50, (3, 12)), torch.randn(3, 12, 50)
+    edited = torch.randn(3, 9, 50)
+    whole = [read_losses(token_ids, unedited, logits, 4) for logits in (edited, None)]
+    before, now = (torch.log_softmax(logits[:, -8:-1], dim=-1) for logits in (unedited, edited))
+    after = token_ids[:, 5:].unsqueeze(-1)
+    assert torch.equal(whole[0].loss, -now.gather(-1, after).mean(dim=(1, 2)))
+    assert torch.equal(whole[0].baseline_loss, -before.gather(-1, after).mean(dim=(1, 2)))
+    expected = (before.exp() * (before - now)).sum(-1).mean(1)
+    torch.testing.assert_close(whole[0].divergence, expected)
+    monkeypatch.setattr(output, "_NUMBERS", 100)  # two queries
+    for logits, read in zip((edited, None), whole, strict=True):
+        blocks = read_losses(token_ids, unedited, logits, 4)
+        assert all(
+            torch.equal(one, other) for one, other in zip(vars(blocks).values(), vars(read).values(), strict=True)
+        )
+
+
+@pytest.mark.parametrize(("length", "together"), [(64, 8), (965, 8), (1000, 7), (1931, 1), (100_000, 1)])
+def test_long_sequences_run_fewer_at_a_time(length, together):
+    assert fitting_batch(8, heads=9, length=length) == together
+
+
+def test_as_many_sequences_run_together_as_an_edit_mixes(llama, token_ids, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "ATTENTION_BYTES", 1)
+    sizes = []
+    edited = Replay.unedited
+    monkeypatch.setattr(
+        Replay, "unedited", lambda self, ids, **rest: sizes.append(len(ids)) or edited(self, ids, **rest)
+    )
+    sweep(read_architecture(llama), token_ids, {tmp_path / "a": [edit("mask", (0,), (5,))]}, batch=6)
+    assert set(sizes[1:]) == {2}  # the first is a trial
+    sizes.clear()
+    sweep(read_architecture(llama), token_ids, {tmp_path / "b": [edit("value_averaging", (0,), (0,), 3)]}, batch=6)
+    assert set(sizes[1:]) == {3}
 
 
 def test_batches_are_of_one_size_give_or_take_one():

@@ -17,6 +17,8 @@ from sinkorigin.interventions.kind import BASELINE, Edit
 from sinkorigin.interventions.readout import Shown
 from sinkorigin.interventions.schemas import SCHEMAS
 
+_NUMBERS = 1 << 22  # log-probabilities that are held at once, 16 MB
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -28,20 +30,40 @@ class Losses:
 
 
 def read_losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> Losses:
-    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
+    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first.
+
+    Logits become log-probabilities a block of queries at a time: with a large vocabulary, copies of all would be most of what a
+    job takes.
+    """
     assert unedited is not None
+    before, now = (
+        None if logits is None else logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1]
+        for logits in (unedited, edited)
+    )  # (N, P, V)
     after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
-
-    def log_probabilities(logits: Tensor) -> Tensor:
-        return torch.log_softmax(logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1].float(), dim=-1)
-
-    before = log_probabilities(unedited)
-    baseline = -before.gather(-1, after).mean(dim=(1, 2))
-    if edited is None:
-        return Losses(baseline, baseline, torch.zeros_like(baseline))
-    now = log_probabilities(edited)
-    divergence = torch.nn.functional.kl_div(now, before, reduction="none", log_target=True).sum(dim=-1)
-    return Losses(-now.gather(-1, after).mean(dim=(1, 2)), baseline, divergence.mean(dim=1))
+    baseline, loss, divergence = [], [], []
+    step = max(1, _NUMBERS // before.shape[-1])
+    for n in range(len(before)):
+        for start in range(0, before.shape[1], step):
+            block = n, slice(start, start + step)
+            unedited_block = torch.log_softmax(before[block].float(), dim=-1)
+            baseline.append(unedited_block.gather(-1, after[block]))
+            if now is not None:
+                edited_block = torch.log_softmax(now[block].float(), dim=-1)
+                loss.append(edited_block.gather(-1, after[block]))
+                divergence.append(
+                    torch.nn.functional.kl_div(edited_block, unedited_block, reduction="none", log_target=True).sum(
+                        dim=-1
+                    )
+                )
+    unedited_loss = -torch.cat(baseline).view(after.shape).mean(dim=(1, 2))
+    if now is None:
+        return Losses(unedited_loss, unedited_loss, torch.zeros_like(unedited_loss))
+    return Losses(
+        -torch.cat(loss).view(after.shape).mean(dim=(1, 2)),
+        unedited_loss,
+        torch.cat(divergence).view(after.shape[:2]).mean(dim=1),
+    )
 
 
 @dataclass

@@ -53,7 +53,7 @@ def measure_baseline(
     Args:
         token_ids: (N, T) ids.
         model: its name, for messages.
-        batch: sequences in one forward pass; it bounds memory.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time, so that memory is bounded.
         losses: whether the language-model head runs, and losses are read.
 
     Raises:
@@ -62,6 +62,7 @@ def measure_baseline(
     """
     targets = sorted(set(targets))
     _check_targets(targets, token_ids.shape[1], BASELINE)
+    batch = _fitting_batch(architecture, token_ids, batch)
     replay = Replay(architecture)
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(replay.device), model)
     with replay.active(), architecture.tapped(), writing(folder, BASELINE, losses=losses) as output:
@@ -96,7 +97,7 @@ def run_sweeps(
         sweeps: folder → the edits whose tables it gets: ``scores``, ``residuals``, ``positions`` and, with ``losses``,
             ``losses``; see ``SCHEMAS``.
         model: its name, for messages.
-        batch: sequences in one forward pass; it bounds memory.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time, so that memory is bounded.
         losses: whether the language-model head runs, and loss and divergence are read.
         workers: sweeps that run at the same time, each on one CPU thread; no byte of a table depends on it.
         scratch: an existing folder for what the unedited passes leave: keys and values of all layers, and the residual where
@@ -110,6 +111,8 @@ def run_sweeps(
     """
     run = token_ids[:sequences]
     edits = [edit for sweep in sweeps.values() for edit in sweep.edits]
+    mixed = max((edit.mixes(getattr(edit, "strength", 1)) for edit in edits), default=1)
+    batch = _fitting_batch(architecture, run, batch, mixed)
     for sweep in sweeps.values():
         _check(sweep, run, architecture.layers, batch, model)
     # each worker has a copy of the modules, on which it sets its edits; the weights are shared
@@ -139,6 +142,23 @@ def run_sweeps(
         _finish(pool.submit(make, number) for number in range(len(passes.batches)))
         # the largest first, so that all workers end at about the same time
         _finish(pool.submit(go, path) for path in sorted(sweeps, key=lambda path: -len(sweeps[path].edits)))
+
+
+def _fitting_batch(architecture: Architecture, token_ids: np.ndarray, batch: int, mixed: int = 1) -> int:
+    """Number of sequences that run together: fewer than ``batch`` where they are long, but as many as edits mix.
+
+    Two at least, because keys are compared with the next sequence's of the batch.
+    """
+    count, length = token_ids.shape
+    fitting = architecture.fitting_batch(batch, length)
+    while fitting < batch and _smallest(count, fitting) < max(mixed, 2):
+        fitting += 1
+    return fitting
+
+
+def _smallest(sequences: int, batch: int) -> int:
+    """Sequences in the smallest batch."""
+    return min(part.stop - part.start for part in even_batches(sequences, batch))
 
 
 @contextmanager
@@ -175,7 +195,7 @@ def _check(sweep: Sweep, token_ids: np.ndarray, depth: int, batch: int, model: s
     """Raise a SinkoriginError for an edit that cannot be run on (N, T) ids in a model of ``depth`` layers."""
     sequences, length = token_ids.shape
     named = f"intervention {sweep.intervention}"
-    smallest = min(part.stop - part.start for part in even_batches(sequences, batch))
+    smallest = _smallest(sequences, batch)
     for edit in sweep.edits:
         check_layers(edit.layers, depth, model, f"{named}: layers")
     _check_targets([k for edit in sweep.edits for k in edit.positions], length, sweep.intervention)

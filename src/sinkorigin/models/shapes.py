@@ -1,12 +1,11 @@
 """Shapes of decoders by their config.json, which limits prompts and layers, and from which memory and time follow."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.local import read_local_config
 
 # names that configurations of transformers give to one number, the usual one first
 _NAMES = {
@@ -64,7 +63,7 @@ def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, p
 
 
 def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> None:
-    """Check the prompt sets of a ``path:`` model before any job, where its config.json is there and readable.
+    """Check the prompt sets of a ``path:`` model before any job, where its config.json or GGUF header is there and readable.
 
     A damaged file is refused when the model is fetched.
 
@@ -77,12 +76,11 @@ def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> 
         SinkoriginError: a prompt set is longer than the positions that the model has learned.
     """
     try:
-        config = json.loads((Path(place).expanduser() / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        config = read_local_config(place, f"model {model}")
+    except SinkoriginError:
         return
-    if isinstance(config, dict):
-        for prompts, length in lengths.items():
-            check_prompt_length(config, length, model=model, prompts=prompts)
+    for prompts, length in lengths.items():
+        check_prompt_length(config, length, model=model, prompts=prompts)
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,13 @@ class Shape:
 
     @classmethod
     def of_size(cls, size: Mapping[str, Any], vocabulary: int) -> "Shape":
-        """Shape by layers, width, heads, kv_heads, ffn_width and tied_embeddings, as a run of the config has them, or the
-        ``shape`` of a model.
+        """Shape by layers, width, heads, kv_heads, head_width, ffn_width and tied_embeddings, as a run of the config has them, or
+        the ``shape`` of a model.
         """
         names = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings")
         sizes = {name: size[name] for name in names}
-        return cls(**sizes, vocabulary=vocabulary, head_width=size["width"] // size["heads"])
+        head_width = size.get("head_width") or size["width"] // size["heads"]
+        return cls(**sizes, vocabulary=vocabulary, head_width=head_width)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Shape":

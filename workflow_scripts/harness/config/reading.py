@@ -44,13 +44,13 @@ def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | 
         more = f" (and {len(problems) - 1} more like problems)" if len(problems) > 1 else ""
         raise SinkoriginError(f"{file}: {_sentence(problems[0], raw)}{more}") from None
     if base is not None:
-        sources = [(f"models.{model.name}.source", model.source) for model in config.models]
+        sources = [(f"models.{model.name}.source", f"{model.kind}:{model.place}") for model in config.models]
         sources += [(f"{key}.source", corpus.source) for key, corpus in config.corpora.items()]
         texts = [data for data in config.pretraining.data if isinstance(data, TextData) and data.tokenizer]
         sources += [(f"pretraining.data.{data.name}.tokenizer", data.tokenizer) for data in texts]
         for key, source in sources:
             kind, _, place = source.partition(":")
-            if kind == "path" and not (base / place).expanduser().exists():
+            if kind == "path" and not (base / Path(place).expanduser()).exists():
                 raise SinkoriginError(f"{file}: {key}: there is no {place}; correct the path")
     return config
 
@@ -83,7 +83,7 @@ def _check_local_sources(study: Config, files: str) -> None:
     lengths = {prompts.name: prompts.length for prompts in study.prompts}
     for model in study.models:
         if model.kind == "path":
-            check_local_model(model.source.partition(":")[2], lengths, model=model.name)
+            check_local_model(model.place, lengths, model=model.name)
     for key, corpus in study.corpora.items():
         if corpus.source.startswith("path:"):
             # here, because it imports pyarrow, for which other studies need not wait
@@ -105,6 +105,8 @@ def _sentence(problem: Mapping[str, Any], raw: Any) -> str:
     for part in problem["loc"]:
         if isinstance(here, dict) and part not in here and here.get("kind") == part:
             continue  # pydantic's mark of the kind that it checked the entry as
+        if isinstance(here, str | int | float | list) and isinstance(part, str):
+            continue  # its mark of the form of a source
         here = here[part] if isinstance(here, dict | list) and _has(here, part) else None
         # entries of lists are called by their names
         if isinstance(part, int) and isinstance(here, dict) and ("name" in here or "site" in here):

@@ -67,7 +67,7 @@ class Config(Strict):
                     raise ValueError(f"{key}: the name {name} is taken by {owner}; choose another")
         models = {m.name: m for m in self.models}
         for model in self.models:
-            other = model.source.partition(":")[2]
+            other = model.place
             if model.kind == "random" and (other not in models or models[other].kind == "random"):
                 raise ValueError(
                     f"models.{model.name}.source: random:{other} names no fetched model of this study; "
