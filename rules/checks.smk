@@ -4,7 +4,7 @@ from harness import checks
 from harness.cluster import keep_config, prepare_slurm
 from harness.run_lock import note_lock
 
-CONFIG_AT_START = checks.ConfigFiles(["config.yaml", *workflow.overwrite_configfiles])
+CONFIG_AT_START = checks.ConfigFiles([layer.name for layer in MERGED.layers if layer.is_file])
 internals.replace_lock_message(checks.LOCKED)
 
 
@@ -20,7 +20,7 @@ def check_run():
     if workflow.local_exec and DEVICE == "mps":
         checks.check_gpu(CONFIG_FILES, "mps")
     if not workflow.local_exec:
-        keep_config(workflow, {**config, "device": DEVICE})
+        keep_config(workflow, {**MERGED.values, "device": DEVICE})
     if workflow.executor_plugin.name == "slurm":
         prepare_slurm(workflow, STUDY_CONFIG.device, CONFIG_FILES)
     checks.check_folders(file for job in jobs for file in (*job.output, *job.log))

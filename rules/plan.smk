@@ -10,9 +10,8 @@ rule plan:
     resources:
         mem_mb=1000,
     params:
-        snakefile=workflow.main_snakefile,
-        configfiles=list(map(str, workflow.overwrite_configfiles)),
-        config=config,
+        snakefile=ROOT / "Snakefile",
+        config={**MERGED.values, "snapshot": True},
         study=STUDY_CONFIG.study,
         assumptions=study.estimates.assumptions(),
         now=time(),  # so that a plan is made at every request

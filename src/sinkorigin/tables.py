@@ -8,6 +8,9 @@ file, has a *seal*: the sha256 of the file, computed with zeros in the place of 
 (``statistics/{model}/{prompts}/norms.parquet``); and the places and hashes of what its job read. :func:`verify` compares
 these, so that a damaged file, the table of another model, and one that was made from other inputs than are there now are
 refused.
+
+What is not defined for a model (prompts that begin with BOS, of a model without one) is a file too: an empty table, or a
+manifest without files, that says why. :func:`not_applicable` reads that, and what is made from such a file is one as well.
 """
 
 import errno
@@ -32,6 +35,7 @@ SEALED = (".parquet", ".json")  # files with a seal
 LIST = "interventions.json"  # the manifest of a folder of interventions, each of which has a MANIFEST too
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"
+_REASON_KEY = "sinkorigin.not_applicable"
 _NO_HASH = "0" * 64  # stands in place of a file's hash while it is computed
 _BLOCK = 1 << 20
 
@@ -177,6 +181,35 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, sche
         writer.write_table(table)
 
 
+def write_not_applicable(path: str | Path, reason: str, schema_: pa.Schema | None = None) -> None:
+    """Write an empty table of a schema, or the manifest of an empty directory, that says why there is nothing.
+
+    Args:
+        path: of the table, or of the manifest.
+        reason: why what should be there is not defined, in words that claims and figures repeat.
+        schema_: of the table.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".json":
+        write_json(path, {"files": {}, "not_applicable": reason})
+        return
+    with table_writer(path, pa.schema([]) if schema_ is None else schema_) as writer:
+        writer.add_key_value_metadata({_REASON_KEY: reason})
+
+
+def not_applicable(path: str | Path) -> str | None:
+    """Why a table, or the directory of a manifest, holds nothing; None where it holds what its name says.
+
+    Raises:
+        SinkoriginError: this is no file of the workflow with a seal.
+    """
+    return _seal_of(Path(path)).not_applicable
+
+
 def _hash_offset(path: Path) -> int | None:
     """Offset of the hash in a table's seal, in bytes; None where the file has no seal."""
     with path.open("rb") as stream:
@@ -246,11 +279,12 @@ def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = N
 
 @dataclass(frozen=True)
 class _Seal:
-    """Seal of a file: its hash, its place in the study, and place → hash of the files that it was made from."""
+    """Seal of a file: its hash, its place in the study, place → hash of what it was made from, and why it holds nothing."""
 
     sha256: str
     place: str
     inputs: Mapping[str, str]
+    not_applicable: str | None = None
 
 
 def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
@@ -261,7 +295,8 @@ def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        seal = _Seal(facts["seal"].pop("sha256"), facts["seal"]["place"], facts["seal"]["inputs"])
+        sealed = facts["seal"]
+        seal = _Seal(sealed.pop("sha256"), sealed["place"], sealed["inputs"], facts.get("not_applicable"))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
     if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != seal.sha256:
@@ -430,7 +465,8 @@ def _read_seal(path: Path, state: tuple[Path, int, int]) -> _Seal:
     try:
         metadata = pq.read_metadata(path).metadata or {}
         hash_, place, inputs = (metadata[key.encode()].decode() for key in (_HASH_KEY, _PLACE_KEY, _INPUTS_KEY))
-        return _Seal(hash_, place, json.loads(inputs))
+        reason = metadata.get(_REASON_KEY.encode())
+        return _Seal(hash_, place, json.loads(inputs), reason.decode() if reason else None)
     except (OSError, ValueError, KeyError) as error:
         raise SinkoriginError(f"{path} is no table of this workflow; {remedy(path)}") from error
 

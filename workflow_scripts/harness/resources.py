@@ -344,7 +344,7 @@ class Estimates:
     # interventions
 
     def _edits(self, model: str, prompts: str) -> list[Intervention]:
-        return [edit for edit in self.config.interventions if model in edit.models and prompts in edit.prompts]
+        return [edit for edit in self.config.interventions if edit.runs_on(model, prompts)]
 
     def _edited(self, model: str, prompts: str) -> tuple["_Sizes", int]:
         """Sizes of the sequences that interventions run, and the number of edits."""

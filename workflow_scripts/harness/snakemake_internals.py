@@ -7,13 +7,14 @@ that this module was not tried with, because such a use may fail without a word.
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
+from snakemake.common.configfile import load_configfile
 from snakemake.logging import logger as logger
 from snakemake.resources import Resources
 from snakemake.settings.types import (
@@ -25,6 +26,8 @@ from snakemake.settings.types import (
     SharedFSUsage,
 )
 
+from harness.config.merging import Layer
+
 # ---- what a run is about to do
 
 
@@ -35,7 +38,7 @@ def pending_jobs(workflow: Any) -> list[Any]:
 
 @contextmanager
 def planned_jobs(
-    snakefile: Path, targets: Sequence[str], *, configfiles: Iterable[Path], config: Mapping[str, Any]
+    snakefile: Path, targets: Sequence[str], *, config: Mapping[str, Any]
 ) -> Iterator[tuple[list[tuple[str, Any]], Mapping[str, Any]]]:
     """Plan these targets in a workflow apart, which runs nothing.
 
@@ -47,7 +50,7 @@ def planned_jobs(
         variables of the Snakefile.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        settings = ConfigSettings(configfiles=list(configfiles), config=dict(config))
+        settings = ConfigSettings(config=dict(config))
         opened = api.workflow(ResourceSettings(cores=1), settings, snakefile=snakefile)
         opened.dag(DAGSettings(targets=set(targets)))
         workflow = opened._workflow
@@ -60,6 +63,43 @@ def planned_jobs(
                 first.setdefault(job, target)
         jobs = [job for job in sorted(dag.jobs, key=lambda job: order[job.rule]) if job.rule.name not in targets]
         yield [(first[job], job) for job in jobs], workflow.globals
+
+
+# ---- the config
+
+
+def own_config(workflow: Any, root: Path) -> Layer | None:
+    """The config file of this workflow, or None with ``--replace-workflow-config``."""
+    if workflow.config_settings.replace_workflow_config:
+        return None
+    file = _shown(root / "config.yaml")
+    return Layer(file, load_configfile(file))
+
+
+def _shown(file: Path) -> str:
+    """A file as messages call it: below the working directory by its relative path."""
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
+def config_overlays(workflow: Any, config: Mapping[str, Any], root: Path) -> list[Layer]:
+    """What the user lays over the workflow's own config file; later ones count more.
+
+    Snakemake hands a workflow its ``config`` with all of this merged, where it cannot be told any more which settings belong
+    together. The parts are those of its ``ConfigSettings`` (settings/types.py, 9.27.1); and the dictionary with which another
+    workflow imports this one as a module, which replaces them (modules.py, 9.27.1).
+
+    Args:
+        config: the variable of that name in the Snakefile.
+        root: folder of this workflow. A config.yaml in the working directory counts where that is another one.
+    """
+    if workflow.modifier.skip_configfile:
+        return [Layer(f"config of module {workflow.modifier.namespace}", config, is_file=False)]
+    is_module, given = workflow.modifier.parent_modifier is not None, workflow.config_settings
+    beside = Path.cwd() / "config.yaml"
+    found = [beside] if not is_module and beside.is_file() and not Path.cwd().samefile(root) else []
+    names = map(_shown, [*found, *given.configfiles])
+    layers = [Layer(name, load_configfile(name)) for name in names]
+    return [*layers, Layer.of_options("--config", given.config)] if given.config else layers
 
 
 # ---- directives of rules

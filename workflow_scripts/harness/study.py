@@ -53,7 +53,7 @@ class Study:
         self.edits: dict[Pair, list[Intervention]] = {}
         for pair in self.studied:
             for edit in config.interventions:
-                if pair[0] in edit.models and pair[1] in edit.prompts:
+                if edit.runs_on(*pair):
                     self.edits.setdefault(pair, []).append(edit)
         self.sites = [kept.site for kept in config.activations.sites]
         self.keeping = [run.name for run in self.runs.values() if run.keep]
@@ -89,7 +89,7 @@ class Study:
 
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
-        return self.models[model].model_dump(exclude={"shape", "label", "licence"})
+        return self.models[model].model_dump(exclude={"shape", "label", "licence", "control"})
 
     def trusts_remote_code(self, wildcards: Wildcards) -> bool:
         """Whether the config lets code that comes with this model run."""
@@ -181,7 +181,9 @@ class Study:
 
     def edit_parameters(self, wildcards: Wildcards) -> list[dict]:
         """What the edits of this model on this prompt set are."""
-        return [edit.model_dump(exclude={"models", "prompts", "sequences"}) for edit in self.edits_of(wildcards)]
+        return [
+            edit.model_dump(exclude={"models", "controls", "prompts", "sequences"}) for edit in self.edits_of(wildcards)
+        ]
 
     # data of trainings
 

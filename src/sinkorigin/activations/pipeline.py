@@ -32,10 +32,23 @@ from sinkorigin.activations.summaries import (
     residual_gram,
 )
 from sinkorigin.activations.summaries import scores as score_table
+from sinkorigin.activations.summaries.architecture import SCHEMA as ARCHITECTURE_SCHEMA
 from sinkorigin.activations.summaries.architecture import write_architecture
 from sinkorigin.activations.turns import Turns, wait_for_all
 from sinkorigin.activations.writers import Kept, RawVectors
 from sinkorigin.sites.architecture import Architecture
+
+TABLES = {
+    "magnitudes": magnitudes.SCHEMA,
+    "neuron_moments": neuron_moments.SCHEMA,
+    "gate_cosines": gate_cosines.SCHEMA,
+    "residual_gram": residual_gram.SCHEMA,
+    "query_gram": query_gram.SCHEMA,
+    "first_token_neurons": first_token_neurons.SCHEMA,
+    "first_token_keys": first_token_keys.SCHEMA,
+    "architecture": ARCHITECTURE_SCHEMA,
+    "scores": score_table.SCHEMA,
+}
 
 # sites of which every vector is summarised, whatever is kept raw
 SUMMARISED = ("residual", "attention_input", "ffn_input", "ffn_activation")

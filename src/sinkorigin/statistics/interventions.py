@@ -69,6 +69,14 @@ LAYERS_SCHEMA = tables.schema(
     key_cosine=(pa.float64(), "cosine of the target's key between two sequences, mean"),
 )
 
+TABLES = {
+    "interventions": SCHEMA,
+    "intervention_layers": LAYERS_SCHEMA,
+    "intervention_contrasts": intervention_contrasts.SCHEMA,
+    "dose_response": dose_response.SCHEMA,
+    "dispersion_grid": dispersion_grid.SCHEMA,
+}
+
 _EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
 
 

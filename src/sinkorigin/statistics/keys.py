@@ -45,6 +45,12 @@ ALIGNMENT_CORRELATION_SCHEMA = tables.schema(
     **estimate("correlation", "Spearman's rank correlation with the sink mass, over these"),
 )
 
+TABLES = {
+    "key_collapse": KEY_COLLAPSE_SCHEMA,
+    "query_alignment": QUERY_ALIGNMENT_SCHEMA,
+    "alignment_correlation": ALIGNMENT_CORRELATION_SCHEMA,
+}
+
 _KEYS = ("key", "one_dim", "two_dims", "top_dim", "one_hot", "positive")
 
 

