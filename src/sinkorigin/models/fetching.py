@@ -75,7 +75,7 @@ def _from_hub(
     return origin, folder.name
 
 
-def _check_intact(path: Path, what: str) -> None:
+def check_intact(path: Path, what: str) -> None:
     """Refuse a file that is empty, a Git LFS pointer, or no JSON dictionary although its name promises one."""
     with path.open("rb") as stream:
         begin = stream.read(len(_LFS_POINTER))
@@ -123,7 +123,7 @@ def _copy_directory(folder: Path, destination: Path, what: str) -> None:
     """Copy a Hugging Face directory's safetensors, config and tokenizer; links are followed."""
     for path in _files_like(folder, MODEL_FILES):
         if path.name not in {tables.MANIFEST, "provenance.json"}:
-            _check_intact(path, what)
+            check_intact(path, what)
             shutil.copyfile(path, destination / path.name)
 
 
@@ -166,7 +166,7 @@ def _take_model(origin: Path, destination: Path, sha256: str | None, what: str) 
     if sha256 is not None and len(weights) > 1:
         raise SinkoriginError(f"{what}: sha256 is of one file, but {found} has {len(weights)}; leave sha256 out")
     for path in weights:
-        _check_intact(path, what)
+        check_intact(path, what)
     hashes = {path.name: check_hash(path, sha256, what) for path in weights}
     if found.is_dir():
         _copy_directory(found, destination, what)
