@@ -69,13 +69,23 @@ def test_what_is_in_the_cache_is_not_downloaded_again(hub, tmp_path):
     assert hub.asked == []
 
 
-def test_a_download_that_was_cut_off_goes_on_where_it_ended(hub, tmp_path):
+def test_a_download_that_is_cut_off_goes_on_where_it_ended(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 10_000)
     hub.cut = 50_000  # more than the tokenizer has
+    fetch(tmp_path)
+    size = (hub.folder / "model.safetensors").stat().st_size
+    assert [first for _, name, first in hub.asked if name == "model.safetensors"] == list(range(0, size, hub.cut))
+
+
+def test_files_that_are_whole_are_not_downloaded_again_after_a_failure(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
+    hub.cut = 50_000
     refused(tmp_path, "far: owner/name cannot be downloaded from the hub .*; check the network")
     hub.cut = None
     hub.asked.clear()
     fetch(tmp_path)
-    assert [(name, first > 0) for _, name, first in hub.asked] == [("model.safetensors", True)]
+    assert {name for _, name, _ in hub.asked} == {"model.safetensors"}
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])

@@ -53,8 +53,8 @@ def hub_errors(repository: str, revision: str, what: str) -> Iterator[None]:
 def take_files(repository: str, revision: str, patterns: Sequence[str], what: str) -> Path:
     """Download the files of a repository that match ``patterns``; the folder of its commit, whose name is the commit.
 
-    They go through the hub's cache (``HF_HOME``), which other programs share; a download that was cut off goes on where it
-    ended. Where the hub cannot be reached, a cache that holds them all serves.
+    They go through the hub's cache (``HF_HOME``), which other programs share; a connection that breaks is taken up where it
+    ended, and files that are there are not downloaded again. Where the hub cannot be reached, a cache that holds them all serves.
 
     Raises:
         SinkoriginError: the repository is gated, private or not there, or the hub cannot be reached and the cache is not whole.
@@ -84,7 +84,9 @@ def hub_hashes(repository: str, folder: Path, what: str) -> dict[str, str]:
             raise error
     except Exception as error:  # of the connection
         print(f"{what}: the hub cannot be reached ({type(error).__name__}), {repository} is taken from {folder}")
-        names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        if not any(name.endswith(".gguf") for name in names):
+            take_files(repository, folder.name, ["*.safetensors"], what)  # the cache knows what it lacks
         # the cache keeps copies in place of links where the file system has none; these have no recorded hash
         return {name: found if _HASH.fullmatch(found := (folder / name).resolve().name) else "" for name in names}
     return {
