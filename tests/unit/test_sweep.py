@@ -13,12 +13,11 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions import output
+from sinkorigin.interventions import logits
 from sinkorigin.interventions.context import EditTap, applied
 from sinkorigin.interventions.folders import fill, key_of
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.moments import estimate_moments
-from sinkorigin.interventions.output import read_losses
 from sinkorigin.interventions.passes import even_batches
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
@@ -269,23 +268,27 @@ def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
     close(two["score"].drop_nulls(), six["score"].drop_nulls())
 
 
-def test_losses_in_blocks_are_those_of_all_logits_to_the_bit(monkeypatch):
-    torch.manual_seed(0)
-    token_ids, unedited = torch.randint(0, 50, (3, 12)), torch.randn(3, 12, 50)
-    edited = torch.randn(3, 9, 50)
-    whole = [read_losses(token_ids, unedited, logits, 4) for logits in (edited, None)]
-    before, now = (torch.log_softmax(logits[:, -8:-1], dim=-1) for logits in (unedited, edited))
-    after = token_ids[:, 5:].unsqueeze(-1)
-    assert torch.equal(whole[0].loss, -now.gather(-1, after).mean(dim=(1, 2)))
-    assert torch.equal(whole[0].baseline_loss, -before.gather(-1, after).mean(dim=(1, 2)))
-    expected = (before.exp() * (before - now)).sum(-1).mean(1)
-    torch.testing.assert_close(whole[0].divergence, expected)
-    monkeypatch.setattr(output, "_NUMBERS", 100)  # two queries
-    for logits, read in zip((edited, None), whole, strict=True):
-        blocks = read_losses(token_ids, unedited, logits, 4)
-        assert all(
-            torch.equal(one, other) for one, other in zip(vars(blocks).values(), vars(read).values(), strict=True)
-        )
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("computed", [1, 150, 1 << 26])
+def test_losses_are_those_of_all_logits_however_they_are_divided(name, computed, token_ids, tmp_path, monkeypatch):
+    monkeypatch.setattr(logits, "_COMPUTED", computed * 96 if computed < 1000 else computed)  # logits of so many positions
+    monkeypatch.setattr(logits, "_READ", 200)
+    architecture, masked = read_architecture(build(name)), edit("mask", (0, 1), (5,))
+    sweep(architecture, token_ids, {tmp_path / "masked": [masked]}, batch=3, losses=True, workers=2)
+    (tmp_path / "baseline").mkdir()
+    measure_baseline(architecture, token_ids, tmp_path / "baseline", targets=[5], model="m", batch=3, losses=True)
+    ids = torch.from_numpy(token_ids)
+    before, now = (
+        torch.log_softmax(full_pass(architecture, ids, *edits)[2][:, 5:-1], dim=-1) for edits in ([], [masked])
+    )
+    after = ids[:, 6:].unsqueeze(-1)
+    table = pl.read_parquet(tmp_path / "masked" / "losses.parquet").sort("sequence")
+    unedited = pl.read_parquet(tmp_path / "baseline" / "losses.parquet").sort("sequence")
+    close(table["loss"], -now.gather(-1, after).mean(dim=(1, 2)))
+    close(table["baseline_loss"], -before.gather(-1, after).mean(dim=(1, 2)))
+    close(table["divergence"], (before.exp() * (before - now)).sum(-1).mean(1), 1e-4)
+    close(unedited["loss"], table["baseline_loss"])
+    assert not list(tmp_path.glob("*.logits"))
 
 
 @pytest.mark.parametrize(("length", "together"), [(64, 8), (965, 8), (1000, 7), (1931, 1), (100_000, 1)])

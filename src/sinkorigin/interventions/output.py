@@ -1,7 +1,7 @@
 """Writing what the passes of a sweep show, as the tables of one folder."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from torch import Tensor
 
 from sinkorigin import tables
 from sinkorigin.interventions.kind import BASELINE, Edit
+from sinkorigin.interventions.logits import LogitBlock, add_following, divergences
+from sinkorigin.interventions.passes import Pass
 from sinkorigin.interventions.readout import Shown
 from sinkorigin.interventions.schemas import SCHEMAS
-
-_NUMBERS = 1 << 22  # log-probabilities that are held at once, 16 MB
 
 
 @dataclass(frozen=True)
@@ -29,41 +29,33 @@ class Losses:
     divergence: Tensor
 
 
-def read_losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> Losses:
-    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first.
+def baseline_losses(following: Tensor, first: int) -> Losses:
+    """Losses of the unedited model over q >= first from the (N, T − 1) log-probabilities of the next tokens."""
+    loss = -_mean(following[:, first:])
+    return Losses(loss, loss, torch.zeros_like(loss))
 
-    Logits become log-probabilities a block of queries at a time: with a large vocabulary, copies of all would be most of what a
-    job takes.
+
+def edited_losses(kept: Pass, blocks: Iterable[LogitBlock], offset: int, first: int) -> Losses:
+    """Losses of an edited pass over q >= first.
+
+    Args:
+        kept: the unedited pass.
+        blocks: logits of the edited one, which begins at position ``offset`` <= first.
     """
-    assert unedited is not None
-    before, now = (
-        None if logits is None else logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1]
-        for logits in (unedited, edited)
-    )  # (N, P, V)
-    after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
-    baseline, loss, divergence = [], [], []
-    step = max(1, _NUMBERS // before.shape[-1])
-    for n in range(len(before)):
-        for start in range(0, before.shape[1], step):
-            block = n, slice(start, start + step)
-            unedited_block = torch.log_softmax(before[block].float(), dim=-1)
-            baseline.append(unedited_block.gather(-1, after[block]))
-            if now is not None:
-                edited_block = torch.log_softmax(now[block].float(), dim=-1)
-                loss.append(edited_block.gather(-1, after[block]))
-                divergence.append(
-                    torch.nn.functional.kl_div(edited_block, unedited_block, reduction="none", log_target=True).sum(
-                        dim=-1
-                    )
-                )
-    unedited_loss = -torch.cat(baseline).view(after.shape).mean(dim=(1, 2))
-    if now is None:
-        return Losses(unedited_loss, unedited_loss, torch.zeros_like(unedited_loss))
-    return Losses(
-        -torch.cat(loss).view(after.shape).mean(dim=(1, 2)),
-        unedited_loss,
-        torch.cat(divergence).view(after.shape[:2]).mean(dim=1),
-    )
+    assert kept.logits is not None and kept.following is not None
+    token_ids = kept.unedited.token_ids
+    following = torch.empty_like(kept.following[:, offset:])
+    divergence = torch.empty(token_ids[:, offset:].shape, device=token_ids.device)
+    for block in blocks:
+        add_following(following, token_ids[:, offset:], block)
+        divergence[block.sequences, block.positions] = divergences(block, offset, kept.logits)
+    baseline = baseline_losses(kept.following, first)
+    return Losses(-_mean(following[:, first - offset :]), baseline.loss, _mean(divergence[:, first - offset : -1]))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over positions of (N, P) numbers, in memory as they are read, so that the bits do not depend on where they are from."""
+    return values.contiguous().mean(dim=1)
 
 
 @dataclass
