@@ -179,7 +179,9 @@ def test_a_model_in_several_files_is_loaded_from_all_of_them(model, tmp_path):
 def test_a_mac_s_gpu_that_is_not_there_is_said_in_a_sentence(model, monkeypatch):
     tables.write_manifest(model)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(SinkoriginError, match="device is mps but PyTorch finds no GPU of Apple here .*; set device: cpu"):
+    with pytest.raises(
+        SinkoriginError, match="device is mps but PyTorch finds no GPU of Apple here .*; set device: cpu"
+    ):
         load_model(model, device="mps")
 
 

@@ -271,7 +271,9 @@ def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
 @pytest.mark.parametrize("computed", [1, 150, 1 << 26])
 def test_losses_are_those_of_all_logits_however_they_are_divided(name, computed, token_ids, tmp_path, monkeypatch):
-    monkeypatch.setattr(logits, "_COMPUTED", computed * 96 if computed < 1000 else computed)  # logits of so many positions
+    monkeypatch.setattr(
+        logits, "_COMPUTED", computed * 96 if computed < 1000 else computed
+    )  # logits of so many positions
     monkeypatch.setattr(logits, "_READ", 200)
     architecture, masked = read_architecture(build(name)), edit("mask", (0, 1), (5,))
     sweep(architecture, token_ids, {tmp_path / "masked": [masked]}, batch=3, losses=True, workers=2)

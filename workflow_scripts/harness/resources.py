@@ -222,11 +222,16 @@ class Estimates:
     # models, corpora and prompts
 
     def _fetch_model(self, model: str) -> Needs:
-        shape, kind = self.shape(model), self._models[model].kind
-        single = self._weights(shape, "float32")
+        shape, settings = self.shape(model), self._models[model]
+        single, tokens = self._weights(shape, "float32"), 1.1e-3 * shape.vocabulary
         seconds = _SECONDS[_TORCH] + 0.03 * single
-        # pypi: GGUF, dequantised; others copied file by file, names compared, numbers looked at block by block, tokenizer loaded
-        held = {"random": single, "pypi": 1.25 * single}.get(kind, 1.1e-3 * shape.vocabulary)
+        if settings.kind == "random":
+            held = 1.35 * single + tokens
+        elif settings.kind == "pypi" or settings.place.endswith(".gguf"):
+            # dequantised one matrix after the other, of which the embedding is the largest
+            held = 1.25 * single + 3 * shape.vocabulary * shape.width * 4 / MB
+        else:  # copied file by file, names compared, numbers looked at block by block, tokenizer loaded
+            held = tokens
         return Needs(_TORCH + held, seconds, single)
 
     def _label_model(self, model: str) -> Needs:
@@ -354,18 +359,19 @@ class Estimates:
         s = self._sizes(model, prompts)
         return replace(s, N=sequences, B=min(s.B, sequences)), points
 
-    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, logits: int, rows: int) -> Needs:
+    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, rows: int) -> Needs:
         """What a job needs that runs a model without edits, or with them too.
 
         Args:
             workers: batches at the same time.
             passes: forward passes over all sequences.
-            logits: copies of a batch's logits that a worker holds, where losses are read.
             rows: bytes of the tables for each sequence, layer and head.
         """
         s, _ = self._edited(model, prompts)
         head = self._prompts[prompts].kind == "natural_text"
-        batch = s.replayed_megabytes + (logits * s.B * s.T * s.shape.vocabulary * 4 / MB if head else 0.0)
+        # where losses are read, logits are made a block at a time, see interventions/logits.py, and copied once
+        logits = 2 * min(s.B * s.T * s.shape.vocabulary * 4 / MB, 256.0) + 50
+        batch = s.replayed_megabytes + (logits if head else 0.0)
         return self._runs_model(
             s.shape,
             live=s.layer_megabytes + workers * batch,
@@ -377,12 +383,12 @@ class Estimates:
 
     def _measure_baseline(self, model: str, prompts: str) -> Needs:
         targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})
-        return self._edits_a_model(model, prompts, workers=1, passes=1, logits=1, rows=12 * targets)
+        return self._edits_a_model(model, prompts, workers=1, passes=1, rows=12 * targets)
 
     def _intervene(self, model: str, prompts: str) -> Needs:
         _, points = self._edited(model, prompts)
         # an edit's pass begins where the edit does
-        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, logits=2, rows=8 * points)
+        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, rows=8 * points)
 
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
