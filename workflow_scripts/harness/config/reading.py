@@ -127,7 +127,7 @@ def _without_faults(raw: Mapping[str, Any], problems: Sequence[Problem]) -> dict
 
 def _missing_sources(config: Config, base: Path) -> list[Problem]:
     """``path:`` sources that are not there."""
-    sources = [(["models", model.name, "source"], model.source) for model in config.models]
+    sources = [(["models", model.name, "source"], model.source_text) for model in config.models]
     sources += [([*key.split("."), "source"], corpus.source) for key, corpus in config.corpora.items()]
     texts = [data for data in config.pretraining.data if isinstance(data, TextData) and data.tokenizer]
     sources += [(["pretraining", "data", data.name, "tokenizer"], data.tokenizer) for data in texts]
@@ -149,7 +149,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
             # here, because it imports what other studies need not wait for
             from sinkorigin.models.before_fetch import local_problems
 
-            place, fetched = model.source.partition(":")[2], Path("results/models", model.name)
+            place, fetched = model.place, Path("results/models", model.name)
             sentences += local_problems(place, lengths, layers, model=model.name, fetched=fetched)
         elif model.shape is not None:
             for key, numbers in layers.items():
