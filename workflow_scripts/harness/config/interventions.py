@@ -25,10 +25,8 @@ def _list_or_one(value: Any) -> str:
     return "list" if isinstance(value, list) else "one"
 
 
-Layers = Annotated[
-    Annotated[Literal[LAYER_RULES], Tag("one")] | Annotated[Indices, Tag("list")],  # type: ignore[valid-type]
-    Discriminator(_list_or_one),
-]
+Rule = Literal[*LAYER_RULES]  # type: ignore[valid-type]
+Layers = Annotated[Annotated[Rule, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
 Target = Annotated[Annotated[Index, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
 
 
