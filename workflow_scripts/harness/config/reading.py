@@ -221,7 +221,7 @@ def _entry_name(entry: Any) -> str | None:
     if not isinstance(entry, dict):
         return None
     if isinstance(entry.get("source"), str) and entry.get("name") is None:
-        return name_from(entry["source"], None)
+        return name_from(entry["source"], None, None)
     name = entry.get("name", entry.get("site"))
     return None if name is None else str(name)
 
