@@ -92,7 +92,7 @@ class Figure:
                 folders |= with_directories(table, files)
             else:
                 found[table] = list(files)
-        labelled = study.provenances(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
+        labelled = study.provenances(wildcards["model"] for wildcards in self.shown(study) if "model" in wildcards)
         return folders | found | ({"provenance": labelled} if labelled else {})
 
     def outputs(self, study: Study) -> list[str]:

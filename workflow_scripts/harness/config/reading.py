@@ -212,15 +212,16 @@ def _names(place: Sequence[str | int], raw: Any) -> list[str]:
     names = []
     for part in place:
         raw = raw[part] if _has(raw, part) else None
-        names.append(_entry_name(raw) or str(part) if isinstance(part, int) else str(part))
+        named = _entry_name(raw, among=names[-1]) if names and isinstance(part, int) else None
+        names.append(named or str(part))
     return names
 
 
-def _entry_name(entry: Any) -> str | None:
-    """What messages call an entry of a list: its name or site, or a model after its source."""
+def _entry_name(entry: Any, among: str) -> str | None:
+    """What messages call an entry of the list ``among``: its name or site, or a model after its source."""
     if not isinstance(entry, dict):
         return None
-    if isinstance(entry.get("source"), str) and entry.get("name") is None:
+    if among == "models" and isinstance(entry.get("source"), str) and entry.get("name") is None:
         return name_from(entry["source"], None, None)
     name = entry.get("name", entry.get("site"))
     return None if name is None else str(name)
