@@ -18,6 +18,8 @@ def check_run():
     )
     if workflow.local_exec and DEVICE == "cuda" and any(job.resources.get("gpu") for job in jobs):
         checks.check_gpu(CONFIG_FILES)
+    if workflow.local_exec and DEVICE == "mps":
+        checks.check_gpu(CONFIG_FILES, "mps")
     if not workflow.local_exec:
         keep_config(workflow, {**MERGED.values, "device": DEVICE})
     if workflow.executor_plugin.name == "slurm":

@@ -54,6 +54,8 @@ CONFIG_FILES = MERGED.files  # for messages
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
 PLACED = internals.placed(workflow)  # path in these files → where it lies
+# trainings sum their losses in float64, which the GPU of a Mac does not have
+TRAINING_DEVICE = "cpu" if DEVICE == "mps" else DEVICE
 study = Study(STUDY_CONFIG, DEVICE, PLACED("results"), MISSING)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})

@@ -93,9 +93,9 @@ def unfinished_jobs(workflow: Any) -> dict[Any, Any]:
 
     ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1).
     """
-    dag, found = workflow.dag, {}
+    dag = workflow.dag
     failed = sorted(workflow.scheduler.failed, key=lambda job: (job.rule.name, *job.wildcards))
-    found |= {job: job for job in failed}
+    found = {job: job for job in failed}
     for job in failed:
         for waiting in dag.bfs(dag.depending, job):
             found.setdefault(waiting, job)

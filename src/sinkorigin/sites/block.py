@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sinkorigin.sites.modules import Place, Projection, has_matrix, is_projection
+from sinkorigin.sites.precision import in_float64
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,15 @@ class Block:
         for call in beside:
             if not has_matrix(call.module) and any(equal(call.input, link.output) for link in chain):
                 chain.append(call)
-        added = (after.double() - before.double()).reshape(-1)
+        added = (in_float64(after) - in_float64(before)).reshape(-1)
         scale = added.abs().max().clamp_min(1e-30)
         # what the sum itself rounds away, in dims where the residual stream is massive much more than is added
-        rounding = 4 * torch.finfo(after.dtype).eps * torch.maximum(before.abs(), after.abs()).double().reshape(-1)
+        rounding = 4 * torch.finfo(after.dtype).eps * in_float64(torch.maximum(before.abs(), after.abs())).reshape(-1)
         best: tuple[float, Call, Call] | None = None
         for first in reversed(chain):
-            rest = added - first.output.double().reshape(-1)
+            rest = added - in_float64(first.output).reshape(-1)
             for second in (call for call in beside if call not in chain):
-                off = (rest - second.output.double().reshape(-1)).abs() - rounding
+                off = (rest - in_float64(second.output).reshape(-1)).abs() - rounding
                 error = (off.clamp_min(0).max() / scale).item()
                 # of equal outputs (an MLP and its last projection) the later call is the outer module
                 if best is None or error < best[0] or (error == best[0] and second.order > best[2].order):

@@ -127,7 +127,7 @@ def _without_faults(raw: Mapping[str, Any], problems: Sequence[Problem]) -> dict
 
 def _missing_sources(config: Config, base: Path) -> list[Problem]:
     """``path:`` sources that are not there."""
-    sources = [(["models", model.name, "source"], model.source) for model in config.models]
+    sources = [(["models", model.name, "source"], model.source_text) for model in config.models]
     sources += [([*key.split("."), "source"], corpus.source) for key, corpus in config.corpora.items()]
     texts = [data for data in config.pretraining.data if isinstance(data, TextData) and data.tokenizer]
     sources += [(["pretraining", "data", data.name, "tokenizer"], data.tokenizer) for data in texts]
@@ -150,7 +150,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
             # here, because it imports what other studies need not wait for
             from sinkorigin.models.before_fetch import local_problems
 
-            place, fetched = model.source.partition(":")[2], Path("results/models", model.name)
+            place, fetched = model.place, Path("results/models", model.name)
             sentences += local_problems(
                 place, lengths, layers, model=model.name, reads_text=reads_text, fetched=fetched
             )
@@ -215,16 +215,17 @@ def _names(place: Sequence[str | int], raw: Any) -> list[str]:
     names = []
     for part in place:
         raw = raw[part] if _has(raw, part) else None
-        names.append(_entry_name(raw) or str(part) if isinstance(part, int) else str(part))
+        named = _entry_name(raw, among=names[-1]) if names and isinstance(part, int) else None
+        names.append(named or str(part))
     return names
 
 
-def _entry_name(entry: Any) -> str | None:
-    """What messages call an entry of a list: its name or site, or a model after its source."""
+def _entry_name(entry: Any, among: str) -> str | None:
+    """What messages call an entry of the list ``among``: its name or site, or a model after its source."""
     if not isinstance(entry, dict):
         return None
-    if isinstance(entry.get("source"), str) and entry.get("name") is None:
-        return name_from(entry["source"], None)
+    if among == "models" and isinstance(entry.get("source"), str) and entry.get("name") is None:
+        return name_from(entry["source"], None, None)
     name = entry.get("name", entry.get("site"))
     return None if name is None else str(name)
 
