@@ -28,6 +28,7 @@ include: "rules/claims.smk"
 include: "rules/plan.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
+include: "rules/support.smk"
 include: "rules/every_rule.smk"
 include: "rules/sharing.smk"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Target, VectorEdit
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
@@ -59,6 +59,11 @@ class EditTap(Tap):
         if isinstance(self.edit, AttentionEdit):
             for row, target in self._targets(layer, offset, logits.shape[2]):
                 keys = list(self.edit.visible(target.position))
+                if (logits[:, :, row, keys] <= torch.finfo(logits.dtype).min / 2).any():
+                    raise SinkoriginError(
+                        f"{self.edit.kind} lets position {target.position} attend to {listed(keys)} only, but layer {layer} hides "
+                        "that from it, as attention does that selects its keys; choose another position, or layers without selection"
+                    )
                 seen = torch.full_like(logits[:, :, row], torch.finfo(logits.dtype).min)  # (N, H, S)
                 seen[..., keys] = logits[:, :, row, keys]
                 logits = logits.index_copy(2, torch.tensor([row], device=logits.device), seen.unsqueeze(2))
@@ -116,12 +121,37 @@ def applied(
         stack.enter_context(architecture.tapped(clock, *taps))
         for tap in taps:
             if isinstance(tap, EditTap):
-                check_layers(tap.edit.layers, architecture.layers, name)
+                layers = edited_layers(architecture, tap.edit, name)
                 if isinstance(tap.edit, VectorEdit) and tap.edit.site != "value_aggregation":
-                    for layer in tap.edit.layers:
+                    for layer in layers:
                         place = place_of(architecture, layer, tap.edit.site)
                         stack.enter_context(place.hook(_change(tap, layer, clock, computes)))
         yield
+
+
+def edited_layers(architecture: Architecture, edit: Edit, model: str, key: str = "layers") -> list[int]:
+    """Layers of an edit that it changes: an edit of the attention leaves layers without attention as they are.
+
+    Args:
+        model, key: name of the model, and key of the config that names the layers, for messages.
+
+    Raises:
+        SinkoriginError: a layer is not there, or none of them has the attention that is edited.
+    """
+    check_layers(edit.layers, architecture.layers, model, key)
+    if not isinstance(edit, AttentionEdit) and edit.site not in (
+        "value_aggregation",
+        "attention_input",
+        "attention_output",
+    ):
+        return list(edit.layers)
+    layers = [layer for layer in edit.layers if layer in architecture.attention]
+    if edit.layers and not layers:
+        raise SinkoriginError(
+            f"{key}: none of the layers {listed(edit.layers)} of model {model} has attention, which {edit.kind} edits; choose from "
+            f"layers {listed(architecture.attention)}"
+        )
+    return layers
 
 
 def place_of(architecture: Architecture, layer: int, site: str) -> Place:

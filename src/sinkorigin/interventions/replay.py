@@ -69,7 +69,8 @@ class Replay:
 
     def __init__(self, architecture: Architecture, *, exact: bool = True):
         self.architecture = architecture
-        self.exact = exact and _keeps_only_keys_and_values(architecture.model, architecture.layers)
+        attends = len(architecture.attention) == architecture.layers
+        self.exact = exact and attends and _keeps_only_keys_and_values(architecture.model, architecture.layers)
         self._entries: Collection[int] = ()
         self._residuals: dict[int, Tensor] = {}
         self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states

@@ -1,0 +1,190 @@
+"""Tiny random instances of any decoder class that transformers registers, made by shrinking its default config.
+
+Nothing here knows a class: fields of configs are recognised by the words in their names, which transformers keeps alike, and
+all widths of one config are divided by the same factor, so that products such as heads · head width still fit.
+"""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from sinkorigin.errors import SinkoriginError, listed
+
+WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 64, 8, 4, 512, 64
+_HEAD_WIDTH = WIDTH // HEADS
+_MOST_PARAMETERS = 60_000_000
+
+# words in the names of fields, tried in this order
+_TOKEN = re.compile(r"(token_id|token_index|_idx|mask_index|pad_index|bos_index|eos_index|unk_index)$")
+_VOCABULARY = re.compile(r"(vocab_size|n_words)")
+_POSITION = re.compile(
+    r"^(max_position_embeddings|n_positions|n_ctx|max_seq_len|max_target_positions|max_source_positions|max_length)$"
+)
+_LAYERS = re.compile(r"^(num_hidden_layers|n_layers?|num_layers|num_blocks|(num_)?(en|de)coder_layers|depth)$")
+_SOME_LAYERS = re.compile(r"(_layers|_layer|_dense_replace)$")
+_PERIOD = re.compile(r"(period|interval|pattern|group_size|sparse_step|every_n_layers|_step|_freq)$")
+_OFFSET = re.compile(r"(offset|start_index)$")
+_WIDTH = re.compile(r"^(hidden_size|n_embd|d_model|dim|emb_dim|embed_dim|hidden_dim|model_dim)$")
+_HEADS = re.compile(r"^(num_attention_heads|n_heads?|num_heads|(num_)?(en|de)coder_attention_heads|attention_heads)$")
+_KV_HEADS = re.compile(r"(kv_heads|key_value_heads|num_ln_in_parallel_attn|kv_n_heads|n_head_kv)$")
+_HEAD_WIDTH_NAME = re.compile(r"(head_dim|headdim|d_head|dim_head|d_kv|v_head_dim|head_size|kv_channels)")
+_ROTARY = re.compile(r"^(rotary_dim|qk_rope_head_dim)$")
+_EXPERTS = re.compile(
+    r"^(num_experts|n_routed_experts|num_local_experts|moe_num_experts|n_experts|zero_expert_num|num_zero_experts)$"
+)
+_CHOSEN = re.compile(r"(experts_per_tok|top_?k|moe_k|top_k_experts|topk)$")
+_GROUPS = re.compile(r"^(n_group|num_expert_group)$")
+_CHOSEN_GROUPS = re.compile(r"^(topk_group)$")
+_ATTENDING = re.compile(r"attn.*(indices|idxs|ids)$")
+_WINDOW = re.compile(r"(sliding_window|window_size|local_attention|chunk_size|chunk_length|window_len|block_size)$")
+
+
+def decoder_types() -> dict[str, str]:
+    """Model type → name of the class, for every causal language model that transformers registers."""
+    return dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def tiny_model(model_type: str) -> PreTrainedModel:
+    """A tiny instance with random parameters, norms and biases included, in evaluation mode with eager attention.
+
+    Raises:
+        SinkoriginError: none could be made.
+    """
+    reasons = []
+    for config in _configs(model_type, reasons):
+        try:
+            return _instance(config)
+        except Exception as error:  # whatever a class raises that a config does not suit
+            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    raise SinkoriginError(f"no tiny instance of {model_type} could be made ({listed(reasons)}); give it a smaller config")
+
+
+def _configs(model_type: str, reasons: list[str]) -> Iterator[PreTrainedConfig]:
+    """Small configs of a model type, the smallest first."""
+    cls = CONFIG_MAPPING[model_type]
+    for lists in (False, True):
+        try:
+            yield cls(**_shrunk(cls(), lists=lists))
+        except Exception as error:  # from the validation of a config
+            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def _instance(config: PreTrainedConfig) -> PreTrainedModel:
+    text = config.get_text_config(decoder=True)
+    for part in {id(part): part for part in (config, text)}.values():
+        if hasattr(part, "is_decoder") and not getattr(part, "is_encoder_decoder", False):
+            part.is_decoder = True
+    with torch.device("meta"):
+        size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    if size > _MOST_PARAMETERS:
+        raise SinkoriginError(f"its shrunk config still has {size / 1e6:.0f} million parameters")
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_floating_point():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        ids = torch.arange(3, 9).reshape(1, -1)
+        model(input_ids=ids, use_cache=False)
+    return model
+
+
+def _shrunk(config: PreTrainedConfig, *, lists: bool) -> dict[str, Any]:
+    """Arguments of the config's class, each sized for a tiny model.
+
+    Args:
+        lists: whether lists are given too; else the class derives those that it can.
+    """
+    given = config.to_dict()
+    declared = {one.name: one for one in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
+    layers = next((given[name] for name in given if _LAYERS.match(name) and isinstance(given[name], int)), 1)
+    width = next((given[name] for name in given if _WIDTH.match(name) and isinstance(given[name], int)), 0)
+    heads = next((given[name] for name in given if _HEADS.match(name) and isinstance(given[name], int)), 0)
+    factor = max(1.0, width / WIDTH) if width else 1.0
+    kept = {}
+    for name in declared or given:
+        if name in ("model_type", "transformers_version", "architectures", "dtype", "auto_map", "attn_implementation"):
+            continue
+        value = getattr(config, name, given.get(name))
+        if isinstance(value, PreTrainedConfig):
+            kept[name] = _shrunk(value, lists=lists)
+            continue
+        value = given.get(name)
+        if value is None and _ATTENDING.search(name):  # which layers of a hybrid have attention; none or all, if left out
+            kept[name] = [1, 3]
+        if isinstance(value, bool):
+            continue
+        if isinstance(value, int):
+            small = _small(name, value, width=width, heads=heads, layers=layers, factor=factor)
+            if small != value:
+                kept[name] = small
+        elif isinstance(value, list | tuple) and value:
+            default = declared[name].default if name in declared else None
+            if lists or default is not None:
+                small = _small_list(name, list(value), layers)
+                if small != list(value):
+                    kept[name] = small
+    return kept
+
+
+def _small(name: str, value: int, *, width: int, heads: int, layers: int, factor: float) -> int:
+    """A number of a config, as small as the others of the same config need it."""
+    if value < 0:
+        return value
+    if _TOKEN.search(name):
+        return value if value < VOCABULARY else VOCABULARY - 1 - value % 16
+    if _VOCABULARY.search(name):
+        return min(value, VOCABULARY)
+    if _POSITION.match(name):
+        return min(value, POSITIONS)
+    if _LAYERS.match(name):
+        return min(value, LAYERS)
+    if _KV_HEADS.search(name):
+        return max(1, round(min(HEADS, heads) * value / heads)) if heads else min(value, HEADS)
+    if _HEADS.match(name):
+        return min(value, HEADS)
+    if _ROTARY.match(name):
+        return min(value, _HEAD_WIDTH // 2 if name == "rotary_dim" else _HEAD_WIDTH)
+    if _HEAD_WIDTH_NAME.search(name):
+        return min(value, _HEAD_WIDTH)
+    if _EXPERTS.match(name):
+        return min(value, 4)
+    if _CHOSEN.search(name):
+        return min(value, 2)
+    if _GROUPS.match(name):
+        return min(value, 2)
+    if _CHOSEN_GROUPS.match(name):
+        return min(value, 1)
+    if _SOME_LAYERS.search(name):
+        return min(value, max(1, round(value * LAYERS / layers)))
+    if _PERIOD.search(name):
+        return min(value, 2)
+    if _OFFSET.search(name):
+        return min(value, 1)
+    if _WINDOW.search(name):
+        return min(value, 4)
+    if "heads" in name:
+        return max(1, round(value / factor * 8)) if value > 2 else value
+    return max(8, round(value / factor / 8) * 8) if value >= 32 and factor > 1 else value
+
+
+def _small_list(name: str, values: Sequence[Any], layers: int) -> list[Any]:
+    """A list of a config for fewer layers: one with an entry a layer keeps each of its values, one of layer numbers those left."""
+    if len(values) == layers and layers > LAYERS:
+        # the first layer of each kind, then the second of each, and so on
+        seen: Counter[str] = Counter()
+        ranks = []
+        for number, value in enumerate(values):
+            ranks.append((seen[repr(value)], number))
+            seen[repr(value)] += 1
+        return [values[number] for number in sorted(number for _, number in sorted(ranks)[:LAYERS])]
+    if re.search(r"(layer|idx|ids)", name) and all(isinstance(v, int) and 0 <= v < layers for v in values):
+        return sorted({min(LAYERS - 1, v * LAYERS // layers) for v in values})
+    return list(values)
