@@ -102,15 +102,6 @@ def test_a_block_whose_norms_are_behind_its_sums_is_read(model_type):
     assert all("rescales" in missing["contribution"] for missing in architecture.missing)
 
 
-HYBRIDS = {  # type → (layers with attention, those with an FFN)
-    "jamba": ({1, 3}, {0, 1, 2, 3}),
-    "zamba": ({1, 3}, set()),
-    "nemotron_h": None,
-    "qwen3_next": ({1, 3}, {0, 1, 2, 3}),
-    "falcon_h1": ({0, 1, 2, 3}, {0, 1, 2, 3}),
-}
-
-
 @pytest.fixture(scope="module")
 def hybrid(tmp_path_factory):
     """A model with and without attention in its layers, its extraction, and the folder."""
@@ -135,7 +126,7 @@ def test_tables_of_a_hybrid_have_rows_where_there_is_attention_and_say_why_not_e
     for part in ("attention", "key", "attention_input", "attention_output", "output"):
         lacking = found.filter(pl.col("part") == part, pl.col("found").is_null())
         assert sorted(lacking["layer"]) == [layer for layer in range(LAYERS) if layer not in attends]
-        assert set(lacking["reason"]) == {"the layer has no attention"}
+        assert set(lacking["reason"]) == {"the layer has no softmax attention"}
     assert set(found.filter(part="ffn_output")["found"].is_null()) == {False}
 
 

@@ -190,7 +190,9 @@ class Replay:
                 else:
                     cache.update(keys[:, :, :0], values[:, :, :0], number)
         self._start, self._stop, self._rest = layer, stop, dict(unedited.rest)
-        self._enter = enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto]
+        self._enter = (
+            enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto].contiguous()
+        )
         try:
             return self._run(unedited.token_ids[:, position:upto], cache, logits)
         finally:

@@ -37,6 +37,7 @@ class Call:
     order: int  # number of the call among those that ended in the block
     input: Tensor
     output: Tensor
+    scale: float = 1.0  # of what the block adds of the output to its residual stream
 
     @property
     def is_leaf(self) -> bool:
@@ -45,7 +46,7 @@ class Call:
 
     def place(self, end: Literal["input", "output"]) -> Place:
         """Where the input or output of this call can be seen."""
-        return Place(self.module, end)
+        return Place(self.module, end, self.scale if end == "output" else 1.0)
 
 
 Part = Call | Lacking
@@ -165,6 +166,9 @@ class Block:
             found = self._best(after, before, [(first,) for first in chain])
             if found is not None:
                 return Sum(found[0], Lacking("the layer has no FFN"))
+            found = self._best(after, before, [(first, second) for first in chain for second in beside], scaled=True)
+            if found is not None:
+                return Sum(found[0], found[1])
         lacking = self.attention if isinstance(self.attention, Lacking) else None
         firsts: list[tuple[Call, ...]] = [(first,) for first in chain] if lacking is None else [()]
         pairs = [pair for pair in combinations(beside, 2)]
@@ -178,26 +182,39 @@ class Block:
                 part = (
                     fed[0]
                     if len(fed) == 1
-                    else Lacking("the layer has two FFNs side by side" if fed else "the layer has no FFN")
+                    else Lacking(
+                        "beside its attention the layer adds two outputs that may be its FFN's"
+                        if fed
+                        else "the layer has no FFN"
+                    )
                 )
                 return Sum(lacking or found[0], part, others)
         return None
 
-    def _best(self, after: Tensor, before: Tensor, groups: Iterable[tuple[Call, ...]]) -> tuple[Call, ...] | None:
-        """The first group of calls whose outputs are closest to the difference of two streams, if rounding explains the rest."""
+    def _best(
+        self, after: Tensor, before: Tensor, groups: Iterable[tuple[Call, ...]], *, scaled: bool = False
+    ) -> tuple[Call, ...] | None:
+        """The first group of calls whose outputs are closest to the difference of two streams, if rounding explains the rest.
+
+        Args:
+            scaled: whether they may all be multiplied with one number, which the calls that are returned then have.
+        """
         added = after.double().reshape(-1) - before.double().reshape(-1)
-        scale = added.abs().max().clamp_min(1e-30)
+        largest = added.abs().max().clamp_min(1e-30)
         # what the sum itself rounds away, in dims where the residual stream is massive much more than is added
-        rounding = (
-            4 * torch.finfo(after.dtype).eps * torch.maximum(before.abs().reshape(-1), after.abs().reshape(-1)).double()
-        )
-        best: tuple[float, tuple[Call, ...]] | None = None
+        magnitude = torch.maximum(before.abs().reshape(-1), after.abs().reshape(-1)).double()
+        rounding = 4 * torch.finfo(after.dtype).eps * magnitude
+        best: tuple[float, float, tuple[Call, ...]] | None = None
         for group in groups:
-            off = (added - sum(call.output.double().reshape(-1) for call in group)).abs() - rounding
-            error = (off.clamp_min(0).max() / scale).item()
+            outputs = torch.stack([call.output.double().reshape(-1) for call in group]).sum(dim=0)
+            scale = (outputs.dot(added) / outputs.dot(outputs).clamp_min(1e-30)).item() if scaled else 1.0
+            off = (added - scale * outputs).abs() - rounding
+            error = (off.clamp_min(0).max() / largest).item()
             if best is None or error < best[0]:
-                best = (error, group)
-        return best[1] if best is not None and best[0] <= tolerance(after.dtype) else None
+                best = (error, scale, group)
+        if best is None or best[0] > tolerance(after.dtype):
+            return None
+        return tuple(replace(call, scale=best[1]) for call in best[2]) if scaled else best[2]
 
     def _is_pointwise(self, call: Call) -> bool:
         """Whether a module makes of each position something that depends on that position only, as an FFN does."""
@@ -320,6 +337,8 @@ class Block:
         rescaled = (
             isinstance(self.fed, Call) and self.fed is not self.ffn and not equal(self.fed.output, self.down.output)
         )
+        if isinstance(self.fed, Call) and self.fed.scale != 1:
+            return Lacking("the block scales what its FFN's neurons write")
         if rescaled or (isinstance(self.sum, Sum) and self.sum.norms):
             return Lacking("a norm after the FFN rescales what its neurons write")
         return None
@@ -334,8 +353,10 @@ class Block:
             return Lacking("nothing normalises the residual stream before the attention reads it")
         try:
             with torch.no_grad():
-                shifted = norm.module(norm.input + norm.input.abs().max())
+                shifted = output_tensor(norm.module(norm.input + norm.input.abs().max()))
         except TypeError:
+            shifted = None
+        if shifted is None or shifted.shape != norm.output.shape:
             return Lacking("what normalises the residual stream before the attention reads more than that stream")
         # a LayerNorm subtracts the mean, so a constant added to every dim changes nothing
         centred = (shifted - norm.output).abs().max() < 0.01 * norm.output.abs().max()

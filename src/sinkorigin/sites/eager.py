@@ -53,29 +53,32 @@ class EagerAttention(TorchFunctionMode):
 
     def _is_attention(self, args: tuple) -> bool:
         """Whether a softmax is over keys: its input is the product of queries and keys, whatever was added."""
-        return bool(args) and any(product.numel() == args[0].numel() for *_, product in self._products)
+        return bool(args) and any(_sinks(args[0], product) is not None for *_, product in self._products)
 
     def _softmax(self, func, logits: Tensor, args: tuple, kwargs: dict) -> Tensor:
-        queries, keys = logits.shape[-2:]
-        made = [(left, right) for left, right, product in self._products if product.numel() == logits.numel()]
+        made = [(left, right) for left, right, product in self._products if _sinks(logits, product) is not None]
         if self.done or self._weights is not None or len(made) != 1:
             raise SinkoriginError(
                 f"{self._name} computes its attention with several products or softmaxes, and sinkorigin knows that of one "
                 "query, key and value; choose another model"
             )
         left, right = made[0]
-        heads = logits.numel() // (self._sequences * queries * keys)
+        queries, keys = left.shape[-2], right.shape[-1]
+        sinks = logits.shape[-1] - keys
+        heads = logits.numel() // (self._sequences * queries * (keys + sinks))
         self._query = left.reshape(self._sequences, heads, queries, -1)
         key = right.transpose(-1, -2).reshape(self._sequences, -1, keys, right.shape[-2])
         self._key = key.repeat_interleave(heads // key.shape[1], dim=1)
         shape = (self._sequences, heads, queries, keys)
         if self._taps:
-            edited = logits.reshape(shape)
+            seen = edited = logits[..., :keys].reshape(shape)
             for layer, tap in self._taps:
                 edited = tap.edit_logits(layer, edited, keys - queries)
-            logits = edited.reshape(logits.shape)
+            if edited is not seen:
+                parts = [edited.reshape(*logits.shape[:-1], keys), logits[..., keys:]]
+                logits = torch.cat(parts, dim=-1) if sinks else parts[0]
         weights = func(logits, *args, **kwargs)
-        self._weights = weights.reshape(shape)
+        self._weights = weights[..., :keys].reshape(shape)
         return weights
 
     def _product(self, func, args: tuple, kwargs: dict) -> Tensor:
@@ -86,14 +89,24 @@ class EagerAttention(TorchFunctionMode):
             if product.ndim >= 3:
                 self._products.append((left, right, product))
             return product
-        aggregation = product.reshape(*weights.shape[:3], -1)
+        seen = aggregation = product.reshape(*weights.shape[:3], -1)
         offset = weights.shape[3] - weights.shape[2]
         for layer, tap in self._taps:
             aggregation = tap.edit_aggregation(layer, aggregation, offset)
         for layer, tap in self._taps:
             tap.observe(layer, self._query, self._key, weights, aggregation)
         self._weights, self._products, self.done = None, [], True
-        return aggregation.reshape(product.shape)
+        # edits leave other strides, which a class that uses view cannot have
+        return product if aggregation is seen else aggregation.reshape(product.shape).contiguous()
+
+
+def _sinks(logits: Tensor, product: Tensor) -> int | None:
+    """Number of learned sink logits beside a product of queries and keys, 0 or 1; None where the logits are of another."""
+    if logits.shape[-2:-1] != product.shape[-2:-1]:
+        return None
+    sinks = logits.shape[-1] - product.shape[-1]
+    same = product.numel() // product.shape[-1] == logits.numel() // logits.shape[-1]
+    return sinks if same and sinks in (0, 1) else None
 
 
 @contextmanager
@@ -134,8 +147,10 @@ class _Finder(TorchFunctionMode):
         self.fused: list[nn.Module] = []
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _SOFTMAX and args and args[0].ndim >= 3 and args[0].shape[-1] == args[0].shape[-2] == self._length:
-            self.attention.append(self._module())
+        if func in _SOFTMAX and args and args[0].ndim >= 3:
+            queries, keys = args[0].shape[-2:]
+            if queries == self._length and keys - queries in (0, 1):  # perhaps beside a learned sink logit
+                self.attention.append(self._module())
         if func is nn.functional.scaled_dot_product_attention:
             self.fused.append(self._module())
         return func(*args, **(kwargs or {}))

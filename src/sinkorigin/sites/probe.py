@@ -86,7 +86,7 @@ def probe_blocks(model: PreTrainedModel, name: str) -> tuple[list[Block], bool]:
             stream=next(call for call in calls[layer] if call.module is block),
             attention=next(call for call in calls[layer] if call.module is attention[layer])
             if layer in attention
-            else Lacking("the layer has no attention"),
+            else Lacking("the layer has no softmax attention"),
             # a module that returns its input (dropout in evaluation) is no site, and one such module may serve twice
             calls=[call for call in calls[layer] if call.module is not block and not equal(call.input, call.output)],
             aggregation=taps.aggregations.get(layer),
@@ -144,6 +144,11 @@ def _attention_modules(model: PreTrainedModel, ids: Tensor, name: str) -> tuple[
         raise refusal or _refusal(error, model, name) from error
     if others.attention and not others.fused:
         return others.attention, True
+    if others.fused:
+        raise refusal or SinkoriginError(
+            f"model {name}: {kind} computes attention with PyTorch's fused function outside transformers' AttentionInterface, in which "
+            "nothing can be seen; choose another model"
+        )
     raise refusal or SinkoriginError(
         f"model {name}: {kind} takes its attention neither from transformers' AttentionInterface nor as a softmax in modules of "
         "its own, so no attention can be measured; choose a model class with softmax attention"
@@ -183,21 +188,27 @@ def _blocks(
 ) -> tuple[list[nn.Module], dict[int, nn.Module]]:
     """Members of the module list whose every member holds at most one attention module, and layer → that module."""
     kind = type(model).__name__
-    layers = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", len(attention))
     if len(attention) != len(set(attention)):
         raise SinkoriginError(
-            f"model {name}: the number of layers of {kind} is {layers}, that of its calls of "
-            f"attention {len(attention)}, by {len(set(attention))} modules in all; choose a model whose every layer "
-            "attends once, with a module of its own"
+            f"model {name}: {kind} attends {len(attention)} times in a pass, by {len(set(attention))} modules in all; choose a "
+            "model whose every layer attends once, with a module of its own"
         )
+    several = False
     for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == layers:
+        if isinstance(module, nn.ModuleList):
             held = [[one for one in attention if one in set(block.modules())] for block in module]
-            if sum(map(len, held)) == len(attention) and max(map(len, held)) == 1:
-                return list(module), {layer: modules[0] for layer, modules in enumerate(held) if modules}
+            if held and sum(map(len, held)) == len(attention):
+                if max(map(len, held)) == 1:
+                    return list(module), {layer: modules[0] for layer, modules in enumerate(held) if modules}
+                several = True
+    reason = (
+        "a block of it holds several attention modules"
+        if several
+        else "it has no list of blocks that hold its attention"
+    )
     raise SinkoriginError(
-        f"model {name}: {kind} has no list of {layers} blocks of which each holds the attention of one "
-        "layer, so no residual stream between them can be seen; choose another model"
+        f"model {name}: {kind} attends with {len(attention)} modules, and {reason}, so no residual stream between layers can be "
+        "seen; choose another model"
     )
 
 
@@ -209,6 +220,8 @@ def _check_stream(
     ``shape`` is (N, T), and ``where`` names the block in messages.
     """
     stream = next((call for call in calls if call.module is block), None)
+    if not calls:
+        raise SinkoriginError(f"{where} is not run on token ids alone; choose another model")
     if stream is None:
         raise SinkoriginError(f"{where} does not take and return a tensor of hidden states; choose another model")
     for hidden in (stream.input, stream.output):

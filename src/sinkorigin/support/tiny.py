@@ -7,7 +7,8 @@ all widths of one config are divided by the same factor, so that products such a
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import torch
@@ -19,11 +20,11 @@ from sinkorigin.errors import SinkoriginError, listed
 
 WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 64, 8, 4, 512, 64
 _HEAD_WIDTH = WIDTH // HEADS
-_MOST_PARAMETERS = 60_000_000
+_MOST_PARAMETERS = 100_000_000
 
 # words in the names of fields, tried in this order
 _TOKEN = re.compile(r"(token_id|token_index|_idx|mask_index|pad_index|bos_index|eos_index|unk_index)$")
-_VOCABULARY = re.compile(r"(vocab_size|n_words)")
+_VOCABULARY = re.compile(r"(vocab|n_words)")
 _POSITION = re.compile(
     r"^(max_position_embeddings|n_positions|n_ctx|max_seq_len|max_target_positions|max_source_positions|max_length)$"
 )
@@ -63,17 +64,40 @@ def tiny_model(model_type: str) -> PreTrainedModel:
             return _instance(config)
         except Exception as error:  # whatever a class raises that a config does not suit
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    raise SinkoriginError(f"no tiny instance of {model_type} could be made ({listed(reasons)}); give it a smaller config")
+    raise SinkoriginError(
+        f"no tiny instance of {model_type} could be made ({listed(reasons)}); give it a smaller config"
+    )
 
 
 def _configs(model_type: str, reasons: list[str]) -> Iterator[PreTrainedConfig]:
-    """Small configs of a model type, the smallest first."""
+    """Small configs of a model type; the first that its class takes is the best."""
     cls = CONFIG_MAPPING[model_type]
-    for lists in (False, True):
-        try:
-            yield cls(**_shrunk(cls(), lists=lists))
-        except Exception as error:  # from the validation of a config
-            reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    for lists in (_Lists.KINDS, _Lists.STATED, _Lists.ALL):
+        for fill in (False, True):
+            try:
+                config = cls(**_shrunk(cls(), fill=fill, lists=lists))
+                yield _with_attention(config)
+            except Exception as error:  # from the validation of a config
+                reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+class _Lists(Enum):
+    """Which lists of a default config are given: those that it states; the kinds of its layers too, so that none is lost; all."""
+
+    STATED = 1
+    KINDS = 2
+    ALL = 3
+
+
+def _with_attention(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The config, with attention in every second layer where it would have it in none: a hybrid's default may be bare."""
+    text = config.get_text_config(decoder=True)
+    declares = any(one.name == "layer_types" for one in dataclasses.fields(text))
+    kinds = getattr(text, "layer_types", None)
+    if declares and (not kinds or set(kinds) == {"linear_attention"}):
+        other = kinds[0] if kinds else "full_attention"
+        text.layer_types = [other, "full_attention"] * (text.num_hidden_layers // 2)
+    return config
 
 
 def _instance(config: PreTrainedConfig) -> PreTrainedModel:
@@ -96,45 +120,95 @@ def _instance(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
-def _shrunk(config: PreTrainedConfig, *, lists: bool) -> dict[str, Any]:
-    """Arguments of the config's class, each sized for a tiny model.
+def _shrunk(config: PreTrainedConfig, *, fill: bool, lists: _Lists) -> dict[str, Any]:
+    """Arguments of the config's class that make it small.
 
     Args:
-        lists: whether lists are given too; else the class derives those that it can.
+        fill: whether sizes that the default leaves out are given.
+        lists: which lists are given; the class derives others, or does not.
     """
     given = config.to_dict()
     declared = {one.name: one for one in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else {}
-    layers = next((given[name] for name in given if _LAYERS.match(name) and isinstance(given[name], int)), 1)
-    width = next((given[name] for name in given if _WIDTH.match(name) and isinstance(given[name], int)), 0)
-    heads = next((given[name] for name in given if _HEADS.match(name) and isinstance(given[name], int)), 0)
-    factor = max(1.0, width / WIDTH) if width else 1.0
-    kept = {}
+    sizes = _Sizes.of(given)
+    kept: dict[str, Any] = {}
     for name in declared or given:
-        if name in ("model_type", "transformers_version", "architectures", "dtype", "auto_map", "attn_implementation"):
-            continue
-        value = getattr(config, name, given.get(name))
+        part = getattr(type(config), "sub_configs", {}).get(name)
+        value = getattr(config, name, None) if part is not None else given.get(name)
+        default = declared[name].default if name in declared else value
         if isinstance(value, PreTrainedConfig):
-            kept[name] = _shrunk(value, lists=lists)
-            continue
-        value = given.get(name)
-        if value is None and _ATTENDING.search(name):  # which layers of a hybrid have attention; none or all, if left out
+            kept[name] = _shrunk(value, fill=fill, lists=lists)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            size = _small(name, value, sizes)
+            kept |= {name: size} if size != value else {}  # what is as it was may be derived from what is not
+        elif value is None and _ATTENDING.search(
+            name
+        ):  # which layers of a hybrid have attention; none or all, if left out
             kept[name] = [1, 3]
-        if isinstance(value, bool):
-            continue
-        if isinstance(value, int):
-            small = _small(name, value, width=width, heads=heads, layers=layers, factor=factor)
-            if small != value:
-                kept[name] = small
+        elif value is None and fill and "int" in str(declared[name].type if name in declared else ""):
+            size = _left_out(name)
+            kept |= {} if size is None else {name: size}
         elif isinstance(value, list | tuple) and value:
-            default = declared[name].default if name in declared else None
-            if lists or default is not None:
-                small = _small_list(name, list(value), layers)
-                if small != list(value):
-                    kept[name] = small
+            kinds = len(value) == sizes.layers and all(isinstance(kind, str) for kind in value)
+            if default is not None or lists is _Lists.ALL or (kinds and lists is _Lists.KINDS):
+                kept[name] = _small_list(name, list(value), sizes)
     return kept
 
 
-def _small(name: str, value: int, *, width: int, heads: int, layers: int, factor: float) -> int:
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """Sizes of a default config that others are shrunk with; 0 where it has none."""
+
+    layers: int
+    width: int
+    heads: int
+    head_width: int
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "_Sizes":
+        def first(pattern: re.Pattern) -> int:
+            return next((value for name, value in given.items() if pattern.search(name) and isinstance(value, int)), 0)
+
+        return cls(first(_LAYERS), first(_WIDTH), first(_HEADS), first(re.compile(r"^head_dim$")))
+
+    @property
+    def factor(self) -> float:
+        """What widths are divided by."""
+        return max(1.0, self.width / WIDTH) if self.width else 1.0
+
+    @property
+    def small_heads(self) -> int:
+        """Number of heads: as many times the width as the default's together are, at heads of another width."""
+        together = self.heads * self.head_width
+        if self.width and together and together % self.width == 0:
+            return HEADS * (together // self.width)
+        return _power_of_two(min(self.heads, HEADS))
+
+
+def _power_of_two(number: int) -> int:
+    """The largest one up to a number, so that it divides the width and other numbers of heads; 1 for 0."""
+    return 1 << max(number, 1).bit_length() - 1
+
+
+def _left_out(name: str) -> int | None:
+    """A size that the default config leaves out, though its class needs it; None for all others."""
+    if _KV_HEADS.search(name):
+        return 1
+    if _HEAD_WIDTH_NAME.search(name):
+        return _HEAD_WIDTH
+    if "heads" in name or name.endswith("_budget"):
+        return HEADS
+    if name.endswith("_ratio"):
+        return 2
+    if _EXPERTS.match(name):
+        return 4
+    if _CHOSEN.search(name):
+        return 2
+    if _GROUPS.match(name) or _CHOSEN_GROUPS.match(name) or name == "n_shared_experts":
+        return 1
+    return None
+
+
+def _small(name: str, value: int, sizes: _Sizes) -> int:
     """A number of a config, as small as the others of the same config need it."""
     if value < 0:
         return value
@@ -147,11 +221,13 @@ def _small(name: str, value: int, *, width: int, heads: int, layers: int, factor
     if _LAYERS.match(name):
         return min(value, LAYERS)
     if _KV_HEADS.search(name):
-        return max(1, round(min(HEADS, heads) * value / heads)) if heads else min(value, HEADS)
+        return _power_of_two(sizes.small_heads * value // sizes.heads if sizes.heads else min(value, HEADS))
     if _HEADS.match(name):
-        return min(value, HEADS)
+        return sizes.small_heads if value == sizes.heads else min(value, HEADS)
     if _ROTARY.match(name):
         return min(value, _HEAD_WIDTH // 2 if name == "rotary_dim" else _HEAD_WIDTH)
+    if name == "qk_head_dim":  # of the parts with and without rotary embedding together
+        return 2 * _HEAD_WIDTH
     if _HEAD_WIDTH_NAME.search(name):
         return min(value, _HEAD_WIDTH)
     if _EXPERTS.match(name):
@@ -163,20 +239,27 @@ def _small(name: str, value: int, *, width: int, heads: int, layers: int, factor
     if _CHOSEN_GROUPS.match(name):
         return min(value, 1)
     if _SOME_LAYERS.search(name):
-        return min(value, max(1, round(value * LAYERS / layers)))
+        return min(value, max(1, round(value * LAYERS / max(sizes.layers, 1))))
     if _PERIOD.search(name):
         return min(value, 2)
     if _OFFSET.search(name):
         return min(value, 1)
     if _WINDOW.search(name):
         return min(value, 4)
+    if "attention_heads" in name and value == sizes.heads:
+        return sizes.small_heads
     if "heads" in name:
-        return max(1, round(value / factor * 8)) if value > 2 else value
-    return max(8, round(value / factor / 8) * 8) if value >= 32 and factor > 1 else value
+        return _power_of_two(round(value / sizes.factor * 8)) if value > 2 else value
+    return max(8, round(value / sizes.factor / 8) * 8) if value >= 32 and sizes.factor > 1 else value
 
 
-def _small_list(name: str, values: Sequence[Any], layers: int) -> list[Any]:
+def _small_list(name: str, values: Sequence[Any], sizes: _Sizes) -> list[Any]:
     """A list of a config for fewer layers: one with an entry a layer keeps each of its values, one of layer numbers those left."""
+    layers = sizes.layers
+    if all(isinstance(v, list) and len(v) == 2 and isinstance(v[0], list) for v in values):  # kinds and their repeats
+        return [[kinds, max(1, LAYERS // len(kinds))] for kinds, _ in values]
+    if sizes.width and all(isinstance(v, int) for v in values) and sum(values) == sizes.width:
+        return [round(v / sizes.factor) for v in values]
     if len(values) == layers and layers > LAYERS:
         # the first layer of each kind, then the second of each, and so on
         seen: Counter[str] = Counter()
