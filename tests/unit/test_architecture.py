@@ -9,6 +9,8 @@ import transformers
 from architectures import ARCHITECTURES, OTHERS, build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.context import applied
+from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.sites.registry import SITES
@@ -222,6 +224,27 @@ def test_an_attention_module_that_is_called_past_its_hooks_is_seen_in_the_module
     for layer in range(3):
         for site in ("attention", "query", "key", "value_aggregation", "attention_output"):
             torch.testing.assert_close(seen[0][layer, site], seen[1][layer, site])
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox", "phi3", "mixtral", "gpt_oss"])
+def test_eager_attention_shows_what_the_attention_function_shows(name, token_ids, monkeypatch):
+    """Grouped queries, soft-capped logits, fused projections, learned sink logits, sliding windows."""
+    through = read_architecture(build(name), "m")
+    model = copy.deepcopy(build(name))
+    monkeypatch.setattr(type(model), "_supports_attention_backend", False)
+    eager = read_architecture(model, "m")
+    assert eager.eager and not through.eager
+    assert eager.rows_sum_to_one == through.rows_sum_to_one and eager.missing == through.missing
+    edit = Mask(layers=[1, 2], positions=[5])
+    for edits in ((), (edit,)):
+        with applied(eager, *edits):
+            seen, logits = capture(eager, torch.from_numpy(token_ids))
+        with applied(through, *edits):
+            expected, expected_logits = capture(through, torch.from_numpy(token_ids))
+        assert seen.keys() == expected.keys()
+        for key, values in seen.items():
+            torch.testing.assert_close(values, expected[key], msg=str(key))
+        torch.testing.assert_close(logits, expected_logits)
 
 
 class Unhooked(torch.nn.Module):

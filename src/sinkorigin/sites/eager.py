@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.modules import first_tensor, has_matrix
+from sinkorigin.sites.tap import Tap
 
 _SOFTMAX = {torch.softmax, nn.functional.softmax, Tensor.softmax, torch.nn.functional.softmax}
 # each with the places of its two factors among the arguments
@@ -34,7 +35,7 @@ class EagerAttention(TorchFunctionMode):
         taps: layer and tap, in order.
     """
 
-    def __init__(self, name: str, sequences: int, taps: Sequence[tuple[int, "object"]]):
+    def __init__(self, name: str, sequences: int, taps: Sequence[tuple[int, Tap]]):
         super().__init__()
         self._name, self._sequences, self._taps = name, sequences, taps
         self._products: list[tuple[Tensor, Tensor, Tensor]] = []  # two factors and their product

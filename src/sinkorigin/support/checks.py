@@ -18,6 +18,7 @@ from sinkorigin.interventions.kinds.value_averaging import ValueAveraging
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.block import Lacking
+from sinkorigin.support.tiny import VOCABULARY
 
 SEQUENCES, LENGTH, TARGET = 4, 12, 5
 # sites that are inputs or outputs of modules, and those inside the attention function
@@ -44,17 +45,18 @@ class Trial:
     partial: bool
 
 
-def try_model(model: PreTrainedModel, name: str) -> Trial:
+def try_model(model: PreTrainedModel, name: str, vocabulary: int = VOCABULARY) -> Trial:
     """Try capture, recombination, the attention, the mask and a partial pass on a float32 model with eager attention.
+
+    Args:
+        vocabulary: number of its tokens; the first half is used, because special tokens may be in the other.
 
     Raises:
         SinkoriginError: the model is refused, or something that is found is not the model's own.
     """
     architecture = read_architecture(model, name)
     generator = torch.Generator().manual_seed(1)
-    token_ids = torch.randint(
-        3, model.get_input_embeddings().weight.shape[0] // 2, (SEQUENCES, LENGTH), generator=generator
-    )
+    token_ids = torch.randint(3, vocabulary // 2, (SEQUENCES, LENGTH), generator=generator)
     architecture.check_against_eager(token_ids, name)
     with torch.no_grad():
         plain = model(input_ids=token_ids, use_cache=False).logits

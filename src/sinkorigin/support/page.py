@@ -1,5 +1,7 @@
 """The table of supported classes: its columns, its counts, and docs/support.md."""
 
+from textwrap import fill
+
 import pyarrow as pa
 
 from sinkorigin import tables
@@ -49,14 +51,15 @@ def counts(table: pa.Table) -> dict[str, int]:
 
 
 def summary(table: pa.Table) -> str:
-    """One line: how many model types are supported, wholly or in part, and how many are not."""
+    """A sentence: how many model types are supported, wholly or in part, and how many are not."""
     number = counts(table)
     measured = number[SUPPORTED] + number[BUT]
-    return (
+    sentence = (
         f"Of the {len(table)} types of causal decoders that transformers {table['transformers'][0].as_py()} registers, {measured} "
-        f"are supported ({number[SUPPORTED]} with every site in every layer, {number[BUT]} but for parts that some layers lack), "
+        f"are supported ({number[SUPPORTED]} with every site in every layer, {number[BUT]} but for what its row names), "
         f"{number[REFUSED]} are refused, and of {number[UNTRIED]} no tiny instance could be made."
     )
+    return fill(sentence, 132)
 
 
 def page(table: pa.Table) -> str:

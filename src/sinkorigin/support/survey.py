@@ -37,11 +37,14 @@ def tried(model_type: str, model_class: str) -> Row:
     try:
         model = tiny_model(model_type)
     except SinkoriginError as error:
-        return Row(model_type, model_class, UNTRIED, str(error))
+        return Row(model_type, model_class, UNTRIED, str(error).partition(" (")[2].rpartition("); ")[0])
     try:
         trial = try_model(model, model_type)
     except SinkoriginError as error:
-        return Row(model_type, model_class, REFUSED, str(error).removeprefix(f"model {model_type}: "))
+        reason = (
+            str(error).removeprefix(f"model {model_type}: ").rpartition("; ")[0]
+        )  # what to do is for one's own model
+        return Row(model_type, model_class, REFUSED, reason)
     return Row(
         model_type,
         model_class,
@@ -91,7 +94,7 @@ def _rows(waiting: list[tuple[str, str]], workers: int, seconds: float) -> Itera
         remaining = min(trying.until for trying in running.values()) - time.monotonic()
         done = wait(list(running), timeout=max(0.0, remaining))
         late = [ours for ours, trying in running.items() if trying.until <= time.monotonic() and ours not in done]
-        for ours in [*done, *late]:
+        for ours in [one for one in running if one in done or one in late]:
             trying = running.pop(ours)
             reason = f"the checks were not done after {seconds:g} s"
             try:

@@ -22,29 +22,48 @@ WIDTH, HEADS, LAYERS, VOCABULARY, POSITIONS = 64, 8, 4, 512, 64
 _HEAD_WIDTH = WIDTH // HEADS
 _MOST_PARAMETERS = 100_000_000
 
-# words in the names of fields, tried in this order
-_TOKEN = re.compile(r"(token_id|token_index|_idx|mask_index|pad_index|bos_index|eos_index|unk_index)$")
-_VOCABULARY = re.compile(r"(vocab|n_words)")
-_POSITION = re.compile(
-    r"^(max_position_embeddings|n_positions|n_ctx|max_seq_len|max_target_positions|max_source_positions|max_length)$"
-)
+# words in the names of fields
+_TOKEN = re.compile(r"(token_id|token_index|_idx|(mask|pad|bos|eos|unk)_index)$")
 _LAYERS = re.compile(r"^(num_hidden_layers|n_layers?|num_layers|num_blocks|(num_)?(en|de)coder_layers|depth)$")
 _SOME_LAYERS = re.compile(r"(_layers|_layer|_dense_replace)$")
-_PERIOD = re.compile(r"(period|interval|pattern|group_size|sparse_step|every_n_layers|_step|_freq)$")
-_OFFSET = re.compile(r"(offset|start_index)$")
 _WIDTH = re.compile(r"^(hidden_size|n_embd|d_model|dim|emb_dim|embed_dim|hidden_dim|model_dim)$")
 _HEADS = re.compile(r"^(num_attention_heads|n_heads?|num_heads|(num_)?(en|de)coder_attention_heads|attention_heads)$")
-_KV_HEADS = re.compile(r"(kv_heads|key_value_heads|num_ln_in_parallel_attn|kv_n_heads|n_head_kv)$")
-_HEAD_WIDTH_NAME = re.compile(r"(head_dim|headdim|d_head|dim_head|d_kv|v_head_dim|head_size|kv_channels)")
-_ROTARY = re.compile(r"^(rotary_dim|qk_rope_head_dim)$")
-_EXPERTS = re.compile(
-    r"^(num_experts|n_routed_experts|num_local_experts|moe_num_experts|n_experts|zero_expert_num|num_zero_experts)$"
-)
-_CHOSEN = re.compile(r"(experts_per_tok|top_?k|moe_k|top_k_experts|topk)$")
+_KV_HEADS = re.compile(r"(kv_heads|key_value_heads|kv_n_heads|n_head_kv)$")
+_HEAD_WIDTHS = re.compile(r"(head_?dim|d_head|dim_head|d_kv|head_size|kv_channels)")
+_EXPERTS = re.compile(r"^(num_(local_|zero_)?experts|n_(routed_)?experts|moe_num_experts|zero_expert_num)$")
+_CHOSEN_EXPERTS = re.compile(r"(experts_per_tok|top_?k|moe_k|top_k_experts)$")
 _GROUPS = re.compile(r"^(n_group|num_expert_group)$")
-_CHOSEN_GROUPS = re.compile(r"^(topk_group)$")
+_CHOSEN_GROUPS = re.compile(r"^topk_group$")
 _ATTENDING = re.compile(r"attn.*(indices|idxs|ids)$")
-_WINDOW = re.compile(r"(sliding_window|window_size|local_attention|chunk_size|chunk_length|window_len|block_size)$")
+
+# sizes that are cut to a number, by names; the first pattern that is in a name counts
+_AT_MOST = (
+    (re.compile(r"vocab|n_words"), VOCABULARY),
+    (
+        re.compile(r"^(max_(position_embeddings|seq_len|(target|source)_positions|length)|n_positions|n_ctx)$"),
+        POSITIONS,
+    ),
+    (_LAYERS, LAYERS),
+    (re.compile(r"^rotary_dim$"), _HEAD_WIDTH // 2),
+    (_HEAD_WIDTHS, _HEAD_WIDTH),
+    (_EXPERTS, 4),
+    (_CHOSEN_EXPERTS, 2),
+    (_GROUPS, 2),
+    (_CHOSEN_GROUPS, 1),
+    (re.compile(r"(period|interval|pattern|group_size|sparse_step|every_n_layers|_step|_freq)$"), 2),
+    (re.compile(r"(offset|start_index)$"), 1),
+    (re.compile(r"(window|window_size|local_attention|chunk_size|chunk_length|window_len|block_size)$"), 4),
+)
+# sizes that some default configs leave out though their classes need them
+_LEFT_OUT = (
+    (_KV_HEADS, 1),
+    (_HEAD_WIDTHS, _HEAD_WIDTH),
+    (re.compile(r"heads|_budget$"), HEADS),
+    (re.compile(r"_ratio$"), 2),
+    (_EXPERTS, 4),
+    (_CHOSEN_EXPERTS, 2),
+    (re.compile(r"^(n_group|num_expert_group|topk_group|n_shared_experts)$"), 1),
+)
 
 
 def decoder_types() -> dict[str, str]:
@@ -58,14 +77,14 @@ def tiny_model(model_type: str) -> PreTrainedModel:
     Raises:
         SinkoriginError: none could be made.
     """
-    reasons = []
+    reasons: list[str] = []
     for config in _configs(model_type, reasons):
         try:
             return _instance(config)
         except Exception as error:  # whatever a class raises that a config does not suit
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     raise SinkoriginError(
-        f"no tiny instance of {model_type} could be made ({listed(reasons)}); give it a smaller config"
+        f"no tiny instance of {model_type} could be made ({listed(dict.fromkeys(reasons), 2)}); give it a smaller config"
     )
 
 
@@ -140,12 +159,10 @@ def _shrunk(config: PreTrainedConfig, *, fill: bool, lists: _Lists) -> dict[str,
         elif isinstance(value, int) and not isinstance(value, bool):
             size = _small(name, value, sizes)
             kept |= {name: size} if size != value else {}  # what is as it was may be derived from what is not
-        elif value is None and _ATTENDING.search(
-            name
-        ):  # which layers of a hybrid have attention; none or all, if left out
+        elif value is None and _ATTENDING.search(name):  # layers of a hybrid that attend: left out, none or all do
             kept[name] = [1, 3]
         elif value is None and fill and "int" in str(declared[name].type if name in declared else ""):
-            size = _left_out(name)
+            size = _named(name, _LEFT_OUT)
             kept |= {} if size is None else {name: size}
         elif isinstance(value, list | tuple) and value:
             kinds = len(value) == sizes.layers and all(isinstance(kind, str) for kind in value)
@@ -189,23 +206,9 @@ def _power_of_two(number: int) -> int:
     return 1 << max(number, 1).bit_length() - 1
 
 
-def _left_out(name: str) -> int | None:
-    """A size that the default config leaves out, though its class needs it; None for all others."""
-    if _KV_HEADS.search(name):
-        return 1
-    if _HEAD_WIDTH_NAME.search(name):
-        return _HEAD_WIDTH
-    if "heads" in name or name.endswith("_budget"):
-        return HEADS
-    if name.endswith("_ratio"):
-        return 2
-    if _EXPERTS.match(name):
-        return 4
-    if _CHOSEN.search(name):
-        return 2
-    if _GROUPS.match(name) or _CHOSEN_GROUPS.match(name) or name == "n_shared_experts":
-        return 1
-    return None
+def _named(name: str, sizes: Sequence[tuple[re.Pattern, int]]) -> int | None:
+    """The size beside the first pattern that is in a name; None where none is."""
+    return next((size for pattern, size in sizes if pattern.search(name)), None)
 
 
 def _small(name: str, value: int, sizes: _Sizes) -> int:
@@ -214,40 +217,17 @@ def _small(name: str, value: int, sizes: _Sizes) -> int:
         return value
     if _TOKEN.search(name):
         return value if value < VOCABULARY else VOCABULARY - 1 - value % 16
-    if _VOCABULARY.search(name):
-        return min(value, VOCABULARY)
-    if _POSITION.match(name):
-        return min(value, POSITIONS)
-    if _LAYERS.match(name):
-        return min(value, LAYERS)
     if _KV_HEADS.search(name):
         return _power_of_two(sizes.small_heads * value // sizes.heads if sizes.heads else min(value, HEADS))
-    if _HEADS.match(name):
-        return sizes.small_heads if value == sizes.heads else min(value, HEADS)
-    if _ROTARY.match(name):
-        return min(value, _HEAD_WIDTH // 2 if name == "rotary_dim" else _HEAD_WIDTH)
+    if "attention_heads" in name or _HEADS.match(name):
+        return sizes.small_heads if value == sizes.heads else _power_of_two(min(value, HEADS))
     if name == "qk_head_dim":  # of the parts with and without rotary embedding together
         return 2 * _HEAD_WIDTH
-    if _HEAD_WIDTH_NAME.search(name):
-        return min(value, _HEAD_WIDTH)
-    if _EXPERTS.match(name):
-        return min(value, 4)
-    if _CHOSEN.search(name):
-        return min(value, 2)
-    if _GROUPS.match(name):
-        return min(value, 2)
-    if _CHOSEN_GROUPS.match(name):
-        return min(value, 1)
+    most = _named(name, _AT_MOST)
+    if most is not None:
+        return min(value, most)
     if _SOME_LAYERS.search(name):
         return min(value, max(1, round(value * LAYERS / max(sizes.layers, 1))))
-    if _PERIOD.search(name):
-        return min(value, 2)
-    if _OFFSET.search(name):
-        return min(value, 1)
-    if _WINDOW.search(name):
-        return min(value, 4)
-    if "attention_heads" in name and value == sizes.heads:
-        return sizes.small_heads
     if "heads" in name:
         return _power_of_two(round(value / sizes.factor * 8)) if value > 2 else value
     return max(8, round(value / sizes.factor / 8) * 8) if value >= 32 and sizes.factor > 1 else value
