@@ -9,7 +9,16 @@ rule support:
     resources:
         mem_mb=4000,
     params:
-        code=code("survey_support.py"),
+        # with what is loaded by name
+        code=code(
+            "survey_support.py",
+            "sinkorigin.interventions.kinds.mask",
+            "sinkorigin.interventions.kinds.value_averaging",
+            "sinkorigin.sites.definitions.attention",
+            "sinkorigin.sites.definitions.key",
+            "sinkorigin.sites.definitions.query",
+            "sinkorigin.sites.definitions.value_aggregation",
+        ),
     message:
         "Trying every decoder class of transformers"
     script:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from scripts_by_hand import run_script
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
@@ -297,6 +298,20 @@ def test_a_row_says_what_is_lacking_and_why():
         "ffn_activation in 4 of 4 layers (no single projection makes the FFN's output, as in a mixture of experts)"
     )
     assert surveying.tried("mamba", "MambaForCausalLM").outcome == REFUSED
+
+
+def test_the_script_writes_a_row_for_each_type(tmp_path):
+    types = {"llama": "LlamaForCausalLM", "mamba": "MambaForCausalLM"}
+    run_script(
+        "survey_support.py",
+        tmp_path,
+        inputs={},
+        outputs={"table": tmp_path / "support.parquet"},
+        params={"types": types},
+    )
+    rows = pl.read_parquet(tmp_path / "support.parquet").sort("model_type")
+    assert dict(zip(rows["model_type"], rows["outcome"], strict=True)) == {"llama": SUPPORTED, "mamba": REFUSED}
+    assert set(rows["transformers"]) == {transformers.__version__}
 
 
 def test_the_page_and_the_readme_have_the_counts_of_the_same_table():

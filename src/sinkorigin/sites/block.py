@@ -155,41 +155,34 @@ class Block:
         return Lacking("what the block adds to its residual stream is not the sum of outputs of its modules")
 
     def _added(self, before: Tensor, after: Tensor) -> Sum | None:
-        """The outputs that are the difference of two streams, or None: as few as suffice."""
+        """The outputs that are the difference of two streams, or None.
+
+        One output alone is taken where no second makes the sum better; of equal outputs (an MLP and its last projection) the
+        later call, which is the outer module.
+        """
         chain = list(reversed(self._chain))
-        # of equal outputs (an MLP and its last projection) the later call is the outer module
         beside = [call for call in reversed(self._beside) if call not in chain]
-        if chain:
-            found = self._best(after, before, [(first, second) for first in chain for second in beside])
+        if isinstance(self.attention, Lacking):
+            found = self._best(after, before, [*combinations(beside, 2), *((call,) for call in beside)])
+            return None if found is None else self._told_apart(self.attention, found)
+        pairs = [(first, second) for first in chain for second in beside]
+        for groups, scaled in (([*pairs, *((first,) for first in chain)], False), (pairs, True)):
+            found = self._best(after, before, groups, scaled=scaled)
             if found is not None:
-                return Sum(found[0], found[1])
-            found = self._best(after, before, [(first,) for first in chain])
-            if found is not None:
-                return Sum(found[0], Lacking("the layer has no FFN"))
-            found = self._best(after, before, [(first, second) for first in chain for second in beside], scaled=True)
-            if found is not None:
-                return Sum(found[0], found[1])
-        lacking = self.attention if isinstance(self.attention, Lacking) else None
-        firsts: list[tuple[Call, ...]] = [(first,) for first in chain] if lacking is None else [()]
-        pairs = [pair for pair in combinations(beside, 2)]
-        singles = [(call,) for call in beside] if lacking is not None else []
-        for group in (singles, pairs):
-            found = self._best(after, before, [(*first, *rest) for first in firsts for rest in group])
-            if found is not None:
-                rest = found[len(firsts[0]) :]
-                fed = [call for call in rest if self._is_pointwise(call)]
-                others = tuple(call for call in rest if call not in fed or len(fed) > 1)
-                part = (
-                    fed[0]
-                    if len(fed) == 1
-                    else Lacking(
-                        "beside its attention the layer adds two outputs that may be its FFN's"
-                        if fed
-                        else "the layer has no FFN"
-                    )
-                )
-                return Sum(lacking or found[0], part, others)
-        return None
+                return Sum(found[0], found[1] if len(found) == 2 else Lacking("the layer has no FFN"))
+        more = [(first, *two) for first in chain for two in combinations(beside, 2)]
+        found = self._best(after, before, more)
+        return None if found is None else self._told_apart(found[0], found[1:])
+
+    def _told_apart(self, attended: Part, calls: tuple[Call, ...]) -> Sum:
+        """The sum of these calls: the FFN is the one that makes of each position what depends on that position only."""
+        fed = [call for call in calls if self._is_pointwise(call)]
+        if len(fed) == 1:
+            return Sum(attended, fed[0], tuple(call for call in calls if call is not fed[0]))
+        reason = (
+            "beside its attention the layer adds two outputs that may be its FFN's" if fed else "the layer has no FFN"
+        )
+        return Sum(attended, Lacking(reason), calls)
 
     def _best(
         self, after: Tensor, before: Tensor, groups: Iterable[tuple[Call, ...]], *, scaled: bool = False

@@ -4,6 +4,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +13,7 @@ from transformers import PreTrainedModel
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import applied
-from sinkorigin.interventions.kind import Edit
-from sinkorigin.interventions.kinds.mask import Mask
-from sinkorigin.interventions.kinds.value_averaging import ValueAveraging
+from sinkorigin.interventions.kind import Edit, kind_named
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.block import Lacking
@@ -71,7 +70,9 @@ def try_model(model: PreTrainedModel, name: str, vocabulary: int = VOCABULARY) -
             f"equality to the bit (logits with taps differ by rounding from eager ones, {off:.0e} of the largest)"
         )
     try:
-        masked, _ = _captured(architecture, token_ids, Mask(layers=list(architecture.attention), positions=[TARGET]))
+        masked, _ = _captured(
+            architecture, token_ids, kind_named("mask")(layers=list(architecture.attention), positions=[TARGET])
+        )
     except SinkoriginError as error:  # the edit cannot be made, and says so
         lacking.append(f"the mask ({error})")
     else:
@@ -183,7 +184,8 @@ def _check_moved(architecture: Architecture, edited: Seen, seen: Seen, name: str
 
 def _check_aggregation(architecture: Architecture, token_ids: Tensor, seen: Seen, name: str) -> None:
     """Check that an edit of the value aggregation goes on into the residual stream."""
-    edit = ValueAveraging(layers=list(architecture.attention), positions=[TARGET], strength=2)
+    averaging: Any = kind_named("value_averaging")
+    edit = averaging(layers=list(architecture.attention), positions=[TARGET], strength=2)
     edited, _ = _captured(architecture, token_ids, edit)
     first = min(architecture.attention)
     before = seen[first, "value_aggregation"][:, TARGET]
