@@ -1,14 +1,18 @@
 # sinkorigin: the structural origin of attention sinks, reproduced on any Hugging Face causal language model
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")  # older ones cannot read the rules; rules/common.smk names the versions that were tried
 
 
-# a job on a cluster is given the whole config with which its run began
-if not config.pop("snapshot", False):
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=False))
 
-    configfile: "config.yaml"
+# rules/common.smk lays the user's files and options over it; a job on a cluster is given the config with which its run began
+if not config.get("snapshot"):
+
+    configfile: ROOT / "config.yaml"
 
 
 # built from the Dockerfile, and used with --sdm apptainer only: docs/engines.md
@@ -23,8 +27,9 @@ include: "rules/activations.smk"
 include: "rules/statistics.smk"
 include: "rules/interventions.smk"
 include: "rules/pretraining.smk"
-include: "rules/figures.smk"
+include: "rules/first_look.smk"
 include: "rules/claims.smk"
+include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
@@ -38,6 +43,12 @@ rule all:
     input:
         STUDY_FILES,
         rules.judge_claims.output,
+
+
+rule first_look:
+    input:
+        rules.tell_first_look.output,
+        rules.plot_first_look.output,
 
 
 rule learning_rates:

@@ -1,10 +1,11 @@
 # What goes wrong around a run, in one sentence each.
 
 from harness import checks
+from harness.after_failure import end_failed_run
 from harness.cluster import keep_config, prepare_slurm
 from harness.run_lock import note_lock
 
-CONFIG_AT_START = checks.ConfigFiles(["config.yaml", *workflow.overwrite_configfiles])
+CONFIG_AT_START = checks.ConfigFiles([layer.name for layer in MERGED.layers if layer.is_file])
 internals.replace_lock_message(checks.LOCKED)
 
 
@@ -17,8 +18,10 @@ def check_run():
     )
     if workflow.local_exec and DEVICE == "cuda" and any(job.resources.get("gpu") for job in jobs):
         checks.check_gpu(CONFIG_FILES)
+    if workflow.local_exec and DEVICE == "mps":
+        checks.check_gpu(CONFIG_FILES, "mps")
     if not workflow.local_exec:
-        keep_config(workflow, {**config, "device": DEVICE})
+        keep_config(workflow, {**MERGED.values, "device": DEVICE})
     if workflow.executor_plugin.name == "slurm":
         prepare_slurm(workflow, STUDY_CONFIG.device, CONFIG_FILES)
     checks.check_folders(file for job in jobs for file in (*job.output, *job.log))
@@ -26,9 +29,11 @@ def check_run():
 
 
 def tell_changed_config():
-    """Say so if the config was edited while its jobs ran."""
-    for sentence in CONFIG_AT_START.changes():
+    """Say so if the config was edited while its jobs ran; whether it was."""
+    changes = CONFIG_AT_START.changes()
+    for sentence in changes:
         internals.logger.warning(sentence)
+    return bool(changes)
 
 
 onstart:  # a second one, in another file, would replace this
@@ -40,7 +45,13 @@ onstart:  # a second one, in another file, would replace this
 
 onsuccess:
     tell_changed_config()
+    if internals.is_asked_for(workflow, "first_look"):
+        print(Path(f"{STUDY}/first_look.txt").read_text(), end="")
+        print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
 
 
 onerror:
-    tell_changed_config()
+    with checks.ending_with_a_sentence():
+        sentences = end_failed_run(workflow, study, changed=tell_changed_config())
+    if sentences:
+        sys.exit(f"sinkorigin: {sentences}")

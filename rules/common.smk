@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from time import time
 
-ROOT = Path(workflow.basedir)
 SOURCES = [ROOT / "src", ROOT / "workflow_scripts"]
 sys.path[:0] = map(str, SOURCES)
 
@@ -34,18 +33,30 @@ from harness import snakemake_internals as internals
 from harness.code_version import Code
 from harness.registries import check_registries
 
-CONFIG_FILES = ", ".join(map(str, workflow.overwrite_configfiles)) or "config.yaml"
 with checks.ending_with_a_sentence():
     if workflow.is_main_process:
         check_registries(ROOT / "src/sinkorigin")
     # here, because the config imports what the registries name
+    from harness.config.merging import Layer, merge
     from harness.config.reading import read_study
+    from harness.missing import Missing
     from harness.study import Study, all_wildcards, directory_of, one_of, with_directories
 
-    STUDY_CONFIG = read_study(config, workflow.overwrite_configfiles, first=workflow.is_main_process)
+    MISSING = Missing.read()
+    MERGED = merge(
+        internals.own_config(workflow, config, ROOT),
+        internals.config_overlays(workflow, config, ROOT),
+        Path.cwd(),
+    )
+    STUDY_CONFIG = read_study(MERGED, first=workflow.is_main_process and not MISSING.files)
+
+CONFIG_FILES = MERGED.files  # for messages
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
-study = Study(STUDY_CONFIG, DEVICE)
+PLACED = internals.placed(workflow)  # path in these files → where it lies
+# trainings sum their losses in float64, which the GPU of a Mac does not have
+TRAINING_DEVICE = "cpu" if DEVICE == "mps" else DEVICE
+study = Study(STUDY_CONFIG, DEVICE, PLACED("results"), MISSING)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})
 

@@ -10,9 +10,9 @@ rule plan:
     resources:
         mem_mb=1000,
     params:
-        snakefile=workflow.main_snakefile,
-        configfiles=list(map(str, workflow.overwrite_configfiles)),
-        config=config,
+        snakefile=ROOT / "Snakefile",
+        targets=["all", *(["learning_rates"] if study.runs else [])],
+        config={**MERGED.values, "snapshot": True},
         study=STUDY_CONFIG.study,
         assumptions=study.estimates.assumptions(),
         now=time(),  # so that a plan is made at every request

@@ -4,11 +4,13 @@ from importlib import import_module
 
 from harness.job import job
 
-with job(snakemake):
+module = f"sinkorigin.statistics.{snakemake.params.statistic}"
+
+with job(snakemake, module):
     from sinkorigin.tables import write_table
 
-    statistic = import_module(f"sinkorigin.statistics.{snakemake.params.statistic}")
+    statistic = import_module(module)
     settings = {name: value for name, value in snakemake.params.items() if name not in ("statistic", "code")}
     found = statistic.compute(dict(snakemake.input.items()), **dict(snakemake.wildcards.items()), **settings)
-    for name, table in found.items():
-        write_table(snakemake.output[name], table, table.schema)
+    for name, schema in statistic.TABLES.items():
+        write_table(snakemake.output[name], found[name], schema)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.job import job
 
-with job(snakemake):
+with job(snakemake, "sinkorigin.activations.pipeline"):
     from sinkorigin.activations.pipeline import extract
     from sinkorigin.activations.writers import Kept
     from sinkorigin.corpora.prompts import read_token_ids
@@ -28,5 +28,5 @@ with job(snakemake):
         batch=snakemake.params.batch,
         activations=Path(snakemake.output.magnitudes).parent,
         scores=snakemake.output.scores,
-        workers=snakemake.threads,
+        workers=1 if snakemake.resources.device == "mps" else snakemake.threads,
     )

@@ -8,6 +8,9 @@ file, has a *seal*: the sha256 of the file, computed with zeros in the place of 
 (``statistics/{model}/{prompts}/norms.parquet``); and the places and hashes of what its job read. :func:`verify` compares
 these, so that a damaged file, the table of another model, and one that was made from other inputs than are there now are
 refused.
+
+What is not defined for a model (prompts that begin with BOS, of a model without one) is a file too: an empty table, or a
+manifest without files, that says why. :func:`not_applicable` reads that, and what is made from such a file is one as well.
 """
 
 import errno
@@ -32,6 +35,7 @@ SEALED = (".parquet", ".json")  # files with a seal
 LIST = "interventions.json"  # the manifest of a folder of interventions, each of which has a MANIFEST too
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"
+_REASON_KEY = "sinkorigin.not_applicable"
 _NO_HASH = "0" * 64  # stands in place of a file's hash while it is computed
 _BLOCK = 1 << 20
 
@@ -175,6 +179,43 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, sche
         table = table.cast(schema_)  # only where needed: it imports pyarrow.compute
     with table_writer(path, schema_) as writer:
         writer.write_table(table)
+
+
+def write_not_applicable(path: str | Path, reason: str, schema_: pa.Schema | None = None) -> None:
+    """Write an empty table of a schema, or the manifest of an empty directory, that says why there is nothing.
+
+    Args:
+        path: of the table, or of the manifest.
+        reason: why what should be there is not defined, in words that claims and figures repeat.
+        schema_: of the table.
+
+    Raises:
+        SinkoriginError: the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".json":
+        write_json(path, {"files": {}, "not_applicable": reason})
+        return
+    with table_writer(path, pa.schema([]) if schema_ is None else schema_) as writer:
+        writer.add_key_value_metadata({_REASON_KEY: reason})
+
+
+def not_applicable(path: str | Path) -> str | None:
+    """Why a table, or the directory of a manifest, holds nothing; None where it holds what its name says.
+
+    Raises:
+        SinkoriginError: it is missing, or damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return read_json(path).get("not_applicable")
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
+    reason = metadata.get(_REASON_KEY.encode())
+    return None if reason is None else reason.decode()
 
 
 def _hash_offset(path: Path) -> int | None:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.config.merging import Layer, merge
 from harness.config.reading import json_schema, read_config
+from harness.config.standard import with_standard
 from harness.config.study import Config
 from harness.config.yaml_checks import check_written
 from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]
 DELETED = object()
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+PART = {"source": "pypi:a==1", "member": "a/part", "sha256": "0" * 64}
+DEFAULT = with_standard(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
 def put(raw, path: str, value) -> None:
@@ -38,6 +41,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
@@ -96,16 +105,21 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "it runs 16 sequences of prompt set random_tokens, but mask runs 24, and the two",
         ),
         ("interventions.1.sequences", 4, "sequences is 4: input should be greater than or equal to 8; change it"),
-        (
-            "prompts.1.bos",
-            True,
-            "every sequence of natural_text begins with BOS, so variance_matching changes nothing at",
-        ),
         ("interventions.0.strengths", [2], "interventions.mask: mask has no strength; leave strengths out"),
         ("interventions.0.calibration", 8, "mask takes no mean over sequences; leave calibration out"),
         ("interventions.0.to", "zero", "to is for dominating_dims, not for mask; delete it"),
         ("interventions.0.site", "attention_output", "mask has no other site; leave site out"),
-        ("interventions.1.layers", None, "variance_amplification: layers is missing; add the layers to edit"),
+        (
+            "interventions.1.layers",
+            "early",
+            "interventions.variance_amplification.layers is \"early\": input should be 'until_onset'",
+        ),
+        (
+            "interventions.1.positions",
+            [[5, "x"]],
+            'interventions.variance_amplification.positions.0.1 is "x": input should be a',
+        ),
+        ("prompts.3.bos", True, "prompts.natural_text: bos is no key of prompts; write first_token: bos, or"),
         ("interventions.1.calibration", 41, "24 sequences to run and 41 set apart are more than the 64 of prompt set"),
         ("interventions.1.calibration", 1, "calibration is 1, but a mean over sequences needs at least 2; raise it"),
         (
@@ -119,13 +133,13 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "mean_factors is for mean_and_deviation, which needs it; add or delete it",
         ),
         (
-            "interventions.17.strengths",
+            "interventions.19.strengths",
             [16],
             "value_averaging mixes 16 sequences of a batch, but batches have 8; raise",
         ),
-        ("interventions.17.strengths", [2.5], "numbers of vectors, not 2.5; write whole numbers from 2"),
+        ("interventions.19.strengths", [2.5], "numbers of vectors, not 2.5; write whole numbers from 2"),
         (
-            "interventions.16.positions",
+            "interventions.18.positions",
             [0, 5],
             "variance_matching edits one position; write one, and an intervention for",
         ),
@@ -146,10 +160,35 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ),
         ("activations.sites.1.site", "resid", "activations.sites.resid.site is \"resid\": input should be 'residual'"),
         ("models.0.sha256", "abc", 'models.smollm2-135m.sha256 is "abc": string should match pattern'),
+        ("models.0.source", [PART], "models.smollm2-135m.source is [{"),
+        (
+            "models.0.source",
+            [PART, PART | {"source": "hub:a/b"}],
+            'models.smollm2-135m.source.1.source is "hub:a/b": string',
+        ),
+        (
+            "models.0.source",
+            [PART, {**PART, "sha": "0"}],
+            "models.smollm2-135m.source.1.sha is not a key of the config",
+        ),
+        (
+            "models.0.source",
+            [PART, PART],
+            "models.smollm2-135m: a source in parts needs file (name of the whole) and sha256",
+        ),
+        (
+            "models.0.file",
+            "a.gguf",
+            "models.smollm2-135m: file is the name of a source in parts (a list of packages); delete it",
+        ),
+        ("models.0.source", 3, "models.smollm2-135m.source is 3: input should be a valid string"),
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
-        ("models.0.source", "hub:a/b", "models.smollm2-135m: a hub: source needs a revision"),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
-        ("models.1.source", "random:x", "models.smollm2-135m-random.source: random:x names no fetched model"),
+        (
+            "models.1",
+            {"name": "smollm2-135m-random", "source": "path:src"},
+            "models.smollm2-135m: its random-weight control would be called smollm2-135m-random, as",
+        ),
         ("models.0.source", "path:no/such/folder", "models.smollm2-135m.source: there is no no/such/folder; correct"),
         ("prompts.0.sequences", 1, "prompts.random_tokens.sequences is 1: input should be greater than or equal to 2"),
         ("pretraining.runs.0.heads", 3, "width 128 must be an even multiple of heads 3; change one of them"),
@@ -233,9 +272,8 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
     with pytest.raises(SinkoriginError) as caught:
         read_config(changed(path, value), base=ROOT)
     message = str(caught.value)
-    assert message.startswith("config.yaml: ")
+    assert all(line.startswith("config.yaml: ") for line in message.splitlines())
     assert sentence in message
-    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -249,13 +287,11 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
         ("interventions.0.positions", [5, 63], [{"interventions.0.positions": [5, 62]}]),
         ("interventions.0.positions", [0, 5], [{"interventions.0.positions": [1, 5]}]),
         ("interventions.0.positions", [5, [7, 6]], [{"interventions.0.positions": [5, [6, 7]]}]),
-        ("interventions.1.layers", None, [{"interventions.1.layers": [0]}]),
         ("interventions.1.calibration", 1, [{"interventions.1.calibration": value} for value in (0, 2)]),
         ("interventions.1.mean_factors", [1], [{"interventions.1.mean_factors": DELETED}]),
-        ("interventions.17.strengths", [16], [{"activations.batch": 24}, {"interventions.17.strengths": [8]}]),
-        ("interventions.17.strengths", [2.5], [{"interventions.17.strengths": [2, 3]}]),
+        ("interventions.19.strengths", [16], [{"activations.batch": 24}, {"interventions.19.strengths": [8]}]),
+        ("interventions.19.strengths", [2.5], [{"interventions.19.strengths": [2, 3]}]),
         ("corpus.source", "hub:owner/name@commit", [{"corpus.sha256": None}]),
-        ("models.0.source", "hub:a/b", [{"models.0.source": "hub:a/b@0123"}, {"models.0.revision": "0123"}]),
         ("pretraining.runs.0.sigmoid", {}, [{"pretraining.runs.0.sigmoid": DELETED}]),
         ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED}]),
         ("pretraining.data.0.tokenizer", "hub:a/b@c", [{f"pretraining.data.0.{key}": DELETED} for key in ("vocabulary", "tokenizer")]),
@@ -270,6 +306,27 @@ def test_what_a_sentence_says_to_do_makes_the_config_valid(path, wrong, followed
         for place, value in edits.items():
             put(raw, place, value)
         read_config(raw, base=ROOT)
+
+
+def test_several_models_are_studied_side_by_side_and_one_is_joined_from_parts():
+    layers = (Layer(name, yaml.safe_load((ROOT / name).read_text())) for name in ("config.yaml", "config.models.yaml"))
+    config = read_config(merge(next(layers), [*layers], ROOT).values, "config.models.yaml")
+    models = {model.name: model for model in config.models}
+    gemma = models["gemma-3-270m"]
+    assert [part.source.rpartition("-")[2] for part in gemma.source] == [f"part{i}==1.0.0" for i in range(1, 5)]
+    assert (gemma.kind, gemma.place, gemma.licence.split(" (")[0]) == ("pypi", "", "Gemma Terms of Use")
+    assert list(models) == [name + end for name in ("smollm2-135m", "gemma-3-270m") for end in ("", "-random")]
+    assert not config.trained
+
+
+@pytest.mark.parametrize("folder", ["a folder with spaces", "braces {model} [0]"])
+def test_a_path_may_have_spaces_or_begin_at_home(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source in (f"path:~/{folder}", f"path:{tmp_path / folder}"):
+        read_config(changed("models.0", {"name": "smollm2-135m", "source": source}), base=ROOT)
+    with pytest.raises(SinkoriginError, match="there is no ~/nowhere; correct the path"):
+        read_config(changed("models.0", {"name": "smollm2-135m", "source": "path:~/nowhere"}), base=ROOT)
 
 
 def test_a_run_has_the_options_of_its_variant_with_their_defaults():
@@ -309,16 +366,24 @@ def test_a_stream_shorter_than_a_batch_or_a_sequence_is_told_before_it_is_made()
         read_config(on_backcopy(batch=1, length=1000))
 
 
-def test_an_edit_of_a_first_token_that_never_varies_is_refused():
+def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config():
+    """It is not applicable there, and may be on other prompt sets of the entry."""
     raw = on_backcopy(first_token=True)
     edit = next(edit for edit in raw["interventions"] if edit["kind"] == "variance_matching")
-    edit |= {"models": ["softmax-seed0"], "layers": [0], "prompts": ["random_tokens"]}
-    read_config(raw)
-    edit["prompts"] = ["natural_text"]
+    read_config(
+        raw | {"interventions": [edit | {"models": ["softmax-seed0"], "layers": [0], "prompts": ["natural_text"]}]}
+    )
+
+
+def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
+    raw = copy.deepcopy(DEFAULT)
+    next(prompts for prompts in raw["prompts"] if prompts["name"] == "natural_text")["length"] = 128
+    edit = raw["interventions"][0] | {"positions": [100]}
+    read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
     with pytest.raises(
-        SinkoriginError, match="begins with the first token of run softmax, so variance_matching changes"
+        SinkoriginError, match="positions: 100 needs a later query, but prompt set random_tokens has 64"
     ):
-        read_config(raw)
+        read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 
 @pytest.mark.parametrize(
@@ -333,8 +398,8 @@ def test_an_edit_of_a_first_token_that_never_varies_is_refused():
         ("on: x", "True is not a key of the config; correct its spelling or delete it"),
         ("statistics: {seed: 1e3}", 'seed is "1e3": input should be a valid integer, but YAML reads this as text; write 1000, w'),
         ("statistics: {seed: 2024-06-01}", "statistics.seed is 2024-06-01: input should be a valid integer; change it"),
-        ("statistics: {onset_mass: 1e-1}", 'onset_mass is "1e-1": input should be a valid number, but YAML reads this as text; write 0.1, w'),
-        ("statistics: {onset_mass: 1e-7}", "write 1.0e-07, without quotes"),
+        ("statistics: {onset_mass: 1e-}", 'statistics.onset_mass is "1e-": input should be a valid number; change it'),
+        ("statistics: {onset_mass: nan}", 'statistics.onset_mass is "nan": input should be a valid number; change it'),
         ("statistics: {seed: '1.5'}", 'statistics.seed is "1.5": input should be a valid integer; change it'),
         ("statistics: {seed: ten}", 'statistics.seed is "ten": input should be a valid integer; change it'),
     ],
@@ -346,14 +411,21 @@ def test_what_yaml_reads_as_another_type_is_told_with_the_way_to_write_it(line, 
 
 
 def test_a_flag_in_a_word_that_yaml_does_not_know_is_told():
-    raw = changed("prompts.1.bos", yaml.safe_load("y"))
-    with pytest.raises(SinkoriginError, match='bos is "y": input should be a valid boolean; write true or false'):
+    raw = changed("models.0.control", yaml.safe_load("y"))
+    with pytest.raises(SinkoriginError, match='control is "y": input should be a valid boolean; write true or false'):
         read_config(raw)
 
 
 def test_what_the_messages_say_to_write_is_accepted():
     raw = {**DEFAULT, **yaml.safe_load("{study: '2024-06-01', statistics: {seed: 1000, onset_mass: 1.0e-07}}")}
     assert read_config(raw).statistics.onset_mass == 1e-7
+
+
+def test_a_number_that_yaml_takes_for_text_is_a_number_where_one_is_wanted():
+    raw = {**DEFAULT, **yaml.safe_load("statistics: {onset_mass: 1e-3, epsilons: [2e-1, 3.e-1]}")}
+    assert raw["statistics"]["onset_mass"] == "1e-3"
+    statistics = read_config(raw).statistics
+    assert (statistics.onset_mass, statistics.epsilons) == (0.001, [0.2, 0.3])
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,18 @@ import sys
 
 import pytest
 import yaml
-from snakemake.utils import update_config
 
+from harness.config.merging import Layer, merge
 from harness.config.reading import read_config
 from sinkorigin.pretraining.cost import cost
 from tiny_study import ROOT, checkout
 
 
 def paper_study():
-    raw: dict = {}
-    for name in ("config.yaml", "config.paper.yaml"):
-        update_config(raw, yaml.safe_load((ROOT / name).read_text()))
-    return read_config(raw, "config.paper.yaml")
+    own, paper = (
+        Layer(name, yaml.safe_load((ROOT / name).read_text())) for name in ("config.yaml", "config.paper.yaml")
+    )
+    return read_config(merge(own, [paper], ROOT).values, "config.paper.yaml")
 
 
 def test_the_paper_study_is_planned_without_network_or_gpu(tmp_path):

@@ -14,7 +14,7 @@ from harness.installation import wrong_version
 from sinkorigin.errors import SinkoriginError
 
 # rules that fetch need the network, which nodes seldom have; the others take seconds
-_LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_")
+_LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_", "resolve_")
 
 
 def light_rules(names: list[str]) -> list[str]:
@@ -26,7 +26,7 @@ def keep_config(workflow: Any, config: Mapping[str, Any]) -> None:
     """Give jobs elsewhere the config of this moment: they read the Snakefile again, and the files may have changed by then."""
     if not internals.shares_sources(workflow):
         return  # they get copies of all sources
-    text = json.dumps({"snapshot": True, **config})
+    text = json.dumps({"snapshot": True, **config}, default=str)  # a date is told as text, as everywhere
     snapshot = Path(".snakemake/config", f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json").absolute()
     snapshot.parent.mkdir(parents=True, exist_ok=True)
     snapshot.write_text(text)

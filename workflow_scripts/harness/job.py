@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,9 +81,40 @@ def _code_of(snakemake) -> str:
     return f"code in {folder}, version {snakemake.params.get('code', 'not recorded')}"
 
 
+def _pass_on(snakemake, module: str | None) -> bool:
+    """Write outputs that say "not applicable" if an input does, with its reason; whether that was so.
+
+    Only where the job is about one model on one prompt set: jobs that read several leave such inputs out.
+
+    Args:
+        module: module whose ``TABLES`` has the schema of each output that is a table; without, these have no columns.
+    """
+    if not hasattr(snakemake.wildcards, "prompts"):
+        return False
+    from sinkorigin.tables import SEALED, not_applicable, write_not_applicable
+
+    reasons = [not_applicable(path) for path in snakemake.input if Path(path).suffix in SEALED]
+    reason = next(filter(None, reasons), None)
+    if reason is None:
+        return False
+    schemas = import_module(module).TABLES if module else {}
+    for name, path in snakemake.output.items():
+        if Path(path).suffix not in SEALED:  # a directory, whose manifest is an output too
+            Path(path).mkdir(parents=True, exist_ok=True)
+        elif Path(path).suffix == ".json":
+            write_not_applicable(path, reason)
+        else:
+            write_not_applicable(path, reason, schemas.get(name))
+    print(f"not applicable: {reason}")
+    return True
+
+
 @contextmanager
-def job(snakemake) -> Iterator[None]:
+def job(snakemake, module: str | None = None) -> Iterator[None]:
     """Verify what a job reads and run its body: stdout and stderr go to its log, a user's mistake ends it with one sentence.
+
+    Where an input of a model on a prompt set says that it is not applicable, the body does not run and the outputs say so
+    too, see :func:`_pass_on` for ``module``.
 
     Anything that is not a :class:`SinkoriginError` is a defect of the program: its traceback goes to the log and the
     terminal names that log. The log begins with the code that the job ran and ends with its :class:`Record`. The terminal
@@ -118,11 +150,15 @@ def job(snakemake) -> Iterator[None]:
     try:
         print(_code_of(snakemake))
         _verify_inputs(snakemake)
-        yield
+        passed_on = _pass_on(snakemake, module)
+        if not passed_on:
+            yield
         from harness.verification import record_outputs
 
         print(record_outputs(snakemake.output), end="")
         print(Record(time.perf_counter() - began, peak_memory(), peak_gpu_memory()), flush=True)
+        if passed_on:
+            sys.exit(0)  # the body of a with statement cannot be left out otherwise
     except SinkoriginError as error:
         logged(f"sinkorigin: {error}\n")
         end(str(error))

@@ -32,10 +32,23 @@ from sinkorigin.activations.summaries import (
     residual_gram,
 )
 from sinkorigin.activations.summaries import scores as score_table
+from sinkorigin.activations.summaries.architecture import SCHEMA as ARCHITECTURE_SCHEMA
 from sinkorigin.activations.summaries.architecture import write_architecture
 from sinkorigin.activations.turns import Turns, wait_for_all
 from sinkorigin.activations.writers import Kept, RawVectors
 from sinkorigin.sites.architecture import Architecture
+
+TABLES = {
+    "magnitudes": magnitudes.SCHEMA,
+    "neuron_moments": neuron_moments.SCHEMA,
+    "gate_cosines": gate_cosines.SCHEMA,
+    "residual_gram": residual_gram.SCHEMA,
+    "query_gram": query_gram.SCHEMA,
+    "first_token_neurons": first_token_neurons.SCHEMA,
+    "first_token_keys": first_token_keys.SCHEMA,
+    "architecture": ARCHITECTURE_SCHEMA,
+    "scores": score_table.SCHEMA,
+}
 
 # sites of which every vector is summarised, whatever is kept raw
 SUMMARISED = ("residual", "attention_input", "ffn_input", "ffn_activation")
@@ -62,7 +75,7 @@ def extract(
         token_ids: (N, T) ids.
         model: the model's name, for messages.
         sites: site → the part of it that is kept raw; the summaries cover all of it.
-        batch: sequences in one forward pass.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time.
         activations: directory that gets ``{site}/layer={layer}/part-0.parquet`` with a manifest a site, and a table for
             each module of ``activations/summaries/`` but the scores.
         scores: path of the attention-score table.
@@ -72,7 +85,7 @@ def extract(
         SinkoriginError: an activation, or an attention weight, is not finite; or what the taps see is not what the model
             computes with its eager attention.
     """
-    folder = Path(activations)
+    folder, batch = Path(activations), architecture.fitting_batch(batch, token_ids.shape[1])
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
     with ExitStack() as stack:
         folders = {site: stack.enter_context(tables.atomic_directory(folder / site, workers)) for site in sites}

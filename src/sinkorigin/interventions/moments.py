@@ -13,6 +13,7 @@ from sinkorigin.interventions.kind import Edit, MeanAndSpread
 from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.replay import Reached, Replay
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.precision import in_float64
 
 
 @dataclass
@@ -25,7 +26,7 @@ class _Sums:
     second: Tensor | None = None
 
     def add(self, vectors: Tensor) -> None:
-        vectors = vectors.double()
+        vectors = in_float64(vectors)
         if self.shift is None:
             self.shift = vectors.mean(dim=0)
             self.first, self.second = torch.zeros_like(self.shift), torch.zeros_like(self.shift[..., 0])

@@ -1,7 +1,7 @@
 """Writing what the passes of a sweep show, as the tables of one folder."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from sinkorigin import tables
 from sinkorigin.interventions.kind import BASELINE, Edit
+from sinkorigin.interventions.logits import LogitBlock, add_following, divergences
+from sinkorigin.interventions.passes import Pass
 from sinkorigin.interventions.readout import Shown
 from sinkorigin.interventions.schemas import SCHEMAS
 
@@ -27,21 +29,33 @@ class Losses:
     divergence: Tensor
 
 
-def read_losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> Losses:
-    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
-    assert unedited is not None
-    after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
+def baseline_losses(following: Tensor, first: int) -> Losses:
+    """Losses of the unedited model over q >= first from the (N, T − 1) log-probabilities of the next tokens."""
+    loss = -_mean(following[:, first:])
+    return Losses(loss, loss, torch.zeros_like(loss))
 
-    def log_probabilities(logits: Tensor) -> Tensor:
-        return torch.log_softmax(logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1].float(), dim=-1)
 
-    before = log_probabilities(unedited)
-    baseline = -before.gather(-1, after).mean(dim=(1, 2))
-    if edited is None:
-        return Losses(baseline, baseline, torch.zeros_like(baseline))
-    now = log_probabilities(edited)
-    divergence = torch.nn.functional.kl_div(now, before, reduction="none", log_target=True).sum(dim=-1)
-    return Losses(-now.gather(-1, after).mean(dim=(1, 2)), baseline, divergence.mean(dim=1))
+def edited_losses(kept: Pass, blocks: Iterable[LogitBlock], offset: int, first: int) -> Losses:
+    """Losses of an edited pass over q >= first.
+
+    Args:
+        kept: the unedited pass.
+        blocks: logits of the edited one, which begins at position ``offset`` <= first.
+    """
+    assert kept.logits is not None and kept.following is not None
+    token_ids = kept.unedited.token_ids
+    following = torch.empty_like(kept.following[:, offset:])
+    divergence = torch.empty(token_ids[:, offset:].shape, device=token_ids.device)
+    for block in blocks:
+        add_following(following, token_ids[:, offset:], block)
+        divergence[block.sequences, block.positions] = divergences(block, offset, kept.logits)
+    baseline = baseline_losses(kept.following, first)
+    return Losses(-_mean(following[:, first - offset :]), baseline.loss, _mean(divergence[:, first - offset : -1]))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over positions of (N, P) numbers, in memory as they are read, so that the bits do not depend on where they are from."""
+    return values.contiguous().mean(dim=1)
 
 
 @dataclass

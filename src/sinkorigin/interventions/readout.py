@@ -10,6 +10,7 @@ from torch import Tensor
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.modules import output_tensor
+from sinkorigin.sites.precision import in_float64
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _shown(
     later = length - 1 - torch.tensor(targets, device=laters.device)
     return Shown(
         list(targets), attending, by_sequence[..., list(targets)] / later, by_sequence[..., 0] / (length - 1),
-        laters.sum(dim=(1, 2), dtype=torch.float64), *(part.transpose(0, 1) for part in (norms, ratios, cosines)),
+        in_float64(laters).sum(dim=(1, 2)), *(part.transpose(0, 1) for part in (norms, ratios, cosines)),
     )  # fmt: skip
 
 

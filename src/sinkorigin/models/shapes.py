@@ -1,9 +1,7 @@
 """Shapes of decoders by their config.json, which limits prompts and layers, and from which memory and time follow."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
@@ -63,26 +61,14 @@ def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, p
         )
 
 
-def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> None:
-    """Check the prompt sets of a ``path:`` model before any job, where its config.json is there and readable.
-
-    A damaged file is refused when the model is fetched.
-
-    Args:
-        place: what follows ``path:`` in the model's source.
-        lengths: prompt set → length.
-        model: name of the model, for messages.
-
-    Raises:
-        SinkoriginError: a prompt set is longer than the positions that the model has learned.
-    """
-    try:
-        config = json.loads((Path(place).expanduser() / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return
-    if isinstance(config, dict):
-        for prompts, length in lengths.items():
-            check_prompt_length(config, length, model=model, prompts=prompts)
+def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
+    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
+    wrong = [layer for layer in layers if not 0 <= layer < count]
+    if wrong:
+        raise SinkoriginError(
+            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,12 +96,13 @@ class Shape:
 
     @classmethod
     def of_size(cls, size: Mapping[str, Any], vocabulary: int) -> "Shape":
-        """Shape by layers, width, heads, kv_heads, ffn_width and tied_embeddings, as a run of the config has them, or the
-        ``shape`` of a model.
+        """Shape by layers, width, heads, kv_heads, head_width, ffn_width and tied_embeddings, as a run of the config has them, or
+        the ``shape`` of a model.
         """
         names = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings")
         sizes = {name: size[name] for name in names}
-        return cls(**sizes, vocabulary=vocabulary, head_width=size["width"] // size["heads"])
+        head_width = size.get("head_width") or size["width"] // size["heads"]
+        return cls(**sizes, vocabulary=vocabulary, head_width=head_width)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Shape":

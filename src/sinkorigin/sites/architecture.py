@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.attention import Tap, tapped, without_taps
+from sinkorigin.sites.batches import fitting_batch
 from sinkorigin.sites.block import Block, Call, Lacking, Sum, tolerance
 from sinkorigin.sites.definitions import (
     attention_input,
@@ -26,9 +27,11 @@ from sinkorigin.sites.definitions import (
     residual,
 )
 from sinkorigin.sites.modules import Place, Projection
+from sinkorigin.sites.precision import in_float64
 from sinkorigin.sites.probe import probe_blocks
 from sinkorigin.sites.site import AttentionCall, ModuleSite, load_site
 
+_USUAL_HEADS = 32  # of a model whose config does not say how many it has
 # found in every model, because interventions edit them and every extraction summarises some of them
 _ALWAYS = tuple(
     module.SITE for module in (residual, attention_input, attention_output, ffn_input, ffn_activation, ffn_output)
@@ -76,6 +79,11 @@ class Architecture:
         """Device of the model's first parameter, where token ids have to be."""
         return next(self.model.parameters()).device
 
+    def fitting_batch(self, batch: int, length: int) -> int:
+        """Number of sequences that run together, fewer than ``batch`` where they are long; see :func:`fitting_batch`."""
+        heads = getattr(self.model.config.get_text_config(), "num_attention_heads", None) or _USUAL_HEADS
+        return fitting_batch(batch, max(heads) if isinstance(heads, list | tuple) else heads, length)
+
     def tapped(self, *taps: Tap) -> AbstractContextManager[None]:
         """Set attention taps on every layer for the block."""
         return tapped(self.model, self.attention, *taps, eager=self.eager)
@@ -119,9 +127,9 @@ class Architecture:
             SinkoriginError: at some position the two differ by more than the model's precision explains.
         """
         with self.tapped():
-            through = self.forward(token_ids).double()
+            through = in_float64(self.forward(token_ids))
         with without_taps(self.model):
-            eager = self.forward(token_ids).double()
+            eager = in_float64(self.forward(token_ids))
         if not (through.isfinite().all() or eager.isfinite().all()):
             return
         norms = torch.linalg.vector_norm(eager, dim=-1).clamp_min(1e-30)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sinkorigin.sites.modules import Place, Projection, has_matrix, is_projection, output_tensor
+from sinkorigin.sites.precision import in_float64
 
 
 @dataclass(frozen=True)
@@ -192,14 +193,14 @@ class Block:
         Args:
             scaled: whether they may all be multiplied with one number, which the calls that are returned then have.
         """
-        added = after.double().reshape(-1) - before.double().reshape(-1)
+        added = in_float64(after).reshape(-1) - in_float64(before).reshape(-1)
         largest = added.abs().max().clamp_min(1e-30)
         # what the sum itself rounds away, in dims where the residual stream is massive much more than is added
-        magnitude = torch.maximum(before.abs().reshape(-1), after.abs().reshape(-1)).double()
+        magnitude = in_float64(torch.maximum(before.abs().reshape(-1), after.abs().reshape(-1)))
         rounding = 4 * torch.finfo(after.dtype).eps * magnitude
         best: tuple[float, float, tuple[Call, ...]] | None = None
         for group in groups:
-            outputs = torch.stack([call.output.double().reshape(-1) for call in group]).sum(dim=0)
+            outputs = torch.stack([in_float64(call.output).reshape(-1) for call in group]).sum(dim=0)
             scale = (outputs.dot(added) / outputs.dot(outputs).clamp_min(1e-30)).item() if scaled else 1.0
             off = (added - scale * outputs).abs() - rounding
             error = (off.clamp_min(0).max() / largest).item()

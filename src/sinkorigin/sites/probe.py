@@ -13,6 +13,7 @@ from sinkorigin.sites.attention import Tap, tapped, through_taps, without_taps, 
 from sinkorigin.sites.block import Block, Call, Lacking, equal, tolerance
 from sinkorigin.sites.eager import finding
 from sinkorigin.sites.modules import first_tensor, output_tensor
+from sinkorigin.sites.precision import in_float64
 
 _SHAPE = (2, 6)  # sequences, positions
 
@@ -26,7 +27,7 @@ class _Attention(Tap):
         self.causal = True
 
     def observe(self, layer, query, key, weights, aggregation):
-        sums = weights.double().sum(dim=-1)
+        sums = in_float64(weights).sum(dim=-1)
         self.rows_sum_to_one[layer] = bool((sums - 1).abs().max() <= tolerance(weights.dtype))
         self.causal &= not (weights.triu(1) > 0).any()
         self.aggregations[layer] = aggregation.transpose(1, 2).flatten(2)

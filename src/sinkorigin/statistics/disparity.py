@@ -44,6 +44,12 @@ MASSIVE_SCHEMA = tables.schema(
     dim=(pa.int32(), "dim of the largest |x| in most of the sequences where it is massive; null where none is"),
 )
 
+TABLES = {
+    "disparity": DISPARITY_SCHEMA,
+    "disparity_by_layer": DISPARITY_BY_LAYER_SCHEMA,
+    "massive_activations": MASSIVE_SCHEMA,
+}
+
 # Sun et al. 2024, "Massive Activations in Large Language Models", §2
 MASSIVE_MAGNITUDE, MASSIVE_OVER_MEDIAN = 100.0, 1000.0
 

@@ -36,6 +36,8 @@ EFFECTIVE_RANK_MEAN_SCHEMA = tables.schema(
     effective_rank=(pa.float64(), "mean over the layers"),
 )
 
+TABLES = {"effective_rank": EFFECTIVE_RANK_SCHEMA, "effective_rank_mean": EFFECTIVE_RANK_MEAN_SCHEMA}
+
 
 def effective_rank(gram: np.ndarray) -> float:
     """exp(−Σ p ln p), p = σ / Σ σ, of a matrix with singular values σ (Roy & Vetterli 2007; docs/paper.md, E1).

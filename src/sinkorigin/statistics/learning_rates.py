@@ -41,6 +41,8 @@ SCHEMA = tables.schema(
     ),
 )
 
+TABLES = {"learning_rates": SCHEMA}
+
 
 def swept_history(history: str | Path, peak: float) -> pa.Table:
     """History of a training as the sweep keeps it: a table of ``HISTORY_SCHEMA``."""

@@ -26,6 +26,13 @@ NORM_RATIO_SCHEMA = tables.schema(
 
 NORM_SURGE_SCHEMA = tables.schema(**KEYS, site=SITE, **onset_columns("ratio that a layer must pass", "ratio"))
 
+TABLES = {
+    "norms": NORMS_SCHEMA,
+    "norm_ratio": NORM_RATIO_SCHEMA,
+    "norm_surge": NORM_SURGE_SCHEMA,
+    "norm_changes": change_points.SCHEMA,
+}
+
 
 def compute(
     inputs: Mapping[str, str],

@@ -23,6 +23,8 @@ SCHEMA = tables.schema(
     validation_loss=(pa.float64(), "last validation loss, nats per token"),
 )
 
+TABLES = {"pretraining": SCHEMA}
+
 
 def compute(inputs: Mapping[str, Sequence[str]]) -> dict[str, pa.Table]:
     """Last losses of each run and seed.

@@ -79,6 +79,8 @@ COMPARISON_SCHEMA = tables.schema(
     difference_high=(pa.float64(), "upper end"),
 )
 
+TABLES = {"by_seed": BY_SEED_SCHEMA, "comparison": COMPARISON_SCHEMA}
+
 
 @dataclass(frozen=True)
 class Training:

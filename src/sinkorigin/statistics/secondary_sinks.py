@@ -33,6 +33,8 @@ SECONDARY_BY_LAYER_SCHEMA = tables.schema(
     **estimate("share", "sinks / candidates"),
 )
 
+TABLES = {"secondary_sinks": SECONDARY_SINKS_SCHEMA, "secondary_sinks_by_layer": SECONDARY_BY_LAYER_SCHEMA}
+
 
 def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
     """Sinks at positions other than 0, found by a rule and named by the token that stands there.

@@ -43,6 +43,14 @@ SINK_RATE_SCHEMA = tables.schema(
 
 SINK_ONSET_SCHEMA = tables.schema(**KEYS, **onset_columns("mass that a layer must pass", "sink mass"))
 
+TABLES = {
+    "sinks": SINKS_SCHEMA,
+    "sink_mass": SINK_MASS_SCHEMA,
+    "sink_rate": SINK_RATE_SCHEMA,
+    "sink_onset": SINK_ONSET_SCHEMA,
+    "sink_changes": change_points.SCHEMA,
+}
+
 
 @dataclass(frozen=True)
 class _LayerScores:

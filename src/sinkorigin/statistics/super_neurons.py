@@ -57,6 +57,8 @@ SURGE_SCHEMA = tables.schema(
     not_applicable=NOT_APPLICABLE,
 )
 
+TABLES = {"super_neurons": SUPER_NEURONS_SCHEMA, "super_neuron_surge": SURGE_SCHEMA}
+
 
 _FIRST_TOKEN = ("activation", "on_output", "on_residual", "output_norm")
 _MOMENTS = ("mean_abs", "max_abs")

@@ -36,6 +36,8 @@ TREND_SCHEMA = tables.schema(
     not_applicable=NOT_APPLICABLE,
 )
 
+TABLES = {"variance": VARIANCE_SCHEMA, "variance_trend": TREND_SCHEMA}
+
 _SAME = "a position has the same vector in every sequence, so it has no variance to compare"
 _NO_SITE = "the model has no such site, see architecture.parquet of its activations"
 

@@ -32,6 +32,8 @@ SCHEMA = tables.schema(
     not_applicable=NOT_APPLICABLE,
 )
 
+TABLES = {"variance_through_output": SCHEMA}
+
 
 def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: bool) -> ReplicatedMoments:
     """Moments at the wanted positions of one layer, for every set of weights."""

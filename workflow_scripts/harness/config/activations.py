@@ -1,10 +1,11 @@
 """The section ``activations``: what is extracted from every model on every prompt set."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from harness.config.values import Strict, check_rising, first_repeated
+from harness.config.values import Strict, first_repeated, not_rising, refuse
 from sinkorigin.sites.registry import SITES
 
 Site = Literal[*SITES]  # type: ignore[valid-type]
@@ -21,35 +22,38 @@ class KeptSite(Strict):
 
     @model_validator(mode="after")
     def _rising(self):
-        check_rising("positions", self.positions or [])
+        refuse(not_rising("positions", self.positions or []))
         return self
 
 
 class Activations(Strict):
     """What is extracted from every model on every prompt set."""
 
-    batch: int = Field(16, ge=1, description="Sequences in one forward pass; it bounds memory.")
+    batch: int = Field(8, ge=1, description="Sequences in one forward pass; it bounds memory.")
     sites: list[KeptSite] = Field(min_length=1, description="The sites.")
 
     @model_validator(mode="after")
     def _needed(self):
+        refuse(self._problems())
+        return self
+
+    def _problems(self) -> Iterator[str]:
         names = [kept.site for kept in self.sites]
         if twice := first_repeated(names):
-            raise ValueError(f"sites names {twice} twice; merge the two entries")
+            yield f"sites names {twice} twice; merge the two entries"
         for site in ("value_aggregation", "attention_output"):
             if site not in names:
-                raise ValueError(f"sites lacks {site}, which the statistics read; add it")
-            if site not in self.variance_sites:
-                raise ValueError(
+                yield f"sites lacks {site}, which the statistics read; add it"
+            elif site not in self.variance_sites:
+                yield (
                     f"{site} must be kept at position 0 and others of at least 2 sequences, because its variance by "
                     "position is computed from them; set positions and sequences: null"
                 )
-        if next(kept for kept in self.sites if kept.site == "value_aggregation").positions is not None:
-            raise ValueError(
+        if any(kept.site == "value_aggregation" and kept.positions is not None for kept in self.sites):
+            yield (
                 "value_aggregation must be kept at all positions, because the fall of its variance with position is "
                 "what is tested; set positions: null"
             )
-        return self
 
     @property
     def variance_sites(self) -> list[str]:

@@ -1,17 +1,33 @@
 """The section ``interventions``: edits of a model's forward pass. What a kind is, its class says."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from harness.config.values import Name, Strict, check_distinct, check_rising, first_repeated
+from harness.config.values import Name, Strict, first_repeated, not_rising, refuse, repeated
 from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.layers import RULES
 from sinkorigin.interventions.registry import KINDS
 
 PACKAGE = "sinkorigin.interventions.kinds"
 
 FEWEST_SEQUENCES = 8  # sequences of an intervention: with fewer, its intervals among many comparisons mean nothing
+
+LAYER_RULES = tuple(RULES)
+
+Index = Annotated[int, Field(ge=0)]
+Indices = Annotated[list[Index], Field(min_length=1)]
+
+
+def _list_or_one(value: Any) -> str:
+    """Which of two types a value is checked as; with a plain union, messages would speak of both."""
+    return "list" if isinstance(value, list) else "one"
+
+
+Rule = Literal[*LAYER_RULES]  # type: ignore[valid-type]
+Layers = Annotated[Annotated[Rule, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
+Target = Annotated[Annotated[Index, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
 
 
 class Intervention(Strict):
@@ -19,18 +35,27 @@ class Intervention(Strict):
 
     name: Name = Field(description="How paths, tables and figures call the intervention.")
     kind: Literal[KINDS] = Field(description="The edit, see docs/science.md.")  # type: ignore[valid-type]
-    models: list[str] = Field(min_length=1, description="Models to edit, by name.")
-    prompts: list[str] = Field(min_length=1, description="Prompt sets to run, by name.")
-    layers: list[Annotated[int, Field(ge=0)]] | None = Field(
+    models: list[str] | None = Field(
         None,
         min_length=1,
-        description="Layers to edit, counted from 0; super_neuron_ablation: null takes all that have super neurons.",
+        description="Models to edit, by name; null takes all of `models` and their random-weight controls, but none of those "
+        "trained here.",
     )
-    positions: list[Annotated[int, Field(ge=0)] | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]] = (
-        Field(
-            min_length=1,
-            description="Target positions, counted from 0, each edited by itself; a list among them is edited at once.",
-        )
+    controls: bool = Field(
+        True, description="Where models is null: whether the random-weight controls are edited as well."
+    )
+    prompts: list[str] | None = Field(
+        None, min_length=1, description="Prompt sets to run, by name; null takes the first of `prompts`."
+    )
+    layers: Layers | None = Field(
+        None,
+        description="Layers to edit: numbers, counted from 0, or a rule by which each model's are found. "
+        + "".join(f"{word}: {rule.description}. " for word, rule in RULES.items())
+        + "null: until_onset; super_neuron_ablation: all layers that have super neurons.",
+    )
+    positions: list[Target] = Field(
+        min_length=1,
+        description="Target positions, counted from 0, each edited by itself; a list among them is edited at once.",
     )
     strengths: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
         [1.0],
@@ -67,41 +92,50 @@ class Intervention(Strict):
 
     @model_validator(mode="after")
     def _consistent(self):
+        refuse(self._problems())
+        needs = kind_named(self.kind).needs
+        if self.layers is None and not (needs and needs.finds_layers):
+            return self.model_copy(update={"layers": "until_onset"})
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        """A sentence for everything that the kind does not take, or that is given twice."""
         kind = kind_named(self.kind)
         if not kind.takes("strength") and self.strengths != [1.0]:
-            raise ValueError(f"{self.kind} has no strength; leave strengths out")
-        check_distinct("strengths", (f"{strength:g}" for strength in self.strengths))  # as folders are called
+            yield f"{self.kind} has no strength; leave strengths out"
+        yield from repeated("strengths", (f"{strength:g}" for strength in self.strengths))  # as folders are called
         if (twice := first_repeated(self.mean_factors or [])) is not None:
-            raise ValueError(f"mean_factors has {twice:g} twice; keep one")
+            yield f"mean_factors has {twice:g} twice; keep one"
         together = [positions if isinstance(positions, list) else [positions] for positions in self.positions]
         for positions in together:
-            check_rising("positions edited at once", positions)
-        check_distinct("positions", (", ".join(map(str, positions)) for positions in together))
+            yield from not_rising("positions edited at once", positions)
+        yield from repeated("positions", (", ".join(map(str, positions)) for positions in together))
         if kind.takes("mean_factor") != (self.mean_factors is not None):
-            raise ValueError(f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it")
+            yield f"mean_factors is for {_kinds_that_take('mean_factor')}, which needs it; add or delete it"
         if self.to is not None and not kind.takes("to"):
-            raise ValueError(f"to is for {_kinds_that_take('to')}, not for {self.kind}; delete it")
+            yield f"to is for {_kinds_that_take('to')}, not for {self.kind}; delete it"
         if self.site != "value_aggregation" and not kind.takes("site"):
-            raise ValueError(f"{self.kind} has no other site; leave site out")
-        if self.layers is None and not (kind.needs and kind.needs.finds_layers):
-            raise ValueError("layers is missing; add the layers to edit")
+            yield f"{self.kind} has no other site; leave site out"
         if self.calibration == 1:
-            raise ValueError("calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0")
+            yield "calibration is 1, but a mean over sequences needs at least 2; raise it, or write 0"
         if self.calibration and not kind.takes_mean:
-            raise ValueError(f"{self.kind} takes no mean over sequences; leave calibration out")
+            yield f"{self.kind} takes no mean over sequences; leave calibration out"
         if refusal := kind.refusal(self.targets, self.strengths):
-            raise ValueError(refusal)
-        return self
+            yield refusal
+
+    def runs_on(self, model: str, prompts: str) -> bool:
+        """Whether it edits a model on a prompt set; of an entry whose nulls the study has filled in."""
+        return model in (self.models or ()) and prompts in (self.prompts or ())
 
     @property
     def mixed(self) -> int:
         """Number of sequences of a batch that it mixes."""
         return max(map(kind_named(self.kind).mixes, self.strengths))
 
-    @property
-    def compares_sequences(self) -> bool:
-        """Whether it changes nothing where all sequences are alike."""
-        return kind_named(self.kind).takes_mean or self.mixed > 1
+
+def smallest_batch(sequences: int, batch: int) -> int:
+    """Size of the smallest batch of an intervention: all are equal, give or take one, and at most ``batch``."""
+    return sequences // -(-sequences // batch)
 
 
 def _kinds_that_take(parameter: str) -> str:

@@ -1,11 +1,12 @@
 """The section ``pretraining``: data, runs and the sweep of their learning rates."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
-from harness.config.values import Name, Strict, check_distinct, check_rising
+from harness.config.values import Name, Strict, not_rising, refuse, repeated
 from harness.config.variants import OPTION_KEYS, OPTIONS, VARIANTS, VariantOptions
 
 
@@ -144,37 +145,35 @@ class Run(VariantOptions):
         key = VARIANTS[self.variant].key
         return (getattr(self, key) or OPTIONS[key]()).model_dump() if key in OPTIONS else {}
 
-    @model_validator(mode="after")
-    def _known_variant(self):
-        if self.variant not in VARIANTS:
-            raise ValueError(f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}")
-        for variant, key in OPTION_KEYS.items():
-            if variant != self.variant and getattr(self, key) is not None:
-                raise ValueError(f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}")
-        return self
-
     @property
     def compared(self) -> tuple:
         """What two runs must have in common to be compared: the learning rate and the variant's options need not be."""
         return tuple(getattr(self, name) for name in _COMPARED)
 
     @model_validator(mode="after")
-    def _divides(self):
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} must be an even multiple of heads {self.heads}; change one of them")
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}; change one of them")
-        if self.warmup >= self.steps:
-            raise ValueError(f"warmup {self.warmup} must be below steps {self.steps}; lower it")
-        if self.batch % self.accumulate:
-            raise ValueError(
-                f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
-            )
-        check_distinct("seeds", self.seeds)
-        check_rising("keep", self.keep)
-        if self.keep and self.keep[-1] > self.steps:
-            raise ValueError(f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it")
+    def _consistent(self):
+        refuse(self._problems())
         return self
+
+    def _problems(self) -> Iterator[str]:
+        """A sentence for an unknown variant, options of another one, and numbers that do not go together."""
+        if self.variant not in VARIANTS:
+            yield f"variant {self.variant} is unknown; choose one of {', '.join(VARIANTS)}"
+        for variant, key in OPTION_KEYS.items():
+            if variant != self.variant and getattr(self, key) is not None:
+                yield f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}"
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            yield f"width {self.width} must be an even multiple of heads {self.heads}; change one of them"
+        if self.heads % self.kv_heads:
+            yield f"heads {self.heads} must be a multiple of kv_heads {self.kv_heads}; change one of them"
+        if self.warmup >= self.steps:
+            yield f"warmup {self.warmup} must be below steps {self.steps}; lower it"
+        if self.batch % self.accumulate:
+            yield f"batch {self.batch} must be a multiple of accumulate {self.accumulate}; change one of them"
+        yield from repeated("seeds", self.seeds)
+        yield from not_rising("keep", self.keep)
+        if self.keep and self.keep[-1] > self.steps:
+            yield f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it"
 
 
 class LearningRates(Strict):
@@ -189,11 +188,14 @@ class LearningRates(Strict):
 
     @model_validator(mode="after")
     def _distinct(self):
-        check_rising("rates", self.rates)
-        check_distinct(
-            "rates", (f"{rate:g}" for rate in self.rates), " to six digits; keep one"
-        )  # as folders are called
-        check_distinct("seeds", self.seeds)
+        as_folders_are_called = (f"{rate:g}" for rate in self.rates)
+        refuse(
+            [
+                *not_rising("rates", self.rates),
+                *repeated("rates", as_folders_are_called, " to six digits; keep one"),
+                *repeated("seeds", self.seeds),
+            ]
+        )
         return self
 
 
@@ -201,14 +203,17 @@ class Pretraining(Strict):
     """The pretraining comparison."""
 
     data: list[Data] = Field([], description="What runs train on.")
-    prompts: list[str] = Field(description="Prompt sets on which the trained models are studied, by name.")
+    prompts: list[str] = Field(
+        [],
+        description="Prompt sets on which the trained models are studied, by name; none: those whose first token is drawn.",
+    )
     studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
         min_length=1,
         description="Seeds whose final models go through extraction and all statistics as downloaded models do; null: all. The "
         "statistics over training and the comparison of the runs cover every seed anyway.",
     )
-    runs: list[Run] = Field(description="The runs; an empty list leaves pretraining out.")
+    runs: list[Run] = Field([], description="The runs; an empty list leaves pretraining out.")
     learning_rates: LearningRates = Field(LearningRates(), description="The sweep of `snakemake learning_rates`.")
     threads: int = Field(
         1,
@@ -231,10 +236,10 @@ class Pretraining(Strict):
 
     @model_validator(mode="after")
     def _splits(self):
-        for run in self.runs:
-            if run.batch % (run.accumulate * self.gpus):
-                raise ValueError(
-                    f"runs.{run.name}.batch: {run.batch} cannot be split into {run.accumulate} micro-batches on each of "
-                    f"{self.gpus} GPUs; make it a multiple of {run.accumulate * self.gpus}"
-                )
+        refuse(
+            f"runs.{run.name}.batch: {run.batch} cannot be split into {run.accumulate} micro-batches on each of "
+            f"{self.gpus} GPUs; make it a multiple of {run.accumulate * self.gpus}"
+            for run in self.runs
+            if run.batch % (run.accumulate * self.gpus)
+        )
         return self

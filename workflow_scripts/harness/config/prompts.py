@@ -18,14 +18,16 @@ class Prompts(Strict):
     sequences: int = Field(ge=2, description="Number of sequences; a variance needs at least 2.")
     length: int = Field(ge=4, description="Tokens in each sequence.")
     seed: int = Field(0, ge=0, description="Seed of the draw.")
-    bos: bool = Field(
-        False,
-        description="natural_text: begin each sequence with the tokenizer's BOS. Position 0 then has no variance. "
-        "Models trained here follow their run's first_token instead.",
+    first_token: Literal["drawn", "bos", "fixed"] = Field(
+        "drawn",
+        description="What stands at position 0. drawn: an ordinary token, which varies. bos: the model's BOS, which is the "
+        "end-of-text token of models trained here. fixed: one ordinary token, the same in every sequence. Position 0 has no "
+        "variance with bos and fixed. Text of models trained with first_token begins with the end-of-text token under drawn too.",
     )
 
-    @model_validator(mode="after")
-    def _bos_for_text(self):
-        if self.bos and self.kind != "natural_text":
-            raise ValueError("bos: true is for natural_text; random tokens have none, set it to false")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bos(cls, raw):
+        if isinstance(raw, dict) and "bos" in raw:
+            raise ValueError("bos is no key of prompts; write first_token: bos, or first_token: drawn for bos: false")
+        return raw

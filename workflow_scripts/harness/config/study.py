@@ -1,5 +1,6 @@
 """A study: all sections, and what one demands of another."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -7,12 +8,12 @@ from pydantic import Field, model_validator
 from harness.config.activations import Activations
 from harness.config.corpus import Corpus
 from harness.config.figures import Figures
-from harness.config.interventions import FEWEST_SEQUENCES, Intervention
+from harness.config.interventions import FEWEST_SEQUENCES, Intervention, smallest_batch
 from harness.config.models import Model
 from harness.config.pretraining import BigramBackcopyData, Pretraining, Run, TextData
 from harness.config.prompts import Prompts
 from harness.config.statistics import Statistics
-from harness.config.values import Name, Strict, check_known, first_repeated, listed
+from harness.config.values import Name, Strict, first_repeated, listed, refuse, unknown
 from sinkorigin.interventions.kind import BASELINE
 
 
@@ -34,136 +35,188 @@ class Config(Strict):
     """A study."""
 
     study: Name = Field("default", description="Name of the study; its results lie in results/{study}/.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where one is visible.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where one is visible.")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="Precision in which studied models run; statistics are float64 anyway."
     )
     machine: Machine = Field(Machine(), description="The machine that estimates are made for; no result depends on it.")
-    models: list[Model] = Field(min_length=1, description="The models to study.")
+    models: list[Model] = Field(description="The models to study; none for a study of pretraining alone.")
     corpus: Corpus = Field(description="The text corpus.")
     prompts: list[Prompts] = Field(min_length=1, description="The prompt sets.")
     activations: Activations = Field(description="What is extracted.")
     statistics: Statistics = Field(Statistics(), description="Settings of the statistics.")
     interventions: list[Intervention] = Field([], description="The causal interventions.")
-    pretraining: Pretraining = Field(description="The pretraining comparison.")
+    pretraining: Pretraining = Field(
+        Pretraining(), description="The pretraining comparison; without it, nothing is trained."
+    )
     figures: Figures = Field(Figures(), description="How figures are drawn.")
 
     @model_validator(mode="after")
+    def _complete(self):
+        """Add the random-weight controls, and fill in what null stands for, so that nobody else has to."""
+        controlled, names = {model.source_text for model in self.models}, {model.name for model in self.models}
+        models: list[Model] = []
+        for model in self.models:
+            models.append(model)
+            control = model.control_entry
+            wanted = model.kind != "random" and model.control and control.source_text not in controlled
+            if wanted and control.name not in names:  # a name that is taken is refused below
+                models.append(control)
+        first = [prompts.name for prompts in self.prompts[:1]]
+        edits = []
+        for edit in self.interventions:
+            edited = edit.models or [m.name for m in models if edit.controls or m.kind != "random"]
+            if edited:  # a study of pretraining alone may have none
+                edits.append(edit.model_copy(update={"models": edited, "prompts": edit.prompts or first}))
+        drawn = [prompts.name for prompts in self.prompts if prompts.first_token == "drawn"]
+        pretraining = self.pretraining.model_copy(update={"prompts": self.pretraining.prompts or drawn})
+        return self.model_copy(update={"models": models, "interventions": edits, "pretraining": pretraining})
+
+    @model_validator(mode="after")
     def _cross_checks(self):
+        """Check what one section demands of another."""
+        refuse(
+            [
+                *self._name_problems(),
+                *self._model_problems(),
+                *self._pretraining_problems(),
+                *self._site_problems(),
+                *(problem for edit in self.interventions for problem in self._edit_problems(edit)),
+            ]
+        )
+        return self
+
+    def _name_problems(self) -> Iterator[str]:
         if self.study in ("results", "models", "logs", "benchmarks"):
-            raise ValueError(f"study: the name {self.study} is taken by a folder of all studies; choose another")
-        trained = self.trained
+            yield f"study: the name {self.study} is taken by a folder of all studies; choose another"
         for key, names in (
-            ("models", [m.name for m in self.models] + list(trained)),
+            ("models", [m.name for m in self.models] + list(self.trained)),
             ("prompts", [p.name for p in self.prompts]),
             ("interventions", [i.name for i in self.interventions]),
             ("pretraining.data", [d.name for d in self.pretraining.data]),
             ("pretraining.runs", [r.name for r in self.pretraining.runs]),
         ):
             if twice := first_repeated(names):
-                raise ValueError(f"{key}: the name {twice} is given twice; rename one")
+                sources = [model.source_text for model in self.models if key == "models" and model.name == twice]
+                of = f" (to {' and '.join(sources)})" if len(sources) > 1 else ""
+                yield f"{key}: the name {twice} is given twice{of}; rename one"
             for name, owner in ((BASELINE, "the unedited model"), ("results", "the folder of all results")):
                 if name in names:
-                    raise ValueError(f"{key}: the name {name} is taken by {owner}; choose another")
+                    yield f"{key}: the name {name} is taken by {owner}; choose another"
+
+    def _model_problems(self) -> Iterator[str]:
+        if not self.models and not self.pretraining.runs:
+            yield "models is empty, and pretraining has no runs; name a model, or a run"
         models = {m.name: m for m in self.models}
+        fetched = [name for name, model in models.items() if model.kind != "random"]
         for model in self.models:
-            other = model.source.partition(":")[2]
-            if model.kind == "random" and (other not in models or models[other].kind == "random"):
-                raise ValueError(
-                    f"models.{model.name}.source: random:{other} names no fetched model of this study; "
-                    f"known ones are {listed(n for n, m in models.items() if m.kind != 'random')}"
+            base = model.place
+            if model.kind == "random" and base not in fetched:
+                yield (
+                    f"models.{model.name}.source: random:{base} names no fetched model of this study; known ones are "
+                    f"{listed(fetched)}"
                 )
-        prompts = {p.name: p for p in self.prompts}
-        for name in self.pretraining.prompts:
-            check_known("pretraining.prompts", name, "prompt set", prompts)
+            control = model.control_entry
+            if (
+                model.kind == "random"
+                or not model.control
+                or any(m.source_text == control.source_text for m in self.models)
+            ):
+                continue
+            yield (
+                f"models.{model.name}: its random-weight control would be called {control.name}, as another model is; rename "
+                "that one, or set control: false"
+            )
+
+    def _pretraining_problems(self) -> Iterator[str]:
+        """What runs demand of prompt sets and data, as far as it is known before anything is made."""
+        prompts, data = {p.name: p for p in self.prompts}, {d.name: d for d in self.pretraining.data}
+        yield from unknown("pretraining.prompts", self.pretraining.prompts, "prompt set", prompts)
+        if self.pretraining.runs and not self.pretraining.prompts:
+            yield "pretraining.prompts is missing, and the first token of no prompt set is drawn; add it"
+        studied = self.pretraining.studied_seeds
         for run in self.pretraining.runs:
-            self._check_data(run)
+            key = f"pretraining.runs.{run.name}"
+            yield from unknown(f"{key}.data", [run.data], "data of this study", data)
+            if studied is not None and not set(studied) & set(run.seeds):
+                yield (
+                    f"pretraining.studied_seeds: run {run.name} has none of the seeds {', '.join(map(str, studied))}; add one "
+                    f"of its own ({', '.join(map(str, run.seeds))})"
+                )
+            task = data.get(run.data)
+            if not isinstance(task, BigramBackcopyData):
+                continue
+            if task.tokens <= run.batch * run.length:
+                yield (
+                    f"{key}: a batch of {run.batch} × {run.length} tokens is no smaller than the {task.tokens} of data "
+                    f"{task.name}; lower batch or length, or raise tokens"
+                )
+            if task.validation_tokens <= run.length:
+                yield (
+                    f"{key}.length: {run.length} tokens are no fewer than the {task.validation_tokens} of data {task.name}'s "
+                    "validation split; lower length, or raise tokens"
+                )
+
+    def _site_problems(self) -> Iterator[str]:
         shortest = min(self.prompts, key=lambda p: p.length)
         for kept in self.activations.sites:
             for position in kept.positions or []:
                 if position >= shortest.length:
-                    raise ValueError(
+                    yield (
                         f"activations.sites.{kept.site}.positions: position {position} is beyond the {shortest.length} "
                         f"tokens of prompt set {shortest.name}; choose one below {shortest.length}"
                     )
-        for edit in self.interventions:
-            key = f"interventions.{edit.name}"
-            for name in edit.models:
-                check_known(f"{key}.models", name, "model of this study", [*models, *self.studied])
-                run = trained.get(name)
-                if run is not None and edit.layers and max(edit.layers) >= run[0].layers:
-                    raise ValueError(
-                        f"{key}.layers: layer {max(edit.layers)} is beyond the {run[0].layers} "
-                        f"layers of run {run[0].name}; choose layers below {run[0].layers}"
-                    )
-            for name in edit.prompts:
-                check_known(f"{key}.prompts", name, "prompt set", prompts)
-                for model in edit.models:
-                    if model in trained and name not in self.pretraining.prompts:
-                        raise ValueError(
-                            f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
-                        )
-                self._check_size(edit, prompts[name])
-        return self
 
-    def _check_data(self, run: Run) -> None:
-        """Check what a run demands of its data, as far as it is known before anything is made."""
-        data = {d.name: d for d in self.pretraining.data}
-        key = f"pretraining.runs.{run.name}"
-        check_known(f"{key}.data", run.data, "data of this study", data)
-        studied = self.pretraining.studied_seeds
-        if studied is not None and not set(studied) & set(run.seeds):
-            raise ValueError(
-                f"pretraining.studied_seeds: run {run.name} has none of the seeds {', '.join(map(str, studied))}; add one of "
-                f"its own ({', '.join(map(str, run.seeds))})"
-            )
-        task = data[run.data]
-        if not isinstance(task, BigramBackcopyData):
-            return
-        if task.tokens <= run.batch * run.length:
-            raise ValueError(
-                f"{key}: a batch of {run.batch} × {run.length} tokens is no smaller than the {task.tokens} of data "
-                f"{task.name}; lower batch or length, or raise tokens"
-            )
-        if task.validation_tokens <= run.length:
-            raise ValueError(
-                f"{key}.length: {run.length} tokens are no fewer than the {task.validation_tokens} of data {task.name}'s "
-                "validation split; lower length, or raise tokens"
-            )
-
-    def _check_size(self, edit: Intervention, prompts: Prompts) -> None:
-        """Check what an intervention demands of a prompt set."""
+    def _edit_problems(self, edit: Intervention) -> Iterator[str]:
+        """What an intervention demands of models and prompt sets."""
         key = f"interventions.{edit.name}"
-        if edit.targets[-1] >= prompts.length - 1:
-            raise ValueError(
-                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {prompts.name} has "
-                f"{prompts.length} tokens; choose positions below {prompts.length - 1}"
+        prompts, trained = {p.name: p for p in self.prompts}, self.trained
+        yield from unknown(
+            f"{key}.models", edit.models, "model of this study", [*(m.name for m in self.models), *self.studied]
+        )
+        yield from unknown(f"{key}.prompts", edit.prompts, "prompt set", prompts)
+        for run, _ in (trained[name] for name in edit.models if name in trained):
+            if isinstance(edit.layers, list) and max(edit.layers) >= run.layers:
+                yield (
+                    f"{key}.layers: layer {max(edit.layers)} is beyond the {run.layers} layers of run {run.name}; choose "
+                    f"layers below {run.layers}"
+                )
+        for name in edit.prompts:
+            if name not in prompts:
+                continue
+            for model in edit.models:
+                if model in trained and name not in self.pretraining.prompts:
+                    yield f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
+            yield from self._size_problems(edit, prompts[name])
+        longest = max(
+            (prompts[name] for name in edit.prompts if name in prompts), key=lambda one: one.length, default=None
+        )
+        if longest is not None and edit.targets[-1] >= longest.length - 1:
+            yield (
+                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {longest.name} has "
+                f"{longest.length} tokens; choose positions below {longest.length - 1}"
             )
+
+    def _size_problems(self, edit: Intervention, prompts: Prompts) -> Iterator[str]:
+        """What an intervention demands of the size of a prompt set."""
+        key = f"interventions.{edit.name}"
         run = prompts.sequences - edit.calibration if edit.sequences is None else edit.sequences
         if run < FEWEST_SEQUENCES or run + edit.calibration > prompts.sequences:
-            raise ValueError(
+            yield (
                 f"{key}: {max(run, FEWEST_SEQUENCES)} sequences to run and {edit.calibration} set apart are more than the "
                 f"{prompts.sequences} of prompt set {prompts.name}; lower sequences or calibration"
             )
-        other = next(e for e in self.interventions if prompts.name in e.prompts and set(e.models) & set(edit.models))
+            return
+        other = next(e for e in self.interventions if any(e.runs_on(model, prompts.name) for model in edit.models))
         first = prompts.sequences - other.calibration if other.sequences is None else other.sequences
         if run != first:
-            raise ValueError(
+            yield (
                 f"{key}: it runs {run} sequences of prompt set {prompts.name}, but {other.name} runs {first}, and the two are "
                 "compared sequence by sequence; give both the same number by sequences"
             )
-        if prompts.kind == "natural_text" and 0 in edit.targets and edit.compares_sequences:
-            trained = self.trained
-            for name in edit.models:
-                if trained[name][0].first_token if name in trained else prompts.bos:
-                    token = f"the first token of run {trained[name][0].name}" if name in trained else "BOS"
-                    raise ValueError(
-                        f"{key}.positions: every sequence of {prompts.name} begins with {token}, so {edit.kind} changes "
-                        "nothing at position 0; choose prompts without it"
-                    )
-        least = run // -(-run // self.activations.batch)  # batches are of equal size, give or take one
+        least = smallest_batch(run, self.activations.batch)
         if edit.mixed > least:
-            raise ValueError(
+            yield (
                 f"{key}: {edit.kind} mixes {edit.mixed} sequences of a batch, but batches have {least}; raise activations.batch "
                 "or sequences, or lower the strength"
             )

@@ -22,19 +22,28 @@ def first_repeated(values: Iterable[Any]) -> Any:
     return next((value for i, value in enumerate(values) if value in values[:i]), None)
 
 
-def check_distinct(key: str, values: Iterable[Any], remedy: str = "; keep one") -> None:
-    if (twice := first_repeated(values)) is not None:
-        raise ValueError(f"{key} has {twice} twice{remedy}")
+def refuse(sentences: Iterable[str]) -> None:
+    """Raise a ValueError that lists these sentences, one a line, if there are any."""
+    if lines := list(dict.fromkeys(sentences)):
+        raise ValueError("\n".join(lines))
 
 
-def check_rising(key: str, values: Sequence[int] | Sequence[float]) -> None:
-    if list(values) != sorted(set(values)):
-        raise ValueError(f"{key} must rise and not repeat; write {sorted(set(values))}")
+def repeated(key: str, values: Iterable[Any], remedy: str = "; keep one") -> list[str]:
+    """A sentence if a value is there twice."""
+    twice = first_repeated(values)
+    return [] if twice is None else [f"{key} has {twice} twice{remedy}"]
 
 
-def check_known(key: str, name: str, what: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise ValueError(f"{key}: {name} is no {what}; known ones are {listed(known)}")
+def not_rising(key: str, values: Sequence[int] | Sequence[float]) -> list[str]:
+    """A sentence if values fall or repeat."""
+    rising = sorted(set(values))
+    return [] if list(values) == rising else [f"{key} must rise and not repeat; write {rising}"]
+
+
+def unknown(key: str, names: Iterable[str], what: str, known: Iterable[str]) -> list[str]:
+    """A sentence for each name that is none of the known ones."""
+    known = list(known)
+    return [f"{key}: {name} is no {what}; known ones are {listed(known)}" for name in names if name not in known]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def check_written(file: Path) -> None:
         elif isinstance(node, yaml.MappingNode):
             _check_repeated([(name.value, name.start_mark.line + 1) for name, _ in node.value], str(file))
             waiting += [(name.value, value) for name, value in node.value]
-        elif node.tag.endswith((":int", ":float")) and (base := _hidden_base(node.value)):
+        elif node.tag.endswith((":int", ":float")) and (base := hidden_base(node.value)):
             raise SinkoriginError(
                 f"{file}, line {node.start_mark.line + 1}: {key} has {node.value}, which YAML reads as a number of base "
                 f"{base}, {yaml.safe_load(node.value)}; write the number that you mean, or put a text in quotes"
@@ -58,7 +58,7 @@ def _check_repeated(keys: list[tuple[Any, int | None]], file: str) -> None:
         lines[str(key)] = line
 
 
-def _hidden_base(written: str) -> int | None:
+def hidden_base(written: str) -> int | None:
     """The base of a number whose spelling does not show that it is not 10."""
     if ":" in written:
         return 60
