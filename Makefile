@@ -1,5 +1,6 @@
 # make environment  .venv from the pinned requirements.lock
 # make reproduce    the default study: environment, then snakemake --cores all
+# make first-look   the chain in one model, within minutes; the whole study makes none of it again
 # make test         all tests
 # make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
@@ -9,10 +10,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce test check report lint schema readme clean
+.PHONY: environment reproduce first-look test check report lint schema readme clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
+
+first-look: .venv/installed
+	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
 # A file of tests runs in one of two processes; --dist loadgroup keeps together what shares a fixture.
 test: .venv/installed

@@ -27,8 +27,9 @@ include: "rules/activations.smk"
 include: "rules/statistics.smk"
 include: "rules/interventions.smk"
 include: "rules/pretraining.smk"
-include: "rules/figures.smk"
+include: "rules/first_look.smk"
 include: "rules/claims.smk"
+include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
@@ -41,6 +42,12 @@ rule all:
     input:
         STUDY_FILES,
         rules.judge_claims.output,
+
+
+rule first_look:
+    input:
+        rules.tell_first_look.output,
+        rules.plot_first_look.output,
 
 
 rule learning_rates:

@@ -22,6 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 import torch
 import yaml
 
+from harness.config.reading import read_config
 from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.interventions.entries import edits_of, table_facts
 from sinkorigin.interventions.kind import kind_named
@@ -107,16 +108,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
-    config = yaml.safe_load(Path(arguments.config).read_text())
-    batch = config["activations"]["batch"]
+    config = read_config(yaml.safe_load(Path(arguments.config).read_text()))
+    batch = config.activations.batch
     jobs = []
-    for entry in config["interventions"]:
+    for entry in (edit.model_dump() for edit in config.interventions):
         needs = kind_named(entry["kind"]).needs
         if "random_tokens" in entry["prompts"] and (arguments.statistics or not needs):
-            entry = {"layers": None, "calibration": 0, **entry}
+            if isinstance(entry["layers"], str):  # a rule: what counts here is how many they are
+                entry["layers"] = [0, 1, 2, 3]
             tables = {needs.table: Path(arguments.statistics) / f"{needs.table}.parquet"} if needs else {}
             facts = table_facts(entry, tables)
-            edits = [edits_of(entry, strength, facts) for strength in entry.get("strengths", [1.0])]
+            edits = [edits_of(entry, strength, facts) for strength in entry["strengths"]]
             jobs.append((entry, edits))
     count = sum(len(some) for _, edits in jobs for some in edits)
     model = load_model(arguments.model, threads=arguments.threads)

@@ -1,6 +1,7 @@
 # What goes wrong around a run, in one sentence each.
 
 from harness import checks
+from harness.after_failure import end_failed_run
 from harness.cluster import keep_config, prepare_slurm
 from harness.run_lock import note_lock
 
@@ -28,9 +29,11 @@ def check_run():
 
 
 def tell_changed_config():
-    """Say so if the config was edited while its jobs ran."""
-    for sentence in CONFIG_AT_START.changes():
+    """Say so if the config was edited while its jobs ran; whether it was."""
+    changes = CONFIG_AT_START.changes()
+    for sentence in changes:
         internals.logger.warning(sentence)
+    return bool(changes)
 
 
 onstart:  # a second one, in another file, would replace this
@@ -42,7 +45,13 @@ onstart:  # a second one, in another file, would replace this
 
 onsuccess:
     tell_changed_config()
+    if internals.is_asked_for(workflow, "first_look"):
+        print(Path(f"{STUDY}/first_look.txt").read_text(), end="")
+        print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
 
 
 onerror:
-    tell_changed_config()
+    with checks.ending_with_a_sentence():
+        sentences = end_failed_run(workflow, study, changed=tell_changed_config())
+    if sentences:
+        sys.exit(f"sinkorigin: {sentences}")

@@ -17,6 +17,7 @@ rule judge_claims:
                 "sink_rate",
                 "sink_onset",
                 "sink_changes",
+                "first_positions",
                 "secondary_sinks",
                 "secondary_sinks_by_layer",
                 "variance_through_output",
@@ -27,14 +28,22 @@ rule judge_claims:
         },
         **{
             name: study.tables(name, study.edits)
-            for name in ("interventions", "intervention_contrasts", "dose_response", "dispersion_grid")
+            for name in (
+                "resolved_interventions",
+                "interventions",
+                "intervention_contrasts",
+                "dose_response",
+                "dispersion_grid",
+            )
         },
         provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
-        pretraining_by_seed=[f"{STUDY}/statistics/pretraining_by_seed.parquet"] if study.runs else [],
-        pretraining_comparison=[f"{STUDY}/statistics/pretraining_comparison.parquet"] if study.runs else [],
+        pretraining_by_seed=study.comparisons("pretraining_by_seed"),
+        pretraining_comparison=study.comparisons("pretraining_comparison"),
     output:
         table=f"{STUDY}/claims.parquet",
+        evidence=f"{STUDY}/evidence.parquet",
+        evidence_summary=f"{STUDY}/evidence_summary.parquet",
         page=report(
             f"{STUDY}/claims.html",
             caption="../captions/claims.rst",
@@ -43,8 +52,10 @@ rule judge_claims:
         ),
     params:
         models=study.judged_models(),
-        prompts=list(study.prompts),
-        interventions=[edit.model_dump() for edit in STUDY_CONFIG.interventions],
+        prompts=study.conditions(),
+        first_tokens=study.first_tokens(),
+        missing=study.missing.parts(STUDY),
+        undrawn=study.missing.undrawn(STUDY),
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Judging the claims"

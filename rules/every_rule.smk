@@ -3,6 +3,7 @@
 from harness.cluster import light_rules
 from harness.shared_directives import share_directives
 
-workflow.localrules(*light_rules([rule.name for rule in workflow.rules]))
-share_directives(workflow, STUDY, study.estimates)
+EVERY_RULE = internals.own_rules(workflow)
+workflow.localrules(*(EVERY_RULE[name].name for name in light_rules(list(EVERY_RULE))))
+share_directives(workflow, EVERY_RULE, STUDY, study.estimates)
 CODE.remember()

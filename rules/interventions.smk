@@ -1,5 +1,27 @@
-# Interventions: the unedited baseline once, and one job for all edits of a model on a prompt set. They share the model and one
-# unedited pass; the job makes only the strengths that are missing.
+# Interventions: what they are in each model, the unedited baseline once, and one job for all edits of a model on a prompt set. They
+# share the model and one unedited pass; the job makes only the strengths that are missing.
+
+
+# apart from the edits, so that a threshold that moves no layer makes no edit again
+rule resolve_interventions:
+    input:
+        unpack(study.tables_of_kinds),
+        unpack(study.tables_of_layers),
+        architecture=rules.extract_activations.output.architecture,
+        prompts=study.prompts_of,
+    output:
+        resolved_interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/resolved_interventions.parquet",
+    params:
+        edits=study.edit_parameters,
+        by_kind=lambda wildcards: list(study.tables_of_kinds(wildcards)),
+        by_rule=study.tables_of_rules,
+        like=study.layers_like,
+        sequences=study.edited_sequences,
+        code=code_by("resolve_interventions.py", study.kind_modules),
+    message:
+        "Resolving the interventions in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/resolve_interventions.py"
 
 
 rule measure_baseline:
@@ -28,7 +50,8 @@ rule measure_baseline:
 
 rule intervene:
     input:
-        unpack(study.needed_tables),
+        unpack(study.tables_of_kinds),
+        resolved=rules.resolve_interventions.output.resolved_interventions,
         model_files=ancient(directory_of(study.model_of)),
         model=study.model_of,
         prompts=study.prompts_of,
@@ -40,6 +63,7 @@ rule intervene:
         device=DEVICE,
     params:
         edits=study.edit_parameters,
+        made_elsewhere=f"{STUDY}/first_look/{{model}}/{{prompts}}/.edited",
         sequences=study.edited_sequences,
         losses=study.reads_text,
         batch=STUDY_CONFIG.activations.batch,

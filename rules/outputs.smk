@@ -5,24 +5,26 @@
 
 from harness.outputs import files_with_logs, output_files
 
-RULES = [one.name for one in workflow.rules]
+RULES = internals.own_rules(workflow)
 JOBS = study.jobs(
-    name for name in RULES if name.startswith("compute_") and name != "compute_intervention_effects"
+    name
+    for name in RULES
+    if name.startswith("compute_") and name not in ("compute_intervention_effects", "compute_anatomy")
 )
-DATA_FILES = output_files(workflow, study.data_jobs())
-STUDY_FILES = output_files(workflow, JOBS) + [
+DATA_FILES = output_files(RULES, study.data_jobs())
+STUDY_FILES = output_files(RULES, JOBS) + [
     file for figure in FIGURES if figure.when(study) for file in figure.outputs(study)
 ]
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
     with checks.ending_with_a_sentence():
-        checks.check_folders(STUDY_FILES)
+        checks.check_folders(map(PLACED, STUDY_FILES))
 
 
 def written_files():
     """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job."""
     jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_"))} | JOBS
     swept = [file for file in rules.learning_rates.input if Path(file).is_file()]
-    demanded = {*STUDY_FILES, *rules.judge_claims.output, *swept}
+    demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *swept}
     with checks.ending_with_a_sentence():
-        return files_with_logs(workflow, jobs, demanded)
+        return files_with_logs(workflow, RULES, jobs, demanded)

@@ -47,7 +47,7 @@ rule draw_data_prompts:
     wildcard_constraints:
         start=one_of(["first_token", "no_first_token"]),
     params:
-        prompts=lambda wildcards: study.prompts[wildcards.prompts].model_dump(exclude={"first_token"}),
+        prompts=lambda wildcards: study.prompts[wildcards.prompts].model_dump(),
         wildcards=all_wildcards,
         code=code("draw_data_prompts.py"),
     message:

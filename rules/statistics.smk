@@ -89,6 +89,21 @@ rule compute_sinks:
         "../workflow_scripts/compute.py"
 
 
+rule compute_first_positions:
+    input:
+        scores=rules.extract_activations.output.scores,
+    output:
+        first_positions=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_positions.parquet",
+    params:
+        **statistic("first_positions"),
+        **BOOTSTRAP,
+        first_token=study.first_token_of,
+    message:
+        "Sink mass of the first positions of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 rule compute_variance_through_output:
     input:
         **study.kept_site("value_aggregation"),
@@ -131,6 +146,7 @@ rule compute_keys:
         first_token_keys=rules.extract_activations.output.first_token_keys,
         query_gram=rules.extract_activations.output.query_gram,
         scores=rules.extract_activations.output.scores,
+        prompts=study.prompts_of,
     output:
         key_collapse=f"{STUDY}/statistics/{{model}}/{{prompts}}/key_collapse.parquet",
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
@@ -181,15 +197,16 @@ rule compute_intervention_effects:
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
         edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
+        resolved=f"{STUDY}/statistics/{{model}}/{{prompts}}/resolved_interventions.parquet",
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
         intervention_contrasts=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_contrasts.parquet",
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
+        conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
     params:
         statistic="interventions",
-        interventions=lambda wildcards: [edit.name for edit in study.edits_of(wildcards)],
         length=lambda wildcards: study.prompts[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
@@ -197,6 +214,21 @@ rule compute_intervention_effects:
         code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_anatomy:
+    input:
+        unpack(study.tables_of_anatomy),
+    output:
+        anatomy=f"{STUDY}/statistics/{{model}}/anatomy.parquet",
+    params:
+        **statistic("anatomy"),
+        prompts=study.read_by,
+        first_tokens=study.first_tokens_of,
+    message:
+        "Anatomy of the sink of {wildcards.model}"
     script:
         "../workflow_scripts/compute.py"
 

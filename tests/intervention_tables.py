@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.interventions import resolution
 from sinkorigin.interventions.schemas import SCHEMAS
 
 
@@ -61,11 +63,42 @@ def write(folder, points, *, length, losses=False) -> Path:
     return folder
 
 
-def write_study(root, baseline, edits, *, length, losses=False) -> dict[str, str]:
-    """Folders of a baseline and of interventions, name → strength → its points; the manifests that a statistic reads."""
+def resolved(edits, *, model="m", prompts="p", rules=None, facts=None):
+    """The table that says what interventions are, name → strength → its points.
+
+    Args:
+        rules: name → rule of its layers, where these are not numbers.
+        facts: name → other columns.
+    """
+    rows = []
+    for name, strengths in edits.items():
+        points = next(iter(strengths.values()))
+        row = {
+            "kind": points[0]["kind"],
+            "to": None,
+            "calibration": 0,
+            "layers_rule": (rules or {}).get(name, "numbers"),
+        }
+        row |= {
+            "layers": points[0].get("layers", [0, 1]),
+            "how": "numbers of the config",
+            "applicable": True,
+            "reason": None,
+        }
+        row |= {"positions": [list(point.get("positions", [point["target"]])) for point in points]}
+        rows.append({"model": model, "prompts": prompts, "intervention": name, **row, **(facts or {}).get(name, {})})
+    return pa.Table.from_pylist(rows, schema=resolution.SCHEMA)
+
+
+def write_study(root, baseline, edits, *, length, losses=False, **resolving) -> dict[str, str]:
+    """Folders of a baseline and of interventions, name → strength → its points; the files that a statistic reads."""
     write(root / "baseline", baseline, length=length, losses=losses)
     for name, strengths in edits.items():
         for strength, points in strengths.items():
             named = [{"intervention": name, "strength": strength, **point} for point in points]
             write(root / "edited" / name / f"strength={strength:g}", named, length=length, losses=losses)
-    return {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}
+    tables.write_table(root / "resolved.parquet", resolved(edits, **resolving), resolution.SCHEMA)
+    return {
+        "baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json"),
+        "resolved": str(root / "resolved.parquet"),
+    }  # fmt: skip

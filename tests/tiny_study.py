@@ -1,6 +1,7 @@
 """A copy of the project with a tiny study: a random-weight model made here and a page of text, run once for all tests."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ TINY = {
         {"name": "tiny", "source": "path:tiny_model"},
         {"name": "tiny-random", "source": "random:tiny", "seed": 0},
     ],
-    "corpus": {"source": "path:text", "members": ["*.txt"], "sha256": None, "validation_share": 0.4, "seed": 0},
+    "corpus": {"source": "path:text", "members": ["*.txt"], "validation_share": 0.4, "seed": 0},
     "prompts": [
         {"name": "random_tokens", "kind": "random_tokens", "sequences": 12, "length": 16, "seed": 0},
         {"name": "natural_text", "kind": "natural_text", "sequences": 8, "length": 16, "seed": 0},
@@ -42,11 +43,12 @@ TINY = {
             ("variance_amplification", "variance_amplification", {"strengths": [2, 4]}),
             ("norm_control", "norm_control", {"strengths": [2, 4]}),
             ("random_directions", "random_directions", {"strengths": [4], "calibration": 4}),
-            ("mask_late", "mask", {"layers": [2]}),
+            ("mask_late", "mask", {"layers": "late"}),
             ("grid", "mean_and_deviation", {"strengths": [1, 2], "mean_factors": [1, 2]}),
             ("matched", "variance_matching", {"positions": [0], "prompts": ["random_tokens", "natural_text"]}),
             ("averaged", "value_averaging", {"positions": [0], "strengths": [2]}),
             ("zeroed", "dominating_dims", {"positions": [0], "to": "zero", "layers": [1]}),
+            ("silent", "super_neuron_ablation", {"positions": [0], "layers": None}),  # the tiny model has no super neuron
         ]
     ],
     "pretraining": {
@@ -76,6 +78,7 @@ TINY = {
 
 # figures that show every model
 FIGURES = [
+    "anatomy",
     "variance_by_position",
     "variance_through_output",
     "norm_and_sink_by_layer",
@@ -203,6 +206,13 @@ def write_model(folder: Path, text: Path) -> None:
         num_key_value_heads=2, max_position_embeddings=64, bos_token_id=0, eos_token_id=0, initializer_range=0.3,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def take_bos_away(model: Path) -> None:
+    """Let no file of a model directory name a BOS."""
+    for name in ("tokenizer_config.json", "config.json", "generation_config.json"):
+        path = model / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"bos_token": None, "bos_token_id": None}))
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -12,6 +12,6 @@ with job(snakemake):
         data=snakemake.wildcards.data,
         tokenizer_directory=Path(snakemake.input.tokenizer).parent,
         tokens_directory=Path(snakemake.input.tokens).parent,
-        first_token=snakemake.wildcards.start == "first_token",
-        **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed")},
+        trained_with_first_token=snakemake.wildcards.start == "first_token",
+        **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed", "first_token")},
     )

@@ -1,7 +1,7 @@
-"""Run all interventions in one model, at every position and strength that is missing, and measure what they do.
+"""Run the interventions that one model allows, at every position and strength that is missing, and measure what they do.
 
 A folder of tables is made again where its edits changed, or ``params.kinds[kind]``, the version of the code that makes it: that
-of its kind, and what all kinds share.
+of its kind, and what all kinds share. What the first look made, or a first look finds made, is taken over.
 """
 
 import os
@@ -12,19 +12,17 @@ from harness.job import job
 
 with job(snakemake):
     from sinkorigin.corpora.prompts import read_token_ids
-    from sinkorigin.interventions.entries import edits_of, table_facts
+    from sinkorigin.interventions.entries import applicable, edits_of, table_facts
     from sinkorigin.interventions.folders import fill, key_of
-    from sinkorigin.models.loading import check_model_layers, load_model
-    from sinkorigin.tables import LIST, file_hash, write_manifest
+    from sinkorigin.models.loading import load_model
+    from sinkorigin.tables import LIST, file_hash, read_table, write_manifest
 
     params = snakemake.params
     made_so_far = Path(snakemake.output.files).with_name(".edited")
-    entries = {entry["name"]: entry for entry in params.edits}
-    tables = {key: str(path) for key, path in snakemake.input.items() if key not in ("model", "model_files", "prompts")}
+    entries = applicable(params.edits, read_table(snakemake.input.resolved).to_pylist())
     edits = {}
     for name, entry in entries.items():
-        check_model_layers(Path(snakemake.input.model).parent, entry["layers"] or [0], f"interventions.{name}.layers")
-        facts = table_facts(entry, tables)
+        facts = table_facts(entry, snakemake.input)
         edits[name] = {f"strength={strength:g}": edits_of(entry, strength, facts) for strength in entry["strengths"]}
     hashes = file_hash(snakemake.input.model), file_hash(snakemake.input.prompts)
     common = [*hashes, params.sequences, params.losses, params.batch, params.dtype]
@@ -69,7 +67,7 @@ with job(snakemake):
                 folder_of=making,
             )
 
-    made = fill(made_so_far, keys, run)
+    made = fill(made_so_far, keys, run, made_elsewhere=params.made_elsewhere)
     # links: Snakemake empties the output before each job, and folders that were made before are kept
     shutil.copytree(made_so_far, snakemake.output.files, copy_function=os.link, dirs_exist_ok=True)
     # the tables alone: what else is there holds the version of the code, of which they are to be independent

@@ -5,6 +5,7 @@ from pathlib import Path
 from harness.job import job
 
 with job(snakemake):
+    from sinkorigin.claims import evidence
     from sinkorigin.claims.ledger import judge
     from sinkorigin.claims.page import render_html
     from sinkorigin.claims.verdicts import SCHEMA, Judged
@@ -15,12 +16,25 @@ with job(snakemake):
     labels = {facts["name"]: facts["label"] for facts in snakemake.params.models}
     labels = complete_labels(labels, tables.pop("provenance"))
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
+    models = [Judged(**{**facts, "label": labels[facts["name"]]}) for facts in snakemake.params.models]
     table = judge(
         tables,
-        models=[Judged(**{**facts, "label": labels[facts["name"]]}) for facts in snakemake.params.models],
-        prompts=snakemake.params.prompts,
-        interventions=snakemake.params.interventions,
+        models=models,
+        prompts=list(snakemake.params.prompts),
+        first_tokens=snakemake.params.first_tokens,
+        missing=snakemake.params.missing,
     )
     write_table(snakemake.output.table, table, SCHEMA)
+    matrix, summary = evidence.evidence(table.to_pylist(), models=models, prompts=snakemake.params.prompts)
+    write_table(snakemake.output.evidence, matrix, evidence.SCHEMA)
+    write_table(snakemake.output.evidence_summary, summary, evidence.SUMMARY_SCHEMA)
     study = Path(snakemake.output.table).parent.name
-    write_text(snakemake.output.page, render_html(table, study, *comparison))
+    page = render_html(
+        table,
+        study,
+        *comparison,
+        matrix=matrix,
+        missing=snakemake.params.missing,
+        undrawn=snakemake.params.undrawn,
+    )
+    write_text(snakemake.output.page, page)

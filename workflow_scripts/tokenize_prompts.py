@@ -14,6 +14,5 @@ with job(snakemake):
         corpus=snakemake.input.get("corpus"),
         unread=snakemake.params.unread,
         trust_remote_code=snakemake.params.trust_remote_code,
-        bos=snakemake.params.prompts["first_token"] == "bos",
-        **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed")},
+        **{key: snakemake.params.prompts[key] for key in ("kind", "sequences", "length", "seed", "first_token")},
     )

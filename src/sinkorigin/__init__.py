@@ -15,6 +15,8 @@ _HOME = {
     "read_architecture": "sinkorigin.sites.architecture",
     "watch_sites": "sinkorigin.activations.capture",
     "intervene": "sinkorigin.interventions.context",
+    "measure": "sinkorigin.notebook.measure",
+    "anatomy": "sinkorigin.notebook.anatomy",
 }
 
 

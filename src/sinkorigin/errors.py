@@ -17,6 +17,13 @@ class DivergedError(SinkoriginError):
     """A training whose loss is not a number any more; a sweep of learning rates records it and continues."""
 
 
+class NotApplicableError(SinkoriginError):
+    """Something that a model or its prompts lack, so that one measurement is not defined there, and all others are.
+
+    The message is the reason, as a table has it: no place and no remedy, since nobody made a mistake.
+    """
+
+
 def listed(names: Iterable[Any], most: int = 8) -> str:
     """The first ``most`` names and the number of further ones, or "none"."""
     names = list(map(str, names))

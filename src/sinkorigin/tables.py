@@ -205,9 +205,17 @@ def not_applicable(path: str | Path) -> str | None:
     """Why a table, or the directory of a manifest, holds nothing; None where it holds what its name says.
 
     Raises:
-        SinkoriginError: this is no file of the workflow with a seal.
+        SinkoriginError: it is missing, or damaged.
     """
-    return _seal_of(Path(path)).not_applicable
+    path = Path(path)
+    if path.suffix == ".json":
+        return read_json(path).get("not_applicable")
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
+    reason = metadata.get(_REASON_KEY.encode())
+    return None if reason is None else reason.decode()
 
 
 def _hash_offset(path: Path) -> int | None:
@@ -279,12 +287,11 @@ def write_json(path: str | Path, facts: Mapping[str, Any], place: str | None = N
 
 @dataclass(frozen=True)
 class _Seal:
-    """Seal of a file: its hash, its place in the study, place → hash of what it was made from, and why it holds nothing."""
+    """Seal of a file: its hash, its place in the study, and place → hash of the files that it was made from."""
 
     sha256: str
     place: str
     inputs: Mapping[str, str]
-    not_applicable: str | None = None
 
 
 def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
@@ -295,8 +302,7 @@ def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
     """
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        sealed = facts["seal"]
-        seal = _Seal(sealed.pop("sha256"), sealed["place"], sealed["inputs"], facts.get("not_applicable"))
+        seal = _Seal(facts["seal"].pop("sha256"), facts["seal"]["place"], facts["seal"]["inputs"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
     if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != seal.sha256:
@@ -465,8 +471,7 @@ def _read_seal(path: Path, state: tuple[Path, int, int]) -> _Seal:
     try:
         metadata = pq.read_metadata(path).metadata or {}
         hash_, place, inputs = (metadata[key.encode()].decode() for key in (_HASH_KEY, _PLACE_KEY, _INPUTS_KEY))
-        reason = metadata.get(_REASON_KEY.encode())
-        return _Seal(hash_, place, json.loads(inputs), reason.decode() if reason else None)
+        return _Seal(hash_, place, json.loads(inputs))
     except (OSError, ValueError, KeyError) as error:
         raise SinkoriginError(f"{path} is no table of this workflow; {remedy(path)}") from error
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from claim_tables import declared_tables
-from intervention_tables import write_study
+from intervention_tables import resolved, write_study
 from sinkorigin.claims.ledger import judge
 from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, verdict
@@ -13,13 +13,6 @@ from sinkorigin.statistics.interventions import compute
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
-EDITS = [
-    {"models": ["m", "r"], "prompts": ["p"], "to": to, "name": name}
-    for name, to in [
-        ("mask", None), ("amplify", None), ("scale", None), ("late", None), ("shuffle", None), ("grid", None),
-        ("silent", None), ("zeroed", "zero"), ("meaned", "mean"),
-    ]
-]  # fmt: skip
 
 
 def write(root, model, name, rows):
@@ -28,8 +21,8 @@ def write(root, model, name, rows):
     pl.DataFrame(rows).write_parquet(path)
 
 
-def verdicts(root, models=(MODEL,), interventions=()):
-    table = judge(declared_tables(root), models=models, prompts=["p"], interventions=interventions)
+def verdicts(root, models=(MODEL,)):
+    table = judge(declared_tables(root), models=models, prompts=["p"])
     return {row["claim"]: row["verdict"] for row in table.to_pylist()}
 
 
@@ -92,8 +85,14 @@ def test_sink_with_surge_turns_with_the_layers(tmp_path, onset, surge, expected)
     assert verdicts(tmp_path)["sink with surge"] == expected
 
 
-def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.2, first=0.1, target=5):
-    """The tables of interventions whose scores at the target, or at position 0, have these means."""
+def write_edits(
+    root, model, *, amplified, scaled, masked, late=0.01, swapped=0.2, first=0.1, target=5, lacking=None, rules=None
+):
+    """The tables of interventions whose scores at the target, or at position 0, have these means.
+
+    Args:
+        lacking: name → reason of those that cannot be made; rules: name → rule of its layers.
+    """
     rng = np.random.default_rng(0)
 
     def point(kind, mean, **other):
@@ -121,21 +120,27 @@ def write_edits(root, model, *, amplified, scaled, masked, late=0.01, swapped=0.
     baseline = [point("baseline", 0.01), point("baseline", 0.5, target=0)]
     for own in baseline:
         own["first"] = baseline[1]["score"]
+    every, lacking = edits | zero, lacking or {}
+    nothing = {"applicable": False, "positions": [], "layers": [], "how": None}
+    facts = {"zeroed": {"to": "zero"}, "meaned": {"to": "mean"}}
+    for name, reason in lacking.items():
+        facts[name] = facts.get(name, {}) | nothing | {"reason": reason}
     found = compute(
-        write_study(root / "made" / model, baseline, edits | zero, length=16), model=model, prompts="p",
-        interventions=list(edits | zero), length=16, replicates=50, comparison_replicates=1000, seed=0,
+        write_study(root / "made" / model, baseline, {k: v for k, v in every.items() if k not in lacking}, length=16, rules=rules),
+        model=model, prompts="p", length=16, replicates=50, comparison_replicates=1000, seed=0,
     )  # fmt: skip
+    found["resolved_interventions"] = resolved(every, rules=rules, facts=facts)
     for name, table in found.items():
         write(root, model, name, pl.from_arrow(table))
 
 
 def test_interventions_turn_with_their_scores(tmp_path):
     write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
-    found = verdicts(tmp_path, interventions=EDITS)
+    found = verdicts(tmp_path)
     assert set(found.values()) == {SEEN}
     assert len(found) == 11
     write_edits(tmp_path, "m", amplified=0.04, scaled=0.2, masked=0.02, late=0.2, swapped=0.08, first=0.45)
-    turned = verdicts(tmp_path, interventions=EDITS)
+    turned = verdicts(tmp_path)
     stay = {"score rises with λ", "dispersion, not variance", "attention kept without it"}
     assert {claim for claim, own in turned.items() if own == SEEN} == stay
     assert turned.keys() == found.keys()
@@ -150,7 +155,7 @@ def test_a_fall_with_the_strength_and_a_grid_that_follows_the_variance_are_told(
         path = tmp_path / "statistics" / "m" / "p" / f"{name}.parquet"
         table = pl.read_parquet(path)
         table.with_columns(pl.lit(-0.5).alias(column) for column in columns).write_parquet(path)
-    found = verdicts(tmp_path, interventions=EDITS)
+    found = verdicts(tmp_path)
     assert found["score rises with λ"] == found["dispersion, not variance"] == NOT_SEEN
 
 
@@ -164,7 +169,7 @@ def test_what_cannot_be_told_is_not_applicable(tmp_path):
     grid = tmp_path / "statistics" / "m" / "p" / "dispersion_grid.parquet"
     one_strength = [pl.lit(None, pl.Float64).alias(name) for name in ("variance_tau", "difference")]
     pl.read_parquet(grid).with_columns(one_strength).write_parquet(grid)
-    found = verdicts(tmp_path, interventions=EDITS)
+    found = verdicts(tmp_path)
     assert {claim for claim, own in found.items() if own == NOT_APPLICABLE} == {
         "attention lost without it", "attention kept without it", "late mask makes no sink", "dispersion, not variance",
     }  # fmt: skip
@@ -177,15 +182,59 @@ def test_an_amplification_of_position_0_is_said_to_keep_its_attention(tmp_path):
     amplified = pl.when(pl.col("intervention") == "meaned").then(pl.lit("variance_amplification")).otherwise("kind")
     strength = pl.when(pl.col("intervention") == "meaned").then(8.0).otherwise("strength")
     table.with_columns(amplified.alias("kind"), strength.alias("strength")).write_parquet(path)
-    rows = judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"], interventions=EDITS).to_pylist()
+    rows = judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"]).to_pylist()
     [row] = [row for row in rows if row["claim"] == "attention kept without it"]
     assert "with its deviations times 8, position 0 keeps its attention" in row["statement"] and row["verdict"] == SEEN
 
 
 def test_a_control_that_answers_to_an_edit_is_told(tmp_path):
     write_edits(tmp_path, "r", amplified=0.01, scaled=0.01, masked=0.2)
-    found = verdicts(tmp_path, [CONTROL], EDITS[:3])
-    assert found == {"no sink by mask": NOT_SEEN, "no sink by amplify": SEEN, "no sink by scale": SEEN}
+    found = verdicts(tmp_path, [CONTROL])
+    names = ("mask", "amplify", "scale")
+    assert [found[f"no sink by {name}"] for name in names] == [NOT_SEEN, SEEN, SEEN]
+
+
+def test_what_a_model_lacks_is_one_row_with_its_reason_and_the_rest_is_judged(tmp_path):
+    lacking = {
+        "silent": "no super neuron was found", "late": "the model has too few layers", "grid": "no grid", "amplify": "no dose",
+    }  # fmt: skip
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3, lacking=lacking, rules={"late": "late"})
+    rows = judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"]).to_pylist()
+    left_out = {row["reason"]: (row["claim"], row["statement"]) for row in rows if row["verdict"] == NOT_APPLICABLE}
+    assert left_out == {
+        "no super neuron was found": (
+            "attention lost without it", "under super neuron ablation (silent), position 0 loses most of its attention",
+        ),
+        "the model has too few layers": ("late mask makes no sink", "mask (late, layers late) makes no sink"),
+        "no grid": ("effect of grid", "effect of mean and deviation (grid)"),
+        "no dose": ("amplified variance makes a sink", "amplifying the variance makes a sink (amplify)"),
+    }  # fmt: skip
+    judged = {row["claim"] for row in rows if row["verdict"] == SEEN}
+    assert judged == {
+        "mask makes a sink", "norm control makes no sink", "shuffled deviations make a sink", "attention lost without it",
+        "attention kept without it",
+    }  # fmt: skip
+
+
+def test_a_model_that_allows_no_edit_has_a_row_for_each(tmp_path):
+    names = ("mask", "late", "amplify", "scale", "shuffle", "grid", "silent", "zeroed", "meaned")
+    for model in "mr":
+        lacking = {name: f"no {name}" for name in names}
+        write_edits(tmp_path, model, amplified=0.4, scaled=0.012, masked=0.3, lacking=lacking)
+    rows = judge(declared_tables(tmp_path), models=[MODEL, CONTROL], prompts=["p"]).to_pylist()
+    assert [row["reason"] for row in rows] == [f"no {name}" for name in names] * 2
+    assert {row["verdict"] for row in rows} == {NOT_APPLICABLE}
+    assert all(row["claim"].startswith("no sink by ") for row in rows if row["model"] == CONTROL.label)
+
+
+def test_which_mask_is_the_main_one_is_said_by_its_rule(tmp_path):
+    """By numbers alone, a mask of all layers would be the one that begins earliest and goes on longest."""
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3, rules={"mask": "until_onset", "late": "surges"})
+    assert (
+        "late mask makes no sink" not in (found := verdicts(tmp_path)) and "mask of other layers makes a sink" in found
+    )
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3, rules={"mask": "until_onset", "late": "late"})
+    assert "late mask makes no sink" in verdicts(tmp_path)
 
 
 def trained_tables(root, differences, *, variant="headwise_rmsnorm", base=None, other=None):
@@ -263,7 +312,7 @@ def test_a_sink_among_rows_that_do_not_sum_to_one_is_told(tmp_path):
 
 def test_the_page_shows_each_claim_with_label_and_verdict_in_words(tmp_path):
     write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
-    page = render_html(judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"], interventions=EDITS), "study")
+    page = render_html(judge(declared_tables(tmp_path), models=[MODEL], prompts=["p"]), "study")
     assert "M, dequantised from Q4_1" in page
     assert page.count("✓ seen") > 5
     assert "statistics/m/p/interventions.parquet" in page
@@ -274,8 +323,42 @@ def test_a_claim_reads_only_the_tables_that_it_is_given(tmp_path):
     tables = declared_tables(tmp_path)
     del tables["dose_response"]
     with pytest.raises(KeyError, match="dose_response"):
-        judge(tables, models=[MODEL], prompts=["p"], interventions=EDITS)
+        judge(tables, models=[MODEL], prompts=["p"])
 
 
 def test_a_study_without_tables_claims_nothing(tmp_path):
-    assert verdicts(tmp_path, [MODEL, CONTROL], EDITS) == {}
+    assert verdicts(tmp_path, [MODEL, CONTROL]) == {}
+
+
+def test_what_a_failed_job_costs_is_a_row_and_stands_first_on_the_page(tmp_path):
+    write_edits(tmp_path, "m", amplified=0.4, scaled=0.012, masked=0.3)
+    lost = {
+        "model": "r",
+        "prompts": "p",
+        "what": None,
+        "sentence": "model r: it is <damaged>; take another",
+        "log": "fetch.log",
+    }
+    training = {
+        **lost,
+        "model": None,
+        "prompts": None,
+        "what": "the training of softmax with seed 3",
+        "log": "training.log",
+    }
+    missing = [lost, training, {**lost, "model": "m", "what": "super_neurons"}]
+    tables = declared_tables(tmp_path)
+    table = judge(tables, models=[MODEL, CONTROL], prompts=["p"], missing=missing)
+    rows = [row for row in table.to_pylist() if row["claim"] == "not measured"]
+    assert [(row["model"], row["prompts"], row["verdict"], row["reason"]) for row in rows] == [
+        (MODEL.label, "p", NOT_APPLICABLE, lost["sentence"]),
+        (CONTROL.label, "p", NOT_APPLICABLE, lost["sentence"]),
+        (training["what"], None, NOT_APPLICABLE, lost["sentence"]),
+    ]
+    page = render_html(table, "study", missing=missing, undrawn=["necessity"])
+    begin = page[: page.index("Each claim is judged")]
+    assert "This is not the whole study." in begin and "figures: necessity" in begin
+    assert "<b>r</b> on p; <b>m</b> on p: super_neurons<small> – model r: it is &lt;damaged&gt;; take another" in begin
+    assert "the training of softmax with seed 3<small>" in begin
+    whole = judge(tables, models=[MODEL], prompts=["p"])
+    assert "whole study" not in render_html(whole, "study") and "not measured" not in whole.column("claim").to_pylist()

@@ -18,7 +18,7 @@ def write(root, name, rows, model="m"):
 
 
 def claims(root, model=MODEL):
-    rows = judge(declared_tables(root), models=[model], prompts=["p"], interventions=[]).to_pylist()
+    rows = judge(declared_tables(root), models=[model], prompts=["p"]).to_pylist()
     return {row["claim"]: row for row in rows}
 
 
@@ -100,6 +100,19 @@ def test_keys_are_judged_in_the_layer_of_the_strongest_sink(tmp_path):
     assert verdicts == [SEEN, UNDECIDED, SEEN]
     write(tmp_path, "key_collapse", [key_rows(0, 0.99, 0.99, 0.99), key_rows(1, 0.2, 0.1, 0.1)])
     assert claims(tmp_path)["fixed key"]["verdict"] == NOT_SEEN
+
+
+@pytest.mark.parametrize("model", [MODEL, CONTROL])
+def test_keys_of_one_token_are_not_compared_between_sequences(tmp_path, model):
+    reason = "every sequence begins with the same token, so its keys cannot be compared between sequences"
+    nothing = ends("between_sequences", None, None, None) | {"not_applicable": reason}
+    write(tmp_path, "sink_mass", [{"layer": 0, **ends("mass", 0.8, 0.8, 0.8), "uniform": 0.06}], model=model.name)
+    write(tmp_path, "key_collapse", [key_rows(0, 0.99, 0.99, 0.99) | nothing], model=model.name)
+    found = claims(tmp_path, model)
+    row = found["no fixed key" if model.is_control else "fixed key"]
+    assert (row["verdict"], row["reason"]) == (NOT_APPLICABLE, reason)
+    if not model.is_control:
+        assert found["key from one dim"]["verdict"] == SEEN
 
 
 @pytest.mark.parametrize(("between", "expected"), [(0.05, SEEN), (0.8, NOT_SEEN)])

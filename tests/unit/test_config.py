@@ -99,11 +99,6 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "it runs 16 sequences of prompt set random_tokens, but mask runs 24, and the two",
         ),
         ("interventions.1.sequences", 4, "sequences is 4: input should be greater than or equal to 8; change it"),
-        (
-            "prompts.3.first_token",
-            "bos",
-            "every sequence of natural_text begins with BOS, so variance_matching changes nothing at",
-        ),
         ("interventions.0.strengths", [2], "interventions.mask: mask has no strength; leave strengths out"),
         ("interventions.0.calibration", 8, "mask takes no mean over sequences; leave calibration out"),
         ("interventions.0.to", "zero", "to is for dominating_dims, not for mask; delete it"),
@@ -365,16 +360,22 @@ def test_a_stream_shorter_than_a_batch_or_a_sequence_is_told_before_it_is_made()
         read_config(on_backcopy(batch=1, length=1000))
 
 
-def test_an_edit_of_a_first_token_that_never_varies_is_refused():
+def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config():
+    """It is not applicable there, and may be on other prompt sets of the entry."""
     raw = on_backcopy(first_token=True)
     edit = next(edit for edit in raw["interventions"] if edit["kind"] == "variance_matching")
-    edit |= {"models": ["softmax-seed0"], "layers": [0], "prompts": ["random_tokens"]}
-    read_config(raw)
-    edit["prompts"] = ["natural_text"]
-    with pytest.raises(
-        SinkoriginError, match="begins with the first token of run softmax, so variance_matching changes"
-    ):
-        read_config(raw)
+    read_config(
+        raw | {"interventions": [edit | {"models": ["softmax-seed0"], "layers": [0], "prompts": ["natural_text"]}]}
+    )
+
+
+def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
+    raw = copy.deepcopy(DEFAULT)
+    raw["prompts"][0]["length"] = 32
+    edit = raw["interventions"][0] | {"positions": [40]}
+    read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
+    with pytest.raises(SinkoriginError, match="positions: 40 needs a later query, but prompt set random_tokens has 32"):
+        read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 
 @pytest.mark.parametrize(

@@ -533,3 +533,46 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
     assert len(names) == 6
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "name", ["sink_by_intervention", "mask_by_layers_and_position", "edited_layers", "dispersion_grid", "necessity"]
+)
+def test_a_study_in_which_no_such_edit_could_be_made_says_so(name):
+    records = [edit("baseline", 0.01, strength=None, layers=[], site=None, target=target) for target in (0, 10)]
+    table = by_layer(records=records) if name == "edited_layers" else study(records=records)
+    draw = {
+        "sink_by_intervention": draw_sinks, "mask_by_layers_and_position": draw_masks, "edited_layers": draw_layers,
+        "dispersion_grid": lambda table, labels: draw_grid(table, tau_table(()), labels), "necessity": draw_necessity,
+    }[name]  # fmt: skip
+    figure = draw(table, LABELS)
+    assert "no edit that is shown here could be made; the claims say why" in words(figure) and len(shown(figure)) == 1
+
+
+def test_layers_that_one_rule_gives_differently_are_called_by_the_rule():
+    early = [row | {"layers_rule": "until_onset"} for row in [*doses(), edit("mask")]]
+    other = [row | {"layers": [0, 1]} for row in early]
+    table = pl.concat([study(("small",), early), study(("control",), other)])
+    text = words(draw_sinks(table, LABELS))
+    assert text.count("mask, layers: until onset") == 1 and "mask, layers 0–3" not in text
+    assert "position 10, layers 0–3" in text and "position 10, layers 0–1" in text
+    assert "mask, layers 0–3" in words(draw_sinks(study(("small",), early), LABELS))
+    late = edit("mask", 0.012, layers=range(20, 24)) | {"layers_rule": "late"}
+    figure = draw_masks(study(("small",), [*early, late]), LABELS)
+    assert rows_of(shown(figure)[0]) == ["layers 0–3 (until onset)", "layers 20–23 (late)"]
+
+
+def test_an_edit_of_position_0_that_some_prompts_do_not_allow_is_marked_there():
+    text = necessary()
+    silent = [row | {"layers": [2], "layers_rule": "found"} for row in text if row["kind"] == "super_neuron_ablation"]
+    tokens = [row for row in necessary("random_tokens", None) if row["kind"] in ("baseline", "value_averaging")]
+    tokens += [
+        row | {"prompts": "random_tokens", "layers": [2, 8]} | dict.fromkeys(("loss_change", "loss_change_low"))
+        for row in silent
+    ]
+    rows = [row for row in text if row["kind"] != "super_neuron_ablation"]
+    figure = draw_necessity(study(("small",), [*rows, *silent, *tokens]), LABELS)
+    panels = shown(figure)
+    assert "silent super neurons (layers: found)" in rows_of(panels[0])
+    marked = [[note.get_text() for note in ax.texts].count("not run") for ax in panels]
+    assert marked == [0, 0, 1]  # dims to zero, on random tokens

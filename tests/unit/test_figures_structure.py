@@ -18,12 +18,13 @@ from sinkorigin.figures import (
     key_collapse,
     massive_activations,
     query_alignment,
+    sinks_by_first_token,
     sinks_by_position,
     style,
     super_neurons,
     variance_through_output,
 )
-from sinkorigin.statistics import disparity, keys, secondary_sinks, sinks
+from sinkorigin.statistics import disparity, first_positions, keys, secondary_sinks, sinks
 from sinkorigin.statistics import super_neurons as neurons
 from sinkorigin.statistics.effective_rank import EFFECTIVE_RANK_SCHEMA
 from sinkorigin.statistics.variance_through_output import SCHEMA as THROUGH_OUTPUT_SCHEMA
@@ -202,6 +203,26 @@ def massive_table(models=tuple(LABELS), over_median=True) -> pl.DataFrame:
     )
 
 
+GROUP = {"drawn": "random_tokens", "bos": "random_tokens_bos", "fixed": "random_tokens_fixed"}
+
+
+def first_positions_table(models=tuple(LABELS), conditions=tuple(GROUP)) -> pl.DataFrame:
+    """A sink at position 0 from layer 2 on, under BOS at position 1."""
+    records = []
+    for model in models:
+        for condition in conditions:
+            sink = 1 if condition == "bos" else 0
+            records += [
+                {
+                    "model": model, "prompts": GROUP[condition], "first_token": condition, "layer": layer, "position": k,
+                    **interval("mass", 0.6 if layer > 1 and k == sink else 0.05), "uniform": 0.06 - 0.01 * k,
+                }
+                for layer in range(LAYERS)
+                for k in range(4)
+            ]  # fmt: skip
+    return frame(first_positions.SCHEMA, records)
+
+
 DRAW = {
     "variance_through_output": lambda models, labels: variance_through_output.draw(
         variance_through_output=through_output_table(models), labels=labels
@@ -217,6 +238,9 @@ DRAW = {
     "query_alignment": lambda models, labels: query_alignment.draw(**alignment_tables(models), labels=labels),
     "effective_rank_by_layer": lambda models, labels: effective_rank_by_layer.draw(
         effective_rank=rank_table(models), labels=labels
+    ),
+    "sinks_by_first_token": lambda models, labels: sinks_by_first_token.draw(
+        first_positions=first_positions_table(models), labels=labels, groups=[GROUP]
     ),
     "sinks_by_position": lambda models, labels: sinks_by_position.draw(
         sink_rate=rate_table(models), secondary_sinks=secondary_table(model=models[0]), labels=labels
@@ -268,6 +292,7 @@ def levels(ax) -> set[float]:
         ("key_collapse", 1, ["layer", "cosine"]),
         ("query_alignment", 2, ["|cos|", "q · (first key) > 0", "share of attention"]),
         ("effective_rank_by_layer", 1, ["layer (−1: the embedding)", "effective rank", "(dims)"]),
+        ("sinks_by_first_token", 2, ["layer", "sink mass of position 0", "largest mass of positions 1 to 3"]),
         ("sinks_by_position", 2, ["position (token)", "sink rate", "positions that hold the token"]),
     ],
 )
@@ -520,6 +545,22 @@ def test_the_effective_rank_has_the_width_as_its_ceiling_and_names_its_tokens():
     assert not nothing.axes[0].lines and "not measured" in words(nothing)
 
 
+def test_the_mass_of_each_condition_is_drawn_and_the_position_that_has_it_instead(figures):
+    above, below = figures["sinks_by_first_token"].axes[:2]
+    assert [values[-1] for values in curves(above)] == [0.6, 0.05, 0.6] and len(bands(above)) == 3
+    assert [values[-1] for values in curves(below)] == [0.05, 0.6, 0.05]
+    assert levels(above) == {0.06} and [*levels(below)] == [pytest.approx(0.05)]
+    assert words(figures["sinks_by_first_token"]).count("largest at 1 (drawn), 1 (bos), 1 (fixed)") == 2
+
+
+def test_a_model_without_bos_has_the_other_conditions_and_says_so():
+    lacking = first_positions_table(("small",), ("drawn", "fixed"))
+    table = pl.concat([lacking, first_positions_table(("control",))])
+    figure = sinks_by_first_token.draw(first_positions=table, labels=LABELS, groups=[GROUP])
+    assert [len(curves(ax)) for ax in figure.axes] == [2, 2, 3, 3]
+    assert words(figure).count("random tokens; not applicable: bos") == 1
+
+
 def test_the_sink_rate_is_that_of_the_epsilon_nearest_to_0_3(figures):
     above = figures["sinks_by_position"].axes[0]
     assert [values[0] for values in curves(above)] == [0.29, 0.29] and len(bands(above)) == 2
@@ -570,6 +611,6 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
         check=True,
     )
     names = sorted(file.name for file in (tmp_path / "here").iterdir())
-    assert len(names) == 8
+    assert len(names) == len(DRAW)
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name

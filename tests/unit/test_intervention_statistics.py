@@ -27,7 +27,7 @@ def noisy(rng, mean, spread=0.01):
 
 
 def tables(root, baseline, edits, **options):
-    found = compute(write_study(root, baseline, edits, length=T, **options), interventions=list(edits), **OPTIONS)
+    found = compute(write_study(root, baseline, edits, length=T, **options), **OPTIONS)
     return {name: pl.from_arrow(table) for name, table in found.items()}
 
 
@@ -142,6 +142,26 @@ def test_grid_tells_dispersion_from_variance(tmp_path, rng):
     assert found["dose_response"]["strengths"].to_list() == [[1, 2, 4]] * 3  # one curve a factor of the mean
 
 
+def test_conversion_counts_sequences_whose_target_became_a_sink(tmp_path):
+    from scipy.stats import binomtest
+
+    threshold = 3 * uniform_score(TARGET, T)
+    below, above = np.full((N, L, H), 0.5 * threshold), np.full((N, L, H), 2 * threshold)
+    unedited = np.where(np.arange(N)[:, None, None] < 2, above, below)  # two sequences have a sink there anyway
+    masked = np.where(np.arange(N)[:, None, None] < 7, above, below)
+    edits = {
+        "mask": {1.0: [{"kind": "mask", "target": TARGET, "score": masked}]},
+        "scale": {4.0: [{"kind": "norm_control", "target": TARGET, "score": below}]},
+    }
+    found = tables(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)["conversions"]
+    rows = {row["intervention"]: row for row in found.to_dicts()}
+    assert (rows["mask"]["before"], rows["mask"]["converted"], rows["scale"]["converted"]) == (2, 5, 0)
+    for row in rows.values():
+        exact = binomtest(row["converted"], N).proportion_ci(method="exact")
+        np.testing.assert_allclose([row["share_low"], row["share_high"]], [exact.low, exact.high])
+        assert row["share"] == row["converted"] / N and row["threshold"] == threshold
+
+
 def test_losses_and_where_the_sink_moves(tmp_path, rng):
     unedited = {"kind": "baseline", "target": 0, "score": noisy(rng, 0.5)}
     change = 0.3 + 0.01 * rng.standard_normal(N)
@@ -172,13 +192,13 @@ def test_a_missing_baseline_is_told(tmp_path, rng):
     with pytest.raises(
         SinkoriginError, match="intervention mask: the baseline lacks target 4 for its sequences; delete"
     ):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
     (tmp_path / "edited/mask/strength=1/scores.parquet").write_bytes(b"not a table")
     with pytest.raises(SinkoriginError, match="scores.parquet is missing or does not have the .* bytes"):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
     (tmp_path / "baseline/manifest.json").unlink()
     with pytest.raises(SinkoriginError, match="baseline/manifest.json .* delete"):
-        compute(inputs, interventions=["mask"], **OPTIONS)
+        compute(inputs, **OPTIONS)
 
 
 def test_simultaneous_intervals_hold_together_about_as_often_as_they_say():

@@ -289,3 +289,137 @@ def test_a_mask_leaves_learned_sinks_their_share(token_ids):
     assert torch.count_nonzero(own) == own[..., 5].numel()  # no other key
     left, was = 1 - own.sum(-1), 1 - before.sum(-1)
     torch.testing.assert_close(own[..., 5] / left, before[..., 5] / was, rtol=1e-3, atol=1e-5)  # as the logits have it
+
+
+# ---- padded batches
+
+
+def padded(ids, lengths, side):
+    """A batch in which sequence n has its first ``lengths[n]`` tokens, and its attention mask."""
+    width = max(lengths)
+    rows, mask = torch.zeros(len(lengths), width, dtype=torch.long), torch.zeros(len(lengths), width, dtype=torch.long)
+    for number, length in enumerate(lengths):
+        place = slice(width - length, width) if side == "left" else slice(0, length)
+        rows[number, place], mask[number, place] = ids[number, :length], 1
+    return {"input_ids": rows, "attention_mask": mask}
+
+
+EDITS = [
+    Mask(layers=[0, 1], positions=[2, 5]),
+    NormControl(layers=[0], positions=[5], strength=9.0),
+    DominatingDims(dims={1: [7]}, positions=[5], to="zero"),
+]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.kind)
+def test_positions_count_from_the_first_token_of_each_padded_sequence(llama, token_ids, side, edit):
+    ids, lengths = torch.from_numpy(token_ids), [12, 9, 10]
+    architecture = read_architecture(llama)
+    batch = padded(ids, lengths, side)
+    with torch.no_grad(), intervene(architecture, edit):
+        logits = llama(**batch).logits
+        alone = [llama(ids[number : number + 1, :length]).logits[0] for number, length in enumerate(lengths)]
+    with torch.no_grad():
+        plain = llama(**batch).logits
+    assert not torch.allclose(logits, plain, atol=1e-3)
+    for number, one in enumerate(alone):
+        torch.testing.assert_close(logits[number][batch["attention_mask"][number] == 1], one, rtol=1e-3, atol=1e-4)
+
+
+def test_a_mean_over_a_padded_batch_is_over_the_same_position_of_every_sequence(llama, token_ids):
+    ids, lengths = torch.from_numpy(token_ids), [12, 9, 10]
+    amplify = VarianceAmplification(layers=[0], positions=[5], strength=3.0)
+    with torch.no_grad(), intervene(llama, amplify):
+        logits = llama(**padded(ids, lengths, "left")).logits
+        alike = llama(ids[:3]).logits
+    for number, length in enumerate(lengths):
+        torch.testing.assert_close(logits[number, 12 - length :], alike[number, :length], rtol=1e-3, atol=1e-4)
+
+
+def test_a_left_padded_batch_is_edited_while_it_generates(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    edit = NormControl(layers=[0], positions=[3, 11], strength=30.0)  # the second is generated at different steps
+    settings = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    with intervene(llama, edit):
+        together = llama.generate(**padded(ids, [12, 9], "left"), **settings)
+        cut = llama.generate(ids[1:2, :9], **settings)
+    assert torch.equal(together[1, 3:], cut[0])
+    with (
+        pytest.raises(
+            SinkoriginError, match="position 11 is in 1 of 2 sequences of this pass, and a mean over sequences"
+        ),
+        intervene(llama, VarianceAmplification(layers=[0], positions=[11], strength=2.0)),
+    ):
+        llama.generate(**padded(ids, [12, 9], "left"), **settings)
+
+
+def test_padding_that_cannot_be_counted_or_is_edited_is_told_in_one_sentence(llama, token_ids):
+    ids = torch.from_numpy(token_ids)
+    for edit, change, sentence in (
+        (Mask(layers=[0], positions=[10]), None, "Mask: position 10 is padding in sequence 1, which has 9 tokens"),
+        (Mask(layers=[0], positions=[5]), 4, "attention_mask of sequence 0 hides tokens between others"),
+    ):
+        batch = padded(ids, [12, 9], "right")
+        if change is not None:
+            batch["attention_mask"][0, change] = 0
+        with pytest.raises(SinkoriginError, match=sentence), torch.no_grad(), intervene(llama, edit):
+            llama(**batch)
+    assert not llama._forward_pre_hooks and not llama.model._forward_pre_hooks
+
+
+# ---- what is not there
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Mask(layers=[0], positions=[-1]), "Mask has position -1; positions are counted from 0"),
+        (lambda: Mask(layers=[0], positions=10), "positions of Mask is 10; write a list of numbers"),
+        (
+            lambda: Mask(layers=[-1], positions=[1]),
+            "layers has layer -1, but model LlamaForCausalLM has 3 layers, 0 to 2",
+        ),
+        (lambda: NormControl(layers=[3], positions=[1], strength=1.0), "layers has layer 3, but model"),
+        (
+            lambda: Mask(layers=[0], positions=[5, 99]),
+            "Mask: position 99 was in no pass, the longest had 12 tokens, 0 to 11",
+        ),
+        (
+            lambda: NormControl(layers=[0], positions=[1], strength=2.0, site="ffn"),
+            "ffn of layer 0 cannot be edited, because the sites to edit there are value_aggregation, residual,",
+        ),
+        (
+            lambda: SuperNeuronAblation(neurons={1: [3, 48]}, positions=[0]),
+            "SuperNeuronAblation: layer 1 has no number 48 at the site ffn_activation, which is 48 wide, 0 to 47",
+        ),
+        (
+            lambda: DominatingDims(dims={1: [-1]}, positions=[0], to="zero"),
+            "layer 1 has no number -1 at the site residual",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_sentence(llama, token_ids, make, sentence):
+    with pytest.raises(SinkoriginError, match=sentence):
+        run(llama, torch.from_numpy(token_ids), make())
+
+
+def test_a_block_without_a_pass_or_with_another_error_says_nothing_of_positions(llama, token_ids):
+    with intervene(llama, Mask(layers=[0], positions=[99])):
+        pass
+    with pytest.raises(RuntimeError, match="other"), intervene(llama, Mask(layers=[0], positions=[99])):
+        llama(torch.from_numpy(token_ids))
+        raise RuntimeError("other")
+
+
+def test_a_known_architecture_is_not_probed_again(llama, token_ids, monkeypatch):
+    from sinkorigin.interventions import context
+
+    ids, edit = torch.from_numpy(token_ids), NormControl(layers=[0], positions=[5], strength=9.0)
+    _, expected = run(llama, ids, edit)
+    with intervene(llama) as architecture:
+        pass
+    monkeypatch.setattr(context, "read_architecture", None)
+    with intervene(architecture, edit), torch.no_grad():
+        logits = llama(ids).logits
+    assert torch.equal(logits, expected)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,7 @@ from harness.config.reading import read_config
 from intervention_tables import write_study
 from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.verdicts import SEEN, Judged, StudyTables
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import NotApplicableError, SinkoriginError
 from sinkorigin.figures import intervention_contrasts, sink_by_intervention
 from sinkorigin.interventions import kinds
 from sinkorigin.interventions.entries import edits_of, table_facts
@@ -116,30 +117,25 @@ def test_a_necessity_edit_is_computed_from_its_table(tmp_path):
     )  # fmt: skip
     entry = {"kind": "variance_matching", "name": "matched", "layers": [0], "positions": [0]}
     assert table_facts(entry, {"variance": variance}) == {0: 0.5}
-    with pytest.raises(
-        SinkoriginError, match="intervention matched: the variance at position 0 of layer 1 is not defined"
-    ):
+    with pytest.raises(NotApplicableError, match="value aggregation of layer 1 has no variance .* at position 0"):
         table_facts(entry | {"layers": [1]}, {"variance": variance})
     neurons = table(
         tmp_path / "super_neurons.parquet",
         layer=[2, 1, 1],
         neuron=[4, 9, 3],
         super_neuron=[True, True, None],
-        model=["m"] * 3,
     )
     silent = {"kind": "super_neuron_ablation", "name": "silent", "layers": None, "positions": [0]}
     assert table_facts(silent, {"super_neurons": neurons}) == {1: [9], 2: [4]}
     assert table_facts(silent | {"layers": [2]}, {"super_neurons": neurons}) == {2: [4]}
-    with pytest.raises(SinkoriginError, match="intervention silent: no super neuron was found in layers 5 in model m"):
+    with pytest.raises(NotApplicableError, match="no super neuron was found in layers 5"):
         table_facts(silent | {"layers": [5]}, {"super_neurons": neurons})
     disparity = table(
         tmp_path / "disparity.parquet", site=["residual"] * 2, layer=[1, 2], position=[0, 0], dominant_dim=[7, None]
     )
     zeroed = {"kind": "dominating_dims", "name": "zeroed", "layers": [1], "positions": [0]}
     assert table_facts(zeroed, {"disparity": disparity}) == {1: [7]}
-    with pytest.raises(
-        SinkoriginError, match="intervention zeroed: the table disparity has no dominating dim of layer 2"
-    ):
+    with pytest.raises(NotApplicableError, match="no dim dominates the residual leaving layer 2 at position 0"):
         table_facts(zeroed | {"layers": [2]}, {"disparity": disparity})
 
 
@@ -202,7 +198,6 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
         inputs,
         model="m",
         prompts="p",
-        interventions=list(edits),
         length=16,
         replicates=50,
         comparison_replicates=1000,
@@ -212,9 +207,9 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
     assert contrasts.select("control_kind", "strength").rows() == [("sign_flip", 2.0), ("sign_flip", 4.0)]
     for name, rows in found.items():
         write_table(tmp_path / f"statistics/m/p/{name}.parquet", rows, rows.schema)
-    entries = [{"name": name, "models": ["m"], "prompts": ["p"]} for name in edits]
     places = {name: {("m", "p"): tmp_path / f"statistics/m/p/{name}.parquet"} for name in found}
-    rows = intervention_claims(StudyTables(places, Judged("m", "M", "pretrained"), "p"), entries)
+    places["resolved_interventions"] = {("m", "p"): Path(inputs["resolved"])}
+    rows = intervention_claims(StudyTables(places, Judged("m", "M", "pretrained"), "p"))
     verdicts = {row["claim"]: row["verdict"] for row in rows}
     assert verdicts["sign flip makes no sink"] == verdicts["variance against sign_flip"] == SEEN
     order = ["variance_amplification", "sign_flip"]

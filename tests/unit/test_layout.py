@@ -23,6 +23,7 @@ LEVELS = [
     {"pretraining", "variants"},
     {"claims"},
     {"figures"},
+    {"notebook"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
 IMPORT_NAMES = {"pyyaml": "yaml"}  # of packages that are not imported by their name

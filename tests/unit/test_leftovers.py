@@ -5,9 +5,11 @@ from dataclasses import asdict
 
 import pytest
 
+from intervention_tables import resolved
 from scripts_by_hand import run_script, write_empty_manifest
+from sinkorigin import tables
 from sinkorigin.errors import DivergedError
-from sinkorigin.interventions import folders, sweep
+from sinkorigin.interventions import folders, resolution, sweep
 from sinkorigin.pretraining import loop, processes
 from sinkorigin.pretraining.settings import TrainingSettings, state_key
 from sinkorigin.scratch import scratch_folder
@@ -76,6 +78,8 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
     results = tmp_path / "results"
     leave(results, ".unedited", ".edited")
     inputs = {name: write_empty_manifest(tmp_path / name) for name in ("model", "prompts")}
+    inputs["resolved"] = tmp_path / "resolved.parquet"
+    tables.write_table(inputs["resolved"], resolved({}), resolution.SCHEMA)
     seen = []
     monkeypatch.setattr(folders, "fill", lambda directory, keys, run: run([], None) or [])
     for module, name in (

@@ -214,6 +214,42 @@ def test_what_is_no_decoder_is_refused(model, tmp_path, values, sentence):
     assert not list((tmp_path / "results").iterdir())
 
 
+def test_a_plain_directory_is_loaded_and_a_manifest_of_another_program_is_not_asked(model):
+    import torch
+
+    before = load_model_of(model)
+    for content in (None, '{"version": 2}'):
+        if content is not None:
+            (model / "manifest.json").write_text(content)
+        after = load_model(model).state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_no_message_tells_users_to_delete_a_directory_of_their_own(model, tmp_path):
+    for place, sentence in (
+        ("owner/model", "owner/model is not there; load_model takes a directory with config.json and safetensors"),
+        (model / "config.json", "config.json is a file; load_model takes a directory"),
+    ):
+        with pytest.raises(SinkoriginError, match=sentence):
+            load_model(place)
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+    (tmp_path / "out").rename(tmp_path / "copy")
+    change_json(tmp_path / "copy" / "config.json", hidden_act="relu")
+    with pytest.raises(SinkoriginError, match="take an intact copy, or remove manifest.json from") as found:
+        load_model(tmp_path / "copy")
+    assert "delete" not in str(found.value)
+    (tmp_path / "copy" / "manifest.json").unlink()
+    assert load_model(tmp_path / "copy").config.hidden_act == "relu"
+
+
+def test_a_damaged_directory_of_a_study_is_to_be_made_again(model, tmp_path):
+    made = tmp_path / "results" / "models" / "tiny"
+    fetch_model(made, name="tiny", source=f"path:{model}")
+    change_json(made / "config.json", hidden_act="relu")
+    with pytest.raises(SinkoriginError, match="delete .*tiny and run the same command again"):
+        load_model(made)
+
+
 def load_model_of(folder):
     from transformers import AutoModelForCausalLM
 

@@ -222,16 +222,16 @@ def split_of(*lengths):
 
 def test_held_out_windows_lie_in_the_validation_split_apart_and_inside_documents():
     tokens = Tokens(split_of(5), split_of(30, 11, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 5, 8, 0, first_token=False, data="d")
+    windows = held_out_windows(tokens, 5, 8, 0, room=False, data="d")
     assert windows.shape == (5, 8) and np.all(np.diff(windows, axis=1) == 1)
     assert len(np.unique(windows)) == 40
-    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, first_token=False, data="d"))
-    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, first_token=False, data="d"))
+    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, room=False, data="d"))
+    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, room=False, data="d"))
 
 
 def test_held_out_windows_begin_as_the_training_did():
     tokens = Tokens(split_of(5), split_of(30, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 4, 8, 0, first_token=True, data="d")
+    windows = held_out_windows(tokens, 4, 8, 0, room=True, data="d")
     assert windows.shape == (4, 8) and np.all(windows[:, 0] == 0) and np.all(np.diff(windows[:, 1:], axis=1) == 1)
 
 
@@ -241,7 +241,7 @@ def test_too_few_held_out_windows_are_said_with_the_remedy():
         SinkoriginError,
         match=r"data d: the validation split has 3 windows of 8 tokens inside a document, but the prompt set has 4 sequences",
     ):
-        held_out_windows(tokens, 4, 8, 0, first_token=False, data="d")
+        held_out_windows(tokens, 4, 8, 0, room=False, data="d")
 
 
 def test_prompts_are_those_of_the_data_and_foreign_tokens_are_refused(stream, tmp_path):
@@ -249,7 +249,7 @@ def test_prompts_are_those_of_the_data_and_foreign_tokens_are_refused(stream, tm
     shutil.copytree(root / "tokenizer", tmp_path / "tokenizer")
     arguments = {
         "data": "d", "tokenizer_directory": tmp_path / "tokenizer", "tokens_directory": root / "tokens", "sequences": 4,
-        "length": 16, "seed": 0, "first_token": True,
+        "length": 16, "seed": 0, "first_token": "drawn", "trained_with_first_token": True,
     }  # fmt: skip
     make_data_prompts(tmp_path / "text.parquet", kind="natural_text", **arguments)
     rows = pq.read_table(tmp_path / "text.parquet").to_pylist()
@@ -262,6 +262,30 @@ def test_prompts_are_those_of_the_data_and_foreign_tokens_are_refused(stream, tm
     save_character_tokenizer(list("xyz"), tmp_path / "tokenizer")
     with pytest.raises(SinkoriginError, match="data d: .* was made with another tokenizer than the one in"):
         make_data_prompts(tmp_path / "again.parquet", kind="natural_text", **arguments)
+
+
+@pytest.mark.parametrize("trained_with", [False, True])
+@pytest.mark.parametrize("kind", ["random_tokens", "natural_text"])
+def test_prompts_of_data_begin_with_the_end_of_text_token_or_a_fixed_one_and_go_on_alike(
+    stream, tmp_path, kind, trained_with
+):
+    _, root = stream
+    found = {}
+    for first_token in ("drawn", "bos", "fixed"):
+        make_data_prompts(
+            tmp_path / f"{first_token}.parquet", data="d", tokenizer_directory=root / "tokenizer",
+            tokens_directory=root / "tokens", kind=kind, sequences=4, length=16, seed=0, first_token=first_token,
+            trained_with_first_token=trained_with,
+        )  # fmt: skip
+        found[first_token] = pq.read_table(tmp_path / f"{first_token}.parquet")["tokens"].to_pylist()
+    assert {row[0] for row in found["bos"]} == {END_OF_TEXT}
+    [fixed] = {row[0] for row in found["fixed"]}
+    assert fixed != END_OF_TEXT
+    with_room = kind == "random_tokens" or trained_with  # the first token has a place of its own
+    rest = [row[1:] if with_room else row[:-1] for row in found["drawn"]]
+    assert [row[1:] for row in found["bos"]] == [row[1:] for row in found["fixed"]] == rest
+    if kind == "natural_text" and trained_with:
+        assert found["drawn"] == found["bos"]
 
 
 # ---- a tokenizer that is taken

@@ -9,10 +9,9 @@ import pytest
 
 from sinkorigin import tables
 from sinkorigin.corpora.fetching import DOCUMENTS_SCHEMA
-from sinkorigin.corpora.prompts import make_prompts, read_token_ids
+from sinkorigin.corpora.prompts import bos_token_id, fixed_token_id, make_prompts, read_token_ids
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.shapes import check_local_model
-from tiny_study import write_model, write_text
+from tiny_study import take_bos_away, write_model, write_text
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +31,17 @@ def tiny(tmp_path_factory):
 def draw(tiny, tmp_path):
     """Change the model's config.json and draw prompts named long for it; the path of the table."""
 
-    def draw(kind, length=12, **config):
-        folder = shutil.copytree(tiny / "model", tmp_path / "model")
+    def draw(kind, length=12, first_token="drawn", tokenizer=True, **config):
+        folder = shutil.copytree(tiny / "model", tmp_path / "model", dirs_exist_ok=True)
+        if not tokenizer:
+            for file in folder.glob("tokenizer*"):
+                file.unlink()
         values = json.loads((folder / "config.json").read_text()) | config
         (folder / "config.json").write_text(json.dumps(values))
         tables.write_manifest(folder)
         make_prompts(
             tmp_path / "long.parquet", model="tiny", directory=folder, kind=kind, sequences=4, length=length, seed=0,
-            bos=False, corpus=tiny / "documents.parquet",
+            first_token=first_token, corpus=tiny / "documents.parquet",
         )  # fmt: skip
         return tmp_path / "long.parquet"
 
@@ -79,20 +81,92 @@ def test_prompts_longer_than_learned_positions_are_refused(draw, kind, config, l
             draw(kind, **config)
 
 
-def test_learned_positions_of_a_model_on_this_machine_are_checked_before_it_is_fetched(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    check_local_model(str(tmp_path), {"short": 1024}, model="mine")
-    with pytest.raises(
-        SinkoriginError, match="model mine: prompts long have length 1025, but a gpt2 has .* 1024 of them"
-    ):
-        check_local_model(str(tmp_path), {"short": 1024, "long": 1025}, model="mine")
-    (tmp_path / "config.json").write_text("[]")
-    check_local_model(str(tmp_path), {"long": 1025}, model="mine")
-
-
 @pytest.mark.parametrize(
     "config", [{"vocab_size": "many"}, {"text_config": []}, {"model_type": ["llama"], "vocab_size": None}]
 )
 def test_a_config_without_a_number_of_tokens_is_refused(draw, config):
     with pytest.raises(SinkoriginError, match=r"its config.json|in its config.json"):
         draw("random_tokens", **config)
+
+
+# ---- the first token
+
+
+def ids_of(draw, kind, **given):
+    return {first: read_token_ids(draw(kind, first_token=first, **given)) for first in ("drawn", "bos", "fixed")}
+
+
+def test_random_tokens_differ_at_position_0_alone(draw):
+    found = ids_of(draw, "random_tokens")
+    for first in ("bos", "fixed"):
+        assert np.array_equal(found[first][:, 1:], found["drawn"][:, 1:])
+        assert len(set(found[first][:, 0])) == 1
+    assert len(set(found["drawn"][:, 0])) > 1
+    assert found["bos"][0, 0] == 0 and found["fixed"][0, 0] != 0
+
+
+def test_text_moves_on_by_the_first_token_and_loses_its_last(draw):
+    found = ids_of(draw, "natural_text")
+    for first in ("bos", "fixed"):
+        assert np.array_equal(found[first][:, 1:], found["drawn"][:, :-1])
+        assert len(set(found[first][:, 0])) == 1
+    assert found["bos"][0, 0] == 0
+
+
+def test_the_fixed_token_is_ordinary_the_same_for_text_and_follows_from_the_seed(draw):
+    random, text = (read_token_ids(draw(kind, first_token="fixed"))[0, 0] for kind in ("random_tokens", "natural_text"))
+    assert random == text
+    ids = np.arange(5, 300)
+    assert fixed_token_id(ids, 3) == fixed_token_id(ids, 3) and fixed_token_id(ids, 3) in ids
+    assert len({fixed_token_id(ids, seed) for seed in range(20)}) > 10
+
+
+@pytest.fixture
+def without_bos(tiny, tmp_path):
+    """The tiny model, of which no file names a BOS."""
+    take_bos_away(shutil.copytree(tiny / "model", tmp_path / "tiny" / "model"))
+    shutil.copy(tiny / "documents.parquet", tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.mark.parametrize("kind", ["random_tokens", "natural_text"])
+def test_a_model_without_bos_has_no_such_prompts_and_the_others(without_bos, tmp_path, kind):
+    for first_token in ("bos", "drawn", "fixed"):
+        tables.write_manifest(without_bos / "model")
+        make_prompts(
+            tmp_path / f"{first_token}.parquet", model="tiny", directory=without_bos / "model", kind=kind, sequences=4,
+            length=12, seed=0, first_token=first_token, corpus=without_bos / "documents.parquet",
+        )  # fmt: skip
+    reasons = {name: tables.not_applicable(tmp_path / f"{name}.parquet") for name in ("bos", "drawn", "fixed")}
+    assert reasons == {"bos": "the model has no BOS token", "drawn": None, "fixed": None}
+    assert len(tables.read_table(tmp_path / "bos.parquet")) == 0
+
+
+class Tokenizer:
+    all_special_ids, added_tokens_decoder, bos_token_id = [7], {9: "<|endoftext|>"}, None
+
+
+def test_the_config_names_the_bos_where_the_tokenizer_counts_it_among_its_special_tokens():
+    assert bos_token_id(Tokenizer, {"bos_token_id": 9}, 100) == 9
+    assert (
+        bos_token_id(Tokenizer, {"bos_token_id": 1}, 100) is None
+    )  # an ordinary token: the default of the config's class
+    assert bos_token_id(Tokenizer, {}, 100) is None and bos_token_id(Tokenizer, {"bos_token_id": [9]}, 100) is None
+    assert bos_token_id(Tokenizer, {"bos_token_id": 9}, 9) is None  # beyond the embedding
+    assert bos_token_id(None, {"bos_token_id": 1}, 100) == 1
+
+
+def test_without_a_tokenizer_random_tokens_are_ids_that_the_config_gives_no_meaning(draw):
+    stated = {"bos_token_id": 3, "eos_token_id": [4, 5], "image_token_index": 6, "vocab_size": 12}
+    path = draw("random_tokens", tokenizer=False, length=200, **stated)
+    assert set(read_token_ids(path).reshape(-1)) == set(range(12)) - {3, 4, 5, 6}
+    row = tables.read_table(path).to_pylist()[0]
+    assert row["tokens"] == list(map(str, row["token_ids"])) and row["text"] is None
+    assert set(read_token_ids(draw("random_tokens", tokenizer=False, first_token="bos", **stated))[:, 0]) == {3}
+
+
+def test_without_a_tokenizer_text_is_not_applicable(draw):
+    assert (
+        tables.not_applicable(draw("natural_text", tokenizer=False))
+        == "the model has no tokenizer, so it reads no text"
+    )

@@ -10,7 +10,7 @@ from sinkorigin.activations.summaries.magnitudes import SCHEMA as MAGNITUDES_SCH
 from sinkorigin.activations.summaries.scores import SCHEMA as SCORES_SCHEMA
 from sinkorigin.activations.writers import activation_schema
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics import disparity, norms, sinks, site_layers
+from sinkorigin.statistics import disparity, first_positions, norms, sinks, site_layers
 from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.uniform import uniform_score
@@ -276,6 +276,21 @@ def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
             assert table[name].equals(table[f"{name}_normalised"])
     for end in ("low", "high"):
         assert mass[f"mass_{end}"].equals(mass[f"mass_normalised_{end}"])
+
+
+def test_the_mass_of_the_first_positions_equals_numpy(tmp_path, rng):
+    weights = causal_attention(rng)
+    path = write_scores(tmp_path / "s.parquet", weights)
+    table = pl.DataFrame(
+        first_positions.compute({"scores": path}, first_token="bos", **NAMES, **BOOTSTRAP)["first_positions"]
+    )
+    assert table.select("layer", "position").rows() == [(layer, k) for layer in range(L) for k in range(4)]
+    assert set(table["first_token"]) == {"bos"}
+    for row in table.to_dicts():
+        own = score_of(weights[:, row["layer"]], row["position"], True)
+        np.testing.assert_allclose(row["mass"], own.mean(), rtol=1e-5)
+        assert row["mass_low"] < row["mass"] < row["mass_high"]
+        assert row["uniform"] == uniform_score(row["position"], T)
 
 
 def test_sinks_of_weights_that_do_not_sum_to_one_are_reported_raw_and_normalised(tmp_path, rng):

@@ -17,7 +17,15 @@ from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites import registry
 from sinkorigin.sites.architecture import read_architecture
-from sinkorigin.statistics import disparity, keys, secondary_sinks, super_neurons, variance_through_output
+from sinkorigin.statistics import (
+    disparity,
+    keys,
+    norms,
+    secondary_sinks,
+    sinks,
+    super_neurons,
+    variance_through_output,
+)
 from sinkorigin.statistics import effective_rank as rank
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
@@ -43,11 +51,17 @@ SITES = {
 N, T = 10, 9
 
 
-def measured(name_or_model, folder, workers=1):
-    """A model's extraction in ``folder`` and its full tensors: {(site, layer): (N, T, width)}, weights (N, H, T, T)."""
+def measured(name_or_model, folder, workers=1, first_token=None):
+    """A model's extraction in ``folder`` and its full tensors: {(site, layer): (N, T, width)}, weights (N, H, T, T).
+
+    Args:
+        first_token: with which all sequences begin; by default each begins with another.
+    """
     model = build(name_or_model) if isinstance(name_or_model, str) else name_or_model
     architecture = read_architecture(model)
     ids = np.random.default_rng(3).integers(3, 96, size=(N, T))
+    if first_token is not None:
+        ids[:, 0] = first_token
     full, weights = {}, {}
     with watch_sites(
         architecture,
@@ -57,6 +71,7 @@ def measured(name_or_model, folder, workers=1):
     ):
         architecture.forward(torch.from_numpy(ids))
     activations, scores = folder / "a", folder / "s.parquet"
+    write_prompts(folder / "p.parquet", ids.astype(str).tolist(), ids)
     extract(
         architecture, ids, model="m", sites=SITES, batch=4, activations=activations, scores=scores, workers=workers
     )  # fmt: skip
@@ -93,6 +108,7 @@ def inputs_of(found):
         **{name: found.a / f"{name}.parquet" for name in names},
         **{site: found.a / site / "manifest.json" for site in sites},
         "scores": found.s,
+        "prompts": found.folder / "p.parquet",
         "neurons": found.folder / "neurons.parquet",
         "output_projection": found.folder / "output.parquet",
     }
@@ -443,7 +459,7 @@ def test_secondary_sinks_are_found_where_they_are(llama_measured, tmp_path):
     assert weights[0, 1, 0, 4:, 3].mean() > 3 * uniform_score(3, T)
 
 
-def write_prompts(path, tokens):
+def write_prompts(path, tokens, ids=None):
     import pyarrow as pa
 
     from sinkorigin.corpora.prompts import SCHEMA
@@ -452,7 +468,9 @@ def write_prompts(path, tokens):
         path,
         {
             "sequence": np.arange(len(tokens), dtype=np.int32),
-            "token_ids": pa.array([[0] * len(row) for row in tokens], type=pa.list_(pa.int32())),
+            "token_ids": pa.array(
+                np.zeros((len(tokens), T), int).tolist() if ids is None else ids.tolist(), SCHEMA.field(1).type
+            ),
             "tokens": pa.array(tokens),
             "text": ["" for _ in tokens],
         },
@@ -564,6 +582,52 @@ def test_without_a_norm_before_the_attention_the_collapse_is_not_defined(tmp_pat
     assert collapse["one_dim"].null_count() == len(collapse)
     assert collapse["between_sequences"].null_count() == 0
     assert "nothing normalises" in collapse["not_applicable"][0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_with_one_first_token_what_is_not_defined_is_null_with_its_reason_and_all_else_is_a_number(name, tmp_path):
+    found = measured(name, tmp_path, first_token=5)
+    variance, trend = variance_of_site(found)
+    assert variance.filter(pl.col("position") == 0)["variance"].null_count() == 3
+    assert variance.filter(pl.col("position") > 0)["variance"].null_count() == 0
+    for row in trend.to_dicts():
+        assert (
+            row["ratio"] is None
+            and row["kendall_tau"] is None
+            and "same vector in every sequence" in row["not_applicable"]
+        )
+    for row in rows_of(through_output_of(found)):
+        assert row["ratio_before"] is None and "left out" in row["not_applicable"]
+        assert row["positions"] == 3 and row["position_tau"] is not None
+    collapse, alignment, correlation = keys_of(found)
+    assert collapse["between_sequences"].null_count() == len(collapse)
+    assert all("every sequence begins with the same token" in reason for reason in collapse["not_applicable"])
+    assert collapse["one_dim"].null_count() == 0
+    assert (collapse["one_dim_low"] - collapse["one_dim_high"]).abs().max() < 1e-6
+    table, surge = super_neurons_of(found)
+    assert table["share"].null_count() == 0 and (table["share_low"] - table["share_high"]).abs().max() < 1e-6
+    ranks, means = ranks_of(found.a / "residual_gram.parquet")
+    settings = {"epsilons": [0.3], "onset_mass": 0.3, "change_mass": 0.1}
+    norm_settings = {"surge_ratio": 3.0, "change_factor": 2.0}
+    inputs = inputs_of(found)
+    computed = [
+        variance, alignment, correlation, table, surge, ranks, means, collapse,
+        *map(pl.DataFrame, disparity.compute(inputs, **NAMES, **BOOTSTRAP).values()),
+        *map(pl.DataFrame, sinks.compute(inputs, **NAMES, **BOOTSTRAP, **settings).values()),
+        *map(pl.DataFrame, norms.compute(inputs, **NAMES, **BOOTSTRAP, **norm_settings).values()),
+        *map(pl.DataFrame, secondary_sinks.compute(inputs, **NAMES, **BOOTSTRAP).values()),
+    ]  # fmt: skip
+    for frame in computed:
+        for column in frame.select(pl.selectors.float()):
+            assert column.is_nan().sum() == 0 and column.is_infinite().sum() == 0, column.name
+    for frame in (alignment, correlation, ranks, means):
+        assert frame.select(pl.selectors.float().null_count()).sum_horizontal().sum() == 0
+
+
+def variance_of_site(found):
+    made = variance_tables(found.a / "value_aggregation", site="value_aggregation", **NAMES, **BOOTSTRAP)
+    return [pl.DataFrame(table) for table in made]
 
 
 def test_every_architecture_goes_through_every_statistic(any_model, tmp_path):

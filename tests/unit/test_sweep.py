@@ -63,6 +63,9 @@ EDITS = [
     edit("mask", (0, 1), (5,)),
     edit("mask", (1, 2), (3, 7)),
     edit("variance_amplification", (0, 1), (5,), 4.0),
+    edit("mask", (0, 2), (4,)),
+    edit("variance_amplification", (0, 2), (5,), 2.0),
+    edit("norm_control", (0, 1, 2), (3,), 3.0),
     edit("norm_control", (2,), (4,), 3.0),
     edit("mean_and_deviation", (1, 2), (5,), 4.0, mean_factor=2.0),
     edit("random_directions", (0, 1), (5,), 4.0),
@@ -344,6 +347,22 @@ def test_one_more_strength_makes_only_that_strength(tmp_path):
     assert go([2.0, 8.0], fact="b") == ["control 2", "control 8"]
     (tmp_path / "control/2/scores.parquet").write_text("y")
     assert go([2.0, 8.0], fact="b") == ["control 2"], "damage of the same size is made again"
+
+
+def test_what_another_directory_has_of_the_same_key_is_taken_and_not_made(tmp_path):
+    def run(folders, making):
+        for path in folders:
+            with making(path) as folder:
+                (folder / "scores.parquet").write_text(f"made for {path.parents[1].name}")
+
+    look, study = tmp_path / "look", tmp_path / "study"
+    assert fill(look, {"i": {"a": "1", "b": "2"}}, run, made_elsewhere=study) == ["i/a", "i/b"]
+    (look / "i/b/scores.parquet").write_text("y")  # damaged
+    wanted = {"i": {"a": "1", "b": "2", "c": "3"}, "j": {"a": "4"}}
+    assert fill(study, wanted, run, made_elsewhere=look) == ["i/b", "i/c", "j/a"]
+    assert (study / "i/a/scores.parquet").read_text() == "made for look"
+    assert fill(study, wanted, run, made_elsewhere=look) == [], "what was taken is whole"
+    assert fill(look, {"i": {"a": "changed", "b": "2"}}, run, made_elsewhere=study) == ["i/a"], "of the same key only"
 
 
 def test_what_was_made_before_an_interruption_is_not_made_again(tmp_path):

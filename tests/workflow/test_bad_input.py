@@ -83,31 +83,6 @@ def test_a_wrong_hash_ends_the_fetch_and_leaves_nothing(project):
     assert not list((project.folder / "results/models").glob("tiny*/*"))
 
 
-def test_a_layer_out_of_range_ends_the_job_before_the_model_is_loaded(study):
-    config = changed()
-    config["interventions"][0]["layers"] = [0, 3]
-    ends_with(
-        study, config, "interventions.mask.layers has layer 3, but model tiny has 3 layers, 0 to 2; choose layers",
-        "results/tiny/interventions/tiny/random_tokens/edited/interventions.json",
-    )  # fmt: skip
-    assert not (study.results / "interventions/tiny/random_tokens/edited/interventions.json").exists()
-
-
-def test_an_ablation_of_super_neurons_that_are_not_there_ends_before_the_model_is_loaded(study):
-    config = changed()
-    config["interventions"].append(
-        {
-            "name": "silent", "kind": "super_neuron_ablation", "models": ["tiny"], "prompts": ["random_tokens"],
-            "positions": [0], "sequences": 8,
-        }
-    )  # fmt: skip
-    ends_with(
-        study, config, "intervention silent: no super neuron was found in model tiny, see its table "
-        "super_neurons; take the model out of this intervention, or lower",
-        "results/tiny/interventions/tiny/random_tokens/edited/interventions.json",
-    )  # fmt: skip
-
-
 def test_a_model_class_without_attention_interface_is_refused(project):
     import transformers
 

@@ -25,6 +25,25 @@ def test_every_figure_and_the_claims_are_there(finished):
     assert all(html.escape(claim) in page for claim in claims["statement"].unique())
 
 
+def test_what_a_model_lacks_costs_its_own_rows(finished):
+    """The tiny model has no super neuron: that intervention is not applicable, all others are made, drawn and judged."""
+    statistics = finished.results / "statistics/tiny/random_tokens"
+    resolved = pl.read_parquet(statistics / "resolved_interventions.parquet")
+    rows = {row["intervention"]: row for row in resolved.to_dicts()}
+    assert {name for name, row in rows.items() if not row["applicable"]} == {"silent"}
+    assert rows["silent"]["reason"] == "no super neuron was found"
+    assert (rows["mask_late"]["layers_rule"], rows["mask_late"]["layers"]) == ("late", [2])
+    edited = pl.read_parquet(statistics / "interventions.parquet")
+    assert set(edited["intervention"]) == rows.keys() - {"silent"} | {"baseline"}
+    assert set(edited.filter(pl.col("intervention") == "mask_late")["layers_rule"]) == {"late"}
+    [claim] = (
+        pl.read_parquet(finished.results / "claims.parquet")
+        .filter(pl.col("reason") == rows["silent"]["reason"])
+        .to_dicts()
+    )
+    assert (claim["claim"], claim["verdict"]) == ("attention lost without it", "not applicable")
+
+
 def test_a_trained_checkpoint_goes_through_the_same_rules(finished):
     for model in ("tiny", "tiny-random", "softmax-seed0", "headwise_rmsnorm-seed0"):
         table = pl.read_parquet(finished.results / "statistics" / model / "natural_text" / "variance.parquet")

@@ -44,10 +44,20 @@ STATISTICS = [
     "compute_effective_rank",
 ]
 CLAIMS = {job("judge_claims")}
+
+
+def anatomies(*models: str) -> set[str]:
+    """The anatomy of these models, and its figure."""
+    return {job("compute_anatomy", model=model) for model in models} | plots("anatomy")
+
+
+EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
 COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
 EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
-# two tables of the model tell what some interventions take away
-INTERVENTIONS = each(["intervene", "compute_intervention_effects"], EDITED) | plots(*INTERVENTION_FIGURES)
+EDITING = ["resolve_interventions", "intervene", "compute_intervention_effects"]
+# tables of the model tell what some interventions take away, and where one of random tokens stands
+INTERVENTIONS = each(EDITING, EDITED) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
+OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
 MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
@@ -62,7 +72,7 @@ def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     return (
         {job(rule, run=run, seed=seed), job("measure_training", run=run), job("measure_weights", model=model)}
         | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
-        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS
+        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS | anatomies(model)
     )  # fmt: skip
 
 
@@ -123,7 +133,7 @@ EDITS = [
     Edit(
         "the pin of SciPy",
         text("requirements.lock", "scipy==", "scipy==99."),
-        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED)
+        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED) | EVERY_ANATOMY
         | INTERVENTIONS | MEASURED_TRAININGS | COMPARISON | CLAIMS
         | EVERY_FIGURE - plots("effective_rank_by_layer", "loss_curves"),
     ),
@@ -137,7 +147,8 @@ EDITS = [
     Edit(
         "the formula of the sink score",
         text(f"{LIBRARY}/statistics/sinks.py", "score.mean(axis=0), mean", "np.median(score, axis=0), mean"),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | CLAIMS,
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the formula of the effective rank, which the trainings' checkpoints have too",
@@ -149,18 +160,24 @@ EDITS = [
         "ε of the sink rate",
         config(lambda c: c["statistics"].update(epsilons=[0.1])),
         each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
-        | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+        | OF_RANDOM_TOKENS | EVERY_ANATOMY | MEASURED_TRAININGS | COMPARISON | CLAIMS,
+    ),
+    Edit(
+        "a threshold of the sink onset",
+        config(lambda c: c["statistics"].update(onset_mass=0.31)),
+        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "the share that makes a super neuron",
         config(lambda c: c["statistics"].update(super_neuron_share=0.2)),
-        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | CLAIMS,
+        each(["compute_super_neurons"], STUDIED) | plots("super_neurons", "channel_sparsity") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        | CLAIMS,
     ),
     Edit(
         "one more strength",
         config(lambda c: c["interventions"][1].update(strengths=[2, 4, 8])),
-        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")])
-        | plots(*INTERVENTION_FIGURES) | CLAIMS,
+        OF_RANDOM_TOKENS | CLAIMS,
     ),
     Edit(
         "one more model",
@@ -170,7 +187,7 @@ EDITS = [
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("other", "random_tokens"), ("other", "natural_text")],
         )
-        | plots(*FIGURES) | CLAIMS,
+        | plots(*FIGURES) | anatomies("other") | CLAIMS,
     ),
     Edit(
         "a model's label",
@@ -192,12 +209,12 @@ EDITS = [
         each(
             ["tokenize_prompts", "extract_activations", *STATISTICS], [("tiny", "shorter"), ("tiny-random", "shorter")]
         )
-        | plots("sinks_by_position") | CLAIMS,  # the other figures show each model's first prompt set
+        | plots("sinks_by_position") | anatomies("tiny", "tiny-random") | CLAIMS,  # the other figures show each model's first prompt set
     ),
     Edit(
         "a site added",
         config(lambda c: c["activations"]["sites"].append({"site": "attention_input", "sequences": 2, "positions": [0]})),
-        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | EVERY_ANATOMY | plots(*FIGURES) | CLAIMS,
     ),
     Edit("a new statistic", extended("A statistic"), each(["compute_norm_variation"], STUDIED)),
     Edit(
@@ -216,7 +233,7 @@ EDITS = [
             extended("A kind of intervention"),
             config(lambda c: c["interventions"].append({**c["interventions"][2], "name": "mirrored", "kind": "mirrored_deviations"})),
         ),
-        each(["intervene", "compute_intervention_effects"], [("tiny", "random_tokens")]) | plots(*INTERVENTION_FIGURES) | CLAIMS,
+        OF_RANDOM_TOKENS | CLAIMS,
     ),
     Edit(
         "a new site, used",
@@ -224,7 +241,7 @@ EDITS = [
             extended("A site"),
             config(lambda c: c["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0]})),
         ),
-        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | plots(*FIGURES) | CLAIMS,
+        each(["extract_activations", *STATISTICS], STUDIED) | INTERVENTIONS | EVERY_ANATOMY | plots(*FIGURES) | CLAIMS,
     ),
     Edit(
         "a new variant, used",
@@ -260,8 +277,8 @@ EDITS = [
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("tiny", "natural_text"), ("tiny-random", "natural_text")],
         )
-        | each(["measure_baseline", "intervene", "compute_intervention_effects"], [("tiny", "natural_text")])
-        | plots(*INTERVENTION_FIGURES),
+        | each(["measure_baseline", *EDITING], [("tiny", "natural_text")])
+        | plots(*INTERVENTION_FIGURES) | anatomies("tiny", "tiny-random"),
     ),
 ]  # fmt: skip
 
@@ -304,6 +321,14 @@ def test_the_pin_of_pytorch_reruns_everything_that_is_not_made_without_it(edited
     without = {job("fetch_corpus"), job("train_tokenizer", data="plays"), job("tokenize_corpus", data="plays")}
     without |= {job("make_bigram_backcopy", data="backcopy")} | drawn("plays", "no_first_token")
     assert edited.planned_jobs() == fresh.planned_jobs() - without - drawn("backcopy", "first_token")
+
+
+def test_a_threshold_that_moves_no_layer_makes_no_edit_again(study):
+    config(lambda c: c["statistics"].update(onset_mass=0.31))(study)
+    study.run("results/tiny/interventions/tiny/random_tokens/edited/interventions.json")
+    resolved = (study.results / "logs/resolve_interventions/tiny/random_tokens.log").read_text()
+    assert "mask_late: layers [2], from two thirds of the depth on, as many as until_onset: no sink onset" in resolved
+    assert "made nothing of" in (study.results / "logs/intervene/tiny/random_tokens.log").read_text()
 
 
 def test_one_more_strength_makes_that_strength_only(study):

@@ -143,7 +143,7 @@ def test_another_name_library_package_or_file_gives_other_keys(keys):
         after = keys(edit, name)
         return {job for job in before if after.get(job) != before[job]}
 
-    twin = config(lambda c: c["models"].insert(1, {"name": "twin", "source": "path:tiny_model"}))
+    twin = config(lambda c: c["models"].insert(1, {"name": "twin", "source": "path:tiny_model", "control": False}))
     with_twin = keys(twin, "twin")
     assert with_twin["fetch_model(model=twin)"] not in before.values()
     assert with_twin.keys() > before.keys() and len(set(with_twin.values())) == len(with_twin)

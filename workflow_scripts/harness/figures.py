@@ -20,11 +20,15 @@ _HERE = "workflow_scripts/harness/figures.py"
 
 # Table → its file in the folder of the study; any other table is a statistic of a model on a prompt set.
 _FILES = {
+    "anatomy": "statistics/{model}/anatomy.parquet",
     "history": "pretraining/{run}/seed={seed}/history.parquet",
     "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
+    "first_look": "first_look/{model}/{prompts}/interventions.parquet",
+    "evidence": "evidence.parquet",
+    "evidence_summary": "evidence_summary.parquet",
 }
 
 
@@ -54,17 +58,41 @@ class Figure:
         """Table → its file in the folder of the study, with wildcards, as the rule that makes it names it."""
         return {table: _FILES.get(table, f"statistics/{{model}}/{{prompts}}/{table}.parquet") for table in self.tables}
 
+    def shown(self, study: Study) -> list[Wildcards]:
+        """What it covers, but for what any of its tables is missing of."""
+        patterns = [f"{study.folder}/{pattern}" for pattern in self.patterns().values()]
+        return [
+            wildcards
+            for wildcards in self.covers(study)
+            if not any(study.missing.lacks(pattern.format(**wildcards)) for pattern in patterns)
+        ]
+
+    def lacks(self, study: Study) -> list[str]:
+        """Labels of the models, or names of the runs, that it covers and does not show, because a job failed."""
+        shown, labels = self.shown(study), study.labels()
+        left_out = [wildcards for wildcards in self.covers(study) if wildcards not in shown]
+        names = (
+            labels[wildcards["model"]] if "model" in wildcards else f"{wildcards['run']}, seed {wildcards['seed']}"
+            for wildcards in left_out
+            if wildcards
+        )
+        return list(dict.fromkeys(names))
+
+    def is_there(self, study: Study) -> bool:
+        """Whether the study has it, and has anything for it to show."""
+        return self.when(study) and bool(self.shown(study))
+
     def inputs(self, study: Study) -> dict[str, list[str]]:
         """Table → its files, or the manifests of directories of such, which are inputs too; and what names its models."""
         folders: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
         for table, pattern in self.patterns().items():
-            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.covers(study))
+            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.shown(study))
             if pattern.endswith("/manifest.json"):
                 folders |= with_directories(table, files)
             else:
                 found[table] = list(files)
-        labelled = study.provenances(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
+        labelled = study.provenances(wildcards["model"] for wildcards in self.shown(study) if "model" in wildcards)
         return folders | found | ({"provenance": labelled} if labelled else {})
 
     def outputs(self, study: Study) -> list[str]:
@@ -83,9 +111,13 @@ class Figure:
 
     def keywords(self, study: Study) -> dict[str, Any]:
         """Keywords of ``draw`` beside the tables: the settings, and the labels of the models that are shown."""
-        shown = dict.fromkeys(wildcards["model"] for wildcards in self.covers(study) if "model" in wildcards)
-        labels = study.labels()
-        return self.settings(study) | ({"labels": {model: labels[model] for model in shown}} if shown else {})
+        shown = self.shown(study)
+        keywords, labels = self.settings(study), study.labels()
+        if models := dict.fromkeys(wildcards["model"] for wildcards in shown if "model" in wildcards):
+            keywords = keywords | {"labels": {model: labels[model] for model in models}}
+        if runs := {wildcards["run"] for wildcards in shown if "run" in wildcards} if "groups" in keywords else {}:
+            keywords = keywords | {"groups": {run: name for run, name in keywords["groups"].items() if run in runs}}
+        return keywords
 
 
 def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
@@ -133,6 +165,17 @@ def edited(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
+def first_look(study: Study) -> list[Wildcards]:
+    """The model and prompt set of the first look."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
+
+
+def fetched_by_first_token(study: Study) -> list[Wildcards]:
+    """Every fetched model on every prompt set that another one differs from in its first token alone."""
+    names = [name for group in study.first_tokens() for name in group.values()]
+    return [{"model": model, "prompts": name} for model in study.models for name in names]
+
+
 def trainings(study: Study) -> list[Wildcards]:
     """Every run with every seed."""
     return [{"run": run.name, "seed": seed} for run, seed in study.trained.values()]
@@ -151,6 +194,11 @@ def shown_layers(study: Study) -> dict[str, Any]:
     return {"layers": study.config.figures.variance_layers}
 
 
+def first_token_groups(study: Study) -> dict[str, Any]:
+    """The groups of prompt sets that differ in their first token alone."""
+    return {"groups": study.first_tokens()}
+
+
 def compared_runs(study: Study) -> dict[str, Any]:
     """The groups of runs that are drawn together."""
     return {"groups": study.comparison_groups()}
@@ -162,6 +210,11 @@ def compared_models(study: Study) -> dict[str, Any]:
 
 
 # ---- when a study has a figure
+
+
+def compares_first_tokens(study: Study) -> bool:
+    """Whether fetched models read prompt sets that differ in their first token alone."""
+    return bool(fetched_by_first_token(study))
 
 
 def has_runs(study: Study) -> bool:
@@ -181,11 +234,13 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
         edited,
         settings=lambda study: {"kinds": kinds_of(study.config.interventions)} if in_order else {},
         loads=lambda study: kind_modules(study.config.interventions),
-        when=lambda study: name in intervention_figures(study.config.interventions),
+        when=lambda study: name in intervention_figures(study.edits_shown()),
     )
 
 
 FIGURES = (
+    Figure("evidence", ("evidence", "evidence_summary"), whole_study, when=lambda study: bool(study.models)),
+    Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_prompts),
     Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(
         "variance_through_output",
@@ -201,6 +256,13 @@ FIGURES = (
     Figure("key_collapse", ("key_collapse",), first_prompts),
     Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
     Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
+    Figure(
+        "sinks_by_first_token",
+        ("first_positions",),
+        fetched_by_first_token,
+        first_token_groups,
+        when=compares_first_tokens,
+    ),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
     intervention_figure("sink_by_intervention", "interventions", in_order=True),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
@@ -211,6 +273,13 @@ FIGURES = (
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
-    # the target learning_rates alone demands it
+    # the targets first_look and learning_rates alone demand these
+    Figure(
+        "first_look",
+        ("variance", "norm_ratio", "sink_mass", "super_neurons", "first_look"),
+        first_look,
+        loads=lambda study: study.first_look_modules(),
+        when=lambda study: False,
+    ),
     Figure("learning_rates", ("learning_rates",), whole_study, compared_runs, when=lambda study: False),
 )

@@ -87,7 +87,7 @@ def _pass_on(snakemake, module: str | None) -> bool:
     Only where the job is about one model on one prompt set: jobs that read several leave such inputs out.
 
     Args:
-        module: module whose ``TABLES`` has the schema of each output that is a table.
+        module: module whose ``TABLES`` has the schema of each output that is a table; without, these have no columns.
     """
     if not hasattr(snakemake.wildcards, "prompts"):
         return False
@@ -97,13 +97,14 @@ def _pass_on(snakemake, module: str | None) -> bool:
     reason = next(filter(None, reasons), None)
     if reason is None:
         return False
+    schemas = import_module(module).TABLES if module else {}
     for name, path in snakemake.output.items():
         if Path(path).suffix not in SEALED:  # a directory, whose manifest is an output too
             Path(path).mkdir(parents=True, exist_ok=True)
         elif Path(path).suffix == ".json":
             write_not_applicable(path, reason)
         else:
-            write_not_applicable(path, reason, import_module(module).TABLES[name])
+            write_not_applicable(path, reason, schemas.get(name))
     print(f"not applicable: {reason}")
     return True
 

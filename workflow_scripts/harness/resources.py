@@ -328,6 +328,8 @@ class Estimates:
             case "compute_sinks":
                 memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
                 seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
+            case "compute_first_positions":
+                memory, seconds = 4 * s.chunk(s.N * s.H * s.T * 20), 1e-7 * s.L * s.N * s.H * s.T
             case "compute_secondary_sinks":
                 memory = 5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB
                 seconds = 5e-7 * s.L * s.N * s.H * s.T
@@ -345,6 +347,11 @@ class Estimates:
                 memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, shape.attention_width)
                 seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
         return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
+
+    def _compute_anatomy(self, model: str) -> Needs:
+        shape, prompts = self.shape(model), self._prompts.values()
+        rows = shape.layers * max(shape.heads * max(one.length for one in prompts), shape.ffn_width)
+        return Needs(_TABLES + 10 + 150 * rows / MB, _SECONDS[_TABLES] + 1e-6 * rows * len(prompts), 0.1)
 
     # interventions
 
@@ -381,6 +388,10 @@ class Estimates:
             head=head,
         )
 
+    def _resolve_interventions(self, model: str, prompts: str) -> Needs:
+        shape = self.shape(model)
+        return Needs(_TABLES + 10 + 60 * shape.layers * shape.ffn_width / MB, _SECONDS[_TABLES], 0.1)
+
     def _measure_baseline(self, model: str, prompts: str) -> Needs:
         targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})
         return self._edits_a_model(model, prompts, workers=1, passes=1, rows=12 * targets)
@@ -390,11 +401,16 @@ class Estimates:
         # an edit's pass begins where the edit does
         return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, rows=8 * points)
 
+    # the first look's are a few of the study's
+    _edit_for_first_look = _intervene
+
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
         comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
         memory = _TABLES + 55 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
         return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
+
+    _measure_first_look = _compute_intervention_effects
 
     # pretraining
 

@@ -18,6 +18,7 @@ from harness.resources import Estimates
 _ENVIRONMENTS = {
     "compute.py": "statistics",
     "judge_claims.py": "statistics",
+    "resolve_interventions.py": "statistics",
     "label_model.py": "statistics",
     "check_resources.py": "statistics",
     "verify.py": "statistics",
@@ -32,14 +33,19 @@ def job_path(output: str) -> str:
     return "/".join(f"{name}={{{name}}}" if name in _NUMBERS else f"{{{name}}}" for name in names)
 
 
-def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
-    """Set what the rules share on every rule that has a script, after all were read; ``study`` is the folder of its results."""
-    for rule in workflow.rules:
+def share_directives(workflow: Any, rules: Mapping[str, Any], study: str, estimates: Estimates) -> None:
+    """Set what the rules share on every rule that has a script, after all were read.
+
+    Args:
+        rules: name in this workflow's files → rule.
+        study: folder of the study's results.
+    """
+    for name, rule in rules.items():
         if rule.script is None:
             continue
         first = next(internals.output_patterns(rule), study)
         folder, place = study if first.startswith(study) else str(Path(first).parents[-2]), job_path(first)
-        file = f"{rule.name}{place and '/'}{place}"
+        file = f"{name}{place and '/'}{place}"
         stated = internals.stated_resources(rule)
         estimated = "mem_mb" not in stated  # the others are no jobs of the study, and nobody compares what they take
         internals.add_directives(
@@ -50,7 +56,7 @@ def share_directives(workflow: Any, study: str, estimates: Estimates) -> None:
             environment=f"../envs/{_ENVIRONMENTS.get(Path(rule.script).name, 'models')}.yaml",
         )
         if estimated:
-            resources = job_resources(rule.name, estimates, runs_model="device" in stated)
+            resources = job_resources(name, estimates, runs_model="device" in stated)
             kept = stated | internals.requested_resources(workflow, rule)
             internals.add_resources(rule, {name: value for name, value in resources.items() if name not in kept})
 

@@ -4,8 +4,11 @@ Each function says why it is needed, and which file of which version it leans on
 that this module was not tried with, because such a use may fail without a word.
 """
 
+import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from typing import Any
 from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
 from snakemake.common.configfile import load_configfile
+from snakemake.io import apply_wildcards
 from snakemake.logging import logger as logger
 from snakemake.resources import Resources
 from snakemake.settings.types import (
@@ -36,9 +40,14 @@ def pending_jobs(workflow: Any) -> list[Any]:
     return list(workflow.dag.needrun_jobs())
 
 
+def is_asked_for(workflow: Any, rule: str) -> bool:
+    """Whether a run makes, or finds made, what a rule gives. Hooks do not see the targets (dag.py, 9.27.1)."""
+    return any(job.rule.name == rule for job in workflow.dag.jobs)
+
+
 @contextmanager
 def planned_jobs(
-    snakefile: Path, targets: Sequence[str], *, config: Mapping[str, Any]
+    snakefile: Path, targets: Sequence[str], *, configfiles: Sequence[Path] = (), config: Mapping[str, Any]
 ) -> Iterator[tuple[list[tuple[str, Any]], Mapping[str, Any]]]:
     """Plan these targets in a workflow apart, which runs nothing.
 
@@ -50,7 +59,7 @@ def planned_jobs(
         variables of the Snakefile.
     """
     with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        settings = ConfigSettings(config=dict(config))
+        settings = ConfigSettings(configfiles=list(configfiles), config=dict(config))
         opened = api.workflow(ResourceSettings(cores=1), settings, snakefile=snakefile)
         opened.dag(DAGSettings(targets=set(targets)))
         workflow = opened._workflow
@@ -63,6 +72,90 @@ def planned_jobs(
                 first.setdefault(job, target)
         jobs = [job for job in sorted(dag.jobs, key=lambda job: order[job.rule]) if job.rule.name not in targets]
         yield [(first[job], job) for job in jobs], workflow.globals
+
+
+# ---- after a run that failed
+
+
+def ended_by_itself(workflow: Any) -> bool:
+    """Whether a run that failed did all that it could, or was stopped: by a signal, an executor, or without ``--keep-going``.
+
+    The hook ``onerror`` is the same for all of these. A run that was stopped leaves jobs that run or could run
+    (scheduling/job_scheduler.py, 9.27.1).
+    """
+    scheduler = workflow.scheduler
+    stopped = scheduler._user_kill or scheduler._executor_error or scheduler.touch
+    return not (stopped or scheduler.running or workflow.dag.ready_jobs)
+
+
+def unfinished_jobs(workflow: Any) -> dict[Any, Any]:
+    """Job that a failed run did not finish → the failed job that it waits for; a job that failed waits for itself.
+
+    ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1).
+    """
+    dag, found = workflow.dag, {}
+    failed = sorted(workflow.scheduler.failed, key=lambda job: (job.rule.name, *job.wildcards))
+    found |= {job: job for job in failed}
+    for job in failed:
+        for waiting in dag.bfs(dag.depending, job):
+            found.setdefault(waiting, job)
+    return found
+
+
+def stated_files(job: Any) -> list[str]:
+    """Outputs of a job as its rule states them, see :func:`output_patterns`."""
+    return [apply_wildcards(pattern, job.wildcards) for pattern in output_patterns(job.rule)]
+
+
+def run_apart(workflow: Any, script: Path, targets: Sequence[str], rules: Sequence[str], **environment: str) -> bool:
+    """Run this command line again for other targets, on this machine and with these rules only, while this run waits.
+
+    Nothing but a new process can: a workflow is executed once, with the targets that it began with.
+
+    Args:
+        script: calls :func:`run_again`.
+        environment: variables for it.
+
+    Returns:
+        Whether it made them all.
+    """
+    again = {
+        "targets": list(targets),
+        "rules": list(rules),
+        "snakefile": workflow.main_snakefile,
+        "configfiles": list(map(str, workflow.overwrite_configfiles)),
+    }
+    command = [sys.executable, str(script), json.dumps(again), *sys.argv[1:]]
+    with subprocess.Popen(command, env={**os.environ, **environment}) as process:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            return process.wait() == 0
+        except KeyboardInterrupt:  # the other process has it too
+            return process.wait() == 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
+    """What :func:`run_apart` starts.
+
+    The settings that this process began with are read from its command line and its profiles by the functions that ``main``
+    of Snakemake calls, between which it has no place to change them (cli.py, 9.27.1). The folder is the one of the first run,
+    which holds the lock on it.
+    """
+    from snakemake.cli import args_to_api, parse_args
+
+    parser, settings = parse_args([*arguments, "--snakefile", again["snakefile"], "--directory", "."])
+    if settings.executor not in (None, "local"):  # cores and jobs are numbers for a cluster
+        settings.cores = settings.jobs = min(4, os.cpu_count() or 1)
+    settings.configfile = list(map(Path, again["configfiles"]))
+    settings.targets, settings.allowed_rules = set(again["targets"]), set(again["rules"])
+    settings.force = settings.forceall = False
+    settings.forcerun = settings.until = settings.omit_from = set()
+    settings.batch = settings.cache = None
+    settings.executor, settings.keep_going = "local", True
+    settings.nolock = settings.no_hooks = True
+    return args_to_api(settings, parser)
 
 
 # ---- the config
@@ -94,12 +187,34 @@ def config_overlays(workflow: Any, config: Mapping[str, Any], root: Path) -> lis
     """
     if workflow.modifier.skip_configfile:
         return [Layer(f"config of module {workflow.modifier.namespace}", config, is_file=False)]
-    is_module, given = workflow.modifier.parent_modifier is not None, workflow.config_settings
-    beside = Path.cwd() / "config.yaml"
-    found = [beside] if not is_module and beside.is_file() and not Path.cwd().samefile(root) else []
+    given, beside = workflow.config_settings, Path.cwd() / "config.yaml"
+    counts = not is_module(workflow) and not Path.cwd().samefile(root)
+    found = [beside] if counts and beside.is_file() else []
     names = map(_shown, [*found, *given.configfiles])
     layers = [Layer(name, load_configfile(name)) for name in names]
     return [*layers, Layer.of_options("--config", given.config)] if given.config else layers
+
+
+# ---- this workflow as a module of another one
+
+
+def own_rules(workflow: Any) -> dict[str, Any]:
+    """Name in this workflow's files → rule, while these are read: another workflow may import them under other names.
+
+    ``workflow.rules`` has the rules of that one too; the proxies behind ``rules`` are those of the module (modules.py, 9.27.1).
+    """
+    return {name: proxy.rule for name, proxy in workflow.modifier.rule_proxies._rules.items()}
+
+
+def is_module(workflow: Any) -> bool:
+    """Whether another workflow is importing this one."""
+    return not workflow.modifier.is_main_snakefile()
+
+
+def placed(workflow: Any) -> Callable[[str], str]:
+    """Path in this workflow's files → where it lies: a module may have a prefix (path_modifier.py, 9.27.1)."""
+    replace = workflow.modifier.path_modifier.replace_prefix
+    return lambda path: str(replace(path))
 
 
 # ---- directives of rules

@@ -4,9 +4,10 @@ Most methods are input functions or parameter functions of Snakemake: they get a
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from snakemake.io import ancient, directory, local
@@ -15,10 +16,14 @@ from harness.config.interventions import Intervention, kind_modules, tables_need
 from harness.config.pretraining import BigramBackcopyData, Run, TextData
 from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
+from harness.missing import Missing
 from harness.resources import Estimates
+from sinkorigin.interventions.layers import RULES
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
 Pair = tuple[str, str]  # names of a model and of a prompt set that it reads
+
+FIRST_LOOK = {"mask": 1.0, "variance_amplification": 8.0, "norm_control": 8.0}  # kind of edit → strength
 
 
 class Study:
@@ -27,9 +32,12 @@ class Study:
     Args:
         config: the study.
         device: "cpu", "cuda" or "mps", where models run; estimates depend on it.
+        results: where the folder ``results`` lies; estimates look at what is there.
+        missing: what claims and figures are to be made without, after a run that failed.
 
     Attributes:
         folder: of the study's results.
+        missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
         trained: name of a model trained here → its run and seed.
         studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
@@ -39,10 +47,12 @@ class Study:
         keeping: runs that keep checkpoints.
     """
 
-    def __init__(self, config: Config, device: str):
+    def __init__(self, config: Config, device: str, results: str = "results", missing: Missing | None = None):
         self.config = config
+        self.device = device
+        self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
-        self.estimates = Estimates(config, device)
+        self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
         self.data = {data.name: data for data in config.pretraining.data}
@@ -57,6 +67,10 @@ class Study:
                     self.edits.setdefault(pair, []).append(edit)
         self.sites = [kept.site for kept in config.activations.sites]
         self.keeping = [run.name for run in self.runs.values() if run.keep]
+
+    def without(self, missing: Missing) -> "Study":
+        """The same study, without what is missing."""
+        return Study(self.config, self.device, missing=missing)
 
     # models
 
@@ -85,7 +99,7 @@ class Study:
     def provenances(self, models: Iterable[str]) -> list[str]:
         """Provenance of those of these models that are fetched."""
         fetched = (model for model in dict.fromkeys(models) if model in self.models)
-        return [f"results/models/{model}.provenance.json" for model in fetched]
+        return self.missing.without(f"results/models/{model}.provenance.json" for model in fetched)
 
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
@@ -129,6 +143,20 @@ class Study:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
         return f"{self.folder}/pretraining/data/{run.data}/prompts/{_start(run)}/{prompts}.parquet"
 
+    def first_token_of(self, wildcards: Wildcards) -> str:
+        """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
+        model, prompts = wildcards.model, self.prompts[wildcards.prompts]
+        as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
+        return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
+
+    def first_tokens(self) -> list[dict[str, str]]:
+        """Prompt sets that are compared: condition of the first token → name, for sets that differ in nothing else."""
+        alike: dict[tuple, dict[str, str]] = {}
+        for prompts in self.prompts.values():
+            shape = prompts.kind, prompts.sequences, prompts.length, prompts.seed
+            alike.setdefault(shape, {}).setdefault(prompts.first_token, prompts.name)
+        return [conditions for conditions in alike.values() if len(conditions) > 1]
+
     def site_outputs(self) -> dict[str, str]:
         """Directories of kept activations and their manifests; Snakemake's cache demands a name for each."""
         folder = f"{self.folder}/activations/{{model}}/{{prompts}}"
@@ -150,16 +178,38 @@ class Study:
 
     # tables
 
+    def table(self, name: str, pair: Pair) -> str:
+        """A statistic's table of a model on a prompt set."""
+        model, prompts = pair
+        return f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet"
+
     def tables(self, name: str, pairs: Iterable[Pair] | None = None) -> list[str]:
-        """A statistic's table of every model on every prompt set, or of these pairs."""
-        chosen = self.studied if pairs is None else pairs
-        return [f"{self.folder}/statistics/{model}/{prompts}/{name}.parquet" for model, prompts in chosen]
+        """A statistic's table of every model on every prompt set, or of these pairs, but for what is missing."""
+        return self.missing.without(self.table(name, pair) for pair in (self.studied if pairs is None else pairs))
+
+    def read_by(self, wildcards: Wildcards) -> list[str]:
+        """Prompt sets that the model reads."""
+        return [prompts for model, prompts in self.studied if model == wildcards.model]
+
+    def first_tokens_of(self, wildcards: Wildcards) -> list[str]:
+        """Condition of the first token of each prompt set that the model reads."""
+        pairs = (SimpleNamespace(model=wildcards.model, prompts=prompts) for prompts in self.read_by(wildcards))
+        return list(map(self.first_token_of, pairs))
+
+    def tables_of_anatomy(self, wildcards: Wildcards) -> dict[str, list[str]]:
+        """Tables of one model that its anatomy is read from: on every prompt set, and on those on which it is edited."""
+        from sinkorigin.statistics.anatomy import READS  # imports polars, which most runs need not wait for
+
+        pairs = [(wildcards.model, prompts) for prompts in self.read_by(wildcards)]
+        edited = [pair for pair in pairs if pair in self.edits]
+        return {name: self.tables(name, pairs) for name in READS} | {"conversions": self.tables("conversions", edited)}
 
     # interventions
 
     def edited_positions(self, wildcards: Wildcards) -> list[int]:
-        """Every target position of the interventions on this model and prompt set."""
-        return sorted({k for edit in self.edits_of(wildcards) for k in edit.targets})
+        """Every target position of the interventions on this model and prompt set, as far as a later query can see it."""
+        last = self.prompts[wildcards.prompts].length - 1
+        return sorted({k for edit in self.edits_of(wildcards) for k in edit.targets if k < last})
 
     def edited_sequences(self, wildcards: Wildcards) -> int:
         """Number of sequences that the interventions on this model and prompt set run."""
@@ -170,20 +220,77 @@ class Study:
         """The interventions on this model and prompt set."""
         return self.edits[wildcards.model, wildcards.prompts]
 
-    def needed_tables(self, wildcards: Wildcards) -> dict[str, str]:
+    def tables_of_kinds(self, wildcards: Wildcards) -> dict[str, str]:
         """Tables of statistics that the interventions on this model and prompt set are computed from."""
         pair, needed = (wildcards.model, wildcards.prompts), tables_needed(self.edits_of(wildcards))
-        return {table: self.tables(table, [pair])[0] for table in needed}
+        return {table: self.table(table, pair) for table in needed}
+
+    def tables_of_rules(self, wildcards: Wildcards) -> list[str]:
+        """Names of the tables of statistics in which the layers of these interventions are found."""
+        words = [edit.layers for edit in self.edits_of(wildcards) if isinstance(edit.layers, str)]
+        return list(dict.fromkeys(table for word in words for table in RULES[word].tables))
+
+    def tables_of_layers(self, wildcards: Wildcards) -> dict[str, str]:
+        """Those tables: of the model, or of the one whose architecture it has, so that a control gets the same edits."""
+        pair = (self.layers_like(wildcards) or wildcards.model, wildcards.prompts)
+        return {f"{table}_of_layers": self.table(table, pair) for table in self.tables_of_rules(wildcards)}
+
+    def layers_like(self, wildcards: Wildcards) -> str | None:
+        """The model that a random-weight control takes its layers from; None for other models."""
+        model = self.models.get(wildcards.model)
+        return model.source.partition(":")[2] if model is not None and model.kind == "random" else None
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
         return kind_modules(self.edits_of(wildcards))
+
+    def edits_shown(self) -> list[Intervention]:
+        """Every intervention whose effects are there on any model and prompt set."""
+        there = {
+            edit.name
+            for pair, edits in self.edits.items()
+            if not self.missing.lacks(self.table("interventions", pair))
+            for edit in edits
+        }
+        return [edit for edit in self.config.interventions if edit.name in there]
 
     def edit_parameters(self, wildcards: Wildcards) -> list[dict]:
         """What the edits of this model on this prompt set are."""
         return [
             edit.model_dump(exclude={"models", "controls", "prompts", "sequences"}) for edit in self.edits_of(wildcards)
         ]
+
+    # first look
+
+    def first_look(self) -> list[Pair]:
+        """The first fetched model on the first prompt set on which it gets all edits of the first look; empty where none does."""
+        fetched = [name for name, model in self.models.items() if model.kind != "random"]
+        found = [
+            pair
+            for pair in self.studied
+            if pair[0] in fetched and FIRST_LOOK.keys() <= {edit.kind for edit in self.edits.get(pair, [])}
+        ]
+        return found[:1]
+
+    def first_edit_parameters(self, wildcards: Wildcards) -> list[dict]:
+        """The edits of the first look: of each of its kinds the study's first, at the strength nearest to the look's."""
+        edits = self.edit_parameters(wildcards)
+        firsts = [next(edit for edit in edits if edit["kind"] == kind) for kind in FIRST_LOOK]
+        return [edit | {"strengths": [_nearest(edit["strengths"], FIRST_LOOK[edit["kind"]])]} for edit in firsts]
+
+    def tables_of_first_look(self) -> dict[str, list[str]]:
+        """Tables that the first look tells of."""
+        pairs = self.first_look()
+        names = (
+            "variance_trend", "norm_changes", "norm_ratio", "super_neurons", "disparity_by_layer", "key_collapse", "sink_mass",
+            "sink_onset",
+        )  # fmt: skip
+        edits = [f"{self.folder}/first_look/{model}/{prompts}/interventions.parquet" for model, prompts in pairs]
+        return {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+
+    def first_look_modules(self) -> list[str]:
+        """Library modules of the kinds of intervention of the first look."""
+        return [f"sinkorigin.interventions.kinds.{kind}" for kind in FIRST_LOOK]
 
     # data of trainings
 
@@ -308,6 +415,10 @@ class Study:
 
     # the whole study
 
+    def comparisons(self, name: str) -> list[str]:
+        """A table that compares all trainings; none in a study without trainings, or where it is missing."""
+        return self.missing.without([f"{self.folder}/statistics/{name}.parquet"] if self.runs else [])
+
     def judged_models(self) -> list[dict]:
         """Name, label and role of every model, and what a trained one is."""
         labels = self.labels()
@@ -320,6 +431,10 @@ class Study:
             reading = VARIANTS[run.variant].reading(run.options)
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
+
+    def conditions(self) -> dict[str, str]:
+        """Prompt set → what stands at position 0."""
+        return {prompts.name: prompts.first_token for prompts in self.prompts.values()}
 
     def data_jobs(self) -> dict[str, list[dict[str, str]]]:
         """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""
@@ -343,6 +458,7 @@ class Study:
         trainings = [{"run": run.name, "seed": str(seed)} for run, seed in self.trained.values()]
         studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
         edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
+        models = [{"model": model} for model in dict(self.studied)]
         fetched = [job for job in studied if job["model"] in self.models]
         starts = dict.fromkeys((run.data, _start(run)) for run in self.runs.values())
         jobs = self.data_jobs()
@@ -352,9 +468,12 @@ class Study:
             "fetch_model": [{"model": model} for model in self.models],
             "label_model": [{"model": model} for model in self.models],
             "tokenize_prompts": fetched,
-            "measure_weights": [{"model": model} for model in dict.fromkeys(model for model, _ in self.studied)],
+            "measure_weights": models,
+            "compute_anatomy": models,
             **dict.fromkeys(["extract_activations", *statistics], studied),
-            **dict.fromkeys(["measure_baseline", "intervene", "compute_intervention_effects"], edited),
+            **dict.fromkeys(
+                ["resolve_interventions", "measure_baseline", "intervene", "compute_intervention_effects"], edited
+            ),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
                 for (name, start), prompts in product(starts, self.config.pretraining.prompts)
@@ -400,6 +519,10 @@ def one_of(names: Iterable[str]) -> str:
 def all_wildcards(wildcards: Wildcards) -> dict[str, str]:
     """A job's wildcards, as a parameter: Snakemake's cache between workflows leaves them out of its key."""
     return dict(wildcards.items())
+
+
+def _nearest(strengths: Sequence[float], wanted: float) -> float:
+    return min(strengths, key=lambda strength: abs(strength - wanted))
 
 
 def _start(run: Run) -> str:

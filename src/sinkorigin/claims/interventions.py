@@ -9,6 +9,7 @@ from operator import itemgetter
 
 from sinkorigin.claims.verdicts import NEGLIGIBLE, NOT_SEEN, SEEN, UNDECIDED, StudyTables, decided, with_ends
 from sinkorigin.interventions.kind import BASELINE, kind_named
+from sinkorigin.interventions.layers import RULES, is_later, main_layers
 from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
@@ -20,16 +21,20 @@ _SINK = "score above uniform and above unedited"
 _NO_SINK = "< 0, or score below unedited"
 _DIFFERENCE = "score − score of the control"
 _ABOVE_UNIFORM = "score at the target − what uniform attention gives"
+_SHARE = "share of the attention on position 0 that goes"
 
 
-def intervention_claims(tables: StudyTables, edits: Sequence[Mapping]) -> Iterator[dict]:
-    """Claims about the edits of one model on one prompt set: name, calibration and to of each."""
-    table = tables.read("interventions")
-    if table is None:
+def intervention_claims(tables: StudyTables) -> Iterator[dict]:
+    """Claims about the edits of one model on one prompt set."""
+    table, resolved = tables.read("interventions"), tables.read("resolved_interventions")
+    if table is None or resolved is None:
         return
+    edits = resolved.to_dicts()
     claims = _Claims(tables, table.to_dicts(), edits)
     for edit in edits:
-        rows = [row for row in claims.rows if row["intervention"] == edit["name"]]
+        if edit["reason"] is not None:
+            yield claims.not_applicable(edit)
+        rows = [row for row in claims.rows if row["intervention"] == edit["intervention"]]
         places = sorted({_place(row) for row in rows}, key=lambda place: place[::-1])
         for place in places:
             here = [row for row in rows if _place(row) == place]
@@ -78,25 +83,25 @@ class _Claims:
 
     def __init__(self, tables: StudyTables, rows: list[dict], edits: Sequence[Mapping]):
         self._tables = tables
-        self._calibrated = {edit["name"] for edit in edits if edit.get("calibration")}
-        self._replaced_by = {edit["name"]: edit.get("to") for edit in edits}
+        self._calibrated = {edit["intervention"] for edit in edits if edit["calibration"]}
+        self._replaced_by = {edit["intervention"]: edit["to"] for edit in edits}
         self.rows = [row for row in rows if row["kind"] != BASELINE]
         self._unedited = {row["target"]: row for row in rows if row["kind"] == BASELINE}
 
-    def _early(self, kind: str) -> list[int]:
-        """Layers of the edits of a kind that begin earliest; of several such, those that go on longest."""
-        found = [row["layers"] for row in self.rows if row["kind"] == kind]
-        earliest = min(layers[0] for layers in found)
-        return max(sorted(layers for layers in found if layers[0] == earliest), key=itemgetter(-1))
+    def _main(self, kind: str) -> list[int]:
+        """Layers of the main edits of a kind."""
+        return main_layers((row["layers_rule"], row["layers"]) for row in self.rows if row["kind"] == kind)
 
-    def _row(self, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
-        return self._tables.row(claim, statement, quantity, paper, predicate, table, **found)
+    def _row(self, edit: Mapping, claim, statement, quantity, paper, predicate, table="interventions", **found) -> dict:
+        """Row of a claim about an edit: a row of ``interventions`` or one with its target."""
+        edited = {"kind": edit.get("kind", edit.get("treatment_kind")), "position": edit.get("target")}
+        return self._tables.row(claim, statement, quantity, paper, predicate, table, **edited, **found)
 
     def _makes_a_sink(self, claim: str, statement: str, row: Mapping, paper: str | None) -> dict:
         point = row["score"] > row["uniform"] and row["effect"] > 0
         judged = SEEN if row["sink"] else UNDECIDED if point else NOT_SEEN
         return self._row(
-            claim, statement, _SCORE, paper, _SINK, value=row["effect"], low=row["effect_low_all"],
+            row, claim, statement, _SCORE, paper, _SINK, value=row["effect"], low=row["effect_low_all"],
             high=row["effect_high_all"], verdict=judged, reason=_numbers(row),
         )  # fmt: skip
 
@@ -105,16 +110,35 @@ class _Claims:
         effect = {"score": "effect", "reached_score": "reached_effect"}[score]
         if row[score] is None:
             reason = "no layer lies above the edited ones, so the edit cannot reach any attention"
-            return self._row(claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
+            return self._row(row, claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, reason=reason)
         value, low, high = (end - row["uniform"] for end in with_ends(row, score, "_all"))
         if value > 0 and row[effect] > 0:
             judged = NOT_SEEN
         else:
             judged = SEEN if high < 0 or row[f"{effect}_high_all"] < 0 else UNDECIDED
         return self._row(
-            claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, value=value, low=low, high=high, verdict=judged,
+            row, claim, statement, _ABOVE_UNIFORM, paper, _NO_SINK, value=value, low=low, high=high, verdict=judged,
             reason=_numbers(row),
         )  # fmt: skip
+
+    def not_applicable(self, edit: Mapping) -> dict:
+        """An edit that cannot be made, or not at some of its positions: a row of the table of resolved interventions."""
+        kind, name = kind_named(edit["kind"]), edit["intervention"]
+        words, layers = kind.words, f", layers {edit['layers_rule']}" if edit["layers_rule"] in RULES else ""
+        what, quantity = f"{kind.label} ({name}{layers})", _SCORE
+        if self._tables.model.is_control:
+            claim, statement = f"no sink by {name}", f"control: in random weights {what} makes no sink"
+        elif kind.role == "necessity":
+            keeps = kind.at_first(1.0, None, edit["to"])[1]
+            claim, quantity = "attention kept without it" if keeps else "attention lost without it", _SHARE
+            statement = f"under {what}, position 0 {'keeps its' if keeps else 'loses most of its'} attention"
+        elif edit["layers_rule"] in RULES and RULES[edit["layers_rule"]].place == "later":
+            claim, statement = f"late {kind.label} makes no sink", f"{what} makes no sink"
+        elif words is None:
+            claim, statement = f"effect of {name}", f"effect of {what}"
+        else:
+            claim, statement = words.claim, f"{words.edit} {words.outcome} ({name}{layers})"
+        return self._row(edit, claim, statement, quantity, None, None, "resolved_interventions", reason=edit["reason"])
 
     def random_claim(self, rows: Sequence[Mapping]) -> dict:
         """No edit makes a sink in random weights, at the strength where the score is highest."""
@@ -122,7 +146,7 @@ class _Claims:
         negligible = NEGLIGIBLE * row["uniform"]
         kind = kind_named(row["kind"]).label
         return self._row(
-            f"no sink by {row['intervention']}",
+            row, f"no sink by {row['intervention']}",
             f"control: in random weights {kind} {'makes no sink' if row['target'] else 'adds no attention'} {_where(row)}", _SCORE,
             None, f"< {negligible:.4f} ({NEGLIGIBLE:g} of uniform)",
             **decided(*with_ends(row, "effect", "_all"), lambda x: x < negligible, _numbers(row)),
@@ -156,15 +180,15 @@ class _Claims:
     def _at_layers(self, row: Mapping) -> dict:
         """What a treatment without a strength does, which matters by its layers."""
         kind = kind_named(row["kind"])
-        early = self._early(kind.kind)
-        if row["layers"][0] > early[-1]:
+        early = self._main(kind.kind)
+        if is_later(row["layers_rule"], row["layers"], early):
             return self._makes_none(
                 f"late {kind.label} makes no sink",
                 f"the same {kind.label} makes no sink {_where(row)}, in the layers above these", row, None, "reached_score",
             )  # fmt: skip
-        main = row["layers"] == early
+        main, fewer = row["layers"] == early, set(row["layers"]) <= set(early)
         return self._makes_a_sink(
-            kind.words.claim if main else f"{kind.label} of fewer layers makes a sink",
+            kind.words.claim if main else f"{kind.label} of {'fewer' if fewer else 'other'} layers makes a sink",
             f"{kind.words.edit} {kind.words.outcome}, {_where(row)}", row,
             kind.words.paper if main and row["layers"][0] == 0 else None,
         )  # fmt: skip
@@ -180,7 +204,7 @@ class _Claims:
             )
             rising = kind_named(row["kind"]).words.rising
             yield self._row(
-                "score rises with λ", f"the score at the target rises with λ when {rising}{after} {_where(row)}",
+                row, "score rises with λ", f"the score at the target rises with λ when {rising}{after} {_where(row)}",
                 "Kendall's τ of the mean score against λ", "rises with λ > 1" if not after else None, "> 0", "dose_response",
                 **decided(
                     *with_ends(dose, "kendall_tau", "_all"), lambda x: x > 0,
@@ -200,12 +224,11 @@ class _Claims:
             f"{edit}, position 0 {'keeps its' if keeps else 'loses most of its'} attention (layers {_layers(row)})"
         )
         claim = "attention kept without it" if keeps else "attention lost without it"
-        quantity = "share of the attention on position 0 that goes"
         predicate = f"< {UNCHANGED}" if keeps else f"> {HALF}"
         unedited = self._unedited[row["target"]]
         if unedited["score_low_all"] <= SINK_FACTOR * row["uniform"]:
             reason = f"position 0 is no sink unedited: {before:.4f}, uniform {row['uniform']:.4f}"
-            return self._row(claim, statement, quantity, None, predicate, reason=reason)
+            return self._row(row, claim, statement, _SHARE, None, predicate, reason=reason)
         gone, high, low = (-end / before for end in with_ends(row, "first_effect", "_all"))
         share = (
             f"attention on position 0: {row['first_score']:.4f}, unedited {before:.4f}, uniform {row['uniform']:.4f}"
@@ -216,7 +239,7 @@ class _Claims:
             f"KL {row['divergence']:.3f}"
         )  # fmt: skip
         return self._row(
-            claim, statement, quantity, None, predicate,
+            row, claim, statement, _SHARE, None, predicate,
             **decided(
                 gone, low, high, (lambda x: x < UNCHANGED) if keeps else (lambda x: x > HALF), f"{share}; {moved}{cost}"
             ),
@@ -250,13 +273,13 @@ class _Claims:
         if control is treatment:  # W_O is linear, so it cannot matter on which side of it
             limit = NEGLIGIBLE * next(r["uniform"] for r in self.rows if r["target"] == row["target"])
             return self._row(
-                f"same as {row['control']}", f"{noun} gives the same score after W_O as before it, {where}", _DIFFERENCE, None,
+                row, f"same as {row['control']}", f"{noun} gives the same score after W_O as before it, {where}", _DIFFERENCE, None,
                 f"within ±{limit:.4f} ({NEGLIGIBLE:g} of uniform)", "intervention_contrasts",
                 **decided(*interval, lambda x: abs(x) < limit, numbers),
             )  # fmt: skip
         after = " after W_O" if row["control_site"] != row["site"] else ""
         return self._row(
-            f"{treatment.words.short} against {row['control']}",
+            row, f"{treatment.words.short} against {row['control']}",
             f"{noun} gives a higher score {control.words.contrast}{after}, {where}", _DIFFERENCE,
             control.words.contrast_paper, "> 0", "intervention_contrasts", **decided(*interval, lambda x: x > 0, numbers),
         )  # fmt: skip
@@ -267,7 +290,7 @@ class _Claims:
         assert table is not None
         for row in table.to_dicts():
             yield self._row(
-                "dispersion, not variance",
+                row, "dispersion, not variance",
                 f"over {row['points']} factors of mean and deviation the score follows their ratio more than the variance, "
                 f"{_where(row)}",
                 "τ of the score with λ/α − τ with λ", None, "> 0", "dispersion_grid",

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from sinkorigin.claims.first_tokens import first_token_claims
 from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
 from sinkorigin.claims.structure import structure_claims
-from sinkorigin.claims.verdicts import SCHEMA, Judged, StudyTables
+from sinkorigin.claims.verdicts import SCHEMA, Judged, StudyTables, row_of
+
+NOT_MEASURED = "not measured"  # claim of the rows for what a study lacks because a job failed
 
 
 def judge(
@@ -17,7 +20,8 @@ def judge(
     *,
     models: Sequence[Judged],
     prompts: Sequence[str],
-    interventions: Sequence[Mapping],
+    first_tokens: Sequence[Mapping[str, str]] = (),
+    missing: Sequence[Mapping] = (),
 ) -> pa.Table:
     """Judge every claim that the study's tables speak of.
 
@@ -27,7 +31,9 @@ def judge(
             none of a table gives no files.
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
-        interventions: name, kind, models, prompts, layers, position and strengths of each.
+        first_tokens: condition of the first token → name, for each group of prompt sets that differ in nothing else.
+        missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of a training), ``what`` is
+            missing of them (null: everything), and the ``sentence`` that says why. Each is a row that is not applicable.
 
     Returns:
         A table of ``verdicts.SCHEMA``.
@@ -41,10 +47,25 @@ def judge(
     for model in models:
         for name in prompts:
             study = StudyTables(places, model, name)
+            rows += study.not_applicable_claims()
             rows += model_claims(study)
             rows += structure_claims(study)
-            edits = [edit for edit in interventions if model.name in edit["models"] and name in edit["prompts"]]
-            if edits:
-                rows += intervention_claims(study, edits)
+            rows += intervention_claims(study)
+            rows += [
+                _not_measured(part, model.label)
+                for part in missing
+                if (part["model"], part["prompts"]) == (model.name, name)
+            ]
+        for group in first_tokens:
+            rows += first_token_claims({key: StudyTables(places, model, name) for key, name in group.items()})
+    rows += [_not_measured(part, part["what"]) for part in missing if part["model"] is None]
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def _not_measured(part: Mapping, model: str) -> dict:
+    """Row for what a study lacks because a job failed."""
+    statement = f"not measured, because a job failed: {part['what'] or 'everything'}"
+    return row_of(
+        NOT_MEASURED, statement, "–", model, part["prompts"], None, "–", "–", reason=part["sentence"]
+    )  # fmt: skip

@@ -46,6 +46,7 @@ def _through_output(tables: StudyTables) -> Iterator[dict]:
         if len(rows):
             by_layer = rows[column].to_numpy()
             reason = f"by layer from {by_layer.min():.2f} to {by_layer.max():.2f}"
+            reason = "; ".join([reason, *rows["not_applicable"].drop_nulls().unique(maintain_order=True)])
         elif len(table):
             reason = table["not_applicable"][0]
         yield tables.row(
@@ -161,13 +162,15 @@ def _keys(tables: StudyTables) -> Iterator[dict]:
         return
     heads = {row["layer"]: row for row in table.filter(pl.col("head").is_null()).to_dicts()}
     if tables.model.is_control:
-        row = max(heads.values(), key=lambda r: r["between_sequences"])
+        known = [row for row in heads.values() if row["between_sequences"] is not None]
+        row = max(known, key=lambda r: r["between_sequences"]) if known else next(iter(heads.values()))
         yield tables.row(
             "no fixed key", "control: in random weights the first token's key has no fixed direction",
             "cosine between sequences, mean over heads, in the layer where it is largest", None,
             f"< {NO_DIRECTION:g}", "key_collapse",
             **decided(
-                *with_ends(row, "between_sequences"), lambda x: x < NO_DIRECTION, f"layer {row['layer']}"
+                *with_ends(row, "between_sequences"), lambda x: x < NO_DIRECTION,
+                f"layer {row['layer']}" if known else row["not_applicable"],
             ),
         )  # fmt: skip
         return

@@ -1,6 +1,6 @@
 """What a claim is: a row with a predicate, decided by the whole interval."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ SCHEMA = tables.schema(
     quantity=(pa.string(), "what value is"),
     model=(pa.string(), "label of the model, or the models and seeds compared"),
     prompts=(pa.string(), "prompt set; null for losses"),
+    kind=(pa.string(), "kind of the edit that the claim is about, or whose effect it compares; null for other claims"),
+    position=(pa.int32(), "position that it edits; null for other claims"),
     paper=(pa.string(), "what the paper reports (Llama-2-7B, or a 152 M model for pretraining); null for our controls"),
     value=(pa.float64(), "our value"),
     low=(pa.float64(), "lower end of its 95 % interval"),
@@ -82,11 +84,11 @@ def verdict(value: float | None, low: float | None, high: float | None, holds: C
 
 
 def row_of(claim, statement, quantity, model, prompts, paper, predicate, table, **found) -> dict:
-    """Row of ``SCHEMA`` of one claim; ``found``: value, low, high, verdict and reason, as far as there are some."""
+    """Row of ``SCHEMA`` of one claim; ``found``: its other columns, as far as there are some."""
     return {
         "claim": claim, "statement": statement, "quantity": quantity, "model": model, "prompts": prompts,
         "paper": paper, "predicate": predicate, "table": table,
-        **{"value": None, "low": None, "high": None, "verdict": NOT_APPLICABLE, "reason": None, **found},
+        **{"kind": None, "position": None, "value": None, "low": None, "high": None, "verdict": NOT_APPLICABLE, "reason": None, **found},
     }  # fmt: skip
 
 
@@ -118,13 +120,32 @@ class StudyTables:
         return f"statistics/{self.model.name}/{self.prompts}/{name}.parquet"
 
     def read(self, name: str) -> pl.DataFrame | None:
-        """A table; None where the study does not have it of this model and prompt set.
+        """A table; None where the study does not have it of this model and prompt set, or it is not applicable to them.
 
         Raises:
             KeyError: the study's tables were given without this one.
         """
         path = self._paths[name]
-        return None if path is None else pl.DataFrame(tables.read_table(path))
+        return None if path is None or tables.not_applicable(path) else pl.DataFrame(tables.read_table(path))
+
+    def not_applicable(self, name: str) -> str | None:
+        """Why a table is not applicable to the model on the prompt set; None where it is, or the study has none."""
+        path = self._paths[name]
+        return None if path is None else tables.not_applicable(path)
+
+    def not_applicable_claims(self) -> Iterator[dict]:
+        """A row for each reason why tables are not applicable, in place of the claims about them."""
+        without: dict[str, list[str]] = {}
+        for name in self._paths:
+            if reason := self.not_applicable(name):
+                without.setdefault(reason, []).append(name)
+        had = [name for name, path in self._paths.items() if path is not None]
+        for reason, names in without.items():
+            row = self.row(
+                "claims on these prompts", f"{self.model.prefix}every claim about the model on these prompts", None, None,
+                None, *names, reason=reason,
+            )  # fmt: skip
+            yield row if len(names) < len(had) else row | {"table": f"statistics/{self.model.name}/{self.prompts}"}
 
     def row(self, claim, statement, quantity, paper, predicate, *names, **found) -> dict:
         """Row of a claim about the model, from the tables of these names, see :func:`row_of`."""

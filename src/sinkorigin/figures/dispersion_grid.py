@@ -15,6 +15,7 @@ from sinkorigin.figures.intervention_looks import (
     kinds_in,
     layers_text,
     look,
+    nothing_to_show,
     place_text,
     sink_handle,
     sink_sign,
@@ -28,6 +29,8 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
     edits = interventions.filter(pl.col("kind") != BASELINE)
     grids = [kind for kind in kinds_in(edits) if kind.takes("mean_factor")]
     edits = edits.filter(is_any(grids))
+    if edits.is_empty():
+        return nothing_to_show()
     names = ("model", "prompts", "intervention", "target", "positions")
     keys = [
         (*key, tuple(positions))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, one_of_each, place_text
+from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, nothing_to_show, one_of_each, place_text
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
 FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 3.0}
@@ -21,6 +21,8 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
     """One column a (model, prompts), at one target: score above, norm in the middle, cosine of keys below."""
     shown = [kind for kind in map(kind_named, kinds) if kind.look is not None and kind.look.dashes is not None]
     edits = one_of_each(intervention_layers.filter(is_any(shown) & (pl.col("target") > 0)))
+    if edits.is_empty():
+        return nothing_to_show()
     figure, axes = style.panels(style.columns_of(edits, labels), rows=3, share_x=True)
     common = edits.group_by("positions", "target").agg(pl.struct("model", "prompts").n_unique().alias("in"))
     wanted = common.sort(-pl.col("in").cast(pl.Int64), "target", "positions").select("positions", "target").rows()

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sinkorigin.figures import style
 from sinkorigin.interventions.kind import Edit, kind_named
+from sinkorigin.interventions.layers import FOUND, RULES
 from sinkorigin.interventions.schemas import layer_runs
 
 UNEDITED: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.2}
@@ -37,6 +39,24 @@ def has(column: str, numbers: Sequence[int]) -> pl.Expr:
 def layers_text(layers: Sequence[int]) -> str:
     """[0, 1, 2, 3, 5] as ``layers 0–3, 5``."""
     return f"layer{'s' if len(layers) > 1 else ''} {', '.join(layer_runs(layers)).replace('-', '–')}"
+
+
+def with_layers_text(edits: pl.DataFrame) -> pl.DataFrame:
+    """Rows with a column ``layers_text``: the numbers, or the rule where it gives other numbers in another row."""
+    several = edits.group_by("layers_rule").agg(pl.col("layers").n_unique().alias("sets"))
+    by_rule = {rule for rule, sets in several.rows() if sets > 1 and (rule in RULES or rule == FOUND)}
+    texts = [
+        f"layers: {style.as_words(rule)}" if rule in by_rule else layers_text(layers)
+        for rule, layers in edits.select("layers_rule", "layers").rows()
+    ]
+    return edits.with_columns(pl.Series("layers_text", texts, dtype=pl.String))
+
+
+def nothing_to_show() -> Figure:
+    """A figure that says why it is empty."""
+    figure, axes = style.panels([""])
+    style.no_data(axes[""][0], "no edit that is shown here could be made; the claims say why")
+    return figure
 
 
 def place_text(positions: Sequence[int], target: int) -> str:

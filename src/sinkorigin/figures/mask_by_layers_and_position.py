@@ -5,8 +5,17 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import is_any, kinds_in, layers_text, sink_handle, sink_sign
+from sinkorigin.figures.intervention_looks import (
+    has,
+    is_any,
+    kinds_in,
+    layers_text,
+    nothing_to_show,
+    sink_handle,
+    sink_sign,
+)
 from sinkorigin.interventions.kind import BASELINE
+from sinkorigin.interventions.layers import RULES
 
 CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
 
@@ -16,6 +25,8 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     """One panel a (model, prompts) whose masks stand at several sets of layers; of every one where none has several."""
     edits = interventions.filter(pl.col("kind") != BASELINE)
     masks = edits.filter(is_any(kind for kind in kinds_in(edits) if kind.compared_at == "layers"))
+    if masks.is_empty():
+        return nothing_to_show()
     several = pl.col("layers").n_unique().over("model", "prompts") > 1
     shown = masks.filter(several)
     shown = masks if shown.is_empty() else shown
@@ -43,7 +54,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
         mesh = style.heat_map(
             ax,
             cells,
-            rows=[layers_text(some) for some in layers],
+            rows=[_row_text(some, table.filter(has("layers", some))) for some in layers],
             columns=[
                 str(target) if len(positions) == 1 else f"{target}\n(of {','.join(map(str, positions))})"
                 for positions, target in places
@@ -58,3 +69,9 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     figure.colorbar(mesh, ax=axes, label="score at the position,\nmasked − unedited", aspect=12, pad=0.02)
     style.legend(figure, [sink_handle()])
     return figure
+
+
+def _row_text(layers: list[int], edits: pl.DataFrame) -> str:
+    """Layers, with the rule that gives them if one does."""
+    rules = [style.as_words(rule) for rule in style.in_order(edits["layers_rule"]) if rule in RULES]
+    return layers_text(layers) + (f" ({', '.join(rules)})" if rules else "")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, layers_text
+from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, nothing_to_show, with_layers_text
 from sinkorigin.interventions.kind import BASELINE, kind_named
 
 ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
@@ -25,8 +25,10 @@ BEHIND_NUMBER: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
-_ROW = ("intervention", "kind", "strength", "mean_factor", "layers", "positions")
-_Row = tuple[str, str, float, float | None, list[int], list[int]]
+NOT_RUN: dict[str, Any] = {"ha": "left", "va": "center", "size": 7, "color": "0.45", "style": "italic"}
+
+_ROW = ("intervention", "kind", "strength", "mean_factor", "layers_text", "positions")
+_Row = tuple[str, str, float, float | None, str, list[int]]
 
 
 @style.styled
@@ -35,6 +37,9 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     at_first = interventions.filter(pl.col("target") == 0)
     edited = at_first.filter(pl.col("kind") != BASELINE)
     models = style.models_of(edited, labels)
+    if not models:
+        return nothing_to_show()
+    edited = pl.concat([with_layers_text(edited.filter(pl.col("model") == model)) for model in models])
     rows = {model: _rows(edited.filter(pl.col("model") == model)) for model in models}
     panels = {model: _panels(edited.filter(pl.col("model") == model)) for model in models}
     columns = max(map(len, panels.values()))
@@ -91,9 +96,9 @@ def _panels(edits: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def _find(edits: pl.DataFrame, row: _Row) -> dict[str, Any] | None:
-    *values, layers, positions = row
+    *values, positions = row
     same = (pl.col(name).eq_missing(pl.lit(value)) for name, value in zip(_ROW, values, strict=False))
-    found = edits.filter(*same, has("layers", layers), has("positions", positions))
+    found = edits.filter(*same, has("positions", positions))
     return found.row(0, named=True) if len(found) else None
 
 
@@ -101,6 +106,8 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
     unedited = baseline.row(0, named=True) if len(baseline) else None
     for y, facts in enumerate([unedited, *(_find(edits, row) for row in rows)]):
         if facts is None:
+            if y:
+                _say_not_run(ax, y)
             continue
         ax.hlines(y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"], linewidth=2.0, zorder=3)
         ax.plot([facts["first_score"]], [y], zorder=4, **FIRST)
@@ -112,10 +119,16 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
             ax.axvline(value, zorder=1, **look)
 
 
+def _say_not_run(ax: Axes, y: int) -> None:
+    """Mark the line of an edit that was not made on these prompts, so that it does not look like one without an effect."""
+    ax.text(0.02, y, "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
+
+
 def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
     for y, row in enumerate(rows, start=1):
         facts = _find(edits, row)
         if facts is None or facts["loss_change"] is None:
+            _say_not_run(ax, y)
             continue
         ax.hlines(y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"], linewidth=2.0, zorder=3)
         ax.plot([facts["loss_change"]], [y], zorder=4, **LOSS)
@@ -130,10 +143,10 @@ def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
 def _lines(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
     """One line an edit, the unedited model at the top."""
     names = ["unedited"]
-    for intervention, kind, strength, mean_factor, layers, positions in rows:
+    for intervention, kind, strength, mean_factor, layers_text, positions in rows:
         name = [style.as_words(intervention), kind_named(kind).strength_text(strength, mean_factor)]
         name += [f"positions {', '.join(map(str, positions))}"] if len(positions) > 1 else []
-        names.append(f"{', '.join(filter(None, name))}\n({layers_text(layers)})")
+        names.append(f"{', '.join(filter(None, name))}\n({layers_text})")
     ax.set_yticks(range(len(names)), names if labelled else [""] * len(names), linespacing=1.05)
     ax.set_ylim(len(names) - 0.45, -0.55)
     ax.tick_params(axis="y", length=0)

@@ -16,22 +16,26 @@ from sinkorigin.figures.intervention_looks import (
     is_any,
     layers_text,
     look,
+    nothing_to_show,
     one_of_each,
     place_text,
+    with_layers_text,
 )
 from sinkorigin.interventions.kind import Edit, kind_named
 
 MOST_COLUMNS, PANEL_WIDTH = 5, 2.2  # more and narrower than elsewhere: they have one y axis
 CONTROL = {"linewidth": 1.3, "markersize": 3.8}
 
-_Look = tuple[type[Edit], list[int], str, dict[str, Any]]  # kind and layers, their label and look
+_Look = tuple[type[Edit], str, str, dict[str, Any]]  # kind and layers, their label and look
 
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence[str]) -> Figure:
     """One block of panels a model, one panel a (prompts, target); all have the same y axis."""
     shown = [kind for kind in map(kind_named, kinds) if kind.look is not None]
-    edits = _shown(interventions, shown)
+    edits = with_layers_text(_shown(interventions, shown))
+    if edits.is_empty():
+        return nothing_to_show()
     models = style.models_of(edits, labels)
     keys = edits.select("prompts", "positions", "target").unique(maintain_order=True)
     prompts = style.in_order(keys["prompts"])
@@ -42,10 +46,10 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence
 
     rows, columns = style.blocks_of(len(places), MOST_COLUMNS)
     height = rows * (style.PANEL_HEIGHT + 0.35) + 0.3
-    figure = style.laid_out(columns * PANEL_WIDTH + style.MARGIN, max(len(models), 1) * height + 0.8)
-    blocks = figure.subfigures(max(len(models), 1), 1, squeeze=False)[:, 0]
+    figure = style.laid_out(columns * PANEL_WIDTH + style.MARGIN, len(models) * height + 0.8)
+    blocks = figure.subfigures(len(models), 1, squeeze=False)[:, 0]
     axes: list[Axes] = []
-    for model, block in zip(models, blocks, strict=False):
+    for model, block in zip(models, blocks, strict=True):
         axes += _block(
             block, edits.filter(pl.col("model") == model), labels[model], places, (rows, columns), strengths, looks
         )
@@ -81,9 +85,9 @@ def _looks(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> list[_Look]:
     looks = []
     for kind in kinds:
         weight = CONTROL if kind.look.linewidth is None else {"linewidth": kind.look.linewidth}
-        for i, layers in enumerate(style.in_order(edits.filter(is_any([kind]))["layers"])):
+        for i, layers in enumerate(style.in_order(edits.filter(is_any([kind]))["layers_text"])):
             shown = look(kind) | {"linestyle": style.DASHES[i % len(style.DASHES)]} | weight
-            looks.append((kind, layers, f"{kind.label}, {layers_text(layers)}", shown))
+            looks.append((kind, layers, f"{kind.label}, {layers}", shown))
     return looks
 
 
@@ -113,7 +117,12 @@ def _block(
             continue
         _panel(ax, here, looks)
         _strengths(ax, strengths)
-        style.title(ax, "", f"{style.as_words(prompts)}, {place_text(positions, target)}")
+        layers = style.in_order(here["layers"])
+        # where the legend has the rule, because other models have other layers
+        numbers = (
+            [layers_text(layers[0])] if len(layers) == 1 and here["layers_text"][0] != layers_text(layers[0]) else []
+        )
+        style.title(ax, "", ", ".join([style.as_words(prompts), place_text(positions, target), *numbers]))
         if row in labelled:
             ax.tick_params(labelleft=False)
         else:
@@ -125,7 +134,7 @@ def _block(
 
 def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
     for order, (kind, layers, _, line) in enumerate(looks):
-        rows = edits.filter(is_any([kind]), has("layers", layers)).drop_nulls("score").sort("strength")
+        rows = edits.filter(is_any([kind]), pl.col("layers_text") == layers).drop_nulls("score").sort("strength")
         above = 4 + (len(looks) - order) / len(looks)  # what comes first in the legend lies on top
         if not kind.takes("strength"):  # one value, across the panel
             for score, low, high in rows.select("score", "score_low", "score_high").rows():

@@ -7,6 +7,7 @@ markers or width. The font is the one that matplotlib carries, so that a figure 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +108,32 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return under_style
 
 
-def save(figure: Figure, paths: Iterable[str | Path]) -> None:
+def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = ()) -> None:
     """Write ``figure`` to each of ``paths``, in the format of its suffix (svg, png, pdf).
 
     A figure has the same bytes each time (no date, no random ids), and a file takes its name only when it is complete.
 
+    Args:
+        lacks: models or runs that it should show and cannot, because a job failed; a line below the figure names them.
+
     Raises:
         SinkoriginError: the disk is full.
     """
+    bounds = None
+    if lacks:
+        figure.text(0.01, -0.01, f"Not shown, because a job failed: {'; '.join(lacks)}", va="top", fontsize=TITLE_SIZE)
+        bounds = "tight"
     for path in map(Path, paths):
         format_ = path.suffix[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
         with tables.written_whole(path) as partial, matplotlib.rc_context(_RC):
-            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
+            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches=bounds)
+
+
+def shown(figure: Figure) -> Figure:
+    """The figure, which a notebook shows: importing pyplot in one registers how."""
+    import_module("matplotlib.pyplot")
+    return figure
 
 
 def models_of(table: pl.DataFrame, labels: dict[str, str]) -> list[str]:
@@ -427,6 +441,14 @@ def heat_map(
     for spine in ax.spines.values():
         spine.set_visible(False)
     return mesh
+
+
+@styled
+def without_data(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = panels([reason])
+    no_data(axes[reason][0], reason)
+    return figure
 
 
 def no_data(ax: Axes, reason: str) -> None:

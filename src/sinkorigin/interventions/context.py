@@ -1,36 +1,103 @@
 """Setting edits on a model for the length of a block."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Target, VectorEdit
+from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.modules import Place
 
 
 @contextmanager
-def intervene(model: PreTrainedModel, *edits: Edit | Tap) -> Iterator[Architecture]:
+def intervene(model: PreTrainedModel | Architecture, *edits: Edit | Tap) -> Iterator[Architecture]:
     """Run ``model`` with ``edits`` inside the block; they are removed on exit, also after an exception.
 
     >>> with sinkorigin.intervene(model, sinkorigin.Mask(layers=[0, 1], positions=[10])):
     ...     logits = model(token_ids).logits
 
     Blocks nest: inner edits apply after outer ones. They work under ``generate`` too, where positions count from the first
-    token of the prompt. An edit that changes nothing (no layers, strength 1) is not set at all, and a block of such edits
-    leaves the model's attention implementation in place. Yields the model's :class:`Architecture`.
+    token of the prompt. In a padded batch they count from the first token of each sequence, as its ``attention_mask`` has it.
+    An edit that changes nothing (no layers, strength 1) is not set at all, and a block of such edits leaves the model's
+    attention implementation in place.
+
+    Args:
+        model: the model; or its :class:`Architecture`, which an earlier block or ``sinkorigin.read_architecture`` gave, so
+            that the model is not probed again.
+
+    Yields:
+        The model's architecture.
 
     Raises:
-        SinkoriginError: the class does not support the attention interface, or a layer or its site is not there.
+        SinkoriginError: the class does not support the attention interface; a layer, site, neuron or dim is not there; a
+            position is padding, or, at the end of the block, was in none of the passes.
     """
-    architecture = read_architecture(model)
-    with applied(architecture, *edits):
+    architecture = model if isinstance(model, Architecture) else read_architecture(model)
+    for edit in edits:
+        if isinstance(edit, Edit):
+            check_layers(edit.layers, architecture.layers, type(architecture.model).__name__)
+    padding = Padding()
+    taps = [EditTap(edit, padding=padding) if isinstance(edit, Edit) else edit for edit in edits]
+    with padding.read_in_passes(architecture.model), applied(architecture, *taps):
         yield architecture
+    for tap in taps:
+        if isinstance(tap, EditTap):
+            tap.check_reached()
+
+
+class Padding:
+    """Padding of the batch that a model runs on, read from the ``attention_mask`` that it is given.
+
+    Attributes:
+        before: for each sequence, the number of padding tokens before its first token; None in a batch without padding.
+        tokens: for each sequence, its number of tokens.
+    """
+
+    def __init__(self):
+        self.before: list[int] | None = None
+        self.tokens: list[int] = []
+
+    @contextmanager
+    def read_in_passes(self, model: PreTrainedModel) -> Iterator[None]:
+        """Read the padding of every forward pass of the model, or of its decoder alone, inside the block."""
+
+        def read(module, args, kwargs):
+            given = kwargs.get("attention_mask")
+            if given is None and len(args) > 1:
+                given = inspect.signature(module.forward).bind_partial(*args).arguments.get("attention_mask")
+            self._read(given)
+
+        def forget(module, args, output):
+            self.before = None
+
+        with ExitStack() as stack:
+            for module in {model, model.base_model}:
+                stack.enter_context(module.register_forward_pre_hook(read, with_kwargs=True))
+                stack.enter_context(module.register_forward_hook(forget, always_call=True))
+            yield
+
+    def _read(self, mask) -> None:
+        self.before = None
+        # a mask of more axes says what each query sees, and which tokens are padding cannot be told from it
+        if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
+            return
+        real = mask.cpu() != 0  # (N, S)
+        before, tokens = real.int().argmax(dim=1).tolist(), real.sum(dim=1).tolist()
+        for number, (start, count) in enumerate(zip(before, tokens, strict=True)):
+            if not real[number, start : start + count].all():
+                raise SinkoriginError(
+                    f"the attention_mask of sequence {number} hides tokens between others, so positions cannot be counted; pad at "
+                    "the beginning (as generate needs), or at the end"
+                )
+        self.before, self.tokens = before, tokens
 
 
 class EditTap(Tap):
@@ -40,28 +107,81 @@ class EditTap(Tap):
         edit: what is done.
         moments: means over sequences; without, those of the batch are taken.
         first_sequence: number of the batch's first sequence, which random directions depend on.
+        padding: of the batch that runs; by default there is none.
     """
 
-    def __init__(self, edit: Edit, moments: MeanAndSpread | None = None, first_sequence: int = 0):
+    def __init__(
+        self,
+        edit: Edit,
+        moments: MeanAndSpread | None = None,
+        first_sequence: int = 0,
+        padding: Padding | None = None,
+    ):
         self.edit, self._moments, self._first_sequence = edit, moments, first_sequence
+        self._padding = Padding() if padding is None else padding
+        self._reached: set[int] = set()
+        self._longest = 0  # number of positions of the longest pass
 
-    def _targets(self, layer: int, offset: int, length: int) -> list[tuple[int, Target]]:
-        """Row in this call, and target, of the edited positions that the call computes."""
+    def check_reached(self) -> None:
+        """Check that every edited position was in one of the passes, if there were any.
+
+        Raises:
+            SinkoriginError: one was not.
+        """
+        missed = set(self.edit.positions) - self._reached
+        if self._longest and missed:
+            raise SinkoriginError(
+                f"{type(self.edit).__name__}: position {min(missed)} was in no pass, the longest had {self._longest} tokens, 0 to "
+                f"{self._longest - 1}; choose smaller positions or longer prompts"
+            )
+
+    def _targets(self, layer: int, offset: int, length: int, sequences: int) -> Iterator["_Place"]:
+        """Where the edited positions are that this call computes."""
         if layer not in self.edit.layers:
-            return []
-        return [
-            (position - offset, Target(layer, position, number, self._first_sequence, self._moments))
-            for number, position in enumerate(self.edit.positions)
-            if 0 <= position - offset < length
-        ]
+            return
+        before = self._padding.before
+        starts = [0] * sequences if before is None else before
+        self._longest = max(self._longest, offset + length - min(starts))
+        for number, position in enumerate(self.edit.positions):
+            rows = [position + start - offset for start in starts]
+            here = [sequence for sequence, row in enumerate(rows) if 0 <= row < length]
+            if not here:
+                continue
+            if before is not None:
+                self._check_padding(position, here, sequences)
+            self._reached.add(position)
+            target = Target(layer, position, number, self._first_sequence, self._moments)
+            yield _Place(target, [min(max(row, 0), length - 1) for row in rows], here, starts)
+
+    def _check_padding(self, position: int, here: Sequence[int], sequences: int) -> None:
+        """Raise a SinkoriginError where the edit cannot be made at a position of the padded sequences ``here``."""
+        name = type(self.edit).__name__
+        for sequence in here:
+            if position >= self._padding.tokens[sequence]:
+                raise SinkoriginError(
+                    f"{name}: position {position} is padding in sequence {sequence}, which has {self._padding.tokens[sequence]} "
+                    "tokens; choose positions that every sequence has"
+                )
+        mixes = self.edit.needs_mean or self.edit.mixes(getattr(self.edit, "strength", 1)) > 1
+        if mixes and len(here) < sequences:
+            raise SinkoriginError(
+                f"{name}: position {position} is in {len(here)} of {sequences} sequences of this pass, and a mean over sequences "
+                "needs all; choose positions of the prompt, or prompts of one length"
+            )
 
     def edit_logits(self, layer, logits, offset):
         if isinstance(self.edit, AttentionEdit):
-            for row, target in self._targets(layer, offset, logits.shape[2]):
-                keys = list(self.edit.visible(target.position))
-                seen = torch.full_like(logits[:, :, row], torch.finfo(logits.dtype).min)  # (N, H, S)
-                seen[..., keys] = logits[:, :, row, keys]
-                logits = logits.index_copy(2, torch.tensor([row], device=logits.device), seen.unsqueeze(2))
+            for place in self._targets(layer, offset, logits.shape[2], len(logits)):
+                sequences, rows = place.index(logits.device)
+                keys = torch.tensor(
+                    [[key + start for key in self.edit.visible(place.target.position)] for start in place.starts]
+                )
+                keys = keys.to(logits.device).unsqueeze(1).expand(-1, logits.shape[1], -1)  # (N, H, K)
+                plain = logits[sequences, :, rows]  # (N, H, S)
+                seen = torch.full_like(plain, torch.finfo(logits.dtype).min)
+                seen.scatter_(-1, keys, plain.gather(-1, keys))
+                logits = logits.clone()
+                logits[sequences[place.here], :, rows[place.here]] = seen[place.here]
         return logits
 
     def edit_aggregation(self, layer, aggregation, offset):
@@ -73,16 +193,39 @@ class EditTap(Tap):
         """Edit the rows of (N, T, G, w) vectors that are targets; the others are handed on as they are."""
         edit = self.edit
         assert isinstance(edit, VectorEdit)
-        for row, target in self._targets(layer, offset, vectors.shape[1]):
+        for place in self._targets(layer, offset, vectors.shape[1], len(vectors)):
             mixed = edit.mixes(getattr(edit, "strength", 1))
             if len(vectors) < mixed:
                 raise SinkoriginError(
                     f"{type(edit).__name__} mixes {mixed} sequences of a batch, but this one has {len(vectors)}; "
                     "run more sequences at once"
                 )
-            edited = edit.edited(vectors[:, row], target).to(vectors.dtype)
-            vectors = vectors.index_copy(1, torch.tensor([row], device=vectors.device), edited.unsqueeze(1))
+            check_numbers(edit, layer, vectors.shape[-1])
+            sequences, rows = place.index(vectors.device)
+            edited = edit.edited(vectors[sequences, rows], place.target).to(vectors.dtype)  # (N, G, w)
+            vectors = vectors.clone()
+            vectors[sequences[place.here], rows[place.here]] = edited.expand(len(sequences), -1, -1)[place.here]
         return vectors
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an edited position is in one call.
+
+    Attributes:
+        rows: (N,) its row in each sequence.
+        here: sequences that have it in this call; the rows of the others stand for nothing.
+        starts: (N,) number of padding tokens before each sequence.
+    """
+
+    target: Target
+    rows: list[int]
+    here: list[int]
+    starts: list[int]
+
+    def index(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(N,) numbers of the sequences, and the row in each."""
+        return torch.arange(len(self.rows), device=device), torch.tensor(self.rows, device=device)
 
 
 class _Clock(Tap):
@@ -132,7 +275,8 @@ def place_of(architecture: Architecture, layer: int, site: str) -> Place:
     """
     place = architecture.places[layer].get(site)
     if place is None:
-        reason = architecture.missing[layer].get(site, "it is no site of a module")
+        editable = listed(["value_aggregation", *architecture.places[layer]])
+        reason = architecture.missing[layer].get(site, f"the sites to edit there are {editable}")
         raise SinkoriginError(
             f"model {type(architecture.model).__name__}: {site} of layer {layer} cannot be edited, because {reason}; "
             "choose another site or model"
@@ -152,11 +296,11 @@ def _change(tap: EditTap, layer: int, clock: _Clock, computes: Callable[[int], b
     return change
 
 
-def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
-    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
-    wrong = [layer for layer in layers if not 0 <= layer < count]
+def check_numbers(edit: VectorEdit, layer: int, width: int) -> None:
+    """Raise a SinkoriginError when a neuron or dim that an edit names is not one of 0 … width − 1."""
+    wrong = [number for number in edit.numbers(layer) if not 0 <= number < width]
     if wrong:
         raise SinkoriginError(
-            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
-            "choose layers in that range"
+            f"{type(edit).__name__}: layer {layer} has no number {wrong[0]} at the site {edit.site}, which is {width} wide, 0 to "
+            f"{width - 1}; choose numbers in that range"
         )

@@ -5,6 +5,7 @@ An intervention has a folder with a subfolder of tables for each strength. A sub
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -33,7 +34,11 @@ def _made_from(folder: Path) -> str | None:
 
 
 def fill(
-    directory: str | Path, keys: Mapping[str, Mapping[str, str]], run: Callable[[list[Path], Making], None]
+    directory: str | Path,
+    keys: Mapping[str, Mapping[str, str]],
+    run: Callable[[list[Path], Making], None],
+    *,
+    made_elsewhere: str | Path | None = None,
 ) -> list[str]:
     """Bring ``directory`` to hold just these folders.
 
@@ -45,6 +50,7 @@ def fill(
         keys: intervention → subfolder → hash of everything that its tables depend on, see :func:`key_of`.
         run: gets the subfolders to be made, and a context in which to make each: ``with making(path) as folder: …``. It is
             not called when nothing is missing.
+        made_elsewhere: another such directory, whose subfolders of the same key are taken, as links, instead of made.
 
     Returns:
         The subfolders that were made, as ``intervention/subfolder``.
@@ -58,6 +64,10 @@ def fill(
         _keep_only(directory / name, groups)
         folders = {directory / name / group: key for group, key in groups.items()}
         missing |= {folder: key for folder, key in folders.items() if _made_from(folder) != key}
+    if made_elsewhere is not None:
+        missing = {
+            folder: key for folder, key in missing.items() if not _taken(folder, key, directory, Path(made_elsewhere))
+        }
 
     @contextmanager
     def making(folder: Path) -> Iterator[Path]:
@@ -68,6 +78,21 @@ def fill(
     if missing:
         run(list(missing), making)
     return [folder.relative_to(directory).as_posix() for folder in missing]
+
+
+def _taken(folder: Path, key: str, directory: Path, other: Path) -> bool:
+    """Whether the other directory had this subfolder of ``directory``, whole and of this key; then it is here too."""
+    there = other / folder.relative_to(directory)
+    if not there.is_dir() or _made_from(there) != key:
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    with tables.atomic_directory(folder) as partial:
+        files = [
+            file for file in there.iterdir() if file.name != tables.MANIFEST
+        ]  # the copy gets a manifest of its own
+        for file in files:
+            os.link(file, partial / file.name)
+    return True
 
 
 def _keep_only(directory: Path, names: Collection[str]) -> None:

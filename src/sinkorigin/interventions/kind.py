@@ -169,10 +169,20 @@ class Edit:
 
     def __post_init__(self):
         layers = self.layers if self.needs is None else getattr(self, self.needs.parameter)
-        self.layers, self.positions = tuple(sorted(set(layers))), tuple(sorted(set(self.positions)))
+        self.layers, self.positions = self._sorted("layers", layers), self._sorted("positions", self.positions)
+        if self.positions and self.positions[0] < 0:
+            raise SinkoriginError(
+                f"{type(self).__name__} has position {self.positions[0]}; positions are counted from 0, so choose 0 or above"
+            )
         for name in ("strength", "mean_factor"):
             if not math.isfinite(getattr(self, name, 1)):
                 raise SinkoriginError(f"a strength is {getattr(self, name)}; choose a finite number")
+
+    def _sorted(self, name: str, numbers: Any) -> tuple[int, ...]:
+        try:
+            return tuple(sorted(set(numbers)))
+        except TypeError as error:
+            raise SinkoriginError(f"{name} of {type(self).__name__} is {numbers!r}; write a list of numbers") from error
 
     @classmethod
     def takes(cls, parameter: str) -> bool:
@@ -197,15 +207,14 @@ class Edit:
         return None
 
     @classmethod
-    def found(cls, table: "pl.DataFrame", layers: Sequence[int] | None, position: int, where: str) -> dict[int, Any]:
+    def found(cls, table: "pl.DataFrame", layers: Sequence[int] | None, position: int) -> dict[int, Any]:
         """Layer → what the table of ``needs`` says of it: the value of ``needs.parameter``.
 
         Args:
-            layers, position: the edited ones.
-            where: name of the intervention, for messages.
+            layers, position: the edited ones; None for the layers takes all that the table names.
 
         Raises:
-            SinkoriginError: the table does not have it.
+            NotApplicableError: the table does not have it, because the model does not.
         """
         raise NotImplementedError
 
@@ -232,6 +241,11 @@ class Edit:
         """Whether this edit uses a mean over sequences."""
         return self.takes_mean
 
+    @property
+    def compares_sequences(self) -> bool:
+        """Whether this edit changes nothing where all sequences are alike."""
+        return self.needs_mean or self.mixes(getattr(self, "strength", 1)) > 1
+
     def at_layers(self, layers: Sequence[int]) -> "Edit":
         """A copy that edits these layers only."""
         other = copy.copy(self)
@@ -256,6 +270,10 @@ class VectorEdit(Edit):
     """An edit of the vectors of one site: the value aggregation, head by head, or the input or output of a module."""
 
     site: str = "value_aggregation"
+
+    def numbers(self, layer: int) -> Sequence[int]:
+        """Neurons or dims of the site that a layer's edit names; none where it edits whole vectors."""
+        return ()
 
     def edited(self, vectors: Tensor, at: Target) -> Tensor:
         """The edited vectors of a target, from its (N, G, w) vectors of all sequences of the batch."""

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.context import EditTap, applied, check_layers
+from sinkorigin.interventions.context import EditTap, applied
 from sinkorigin.interventions.kind import BASELINE, Edit
 from sinkorigin.interventions.logits import add_following, logit_blocks
 from sinkorigin.interventions.moments import estimate_moments
@@ -21,6 +21,7 @@ from sinkorigin.interventions.output import Losses, baseline_losses, edited_loss
 from sinkorigin.interventions.passes import Pass, Passes, even_batches
 from sinkorigin.interventions.readout import EditedReadout, Shown, UneditedReadout, reading, reading_residuals
 from sinkorigin.interventions.replay import Replay
+from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture
 
 

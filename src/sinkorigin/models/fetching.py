@@ -18,7 +18,8 @@ from sinkorigin.models.decoders import check_decoder
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
 from sinkorigin.models.local import MODEL_FILES, check_no_adapter, find_model, pickled_weights
-from sinkorigin.models.tokenizer import load_tokenizer
+from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
+from sinkorigin.models.vocabulary import check_vocabulary
 from sinkorigin.models.weights import check_finite, load_weights, register_variant
 from sinkorigin.sources.archives import extract, matches
 from sinkorigin.sources.hub import check_hub_hashes, hub_hashes, take_files
@@ -100,9 +101,12 @@ def _write_random_weights(base: Path, destination: Path, seed: int, trust_remote
         config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
+        tokenizer = None
+        if has_tokenizer(base):
+            tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=trust_remote_code)
     model.save_pretrained(destination)
-    tokenizer.save_pretrained(destination)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(destination)
 
 
 def local_model_files(place: str) -> list[Path]:
@@ -127,8 +131,8 @@ def _copy_directory(folder: Path, destination: Path, what: str) -> None:
             shutil.copyfile(path, destination / path.name)
 
 
-def _check_class(directory: Path, what: str, trust_remote_code: bool) -> None:
-    """Check that a directory's config.json is of a decoder that transformers has a class for."""
+def _check_class(directory: Path, what: str, trust_remote_code: bool) -> dict[str, Any]:
+    """Read a directory's config.json, after checking that it is of a decoder that transformers has a class for."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     facts = read_config(directory, what)
@@ -142,17 +146,23 @@ def _check_class(directory: Path, what: str, trust_remote_code: bool) -> None:
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
         raise SinkoriginError(f"{what}: {config.model_type} is no causal language model; choose one that is")
+    return facts
 
 
 def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
-    """Check that a directory holds a whole causal language model and a tokenizer, without loading the weights."""
-    _check_class(directory, what, trust_remote_code)
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise SinkoriginError(f"{what}: it has no tokenizer; put tokenizer.json beside the weights")
+    """Check that a directory holds a whole causal language model, and a whole tokenizer or none, without loading the weights."""
+    facts = _check_class(directory, what, trust_remote_code)
+    tokenizer_is_whole = any(
+        (directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    )
+    if has_tokenizer(directory) and not tokenizer_is_whole:
+        raise SinkoriginError(f"{what}: its tokenizer lacks its vocabulary; put tokenizer.json beside the weights")
     # names and shapes of the weights as transformers matches them, which renames some and fuses others
     load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
     check_finite(directory, what)
-    load_tokenizer(directory, what, trust_remote_code)
+    check_vocabulary(directory, facts, what)
+    if tokenizer_is_whole:
+        load_tokenizer(directory, what, trust_remote_code)
 
 
 def _take_model(origin: Path, destination: Path, sha256: str | None, what: str) -> tuple[str | None, dict[str, str]]:

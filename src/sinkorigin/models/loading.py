@@ -1,32 +1,11 @@
-"""Loading a model directory that was fetched or trained by this project into PyTorch."""
+"""Loading a model directory into PyTorch: one that this project fetched or trained, or any other of Hugging Face's form."""
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.files import read_config
-from sinkorigin.models.shapes import stated, text_config
 from sinkorigin.models.weights import load_weights
-from sinkorigin.tables import checked_directory
-
-
-def check_model_layers(directory: str | Path, layers: Sequence[int], key: str) -> None:
-    """Check layer numbers against a model's config.json, without loading the model.
-
-    Args:
-        key: key of the config that names the layers, for messages.
-
-    Raises:
-        SinkoriginError: the model has no such layer.
-    """
-    directory = checked_directory(directory)
-    config = read_config(directory, f"model {directory.name}")
-    count = stated(text_config(config), "layers")
-    if count is not None and max(layers) >= count:
-        raise SinkoriginError(
-            f"{key} has layer {max(layers)}, but model {directory.name} has {count} layers, 0 to {count - 1}; "
-            "choose layers in that range"
-        )
+from sinkorigin.tables import MANIFEST, checked_directory, place_of
 
 
 def load_model(
@@ -41,17 +20,18 @@ def load_model(
     """Load the causal language model in ``directory``, in evaluation mode, on ``device``.
 
     Args:
-        directory: a directory with config.json, safetensors weights and a manifest.
+        directory: a directory with config.json and safetensors weights. Where it has the manifest that this project writes, its
+            files are held against that.
         device: "cpu", "cuda", or "mps", the GPU of a Mac.
         dtype: "float32", "bfloat16" or "float16".
         threads: CPU threads of PyTorch; None leaves its choice.
         gpus: number of GPUs that the job has; accelerate spreads the layers over several.
 
     Raises:
-        SinkoriginError: the directory is incomplete, the GPU is not there, the class cannot be loaded, or the weights in the
+        SinkoriginError: there is no such directory, or it is incomplete, the GPU is not there, the class cannot be loaded, or the weights in the
             directory are not those of the class.
     """
-    directory = checked_directory(directory)
+    directory = _intact(Path(directory))
     import torch
 
     if threads is not None:
@@ -76,3 +56,38 @@ def load_model(
     if not spread:
         torch.nn.Module.to(model, device)
     return model.eval()
+
+
+def _intact(directory: Path) -> Path:
+    """The directory, if it is there and has the files of its manifest, where it has one of this project.
+
+    Raises:
+        SinkoriginError: it does not.
+    """
+    if not directory.is_dir():
+        what = "is a file" if directory.exists() else "is not there"
+        raise SinkoriginError(
+            f"{directory} {what}; load_model takes a directory with config.json and safetensors weights, anything else is loaded "
+            "with transformers' from_pretrained"
+        )
+    if not _has_manifest(directory):
+        return directory
+    try:
+        return checked_directory(directory)
+    except SinkoriginError as error:
+        if place_of(directory / MANIFEST):  # in a study, which makes it again
+            raise
+        reason = str(error).rpartition("; ")[0]
+        raise SinkoriginError(
+            f"{reason}; take an intact copy, or remove {MANIFEST} from {directory} to load what is there"
+        ) from error
+
+
+def _has_manifest(directory: Path) -> bool:
+    """Whether the directory has a manifest of this project, damaged or not: other programs write files of that name too."""
+    try:
+        return "seal" in json.loads((directory / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError):
+        return True

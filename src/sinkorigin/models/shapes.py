@@ -1,11 +1,10 @@
 """Shapes of decoders by their config.json, which limits prompts and layers, and from which memory and time follow."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.local import read_local_config
 
 # names that configurations of transformers give to one number, the usual one first
 _NAMES = {
@@ -62,25 +61,14 @@ def check_prompt_length(config: Mapping[str, Any], length: int, *, model: str, p
         )
 
 
-def check_local_model(place: str, lengths: Mapping[str, int], *, model: str) -> None:
-    """Check the prompt sets of a ``path:`` model before any job, where its config.json or GGUF header is there and readable.
-
-    A damaged file is refused when the model is fetched.
-
-    Args:
-        place: what follows ``path:`` in the model's source.
-        lengths: prompt set → length.
-        model: name of the model, for messages.
-
-    Raises:
-        SinkoriginError: a prompt set is longer than the positions that the model has learned.
-    """
-    try:
-        config = read_local_config(place, f"model {model}")
-    except SinkoriginError:
-        return
-    for prompts, length in lengths.items():
-        check_prompt_length(config, length, model=model, prompts=prompts)
+def check_layers(layers: Sequence[int], count: int, model: str, key: str = "layers") -> None:
+    """Raise a SinkoriginError when a layer is not one of 0 … count − 1."""
+    wrong = [layer for layer in layers if not 0 <= layer < count]
+    if wrong:
+        raise SinkoriginError(
+            f"{key} has layer {wrong[0]}, but model {model} has {count} layers, 0 to {count - 1}; "
+            "choose layers in that range"
+        )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,12 @@ from pathlib import Path
 from sinkorigin.models.files import library_errors, read_dictionary
 
 
+def has_tokenizer(directory: Path) -> bool:
+    """Whether a model directory holds a file of a tokenizer, in any of the forms that transformers reads, or that names one."""
+    names = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model", "*.tiktoken")
+    return any(next(directory.glob(name), None) for name in names)
+
+
 def load_tokenizer(directory: Path, what: str, trust_remote_code: bool):
     """Load the tokenizer of a model directory as AutoTokenizer does.
 

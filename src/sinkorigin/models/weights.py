@@ -53,7 +53,8 @@ def _header(path: Path, what: str) -> tuple[dict[str, Any], int]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "pt"), path.open("rb") as stream:  # safe_open holds the header against the file's length
+        # safe_open holds the header against the file's length; for NumPy, because that needs no PyTorch
+        with safe_open(path, "np"), path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
     except (OSError, ValueError, SafetensorError) as error:

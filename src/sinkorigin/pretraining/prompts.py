@@ -4,27 +4,32 @@ from pathlib import Path
 
 import numpy as np
 
-from sinkorigin.corpora.prompts import ordinary_token_ids, random_tokens, write_prompts
+from sinkorigin.corpora.prompts import (
+    fixed_token_id,
+    ordinary_token_ids,
+    random_tokens,
+    with_first_token,
+    write_prompts,
+)
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.data import Tokens, load_tokens, tokenizer_sha256
 from sinkorigin.tables import checked_directory
 
 
-def held_out_windows(
-    tokens: Tokens, sequences: int, length: int, seed: int, *, first_token: bool, data: str
-) -> np.ndarray:
+def held_out_windows(tokens: Tokens, sequences: int, length: int, seed: int, *, room: bool, data: str) -> np.ndarray:
     """Ids (sequences, length) of windows of the validation split, none of which overlaps another or spans two documents.
 
     Places a window apart are visited in a seeded order; those at which a document ends are passed over.
 
     Args:
-        first_token: whether the end-of-text token stands before each window, as in the training.
+        room: whether a window is one token shorter and lies that much nearer to the next, as in a training in which each
+            sequence begins with the end-of-text token, which stands at position 0 then.
         data: name of the data, for messages.
 
     Raises:
         SinkoriginError: there are too few such windows.
     """
-    body = length - first_token
+    body = length - room
     windows: list[np.ndarray] = []
     for place in np.random.default_rng(seed).permutation(len(tokens.validation) // body):
         window = tokens.validation[place * body : (place + 1) * body]  # (body,)
@@ -39,7 +44,7 @@ def held_out_windows(
             "out more of the data"
         )
     chosen = np.stack(windows)
-    return np.insert(chosen, 0, tokens.eos, axis=1) if first_token else chosen
+    return np.insert(chosen, 0, tokens.eos, axis=1) if room else chosen
 
 
 def make_data_prompts(
@@ -52,7 +57,8 @@ def make_data_prompts(
     sequences: int,
     length: int,
     seed: int,
-    first_token: bool,
+    first_token: str,
+    trained_with_first_token: bool,
 ) -> None:
     """Draw a prompt set for the models that are trained on these data and write it to ``path``.
 
@@ -60,8 +66,9 @@ def make_data_prompts(
         data: their name, for messages.
         kind: "natural_text", from the validation split, or "random_tokens".
         sequences, length: shape of the set.
-        first_token: whether every training sequence began with the end-of-text token; each prompt of text then does, and
-            position 0 has no variance.
+        first_token: "drawn", "bos", which is the end-of-text token, or "fixed": what stands at position 0.
+        trained_with_first_token: whether every training sequence began with the end-of-text token; each prompt of text whose
+            first token is drawn then does too, as these models never saw text without it.
 
     Raises:
         SinkoriginError: the token files were made with another tokenizer, or their validation split is too short.
@@ -76,8 +83,13 @@ def make_data_prompts(
             "run the same command again"
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(directory, local_files_only=True)
-    if kind == "random_tokens":
-        token_ids = random_tokens(ordinary_token_ids(tokenizer, tokens.vocabulary), sequences, length, seed)
+    ids = ordinary_token_ids(tokenizer, tokens.vocabulary)
+    text = kind == "natural_text"
+    if text:
+        token_ids = held_out_windows(tokens, sequences, length, seed, room=trained_with_first_token, data=data)
     else:
-        token_ids = held_out_windows(tokens, sequences, length, seed, first_token=first_token, data=data)
+        token_ids = random_tokens(ids, sequences, length, seed)
+    if first_token != "drawn":
+        token = tokens.eos if first_token == "bos" else fixed_token_id(ids, seed)
+        token_ids = with_first_token(token_ids, token, shift=text and not trained_with_first_token)
     write_prompts(path, token_ids, tokenizer)

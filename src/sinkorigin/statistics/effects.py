@@ -21,7 +21,16 @@ from sinkorigin.interventions.schemas import EDIT
 from sinkorigin.statistics.bootstrap import CONFIDENCE, interval
 from sinkorigin.statistics.shared_columns import KEYS
 
-IDENTITY = {**KEYS, **EDIT, "target": (pa.int32(), "edited position k that the row is about")}
+LAYERS_RULE = (
+    pa.string(),
+    "how the layers were chosen, as in resolved_interventions: by which rule, as numbers, or found; null for the baseline",
+)
+IDENTITY = {
+    **KEYS,
+    **EDIT,
+    "layers_rule": LAYERS_RULE,
+    "target": (pa.int32(), "edited position k that the row is about"),
+}
 COMPARISONS = (pa.int32(), "number of quantities that these intervals hold for together")
 
 _NAMES = (*EDIT, "target")
@@ -89,8 +98,11 @@ class Effect:
         return kind_named(self["kind"])
 
 
-def measured(folder: Path) -> Iterator[Measured]:
+def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]:
     """Every edit and target of a folder of tables.
+
+    Args:
+        layers_rule: the rule by which the layers were found, for the identity.
 
     Raises:
         SinkoriginError: a table is missing or damaged, or lacks a layer of a sequence.
@@ -117,7 +129,7 @@ def measured(folder: Path) -> Iterator[Measured]:
             rows = _at(losses, identity, _NAMES if baseline else EDIT).sort("sequence")
             lost = {name: rows[name].cast(pl.Float64).to_numpy() for name in _LOSSES}
         yield Measured(
-            identity,
+            identity | {"layers_rule": layers_rule},
             sequences,
             here["score"].to_numpy().reshape(depth, -1),
             here["first_score"].to_numpy().reshape(depth, -1),
@@ -161,7 +173,7 @@ def groups(edits: Sequence[Effect], without: Sequence[str]) -> list[tuple[dict[s
     """Edits that differ in the columns ``without`` alone, and the columns in which they agree."""
     found: dict[str, tuple[dict[str, Any], list[Effect]]] = {}
     for edit in edits:
-        identity = {name: edit[name] for name in _NAMES if name not in without}
+        identity = {name: edit[name] for name in IDENTITY if name not in without and name not in KEYS}
         found.setdefault(str(tuple(identity.values())), (identity, []))[1].append(edit)
     return [found[key] for key in sorted(found)]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.interventions.layers import is_later, main_layers
 from sinkorigin.interventions.schemas import NUMBERS
 from sinkorigin.statistics.bootstrap import resamples
 from sinkorigin.statistics.effects import COMPARISONS, Effect, effect_size, estimated
@@ -41,13 +42,12 @@ def pairs(effects: Sequence[Effect]) -> Iterator[tuple[Effect, Effect]]:
     """Edits that are held against one another: (treatment, control).
 
     A treatment with a strength against each control of the same place and strength, and against itself after W_O; one
-    without (a mask) at the earliest layers against the same at later ones.
+    without (a mask) at layers that begin where the main ones do against the same at later ones.
     """
     edits = [(effect, effect.kind) for effect in effects if not effect.is_baseline]
-    earliest = {
-        kind: min(effect["layers"][0] for effect, other in edits if other is kind)
-        for _, kind in edits
-        if kind.compared_at == "layers"
+    main = {
+        kind: main_layers((effect["layers_rule"], effect["layers"]) for effect, other in edits if other is kind)
+        for kind in {kind for _, kind in edits if kind.compared_at == "layers"}
     }
     for treatment, kind in edits:
         for control, other in edits:
@@ -65,7 +65,8 @@ def pairs(effects: Sequence[Effect]) -> Iterator[tuple[Effect, Effect]]:
             elif (
                 kind.compared_at == "layers"
                 and other is kind
-                and (treatment["layers"][0] == earliest[kind] and control["layers"][0] > treatment["layers"][-1])
+                and treatment["layers"][0] == main[kind][0]
+                and is_later(control["layers_rule"], control["layers"], treatment["layers"])
             ):
                 yield treatment, control
 

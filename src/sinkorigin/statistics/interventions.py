@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
-from sinkorigin.statistics import dispersion_grid, dose_response, intervention_contrasts
+from sinkorigin.statistics import conversions, dispersion_grid, dose_response, intervention_contrasts
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
 from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
@@ -75,6 +75,7 @@ TABLES = {
     "intervention_contrasts": intervention_contrasts.SCHEMA,
     "dose_response": dose_response.SCHEMA,
     "dispersion_grid": dispersion_grid.SCHEMA,
+    "conversions": conversions.SCHEMA,
 }
 
 _EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
@@ -85,11 +86,11 @@ def compute(
     *,
     model: str,
     prompts: str,
-    interventions: Sequence[str],
     length: int,
     replicates: int,
     comparison_replicates: int,
     seed: int,
+    only: Sequence[str] | None = None,
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
 
@@ -99,25 +100,32 @@ def compute(
 
     Args:
         inputs: ``baseline``, the manifest of the tables of the unedited model, which have every target; ``edited``, that of
-            the folders of the interventions, with a subfolder a strength.
+            the folders of the interventions, with a subfolder a strength; ``resolved``, a table of ``resolution.SCHEMA``,
+            of which those that are not applicable have no folder, and no rows here.
         model, prompts: names, for the first columns.
-        interventions: names of the folders.
         length: T, the number of tokens of a prompt.
         replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
+        only: names of the interventions that there are, where not all of the resolved ones were made.
 
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
         order of their names, strengths and targets), ``intervention_layers`` (``LAYERS_SCHEMA``), and
-        ``intervention_contrasts``, ``dose_response`` and ``dispersion_grid`` (the ``SCHEMA`` of the module of that name).
+        ``intervention_contrasts``, ``dose_response``, ``dispersion_grid`` and ``conversions`` (the ``SCHEMA`` of the module of that
+        name).
 
     Raises:
         SinkoriginError: no baseline, or one that lacks a target or a sequence.
     """
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
+    resolved = tables.read_table(str(inputs["resolved"]), ["intervention", "layers_rule", "applicable"]).to_pylist()
+    made = {row["intervention"] for row in resolved if row["applicable"]} & set(
+        only or [r["intervention"] for r in resolved]
+    )
+    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["intervention"] in made}
     for edited, before in _beside_unedited(
-        Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, interventions
+        Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
         weights = resamples(len(edited.sequences), replicates, seed)
         row = {**keys, **_row(edited, before, weights, length)}
@@ -132,6 +140,7 @@ def compute(
     edits = [effect for effect in effects if not effect.is_baseline]
     doses = dose_response.rows(edits, comparison_replicates, seed)
     grids = dispersion_grid.rows(edits, comparison_replicates, seed)
+    converted = conversions.rows(edits)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -145,14 +154,24 @@ def compute(
         "intervention_contrasts": from_rows(intervention_contrasts.SCHEMA, contrasts),
         "dose_response": from_rows(dose_response.SCHEMA, [{**keys, **row} for row in doses]),
         "dispersion_grid": from_rows(dispersion_grid.SCHEMA, [{**keys, **row} for row in grids]),
+        "conversions": from_rows(conversions.SCHEMA, sorted(({**keys, **row} for row in converted), key=order)),
     }
 
 
-def _beside_unedited(baseline: Path, folder: Path, interventions: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
-    """The unedited model at every target, and then every edit, each with the unedited model."""
+def _beside_unedited(
+    baseline: Path, folder: Path, rules: Mapping[str, str | None]
+) -> Iterator[tuple[Measured, Measured]]:
+    """The unedited model at every target, and then every edit, each with the unedited model.
+
+    Args:
+        rules: name of an intervention → the rule of its layers.
+    """
     unedited = {edited.identity["target"]: edited for edited in measured(baseline)}
-    folders = (path for name in interventions for path in sorted((folder / name).iterdir()) if path.is_dir())
-    for edited in chain(unedited.values(), (edited for place in folders for edited in measured(place))):
+    folders = (
+        (path, rule) for name, rule in rules.items() for path in sorted((folder / name).iterdir()) if path.is_dir()
+    )
+    edits = (edited for place, rule in folders for edited in measured(place, rule))
+    for edited in chain(unedited.values(), edits):
         target = edited.identity["target"]
         before = unedited.get(target)
         if before is None or not np.array_equal(edited.sequences, before.sequences):

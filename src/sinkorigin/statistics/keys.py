@@ -7,9 +7,10 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.corpora.prompts import begin_alike
 from sinkorigin.statistics.bootstrap import means_with_replicates, weights_with_data, with_interval
 from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
-from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
+from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
 KEY_COLLAPSE_SCHEMA = tables.schema(
     **LAYER_KEYS,
@@ -103,7 +104,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     """K1 by layer and head (and mean over heads), K2 by layer and head, and K2's rank correlations with the sink mass.
 
     Args:
-        inputs: paths of ``first_token_keys``, ``query_gram`` and ``scores`` (the attention scores).
+        inputs: paths of ``first_token_keys``, ``query_gram``, ``scores`` (the attention scores) and ``prompts`` (the tokens).
         model, prompts: names, for the first columns.
         replicates, seed: number and seed of the bootstrap replicates over sequences.
 
@@ -116,9 +117,10 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     replicated: dict[str, list[np.ndarray]] = {"alignment": [], "positive_ratio": [], "mass": []}
     masses = _sink_masses(inputs["scores"])
     grams = LayeredTable(inputs["query_gram"], ("head", "dim", "products"))
+    alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        collapses.append(_collapse(columns, weights_with_data(len(keys), replicates, seed), names, layer))
+        collapses.append(_collapse(columns, weights_with_data(len(keys), replicates, seed), names, layer, alike))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -166,7 +168,9 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
     }
 
 
-def _collapse(values: Mapping[str, np.ndarray | None], weights: np.ndarray, names: dict, layer: int) -> pa.Table:
+def _collapse(
+    values: Mapping[str, np.ndarray | None], weights: np.ndarray, names: dict, layer: int, alike: bool
+) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.
 
     Args:
@@ -174,16 +178,21 @@ def _collapse(values: Mapping[str, np.ndarray | None], weights: np.ndarray, name
         weights: (1 + R, N) of the sequences in the data and in each bootstrap replicate.
         names: model and prompts.
         layer: number of the layer.
+        alike: whether all sequences begin with the same token, and so have the same key there by construction.
     """
     keys = values["key"]
     heads = keys.shape[1]
-    between = np.stack([cosine_between(keys[:, head], weights) for head in range(heads)], axis=1)  # (1 + R, H)
+    reasons = []
+    if alike:
+        between = np.full((len(weights), heads), np.nan)
+        reasons.append(f"{BEGIN_ALIKE}, so its keys cannot be compared between sequences")
+    else:
+        between = np.stack([cosine_between(keys[:, head], weights) for head in range(heads)], axis=1)  # (1 + R, H)
     found = {"between_sequences": between}
-    reason = None
     for name in ("one_dim", "two_dims"):
         predicted = values[name]
         if predicted is None:
-            reason = "nothing normalises the residual stream before the attention reads it"
+            reasons.append("nothing normalises the residual stream before the attention reads it")
             found[name] = np.full_like(between, np.nan)
         else:
             found[name] = weights @ cosine(keys, predicted)
@@ -198,6 +207,6 @@ def _collapse(values: Mapping[str, np.ndarray | None], weights: np.ndarray, name
         layer=layer,
         head=np.append(np.arange(heads, dtype=np.float64), np.nan),
         top_dim=int(np.bincount(values["top_dim"].reshape(-1)).argmax()),
-        not_applicable=reason,
+        not_applicable="; ".join(dict.fromkeys(reasons)) or None,
         **columns,
     )

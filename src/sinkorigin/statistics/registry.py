@@ -6,6 +6,7 @@ STATISTICS = (
     "norms",
     "disparity",
     "sinks",
+    "first_positions",
     "secondary_sinks",
     "super_neurons",
     "keys",
@@ -14,4 +15,5 @@ STATISTICS = (
     "pretraining",
     "pretraining_comparison",
     "learning_rates",
+    "anatomy",
 )

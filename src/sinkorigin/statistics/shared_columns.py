@@ -14,6 +14,7 @@ _HIGH = (pa.float64(), "97.5th percentile over bootstrap replicates of sequences
 _LOW_ALL = (pa.float64(), "lower end of its interval among all comparisons of the model and prompts")
 _HIGH_ALL = (pa.float64(), "upper end of it")
 NOT_APPLICABLE = (pa.string(), "why values are null")
+BEGIN_ALIKE = "every sequence begins with the same token"  # why position 0 has no variance over sequences
 
 RUN = {"run": (pa.string(), "name of the run in the config"), "variant": (pa.string(), "attention variant")}
 SEED = (pa.int32(), "seed of the weights and of the order of the data")

@@ -7,14 +7,12 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.config.values import Name, Strict, first_repeated, not_rising, refuse, repeated
 from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.layers import RULES
 from sinkorigin.interventions.registry import KINDS
 
 PACKAGE = "sinkorigin.interventions.kinds"
 
 FEWEST_SEQUENCES = 8  # sequences of an intervention: with fewer, its intervals among many comparisons mean nothing
-
-# Layers by rule: found in each model's own tables, see docs/science.md.
-LAYER_RULES = ("until_onset", "surges", "first", "middle", "late", "all")
 
 Index = Annotated[int, Field(ge=0)]
 Indices = Annotated[list[Index], Field(min_length=1)]
@@ -26,7 +24,7 @@ def _list_or_one(value: Any) -> str:
 
 
 Layers = Annotated[
-    Annotated[Literal[LAYER_RULES], Tag("one")] | Annotated[Indices, Tag("list")],  # type: ignore[valid-type]
+    Annotated[Literal[tuple(RULES)], Tag("one")] | Annotated[Indices, Tag("list")],  # type: ignore[valid-type]
     Discriminator(_list_or_one),
 ]
 Target = Annotated[Annotated[Index, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
@@ -51,9 +49,9 @@ class Intervention(Strict):
     )
     layers: Layers | None = Field(
         None,
-        description="Layers to edit: numbers, counted from 0, or a rule by which each model's are found. until_onset: those "
-        "before the sink begins. surges: those where the first token's norm has risen. first, middle, late, all. null: "
-        "until_onset; super_neuron_ablation: all layers that have super neurons.",
+        description="Layers to edit: numbers, counted from 0, or a rule by which each model's are found. "
+        + "".join(f"{word}: {rule.description}. " for word, rule in RULES.items())
+        + "null: until_onset; super_neuron_ablation: all layers that have super neurons.",
     )
     positions: list[Target] = Field(
         min_length=1,
@@ -133,11 +131,6 @@ class Intervention(Strict):
     def mixed(self) -> int:
         """Number of sequences of a batch that it mixes."""
         return max(map(kind_named(self.kind).mixes, self.strengths))
-
-    @property
-    def compares_sequences(self) -> bool:
-        """Whether it changes nothing where all sequences are alike."""
-        return (kind_named(self.kind).takes_mean and self.to != "zero") or self.mixed > 1
 
 
 def smallest_batch(sequences: int, batch: int) -> int:

@@ -20,9 +20,9 @@ class Prompts(Strict):
     seed: int = Field(0, ge=0, description="Seed of the draw.")
     first_token: Literal["drawn", "bos", "fixed"] = Field(
         "drawn",
-        description="What stands at position 0. drawn: an ordinary token, which varies. bos: the tokenizer's BOS. fixed: one "
-        "ordinary token, the same in every sequence. Position 0 has no variance with bos and fixed. Models trained here follow "
-        "their run's first_token instead.",
+        description="What stands at position 0. drawn: an ordinary token, which varies. bos: the model's BOS, which is the "
+        "end-of-text token of models trained here. fixed: one ordinary token, the same in every sequence. Position 0 has no "
+        "variance with bos and fixed. Text of models trained with first_token begins with the end-of-text token under drawn too.",
     )
 
     @model_validator(mode="before")

@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.config.merging import Layer, Merged
+from harness.config.models import Model
 from harness.config.pretraining import TextData
 from harness.config.standard import with_standard
 from harness.config.study import Config
 from harness.config.yaml_checks import check_written
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.models.shapes import check_local_model
+from sinkorigin.models.shapes import check_layers
 
 Problem = tuple[Sequence[str], str]  # parts of the key, and the sentence
 
@@ -139,28 +140,46 @@ def _missing_sources(config: Config, base: Path) -> list[Problem]:
 
 
 def _local_problems(study: Config, merged: Merged) -> list[str]:
-    """What is wrong with the models and corpora on this machine: no prompt may be longer than a model's positions."""
+    """What is wrong with the models and corpora on this machine, and with what is asked of models whose shape is known."""
+    sentences = []
     lengths = {prompts.name: prompts.length for prompts in study.prompts}
-    checks: list[Callable[[], Any]] = []
     for model in study.models:
+        layers = _layers_asked_of(model, study, merged)
         if model.kind == "path":
-            place = model.place
-            checks.append(lambda place=place, name=model.name: check_local_model(place, lengths, model=name))
+            # here, because it imports what other studies need not wait for
+            from sinkorigin.models.before_fetch import local_problems
+
+            place, fetched = model.place, Path("results/models", model.name)
+            sentences += local_problems(place, lengths, layers, model=model.name, fetched=fetched)
+        elif model.shape is not None:
+            for key, numbers in layers.items():
+                sentences += _told(check_layers, numbers, model.shape.layers, model.name, key)
     for key, corpus in study.corpora.items():
         if corpus.source.startswith("path:"):
-            # here, because it imports pyarrow, for which other studies need not wait
-            from sinkorigin.corpora.fetching import check_local_corpus
+            from sinkorigin.corpora.fetching import check_local_corpus  # imports pyarrow
 
             what = f"{merged.origin(key.split('.'))}: {key}"
-            facts = corpus.model_dump(include={"source", "members", "column"})
-            checks.append(lambda what=what, facts=facts: check_local_corpus(what, **facts))
-    sentences = []
-    for check in checks:
-        try:
-            check()
-        except SinkoriginError as error:
-            sentences.append(str(error))
+            sentences += _told(check_local_corpus, what, **corpus.model_dump(include={"source", "members", "column"}))
     return sentences
+
+
+def _layers_asked_of(model: Model, study: Config, merged: Merged) -> dict[str, list[int]]:
+    """Layers that interventions name by number in a model or its random-weight control: key of the config → numbers."""
+    names = {model.name, *(other.name for other in study.models if other.source == f"random:{model.name}")}
+    return {
+        f"{merged.origin(['interventions'])}: interventions.{edit.name}.layers": edit.layers
+        for edit in study.interventions
+        if isinstance(edit.layers, list) and names & {*(edit.models or ())}
+    }
+
+
+def _told(check: Callable[..., Any], *arguments: Any, **named: Any) -> list[str]:
+    """The sentence with which a check ends, if it does."""
+    try:
+        check(*arguments, **named)
+    except SinkoriginError as error:
+        return [str(error)]
+    return []
 
 
 def json_schema() -> str:

@@ -188,16 +188,18 @@ class Config(Strict):
                 if model in trained and name not in self.pretraining.prompts:
                     yield f"{key}.prompts: {model} is not studied on {name}; add the set to pretraining.prompts"
             yield from self._size_problems(edit, prompts[name])
-            yield from self._first_token_problems(edit, prompts[name])
+        longest = max(
+            (prompts[name] for name in edit.prompts if name in prompts), key=lambda one: one.length, default=None
+        )
+        if longest is not None and edit.targets[-1] >= longest.length - 1:
+            yield (
+                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {longest.name} has "
+                f"{longest.length} tokens; choose positions below {longest.length - 1}"
+            )
 
     def _size_problems(self, edit: Intervention, prompts: Prompts) -> Iterator[str]:
         """What an intervention demands of the size of a prompt set."""
         key = f"interventions.{edit.name}"
-        if edit.targets[-1] >= prompts.length - 1:
-            yield (
-                f"{key}.positions: {edit.targets[-1]} needs a later query, but prompt set {prompts.name} has "
-                f"{prompts.length} tokens; choose positions below {prompts.length - 1}"
-            )
         run = prompts.sequences - edit.calibration if edit.sequences is None else edit.sequences
         if run < FEWEST_SEQUENCES or run + edit.calibration > prompts.sequences:
             yield (
@@ -218,24 +220,6 @@ class Config(Strict):
                 f"{key}: {edit.kind} mixes {edit.mixed} sequences of a batch, but batches have {least}; raise activations.batch "
                 "or sequences, or lower the strength"
             )
-
-    def _first_token_problems(self, edit: Intervention, prompts: Prompts) -> Iterator[str]:
-        """An edit of position 0 that changes nothing, because it compares sequences and all begin alike."""
-        if 0 not in edit.targets or not edit.compares_sequences:
-            return
-        for model in edit.models:
-            if model in self.trained:
-                run, _ = self.trained[model]
-                alike = prompts.kind == "natural_text" and run.first_token
-                token = f"the first token of run {run.name}"
-            else:
-                alike = prompts.first_token != "drawn"
-                token = "BOS" if prompts.first_token == "bos" else "the same token"
-            if alike:
-                yield (
-                    f"interventions.{edit.name}.positions: every sequence of {prompts.name} begins with {token}, so "
-                    f"{edit.kind} changes nothing at position 0; choose prompts without it"
-                )
 
     @property
     def corpora(self) -> dict[str, Corpus]:

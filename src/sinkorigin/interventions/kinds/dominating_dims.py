@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import NotApplicableError
 from sinkorigin.interventions.kind import Needs, VectorEdit
 
 
@@ -30,24 +30,24 @@ class DominatingDims(VectorEdit):
         return f"with its dominating dims set to {'their mean over sequences' if to_mean else 'zero'}", to_mean
 
     @classmethod
-    def found(cls, table, layers, position, where):
+    def found(cls, table, layers, position):
         """Layer → the dim of the largest magnitude in most sequences at ``position`` of the residual leaving the layer.
 
         Raises:
-            SinkoriginError: the table has no such layer.
+            NotApplicableError: the table has no such layer.
         """
         dims = dict(table.filter(site="residual", position=position).select("layer", "dominant_dim").rows())
         for layer in layers:
             if dims.get(layer) is None:
-                raise SinkoriginError(
-                    f"intervention {where}: the table {cls.needs.table} has no dominating dim of layer {layer}; choose one "
-                    "of its layers"
-                )
+                raise NotApplicableError(f"no dim dominates the residual leaving layer {layer} at position {position}")
         return {layer: [dims[layer]] for layer in layers}
 
     @property
     def needs_mean(self):
         return self.to == "mean"
+
+    def numbers(self, layer):
+        return self.dims[layer]
 
     def edited(self, vectors, at):
         dims = self.dims[at.layer]

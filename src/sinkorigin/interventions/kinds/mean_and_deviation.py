@@ -28,6 +28,10 @@ class MeanAndDeviation(VectorEdit):
     def needs_mean(self):
         return self.strength != self.mean_factor
 
+    @property
+    def compares_sequences(self):
+        return self.mean_factor == 1
+
     def edited(self, vectors, at):
         if self.strength == self.mean_factor:
             return self.strength * vectors

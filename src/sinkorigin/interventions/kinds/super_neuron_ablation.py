@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import NotApplicableError
 from sinkorigin.interventions.kind import Needs, VectorEdit
 
 
@@ -17,30 +17,30 @@ class SuperNeuronAblation(VectorEdit):
 
     formula = "the layer's super neurons are silent at k"
     role = "necessity"
-    needs = Needs("super_neurons", ("layer", "neuron", "super_neuron", "model"), "neurons", finds_layers=True)
+    needs = Needs("super_neurons", ("layer", "neuron", "super_neuron"), "neurons", finds_layers=True)
 
     @classmethod
     def at_first(cls, strength, mean_factor, to):
         return "without its super neurons", False
 
     @classmethod
-    def found(cls, table, layers, position, where):
+    def found(cls, table, layers, position):
         """Layer → its super neurons by the rule, in all layers or some.
 
         Raises:
-            SinkoriginError: there is none.
+            NotApplicableError: there is none.
         """
         found: dict[int, list[int]] = {}
         for layer, neuron in table.filter(super_neuron=True).select("layer", "neuron").sort("layer", "neuron").rows():
             if layers is None or layer in layers:
                 found.setdefault(layer, []).append(neuron)
         if not found:
-            place = "" if layers is None else f" in layers {', '.join(map(str, layers))}"
-            raise SinkoriginError(
-                f"intervention {where}: no super neuron was found{place} in model {table['model'][0]}, see its table "
-                f"{cls.needs.table}; take the model out of this intervention, or lower statistics.super_neuron_share"
-            )
+            where = "" if layers is None else f" in layers {', '.join(map(str, layers))}"
+            raise NotApplicableError(f"no super neuron was found{where}")
         return found
+
+    def numbers(self, layer):
+        return self.neurons[layer]
 
     def edited(self, vectors, at):
         vectors = vectors.clone()

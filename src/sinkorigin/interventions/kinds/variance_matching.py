@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import NotApplicableError
 from sinkorigin.interventions.kind import Needs, VectorEdit
 
 
@@ -27,13 +27,13 @@ class VarianceMatching(VectorEdit):
         return "with deviations scaled to the variance that later positions have unedited", False
 
     @classmethod
-    def found(cls, table, layers, position, where):
+    def found(cls, table, layers, position):
         """Layer → √(mean variance of the later positions / variance at ``position``), both of the unedited model.
 
         In the first edited layer the match is exact; the edit there changes what the next hold.
 
         Raises:
-            SinkoriginError: a layer's variance is not defined (one first token in every sequence, for instance).
+            NotApplicableError: a layer's variance is not defined, or 0: one first token in every sequence, for instance.
         """
         table = table.filter(site="value_aggregation")
         strengths = {}
@@ -41,10 +41,9 @@ class VarianceMatching(VectorEdit):
             rows = table.filter(layer=layer)
             here = rows.filter(position=position)["variance"].to_list()
             later = rows.filter(rows["position"] > position)["variance"].mean()
-            if here in ([], [None]) or later is None:
-                raise SinkoriginError(
-                    f"intervention {where}: the variance at position {position} of layer {layer} is not defined on these "
-                    "prompts, so it cannot be matched; choose prompts with varied tokens there, or another layer"
+            if not here or not here[0] or later is None:  # a variance of 0 cannot be scaled to another one
+                raise NotApplicableError(
+                    f"the value aggregation of layer {layer} has no variance over sequences at position {position}"
                 )
             strengths[layer] = float((later / here[0]) ** 0.5)
         return strengths

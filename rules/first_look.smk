@@ -1,0 +1,69 @@
+# The first look: the chain's measurements and three edits of the first model on its first prompts. They are the study's own, so
+# that `all` makes none of it again: the statistics by the same rules, the edits as folders that `intervene` takes over.
+
+
+rule edit_for_first_look:
+    input:
+        unpack(study.tables_of_kinds),
+        resolved=rules.resolve_interventions.output.resolved_interventions,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
+    output:
+        files=directory(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
+        list=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
+    threads: 2
+    resources:
+        device=DEVICE,
+    params:
+        edits=study.first_edit_parameters,
+        made_elsewhere=f"{STUDY}/interventions/{{model}}/{{prompts}}/.edited",
+        sequences=study.edited_sequences,
+        losses=study.reads_text,
+        batch=STUDY_CONFIG.activations.batch,
+        dtype=STUDY_CONFIG.dtype,
+        trust_remote_code=study.trusts_remote_code,
+        kinds=kind_versions,
+        code=code_by("intervene.py", study.kind_modules, study.variant_modules),
+    message:
+        "Intervening in {wildcards.model} on {wildcards.prompts} for a first look"
+    script:
+        "../workflow_scripts/intervene.py"
+
+
+rule measure_first_look:
+    input:
+        baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
+        baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
+        edited_files=ancient(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
+        edited=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
+        resolved=rules.resolve_interventions.output.resolved_interventions,
+    output:
+        interventions=f"{STUDY}/first_look/{{model}}/{{prompts}}/interventions.parquet",
+        intervention_layers=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_layers.parquet",
+        intervention_contrasts=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_contrasts.parquet",
+        dose_response=f"{STUDY}/first_look/{{model}}/{{prompts}}/dose_response.parquet",
+        dispersion_grid=f"{STUDY}/first_look/{{model}}/{{prompts}}/dispersion_grid.parquet",
+        conversions=f"{STUDY}/first_look/{{model}}/{{prompts}}/conversions.parquet",
+    params:
+        statistic="interventions",
+        only=lambda wildcards: [edit["name"] for edit in study.first_edit_parameters(wildcards)],
+        length=lambda wildcards: study.prompts[wildcards.prompts].length,
+        replicates=STUDY_CONFIG.statistics.replicates,
+        comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
+        seed=STUDY_CONFIG.statistics.seed,
+        code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
+rule tell_first_look:
+    input:
+        **study.tables_of_first_look(),
+        provenance=study.provenances(model for model, _ in study.first_look()),
+    output:
+        f"{STUDY}/first_look.txt",
+    localrule: True
+    params:
+        label={model: study.labels()[model] for model, _ in study.first_look()},
+        code=code("tell_first_look.py", *study.first_look_modules()),
+    message:
+        "Telling the first look"
+    script:
+        "../workflow_scripts/tell_first_look.py"

@@ -1,0 +1,106 @@
+"""The end of a run in which a job failed: claims and figures of everything else, and a sentence for each failed job.
+
+Jobs that do not need a failed one run to their end (``keep-going`` in ``profiles/default``). The claims and most figures are of all
+models, so they need every job, and Snakemake leaves them as they were. They are then made by a second run, which makes nothing else
+and sees a study without the missing tables, see :class:`harness.missing.Missing`. Its jobs have other inputs and parameters than
+those of the whole study, so the next run that succeeds makes them again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from harness import snakemake_internals as internals
+from harness.figures import FIGURES
+from harness.missing import VARIABLE, Failure, Missing, job_name
+from harness.study import Study
+
+_SCRIPT = Path(__file__).parents[1] / "make_rest.py"
+_MOST = 20  # failures that are told
+# rules that read what there is of each model: their inputs are from Study.tables or Study.comparisons. Figures do so too
+_SUMMARIES = ("judge_claims",)
+
+
+def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
+    """Make the claims and figures of everything that is there.
+
+    Args:
+        changed: whether the config is not that of the run any more, so that nothing more can be made of it.
+
+    Returns:
+        What to end the run with; None for a run that was stopped, of which nobody knows what it would have made.
+    """
+    unfinished = internals.unfinished_jobs(workflow)
+    if not unfinished or not internals.ended_by_itself(workflow):
+        return None
+    missing = missing_after(unfinished)
+    wanted = {job.rule.name: internals.stated_files(job) for job, blamed in unfinished.items() if job is not blamed}
+    rest = {} if changed else what_is_left(study, missing, wanted)
+    if not rest:
+        return _told(missing, len(unfinished), "")
+    missing = _made_again(missing, rest)
+    internals.logger.info("Making claims and figures of what is there.")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "missing.json")
+        missing.write(file)
+        made = internals.run_apart(workflow, _SCRIPT, missing.remade, list(rest), **{VARIABLE: str(file)})
+    return _told(missing, len(unfinished), _where(study, rest, made))
+
+
+def missing_after(unfinished: Mapping[Any, Any]) -> Missing:
+    """What a run left unmade: job → the failed job that it waits for."""
+    failed = list(dict.fromkeys(unfinished.values()))
+    failures = [
+        Failure.of_job(job.rule.name, dict(job.wildcards.items()), str(next(iter(job.log), "no log"))) for job in failed
+    ]
+    files = {file: failed.index(blamed) for job, blamed in unfinished.items() for file in internals.stated_files(job)}
+    return Missing(failures, dict(sorted(files.items())))
+
+
+def what_is_left(study: Study, missing: Missing, wanted: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Rules of claims and figures that a study can do without what it lacks → their files.
+
+    There are none where there is nothing that any figure shows.
+
+    Args:
+        wanted: rule → files, of the jobs that a run left undone and that did not fail themselves.
+    """
+    if not any(figure.is_there(study.without(missing)) for figure in FIGURES):
+        return {}
+    summaries = {rule: files for rule, files in wanted.items() if rule in _SUMMARIES}
+    rest = study.without(_made_again(missing, summaries))
+    figures = {f"plot_{figure.name}" for figure in FIGURES if figure.is_there(rest)}
+    return summaries | {rule: files for rule, files in wanted.items() if rule in figures}
+
+
+def _made_again(missing: Missing, rest: Mapping[str, list[str]]) -> Missing:
+    return replace(missing, remade=[file for files in rest.values() for file in files])
+
+
+def _where(study: Study, rest: Iterable[str], made: bool) -> str:
+    """Where claims and figures of everything else are."""
+    if not made:
+        return "Not all claims and figures of what is there could be made: see the messages above."
+    claims = "judge_claims" in rest
+    page = f"Claims of what is there, and what is missing: {study.folder}/claims.html." if claims else ""
+    drawn = f"Its figures: {study.folder}/figures." if len(list(rest)) > claims else ""
+    return f"{page} {drawn}".strip()
+
+
+def _told(missing: Missing, unfinished: int, where: str) -> str:
+    """A sentence for each failed job with its log, and where the rest is."""
+    failures = missing.failures
+    waiting = unfinished - len(failures)
+    lines = [
+        f"{len(failures)} job{'s' if len(failures) > 1 else ''} failed, and {waiting} that wait for "
+        f"{'them' if len(failures) > 1 else 'it'} were not run:",
+        *(
+            f"- {job_name(failure.rule, failure.wildcards)}: {failure.sentence} (log: {failure.log})"
+            for failure in failures[:_MOST]
+        ),
+        *([f"- and {len(failures) - _MOST} more"] if len(failures) > _MOST else []),
+        *([where] if where else []),
+    ]
+    return "\n".join(lines)
