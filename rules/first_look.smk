@@ -53,6 +53,12 @@ rule measure_first_look:
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
+    message:
+        "Effects of the first look's edits in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 rule tell_first_look:
     input:
         **study.tables_of_first_look(),
