@@ -212,7 +212,7 @@ def _place(loc: Sequence[str | int], raw: Any) -> list[str | int]:
 
 def _names(place: Sequence[str | int], raw: Any) -> list[str]:
     """A place as messages call it: entries of lists by their names."""
-    names = []
+    names: list[str] = []
     for part in place:
         raw = raw[part] if _has(raw, part) else None
         named = _entry_name(raw, among=names[-1]) if names and isinstance(part, int) else None
