@@ -92,6 +92,7 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
     params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
         "edits": [],
         "kinds": {},
+        "made_elsewhere": str(results / "elsewhere"),
     }
     outputs = {"files": results / "edited"}
     run_script("intervene.py", tmp_path, inputs=inputs, outputs=outputs, params=params, model="tiny")
