@@ -81,7 +81,7 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
     inputs["resolved"] = tmp_path / "resolved.parquet"
     tables.write_table(inputs["resolved"], resolved({}), resolution.SCHEMA)
     seen = []
-    monkeypatch.setattr(folders, "fill", lambda directory, keys, run: run([], None) or [])
+    monkeypatch.setattr(folders, "fill", lambda directory, keys, run, **_: run([], None) or [])
     for module, name in (
         ("models.loading", "load_model"),
         ("sites.architecture", "read_architecture"),
@@ -92,6 +92,7 @@ def test_interventions_empty_the_folder_of_unedited_passes(tmp_path, monkeypatch
     params = dict.fromkeys(("sequences", "losses", "batch", "dtype", "trust_remote_code"), 0) | {
         "edits": [],
         "kinds": {},
+        "made_elsewhere": str(results / "elsewhere"),
     }
     outputs = {"files": results / "edited"}
     run_script("intervene.py", tmp_path, inputs=inputs, outputs=outputs, params=params, model="tiny")
