@@ -2,7 +2,7 @@
 
 Neither the weights nor the tokens of the vocabulary are read. The gguf package makes an array of each token, which takes seconds, and
 transformers' reader imports PyTorch; this one is cheap enough to look into a model before the first job. The format:
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+https://github.com/ggml-org/ggml/tree/master/docs.
 """
 
 import math
