@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from sinkorigin.claims.evidence import LINKS, evidence, random_effects
-from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, row_of
+from sinkorigin.claims.verdicts import (
+    NO_CLAIMS,
+    NOT_APPLICABLE,
+    NOT_MEASURED,
+    NOT_SEEN,
+    SEEN,
+    UNDECIDED,
+    Judged,
+    row_of,
+)
 
 MODELS = [Judged(name, f"{name}, dequantised", "pretrained") for name in "abc"]
 CONTROL = Judged("r", "random weights", "random")
@@ -66,10 +75,9 @@ def test_what_the_ledger_does_not_judge_is_not_applicable_with_a_reason():
     assert counts["A1"]["estimate"] is None  # one model has no heterogeneity
 
 
-def test_a_model_without_bos_gives_that_as_the_reason_of_its_cells():
-    rows = [
-        claim(MODELS[0], NO_CLAIMS, NOT_APPLICABLE, prompts="random_tokens_bos", reason="the model has no BOS token")
-    ]
+@pytest.mark.parametrize("name", [NO_CLAIMS, NOT_MEASURED])
+def test_a_model_without_bos_or_whose_job_failed_gives_that_as_the_reason_of_its_cells(name):
+    rows = [claim(MODELS[0], name, NOT_APPLICABLE, prompts="random_tokens_bos", reason="the model has no BOS token")]
     table, _ = evidence(rows, models=MODELS, prompts=PROMPTS)
     found = cell(table, "A1", MODELS[0], "random_tokens_bos")
     assert (found["verdict"], found["reason"]) == (NOT_APPLICABLE, "the model has no BOS token")

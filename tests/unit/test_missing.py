@@ -24,6 +24,7 @@ FILES = {
     f"{STATISTICS}/broken/random_tokens/sinks.parquet": 0,
     f"{STATISTICS}/other/random_tokens/super_neurons.parquet": 1,
     f"{STATISTICS}/other/random_tokens/super_neuron_surge.parquet": 1,
+    f"{STATISTICS}/other/anatomy.parquet": 1,
     f"{STATISTICS}/training/softmax": 1,
     f"{STATISTICS}/training/softmax/manifest.json": 1,
     "results/mine/pretraining/softmax/seed=3/history.parquet": 1,
@@ -42,7 +43,7 @@ def test_what_is_missing_is_told_by_model_prompt_set_and_training_with_its_reaso
         ("broken", "random_tokens", None, "fetch.log"),
         ("other", "random_tokens", "super_neurons, super_neuron_surge", "weights.log"),
         (
-            None, None, "the statistics over the trainings of softmax, the training of softmax with seed 3, the comparison of "
+            None, None, "the anatomy of other, the statistics over the trainings of softmax, the training of softmax with seed 3, the comparison of "
             "trainings", "weights.log",
         ),
     ]  # fmt: skip

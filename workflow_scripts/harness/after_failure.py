@@ -36,9 +36,9 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
     if not unfinished or not internals.ended_by_itself(workflow):
         return None
     missing = missing_after(unfinished)
-    wanted = {job.rule.name: internals.stated_files(job) for job, blamed in unfinished.items() if job is not blamed}
+    waiting = [job for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
+    wanted = {job.rule.name: internals.stated_files(job) for job in waiting if not job.wildcards}
     rest = {} if changed else what_is_left(study, missing, wanted)
-    waiting = [job.rule.name for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     if not rest:
         return _told(missing, len(waiting), "")
     missing = _made_again(missing, rest)
@@ -47,7 +47,7 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
         file = Path(folder, "missing.json")
         missing.write(file)
         made = internals.run_apart(workflow, _SCRIPT, missing.remade, list(rest), **{VARIABLE: str(file)})
-    return _told(missing, len([rule for rule in waiting if rule not in rest]), _where(study, rest, made))
+    return _told(missing, len([job for job in waiting if job.rule.name not in rest]), _where(study, rest, made))
 
 
 def missing_after(unfinished: Mapping[Any, Any]) -> Missing:
@@ -66,7 +66,7 @@ def what_is_left(study: Study, missing: Missing, wanted: Mapping[str, list[str]]
     There are none where there is nothing that any figure shows.
 
     Args:
-        wanted: rule → files, of the jobs that a run left undone and that did not fail themselves.
+        wanted: rule → files, of the jobs of the whole study that a run left undone and that did not fail themselves.
     """
     if not any(figure.is_there(study.without(missing)) for figure in FIGURES):
         return {}

@@ -105,6 +105,8 @@ def _part(place: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
             return model, prompts, ""
         case ("statistics", "training", run, "manifest.json"):
             return None, None, f"the statistics over the trainings of {run}"
+        case ("statistics", model, table) if table.endswith(".parquet"):
+            return None, None, f"the {Path(table).stem} of {model}"
         case ("statistics", model, prompts, table):
             return model, prompts, Path(table).stem
         case ("pretraining", run, seed, "history.parquet"):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy import stats
 
 from sinkorigin import tables
-from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged
+from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_MEASURED, NOT_SEEN, SEEN, UNDECIDED, Judged
 
 PAPER_POSITION = 10
 
@@ -137,7 +137,7 @@ def _cell(link: Link, model: Judged, prompts: str, first_token: str, rows: Itera
     near = min(fitting, key=lambda row: abs((row["position"] or 0) - PAPER_POSITION), default=None)
     if near is None:
         none = "the study has no such claim of this model on these prompts"
-        reason = next((row["reason"] for row in rows if row["claim"] == NO_CLAIMS), none)
+        reason = next((row["reason"] for row in rows if row["claim"] in (NO_CLAIMS, NOT_MEASURED)), none)
         near = {"verdict": NOT_APPLICABLE, "reason": reason}
     shown = {name: near.get(name) for name in ("verdict", "value", "low", "high", "quantity", "position", "reason")}
     return {

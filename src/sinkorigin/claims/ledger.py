@@ -10,9 +10,7 @@ from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.model import model_claims
 from sinkorigin.claims.pretraining import pretraining_claims
 from sinkorigin.claims.structure import structure_claims
-from sinkorigin.claims.verdicts import SCHEMA, Judged, StudyTables, row_of
-
-NOT_MEASURED = "not measured"  # claim of the rows for what a study lacks because a job failed
+from sinkorigin.claims.verdicts import NOT_MEASURED, SCHEMA, Judged, StudyTables, row_of
 
 
 def judge(

@@ -32,6 +32,7 @@ SCHEMA = tables.schema(
 )
 
 NO_CLAIMS = "claims on these prompts"  # the row that says why a model has none there
+NOT_MEASURED = "not measured"  # the row for what a study lacks because a job failed
 
 # Criteria of this project, where the paper gives none; see also SINK_FACTOR of statistics.uniform.
 NO_SINK_FACTOR = 1.5  # a model without a sink has at most so many times the attention that uniform attention would give
