@@ -1,18 +1,23 @@
 # make environment  .venv from the pinned requirements.lock
 # make reproduce    the default study: environment, then snakemake --cores all
+# make first-look   the chain in one model, within minutes; the whole study makes none of it again
 # make test         all tests
 # make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
 # make schema       schemas/config.schema.json, from the config's models
+# make support      docs/support.md, by trying every decoder class of transformers
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce test check report lint schema readme clean
+.PHONY: environment reproduce first-look test check report lint schema readme support clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
+
+first-look: .venv/installed
+	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
 # A file of tests runs in one of two processes; --dist loadgroup keeps together what shares a fixture.
 test: .venv/installed
@@ -34,6 +39,11 @@ lint: .venv/installed
 # The figure and the claims table of the README, from the results of this study.
 readme: .venv/installed
 	$(BIN)/python docs/update_readme.py
+
+# docs/support.md, and its counts in the README, from trying every decoder class of transformers.
+support: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 2 support
+	$(BIN)/python docs/update_support.py
 
 schema: .venv/installed
 	PYTHONPATH=src:workflow_scripts $(BIN)/python -c 'from harness.config.reading import json_schema; print(json_schema(), end="")' \

@@ -18,6 +18,8 @@ def check_run():
     )
     if workflow.local_exec and DEVICE == "cuda" and any(job.resources.get("gpu") for job in jobs):
         checks.check_gpu(CONFIG_FILES)
+    if workflow.local_exec and DEVICE == "mps":
+        checks.check_gpu(CONFIG_FILES, "mps")
     if not workflow.local_exec:
         keep_config(workflow, {**MERGED.values, "device": DEVICE})
     if workflow.executor_plugin.name == "slurm":
@@ -43,6 +45,9 @@ onstart:  # a second one, in another file, would replace this
 
 onsuccess:
     tell_changed_config()
+    if internals.is_asked_for(workflow, "first_look"):
+        print(Path(f"{STUDY}/first_look.txt").read_text(), end="")
+        print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
 
 
 onerror:

@@ -36,6 +36,7 @@ rule judge_claims:
                 "dispersion_grid",
             )
         },
+        provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
         pretraining_by_seed=study.comparisons("pretraining_by_seed"),
         pretraining_comparison=study.comparisons("pretraining_comparison"),

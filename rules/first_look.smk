@@ -60,7 +60,7 @@ rule tell_first_look:
         f"{STUDY}/first_look.txt",
     localrule: True
     params:
-        label=[study.labels()[model] for model, _ in study.first_look()],
+        labels={model: study.labels()[model] for model, _ in study.first_look()},
         code=code("tell_first_look.py", *study.first_look_modules()),
     message:
         "Telling the first look"

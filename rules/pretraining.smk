@@ -107,7 +107,7 @@ rule pretrain:
         run=one_of(run for run in study.runs if run not in study.keeping),
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        device=DEVICE,
+        device=TRAINING_DEVICE,
     params:
         run=study.training_parameters,
         # not Snakemake's number, which --cores may lower: the last bits of a training depend on it
@@ -143,7 +143,7 @@ rule pretrain_learning_rate:
         f"{STUDY}/learning_rates/{{run}}/learning_rate={{learning_rate}}/seed={{seed}}/history.parquet",
     threads: STUDY_CONFIG.pretraining.threads
     resources:
-        device=DEVICE,
+        device=TRAINING_DEVICE,
     params:
         run=study.swept_parameters,
         threads=STUDY_CONFIG.pretraining.threads,

@@ -240,7 +240,7 @@ rule measure_training:
         files=directory(f"{STUDY}/statistics/training/{{run}}"),
         manifest=f"{STUDY}/statistics/training/{{run}}/manifest.json",
     resources:
-        device=DEVICE,
+        device=TRAINING_DEVICE,
     params:
         run=study.measured_run,
         batch=STUDY_CONFIG.activations.batch,

@@ -28,5 +28,5 @@ with job(snakemake, "sinkorigin.activations.pipeline"):
         batch=snakemake.params.batch,
         activations=Path(snakemake.output.magnitudes).parent,
         scores=snakemake.output.scores,
-        workers=snakemake.threads,
+        workers=1 if snakemake.resources.device == "mps" else snakemake.threads,
     )

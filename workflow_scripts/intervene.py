@@ -62,7 +62,7 @@ with job(snakemake):
                 model=snakemake.wildcards.model,
                 batch=params.batch,
                 losses=params.losses,
-                workers=snakemake.threads,
+                workers=1 if snakemake.resources.device == "mps" else snakemake.threads,
                 scratch=scratch,
                 folder_of=making,
             )

@@ -9,11 +9,14 @@ with job(snakemake):
     from sinkorigin.claims.ledger import judge
     from sinkorigin.claims.page import render_html
     from sinkorigin.claims.verdicts import SCHEMA, Judged
+    from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import read_table, write_table, write_text
 
     tables = dict(snakemake.input.items())
+    labels = {facts["name"]: facts["label"] for facts in snakemake.params.models}
+    labels = complete_labels(labels, tables.pop("provenance"))
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
-    models = [Judged(**facts) for facts in snakemake.params.models]
+    models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in snakemake.params.models]
     table = judge(
         tables,
         models=models,

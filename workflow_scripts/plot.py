@@ -9,6 +9,7 @@ with job(snakemake):
     import polars as pl
 
     from sinkorigin.figures import style
+    from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import not_applicable, read_table
 
     def files(path):
@@ -16,7 +17,9 @@ with job(snakemake):
         path = Path(path)
         return sorted(path.parent.glob("*.parquet")) if path.name == "manifest.json" else [path]
 
-    inputs = {name: paths for name, paths in snakemake.input.items() if not name.endswith("_files")}
+    inputs = {
+        name: paths for name, paths in snakemake.input.items() if not name.endswith("_files") and name != "provenance"
+    }
     shown = {name: [path for path in paths if not not_applicable(path)] for name, paths in inputs.items()}
     if all(shown.values()):
         tables = {
@@ -24,7 +27,10 @@ with job(snakemake):
             for name, paths in shown.items()
         }
         draw = import_module(f"sinkorigin.figures.{snakemake.params.figure}").draw
-        figure = draw(**tables, **snakemake.params.keywords)
+        keywords = dict(snakemake.params.keywords)
+        if "labels" in keywords:
+            keywords["labels"] = complete_labels(keywords["labels"], snakemake.input.get("provenance", []))
+        figure = draw(**tables, **keywords)
     else:
         reasons = {not_applicable(path) for paths in inputs.values() for path in paths} - {None}
         figure = style.without_data(f"not applicable: {'; '.join(sorted(reasons))}")

@@ -2,7 +2,15 @@
 
 import pytest
 
-from harness.checks import ConfigFiles, check_folders, check_model_names, check_writable, ending_with_a_sentence
+from harness.checks import (
+    ConfigFiles,
+    check_folders,
+    check_gpu,
+    check_model_names,
+    check_writable,
+    ending_with_a_sentence,
+    resolve_device,
+)
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import write_json
 
@@ -24,6 +32,16 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path, monkeypatch, place):
         SinkoriginError, match=f"^{place} is not a directory, but results are to lie in it; move it away"
     ):
         check_folders(files)
+
+
+def test_the_gpu_of_a_mac_is_asked_for_by_name_and_refused_elsewhere(monkeypatch):
+    assert resolve_device("mps") == "mps"
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    with pytest.raises(SinkoriginError, match="^mine.yaml: device is mps, .* this machine is none; set device: cpu"):
+        check_gpu("mine.yaml", "mps")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    check_gpu("mine.yaml", "mps")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

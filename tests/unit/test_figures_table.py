@@ -90,7 +90,9 @@ def test_most_figures_read_the_first_prompts_of_each_model_and_show_these_models
         "norms": [
             *(f"results/tiny/statistics/{model}/random_tokens/norms.parquet" for model in ("tiny", "tiny-random")),
             *(f"results/tiny/statistics/{model}/natural_text/norms.parquet" for model in trained),
-        ]
+        ],
+        # what the fetched models were dequantised from
+        "provenance": [f"results/models/{model}.provenance.json" for model in ("tiny", "tiny-random")],
     }
     assert list(figure.keywords(study())["labels"]) == ["tiny", "tiny-random", *trained]
     assert LOSSES.inputs(study())["history"][0] == "results/tiny/pretraining/softmax/seed=0/history.parquet"
@@ -109,15 +111,9 @@ def test_trained_models_are_shown_on_text_where_there_is_some():
     [
         ({"name": "m", "source": "path:folder"}, "m"),
         ({"name": "m", "source": "path:folder", "label": "a model"}, "a model"),
-        ({"name": "m", "source": "path:folder/model-q4_k_m.gguf"}, "m, dequantised from Q4_K"),
-        ({"name": "m", "source": "path:x.Q8_0.gguf", "label": "m in Q8_0"}, "m in Q8_0"),
-        (
-            {"name": "m", "source": "pypi:a==1", "member": "a/m.Q4_1.gguf", "sha256": "0" * 64, "label": "M"},
-            "M, dequantised from Q4_1",
-        ),
     ],
 )
-def test_a_label_is_the_one_of_the_config_and_names_the_type_of_a_gguf_file(model, label):
+def test_a_label_is_the_one_of_the_config_or_the_name(model, label):
     assert study(models=[model], interventions=[]).labels()["m"] == label
 
 
@@ -166,7 +162,7 @@ def test_a_figure_of_interventions_is_left_out_where_no_edit_that_it_shows_was_m
     assert mask.is_there(less) and mask.lacks(less) == ["tiny"]
 
 
-def test_what_a_figure_lacks_stands_below_it(tmp_path):
+def test_what_a_figure_lacks_stands_above_it(tmp_path):
     history = {"run": "softmax", "variant": "softmax", "seed": 0, "step": [1, 2], "tokens": [10, 20]}
     history |= {"train_loss": [3.0, 2.0], "validation_loss": [3.0, 2.0]}
     heights = []

@@ -3,7 +3,7 @@
 from scripts_by_hand import run_script
 from sinkorigin import tables
 
-FETCHED = {"model": "tiny", "source": "path:tiny", "quantisation": None, "weights": "pretrained"}
+FETCHED = {"model": "tiny", "source": "path:tiny", "quantisation": "Q4_K_M", "weights": "pretrained"}
 
 
 def test_a_labelled_provenance_keeps_what_was_fetched(tmp_path):
@@ -16,5 +16,5 @@ def test_a_labelled_provenance_keeps_what_was_fetched(tmp_path):
         "label_model.py", tmp_path, inputs={"provenance": fetched}, outputs={"provenance": named},
         params={"label": "Tiny", "licence": "MIT"}, model="tiny",
     )  # fmt: skip
-    assert tables.read_json(named) == FETCHED | {"label": "Tiny", "licence": "MIT"}
+    assert tables.read_json(named) == FETCHED | {"label": "Tiny, dequantised from Q4_K_M", "licence": "MIT"}
     assert tables.place_of(named) == "provenance/tiny.json"

@@ -212,6 +212,44 @@ def test_a_damaged_directory_of_a_study_is_to_be_made_again(model, tmp_path):
         load_model(made)
 
 
+def test_a_mac_s_gpu_that_is_not_there_is_said_in_a_sentence(model, monkeypatch):
+    tables.write_manifest(model)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(
+        SinkoriginError, match="device is mps but PyTorch finds no GPU of Apple here .*; set device: cpu"
+    ):
+        load_model(model, device="mps")
+
+
+def test_a_device_without_float64_hands_its_numbers_to_the_cpu():
+    import torch
+
+    from sinkorigin.sites.precision import in_float64
+
+    class OnApple:
+        device = torch.device("mps")
+
+        def cpu(self):
+            return torch.ones(2)
+
+    assert in_float64(OnApple()).dtype == in_float64(torch.ones(2)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"is_encoder_decoder": True}, r"it is an encoder-decoder \(llama, saved as LlamaForCausalLM\); choose a decoder"),
+        ({"model_type": "bert", "architectures": ["BertForMaskedLM"]}, r"it is an encoder \(bert, saved as BertForMaskedLM\), in"),
+        ({"model_type": "bert", "architectures": None}, r"it is an encoder \(bert\), in which tokens see those after them"),
+    ],
+)  # fmt: skip
+def test_what_is_no_decoder_is_refused(model, tmp_path, values, sentence):
+    change_json(model / "config.json", **values)
+    with pytest.raises(SinkoriginError, match=sentence):
+        fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{model}")
+    assert not list((tmp_path / "results").iterdir())
+
+
 def load_model_of(folder):
     from transformers import AutoModelForCausalLM
 
@@ -244,6 +282,24 @@ def test_a_damaged_file_is_named_at_the_fetch(model, tmp_path, file, change, sen
     with pytest.raises(SinkoriginError, match=sentence):
         fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{model}")
     assert not list((tmp_path / "results").iterdir())
+
+
+def test_a_model_without_a_tokenizer_is_fetched_and_so_is_its_control(model, tmp_path):
+    for file in model.glob("tokenizer*"):
+        file.unlink()
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+    fetch_model(tmp_path / "control", name="control", source="random:tiny", base=tmp_path / "out")
+    for folder in ("out", "control"):
+        assert load_model(tmp_path / folder).config.vocab_size == 320
+        assert not list((tmp_path / folder).glob("tokenizer*"))
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(model, tmp_path):
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(
+        SinkoriginError, match=r"model tiny: its tokenizer lacks its vocabulary; put tokenizer.json beside"
+    ):
+        fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
 
 
 def test_an_adapter_is_refused_with_what_to_do(model, tmp_path):

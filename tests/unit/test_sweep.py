@@ -13,6 +13,7 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions import logits
 from sinkorigin.interventions.context import EditTap, applied
 from sinkorigin.interventions.folders import fill, key_of
 from sinkorigin.interventions.kind import kind_named
@@ -20,8 +21,10 @@ from sinkorigin.interventions.moments import estimate_moments
 from sinkorigin.interventions.passes import even_batches
 from sinkorigin.interventions.replay import Replay
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
+from sinkorigin.sites import batches
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.batches import fitting_batch
 
 LENGTH = 12
 
@@ -266,6 +269,50 @@ def test_tables_do_not_depend_on_the_batch(llama, token_ids, tmp_path):
         pl.read_parquet(tmp_path / n / "positions.parquet").sort("kind", "layer", "position") for n in ("6", "2")
     )
     close(two["score"].drop_nulls(), six["score"].drop_nulls())
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("computed", [1, 150, 1 << 26])
+def test_losses_are_those_of_all_logits_however_they_are_divided(name, computed, token_ids, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        logits, "_COMPUTED", computed * 96 if computed < 1000 else computed
+    )  # logits of so many positions
+    monkeypatch.setattr(logits, "_READ", 200)
+    architecture, masked = read_architecture(build(name)), edit("mask", (0, 1), (5,))
+    sweep(architecture, token_ids, {tmp_path / "masked": [masked]}, batch=3, losses=True, workers=2)
+    (tmp_path / "baseline").mkdir()
+    measure_baseline(architecture, token_ids, tmp_path / "baseline", targets=[5], model="m", batch=3, losses=True)
+    ids = torch.from_numpy(token_ids)
+    before, now = (
+        torch.log_softmax(full_pass(architecture, ids, *edits)[2][:, 5:-1], dim=-1) for edits in ([], [masked])
+    )
+    after = ids[:, 6:].unsqueeze(-1)
+    table = pl.read_parquet(tmp_path / "masked" / "losses.parquet").sort("sequence")
+    unedited = pl.read_parquet(tmp_path / "baseline" / "losses.parquet").sort("sequence")
+    close(table["loss"], -now.gather(-1, after).mean(dim=(1, 2)))
+    close(table["baseline_loss"], -before.gather(-1, after).mean(dim=(1, 2)))
+    close(table["divergence"], (before.exp() * (before - now)).sum(-1).mean(1), 1e-4)
+    close(unedited["loss"], table["baseline_loss"])
+    assert not list(tmp_path.glob("*.logits"))
+
+
+@pytest.mark.parametrize(("length", "together"), [(64, 8), (965, 8), (1000, 7), (1931, 1), (100_000, 1)])
+def test_long_sequences_run_fewer_at_a_time(length, together):
+    assert fitting_batch(8, heads=9, length=length) == together
+
+
+def test_as_many_sequences_run_together_as_an_edit_mixes(llama, token_ids, tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "ATTENTION_BYTES", 1)
+    sizes = []
+    edited = Replay.unedited
+    monkeypatch.setattr(
+        Replay, "unedited", lambda self, ids, **rest: sizes.append(len(ids)) or edited(self, ids, **rest)
+    )
+    sweep(read_architecture(llama), token_ids, {tmp_path / "a": [edit("mask", (0,), (5,))]}, batch=6)
+    assert set(sizes[1:]) == {2}  # the first is a trial
+    sizes.clear()
+    sweep(read_architecture(llama), token_ids, {tmp_path / "b": [edit("value_averaging", (0,), (0,), 3)]}, batch=6)
+    assert set(sizes[1:]) == {3}
 
 
 def test_batches_are_of_one_size_give_or_take_one():

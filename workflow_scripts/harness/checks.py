@@ -1,6 +1,7 @@
 """Checks around a run, before Snakemake starts its first job and after its last, that give one sentence each."""
 
 import os
+import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,11 @@ LOCKED = (
 
 @contextmanager
 def ending_with_a_sentence() -> Iterator[None]:
-    """End the process with the sentence of a :class:`SinkoriginError`, where Snakemake would show a traceback."""
+    """End the process with the sentences of a :class:`SinkoriginError`, where Snakemake would show a traceback."""
     try:
         yield
     except SinkoriginError as error:
-        sys.exit(f"sinkorigin: {error}")
+        sys.exit("\n".join(f"sinkorigin: {line}" for line in str(error).splitlines()))
 
 
 def check_folders(files: Iterable[str]) -> None:
@@ -83,15 +84,20 @@ def gpu_visible() -> bool:
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` → "cuda" where a GPU is visible on this machine, else "cpu"; other values as they are."""
+    """``auto`` → "cuda" where a GPU is visible on this machine, else "cpu"; other values, mps among them, as they are."""
     if device != "auto":
         return device
     return "cuda" if gpu_visible() else "cpu"
 
 
-def check_gpu(config_files: str) -> None:
+def check_gpu(config_files: str, device: str = "cuda") -> None:
     """Raise a :class:`SinkoriginError` if this machine shows no GPU, on which its jobs are to run."""
-    if not gpu_visible():
+    if device == "mps":
+        if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
+            raise SinkoriginError(
+                f"{config_files}: device is mps, the GPU of a Mac with Apple silicon, but this machine is none; set device: cpu"
+            )
+    elif not gpu_visible():
         raise SinkoriginError(
             f"{config_files}: device is cuda, but this machine shows no GPU; set device: cpu, or give the jobs to a cluster"
         )

@@ -83,7 +83,7 @@ class Figure:
         return self.when(study) and bool(self.shown(study))
 
     def inputs(self, study: Study) -> dict[str, list[str]]:
-        """Table → its files, or the manifests of directories of such; these directories are inputs too."""
+        """Table → its files, or the manifests of directories of such, which are inputs too; and what names its models."""
         folders: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
         for table, pattern in self.patterns().items():
@@ -92,7 +92,8 @@ class Figure:
                 folders |= with_directories(table, files)
             else:
                 found[table] = list(files)
-        return folders | found
+        labelled = study.provenances(wildcards["model"] for wildcards in self.shown(study) if "model" in wildcards)
+        return folders | found | ({"provenance": labelled} if labelled else {})
 
     def outputs(self, study: Study) -> list[str]:
         """The files of the figure, one a format."""

@@ -8,15 +8,21 @@ to the peaks of jobs on a CPU and lie above them; docs/resources.md says how, an
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from harness.config.interventions import Intervention
+from harness.config.models import Model
 from harness.config.pretraining import TextData
 from harness.config.study import Config
+from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.local import read_local_config
 from sinkorigin.models.shapes import Shape
 from sinkorigin.pretraining.cost import cost
+from sinkorigin.sites.batches import fitting_batch
 
 MB = 2**20
 
@@ -80,7 +86,7 @@ class Estimates:
 
     Args:
         config: the study.
-        device: "cpu" or "cuda", where models run.
+        device: "cpu", "cuda" or "mps", where models run.
         results: folder of results; shapes and sizes are read there where they exist already.
     """
 
@@ -138,18 +144,22 @@ class Estimates:
             run = self._trained[model][0]
             return Shape.of_size(run.model_dump(), self.vocabulary(run.data))
         settings = self._models[model]
-        place = settings.source.partition(":")[2]
-        folders = [self.results / "models" / model, *([Path(place).expanduser()] if settings.kind == "path" else [])]
-        for folder in folders:
-            try:
-                return Shape.of_config(json.loads((folder / "config.json").read_text()))
-            # not there, damaged, or of a kind that only transformers knows
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue
+        with suppress(
+            ValueError, KeyError, TypeError, AttributeError
+        ):  # none, or of a kind that only transformers knows
+            return Shape.of_config(self._config_of(settings))
         if settings.kind == "random":
-            return self.shape(place)
+            return self.shape(settings.place)
         shape = settings.shape
         return ASSUMED_SHAPE if shape is None else Shape.of_size(shape.model_dump(), shape.vocabulary)
+
+    def _config_of(self, model: Model) -> Any:
+        """The config.json of a model that was fetched, else what one on this machine says of itself; None without."""
+        with suppress(OSError, ValueError):
+            return json.loads((self.results / "models" / model.name / "config.json").read_text())
+        with suppress(SinkoriginError):
+            return read_local_config(model.place, f"model {model.name}") if model.kind == "path" else None
+        return None
 
     def vocabulary(self, data: str) -> int:
         """Number of tokens in the vocabulary of what runs train on."""
@@ -188,7 +198,7 @@ class Estimates:
             host: MB beside the weights in the host's memory, whatever runs the model.
             head: whether the language-model head runs.
         """
-        if self.device == "cpu":
+        if self.device != "cuda":  # the GPU of a Mac shares its memory
             # weights are mapped from their file, and those that are never read take no memory: embeddings of other tokens, the head
             numbers = shape.layers * shape.layer_matrices + (shape.vocabulary * shape.width if head else 0)
             held = numbers * _BYTES[self.config.dtype] / MB
@@ -206,17 +216,22 @@ class Estimates:
         """Seconds of forward passes over so many tokens, without the language-model head."""
         operations = shape.layers * (shape.layer_matrices + 2 * shape.attention_width * length)
         machine = self.config.machine
-        speed = threads * machine.core_gflops * 1e9 if self.device == "cpu" else machine.gpu_tflops * 1e12 / 20
+        speed = threads * machine.core_gflops * 1e9 if self.device != "cuda" else machine.gpu_tflops * 1e12 / 20
         return 2 * operations * tokens / speed
 
     # models, corpora and prompts
 
     def _fetch_model(self, model: str) -> Needs:
-        shape, kind = self.shape(model), self._models[model].kind
-        single = self._weights(shape, "float32")
+        shape, settings = self.shape(model), self._models[model]
+        single, tokens = self._weights(shape, "float32"), 1.1e-3 * shape.vocabulary
         seconds = _SECONDS[_TORCH] + 0.03 * single
-        # pypi: GGUF, dequantised; others copied file by file, names compared, numbers looked at block by block, tokenizer loaded
-        held = {"random": single, "pypi": 1.25 * single}.get(kind, 1.1e-3 * shape.vocabulary)
+        if settings.kind == "random":
+            held = 1.35 * single + tokens
+        elif settings.kind == "pypi" or settings.place.endswith(".gguf"):
+            # dequantised one matrix after the other, of which the embedding is the largest
+            held = 1.25 * single + 3 * shape.vocabulary * shape.width * 4 / MB
+        else:  # copied file by file, names compared, numbers looked at block by block, tokenizer loaded
+            held = tokens
         return Needs(_TORCH + held, seconds, single)
 
     def _label_model(self, model: str) -> Needs:
@@ -236,7 +251,7 @@ class Estimates:
 
     def _has_general_tokenizer(self, model: str) -> bool:
         """Whether the tokenizer of a model is loaded without PyTorch, see ``loading.load_tokenizer``."""
-        kind, _, place = self._models[model].source.partition(":")
+        kind, place = self._models[model].kind, self._models[model].place
         if kind == "random":
             return self._has_general_tokenizer(place)
         for folder in (self.results / "models" / model, Path(place).expanduser()):
@@ -254,7 +269,9 @@ class Estimates:
     def _sizes(self, model: str, prompts: str) -> "_Sizes":
         settings, batch = self._prompts[prompts], self.config.activations.batch
         N, T = settings.sequences, settings.length
-        return _Sizes(self.shape(model), N, T, B=min(batch, N), R=self.config.statistics.replicates)
+        shape = self.shape(model)
+        batch = fitting_batch(min(batch, N), shape.heads, T)
+        return _Sizes(shape, N, T, B=batch, R=self.config.statistics.replicates)
 
     def extraction_threads(self, model: str) -> int:
         """Number of CPU threads on which the activations of a model are extracted; no table depends on it."""
@@ -349,22 +366,23 @@ class Estimates:
         s = self._sizes(model, prompts)
         return replace(s, N=sequences, B=min(s.B, sequences)), points
 
-    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, logits: int, rows: int) -> Needs:
+    def _edits_a_model(self, model: str, prompts: str, *, workers: int, passes: float, rows: int) -> Needs:
         """What a job needs that runs a model without edits, or with them too.
 
         Args:
             workers: batches at the same time.
             passes: forward passes over all sequences.
-            logits: copies of a batch's logits that a worker holds, where losses are read.
             rows: bytes of the tables for each sequence, layer and head.
         """
         s, _ = self._edited(model, prompts)
         head = self._prompts[prompts].kind == "natural_text"
-        batch = s.replayed_megabytes + (logits * s.B * s.T * s.shape.vocabulary * 4 / MB if head else 0.0)
+        # where losses are read, logits are made a block at a time, see interventions/logits.py, and copied once
+        logits = 2 * min(s.B * s.T * s.shape.vocabulary * 4 / MB, 256.0) + 50
+        batch = s.replayed_megabytes + (logits if head else 0.0)
         return self._runs_model(
             s.shape,
             live=s.layer_megabytes + workers * batch,
-            host=20 + 2.6 * s.L + (workers * batch if self.device == "cpu" else 0.0),
+            host=20 + 2.6 * s.L + (workers * batch if self.device != "cuda" else 0.0),
             seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, workers),
             disk=rows * s.N * s.L * s.H / MB,
             head=head,
@@ -372,16 +390,16 @@ class Estimates:
 
     def _resolve_interventions(self, model: str, prompts: str) -> Needs:
         shape = self.shape(model)
-        return Needs(_TABLES + 10 + 60 * shape.layers * shape.ffn_width / MB, _SECONDS[_TABLES], 0.1)
+        return Needs(_TABLES + 30 + 60 * shape.layers * shape.ffn_width / MB, _SECONDS[_TABLES], 0.1)
 
     def _measure_baseline(self, model: str, prompts: str) -> Needs:
         targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})
-        return self._edits_a_model(model, prompts, workers=1, passes=1, logits=4, rows=12 * targets)
+        return self._edits_a_model(model, prompts, workers=1, passes=1, rows=12 * targets)
 
     def _intervene(self, model: str, prompts: str) -> Needs:
         _, points = self._edited(model, prompts)
         # an edit's pass begins where the edit does
-        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, logits=6, rows=8 * points)
+        return self._edits_a_model(model, prompts, workers=2, passes=0.7 * points, rows=8 * points)
 
     # the first look's are a few of the study's
     _edit_for_first_look = _intervene

@@ -31,11 +31,12 @@ class Study:
 
     Args:
         config: the study.
-        device: "cpu" or "cuda", where models run; estimates depend on it.
+        device: "cpu", "cuda" or "mps", where models run; estimates depend on it.
         results: where the folder ``results`` lies; estimates look at what is there.
         missing: what claims and figures are to be made without, after a run that failed.
 
     Attributes:
+        results: as above.
         folder: of the study's results.
         missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
@@ -50,8 +51,10 @@ class Study:
     def __init__(self, config: Config, device: str, results: str = "results", missing: Missing | None = None):
         self.config = config
         self.device = device
+        self.results = results
         self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
+        self.results = results
         self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
@@ -70,7 +73,7 @@ class Study:
 
     def without(self, missing: Missing) -> "Study":
         """The same study, without what is missing."""
-        return Study(self.config, self.device, missing)
+        return Study(self.config, self.device, self.results, missing)
 
     # models
 
@@ -87,20 +90,19 @@ class Study:
 
     def base_model(self, wildcards: Wildcards) -> dict[str, str]:
         """The model whose architecture a random-weight control takes."""
-        kind, _, base = self.models[wildcards.model].source.partition(":")
-        return with_directory("base", self.manifest(base)) if kind == "random" else {}
+        model = self.models[wildcards.model]
+        return with_directory("base", self.manifest(model.place)) if model.kind == "random" else {}
 
     def labels(self) -> dict[str, str]:
-        """Model → what figures and claims call it: its label or name, and the type of its weights if the config names a GGUF file."""
-        labels = {}
-        for model in self.models.values():
-            file = Path(model.member or model.source)
-            stored = re.findall(r"I?Q\d_[A-Z0-9]+|BF16|F16|F32", file.stem.upper()) if file.suffix == ".gguf" else []
-            labels[model.name] = model.label or model.name
-            if stored and stored[-1] not in labels[model.name]:
-                labels[model.name] += f", dequantised from {stored[-1]}"
+        """Model → its label in the config, or its name; jobs add what a fetched model was dequantised from, by its provenance."""
+        labels = {model.name: model.label or model.name for model in self.models.values()}
         trained = {name: f"{run.name.replace('_', ' ')}, seed {seed}" for name, (run, seed) in self.trained.items()}
         return labels | trained
+
+    def provenances(self, models: Iterable[str]) -> list[str]:
+        """Provenance of those of these models that are fetched."""
+        fetched = (model for model in dict.fromkeys(models) if model in self.models)
+        return self.missing.without(f"results/models/{model}.provenance.json" for model in fetched)
 
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
@@ -114,7 +116,8 @@ class Study:
         """Files of a model on this machine, whose content counts."""
         from sinkorigin.models.fetching import local_model_files  # imports what most runs need not wait for
 
-        return _local(self.models[wildcards.model].source, local_model_files)
+        model = self.models[wildcards.model]
+        return _local(f"{model.kind}:{model.place}", local_model_files)
 
     def variant_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the attention variant of the model, or of the run, that the wildcards name."""
@@ -238,7 +241,7 @@ class Study:
     def layers_like(self, wildcards: Wildcards) -> str | None:
         """The model that a random-weight control takes its layers from; None for other models."""
         model = self.models.get(wildcards.model)
-        return model.source.partition(":")[2] if model is not None and model.kind == "random" else None
+        return model.place if model is not None and model.kind == "random" else None
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
@@ -279,14 +282,15 @@ class Study:
         return [edit | {"strengths": [_nearest(edit["strengths"], FIRST_LOOK[edit["kind"]])]} for edit in firsts]
 
     def tables_of_first_look(self) -> dict[str, list[str]]:
-        """Tables that the first look tells of."""
+        """Tables that the first look tells of, and the provenance of its model."""
         pairs = self.first_look()
         names = (
             "variance_trend", "norm_changes", "norm_ratio", "super_neurons", "disparity_by_layer", "key_collapse", "sink_mass",
             "sink_onset",
         )  # fmt: skip
         edits = [f"{self.folder}/first_look/{model}/{prompts}/interventions.parquet" for model, prompts in pairs]
-        return {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+        tables = {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+        return tables | {"provenance": self.provenances(model for model, _ in pairs)}
 
     def first_look_modules(self) -> list[str]:
         """Library modules of the kinds of intervention of the first look."""

@@ -75,7 +75,7 @@ def extract(
         token_ids: (N, T) ids.
         model: the model's name, for messages.
         sites: site → the part of it that is kept raw; the summaries cover all of it.
-        batch: sequences in one forward pass.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time.
         activations: directory that gets ``{site}/layer={layer}/part-0.parquet`` with a manifest a site, and a table for
             each module of ``activations/summaries/`` but the scores.
         scores: path of the attention-score table.
@@ -85,7 +85,7 @@ def extract(
         SinkoriginError: an activation, or an attention weight, is not finite; or what the taps see is not what the model
             computes with its eager attention.
     """
-    folder = Path(activations)
+    folder, batch = Path(activations), architecture.fitting_batch(batch, token_ids.shape[1])
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
     with ExitStack() as stack:
         folders = {site: stack.enter_context(tables.atomic_directory(folder / site, workers)) for site in sites}

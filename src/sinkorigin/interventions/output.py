@@ -1,7 +1,7 @@
 """Writing what the passes of a sweep show, as the tables of one folder."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from sinkorigin import tables
 from sinkorigin.interventions.kind import BASELINE, Edit
+from sinkorigin.interventions.logits import LogitBlock, add_following, divergences
+from sinkorigin.interventions.passes import Pass
 from sinkorigin.interventions.readout import Shown
 from sinkorigin.interventions.schemas import SCHEMAS
 
@@ -27,28 +29,41 @@ class Losses:
     divergence: Tensor
 
 
-def read_losses(token_ids: Tensor, unedited: Tensor | None, edited: Tensor | None, first: int) -> Losses:
-    """Mean loss and divergence over q >= first from (N, T, V) unedited and (N, Q, V) edited logits, Q >= T − first."""
-    assert unedited is not None
-    after = token_ids[:, first + 1 :].unsqueeze(-1)  # (N, P, 1) the tokens that are predicted
+def baseline_losses(following: Tensor, first: int) -> Losses:
+    """Losses of the unedited model over q >= first from the (N, T − 1) log-probabilities of the next tokens."""
+    loss = -_mean(following[:, first:])
+    return Losses(loss, loss, torch.zeros_like(loss))
 
-    def log_probabilities(logits: Tensor) -> Tensor:
-        return torch.log_softmax(logits[:, logits.shape[1] - (token_ids.shape[1] - first) : -1].float(), dim=-1)
 
-    before = log_probabilities(unedited)
-    baseline = -before.gather(-1, after).mean(dim=(1, 2))
-    if edited is None:
-        return Losses(baseline, baseline, torch.zeros_like(baseline))
-    now = log_probabilities(edited)
-    divergence = torch.nn.functional.kl_div(now, before, reduction="none", log_target=True).sum(dim=-1)
-    return Losses(-now.gather(-1, after).mean(dim=(1, 2)), baseline, divergence.mean(dim=1))
+def edited_losses(kept: Pass, blocks: Iterable[LogitBlock], offset: int, first: int) -> Losses:
+    """Losses of an edited pass over q >= first.
+
+    Args:
+        kept: the unedited pass.
+        blocks: logits of the edited one, which begins at position ``offset`` <= first.
+    """
+    assert kept.logits is not None and kept.following is not None
+    token_ids = kept.unedited.token_ids
+    following = torch.empty_like(kept.following[:, offset:])
+    divergence = torch.empty(token_ids[:, offset:].shape, device=token_ids.device)
+    for block in blocks:
+        add_following(following, token_ids[:, offset:], block)
+        divergence[block.sequences, block.positions] = divergences(block, offset, kept.logits)
+    baseline = baseline_losses(kept.following, first)
+    return Losses(-_mean(following[:, first - offset :]), baseline.loss, _mean(divergence[:, first - offset : -1]))
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Mean over positions of (N, P) numbers, in memory as they are read, so that the bits do not depend on where they are from."""
+    return values.contiguous().mean(dim=1)
 
 
 @dataclass
 class _Columns:
-    """(L, T) float64 weight on each position, summed over later queries, heads and sequences, and how many of these."""
+    """Float64 weight on each position by layer, summed over later queries, heads and sequences, and how many of these."""
 
-    total: Tensor
+    layers: list[int]  # the A layers that have attention
+    total: Tensor  # (A, T)
     rows: int
 
 
@@ -99,15 +114,16 @@ class Output:
                 ("norm", shown.norms), ("dominance_ratio", shown.ratios), ("key_cosine", shown.cosines),
             )
         }  # fmt: skip
-        sequences, depth, heads = firsts.shape
-        numbers, layers = np.arange(first, first + sequences, dtype=np.int32), np.arange(depth, dtype=np.int32)
+        sequences, _, heads = firsts.shape
+        numbers = np.arange(first, first + sequences, dtype=np.int32)
+        layers, attending = np.arange(shown.norms.shape[1], dtype=np.int32), np.array(shown.attending, dtype=np.int32)
         for i, target in enumerate(shown.targets):
             identity = self._identity(edit, [target] if edit is None else edit.positions)
             targeted = np.array(target, dtype=np.int32)
             self._write(
                 "scores", identity,
                 {
-                    "target": targeted, "sequence": numbers[:, None, None], "layer": layers[:, None],
+                    "target": targeted, "sequence": numbers[:, None, None], "layer": attending[:, None],
                     "head": np.arange(heads, dtype=np.int32), "score": scores[..., i], "first_score": firsts,
                 },
             )  # fmt: skip
@@ -119,21 +135,22 @@ class Output:
             identity = self._identity(edit, [target] if edit is None else edit.positions)
             values = {name: value.cpu().numpy() for name, value in vars(read).items()}
             self._write("losses", identity, {"target": np.array(target, dtype=np.int32), "sequence": numbers, **values})
-        columns = self._columns.setdefault(edit, _Columns(torch.zeros(shown.columns.shape, dtype=torch.float64), 0))
+        nothing = torch.zeros(shown.columns.shape, dtype=torch.float64)
+        columns = self._columns.setdefault(edit, _Columns(shown.attending, nothing, 0))
         columns.total += shown.columns.cpu()
         columns.rows += heads * sequences
 
     def write_positions(self) -> None:
         """Write what was summed over all batches."""
         for edit, columns in self._columns.items():
-            depth, length = columns.total.shape
+            length = columns.total.shape[1]
             later = np.arange(length - 1, -1, -1)  # queries after the key
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = np.where(later > 0, columns.total.numpy() / (columns.rows * later), np.nan)
             self._write(
                 "positions", self._identity(edit, () if edit is None else edit.positions),
                 {
-                    "layer": np.arange(depth, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
+                    "layer": np.array(columns.layers, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
                     "score": score,
                 },
             )  # fmt: skip

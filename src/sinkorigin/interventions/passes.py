@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sinkorigin.interventions.kind import Edit
+from sinkorigin.interventions.logits import KeptLogits, keep_logits
 from sinkorigin.interventions.readout import Before, UneditedReadout, reading
 from sinkorigin.interventions.replay import Replay, Unedited
 
@@ -21,10 +22,17 @@ def even_batches(sequences: int, batch: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class Pass:
-    """The unedited pass of one batch: what it leaves for the edited ones, and what it shows."""
+    """The unedited pass of one batch: what it leaves for the edited ones, and what it shows.
+
+    Attributes:
+        logits: its logits, where losses are read.
+        following: (N, T − 1) log-probability of each next token, where losses are read.
+    """
 
     unedited: Unedited
     before: Before
+    logits: KeptLogits | None
+    following: torch.Tensor | None
 
 
 class Passes:
@@ -35,7 +43,7 @@ class Passes:
         edits: all edits that will start from these passes.
         replay: one of those that will run them.
         batch: sequences in one forward pass.
-        logits: whether the language-model head runs.
+        losses: whether the language-model head runs.
         folder: an existing folder.
     """
 
@@ -46,10 +54,10 @@ class Passes:
         replay: Replay,
         *,
         batch: int,
-        logits: bool,
+        losses: bool,
         folder: Path,
     ):
-        self.token_ids, self.logits = token_ids, logits
+        self.token_ids, self.losses = token_ids, losses
         self.batch, self.batches = batch, even_batches(len(token_ids), batch)
         self._targets = sorted({k for edit in edits for k in edit.positions})
         begin = {replay.begin(edit) for edit in edits}
@@ -66,8 +74,11 @@ class Passes:
         ids = torch.from_numpy(self.token_ids[self.batches[number]]).to(replay.device)
         readout = UneditedReadout(self._targets, ids.shape[1], self._starts, self._spans)
         with reading(replay, readout):
-            unedited = replay.unedited(ids, entries=self._entries, logits=self.logits)
-        torch.save(Pass(unedited, readout.before()), self._path(number))
+            unedited = replay.unedited(ids, entries=self._entries)
+        logits, following = None, None
+        if self.losses:
+            logits, following = keep_logits(replay, ids, replay.last, self._path(number).with_suffix(".logits"))
+        torch.save(Pass(unedited, readout.before(), logits, following), self._path(number))
 
     def take(self, replay: Replay, number: int) -> Pass:
         """The pass of batch ``number``."""

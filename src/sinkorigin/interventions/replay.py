@@ -8,7 +8,7 @@ wanted, only the attention and the edited positions are of interest.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +35,6 @@ class Unedited:
         keys, values: for each layer that was run, (N, H_kv, T, d_k).
         residuals: layer → (N, T, d) residual stream that enters it.
         rest: layer → what its block returns beside the residual stream, where it returns a tuple.
-        logits: (N, T, V), where the language-model head ran.
     """
 
     token_ids: Tensor
@@ -43,7 +42,6 @@ class Unedited:
     values: list[Tensor]
     residuals: dict[int, Tensor]
     rest: dict[int, tuple]
-    logits: Tensor | None
 
 
 class _Stop(Tap):
@@ -69,19 +67,27 @@ class Replay:
 
     def __init__(self, architecture: Architecture, *, exact: bool = True):
         self.architecture = architecture
-        self.exact = exact and _keeps_only_keys_and_values(architecture.model, architecture.layers)
+        attends = len(architecture.attention) == architecture.layers
+        self.exact = exact and attends and _keeps_only_keys_and_values(architecture.model, architecture.layers)
         self._entries: Collection[int] = ()
         self._residuals: dict[int, Tensor] = {}
         self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states
         self._start = 0
         self._stop: int | None = None
         self._enter: Tensor | None = None
+        self._leave: Tensor | None = None
         self._last: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.architecture.model.parameters()).device
+
+    @property
+    def last(self) -> Tensor:
+        """The (N, Q, d) residual stream that left the last layer in the latest pass, which was run to its end."""
+        assert self._last is not None
+        return self._last
 
     def computes(self, layer: int) -> bool:
         """Whether the running pass computes a layer, or leaves it out because it begins above."""
@@ -97,6 +103,8 @@ class Replay:
         def forward(*args, **kwargs):
             if layer < self._start:
                 value = first_tensor(args, kwargs)
+                if self._leave is not None and layer == self.architecture.layers - 1:
+                    value = self._leave
                 return (value, *self._rest[layer]) if layer in self._rest else value
             if layer == self._start and self._enter is not None:
                 args, kwargs = replace_first_tensor(args, kwargs, self._enter)
@@ -116,32 +124,36 @@ class Replay:
 
         return forward
 
-    def _run(self, token_ids: Tensor, cache: DynamicCache | None, logits: bool) -> Tensor | None:
-        model = self.architecture.model
-        with torch.no_grad():
-            try:
-                if logits:
-                    return model(input_ids=token_ids, past_key_values=cache, use_cache=cache is not None).logits
-                model.base_model(input_ids=token_ids, past_key_values=cache, use_cache=cache is not None)
-            except Reached:
-                pass
-        return None
+    def _run(self, token_ids: Tensor, cache: DynamicCache | None) -> None:
+        with torch.no_grad(), suppress(Reached):
+            self.architecture.model.base_model(input_ids=token_ids, past_key_values=cache, use_cache=cache is not None)
 
-    def unedited(
-        self, token_ids: Tensor, *, entries: Collection[int] = (), stop: int | None = None, logits: bool = False
-    ) -> Unedited:
+    def logits(self, token_ids: Tensor, last: Tensor) -> Tensor:
+        """Logits (n, q, V) that the final norm and the language-model head make of some of what left the last layer.
+
+        Args:
+            token_ids: (n, q) ids of these positions.
+            last: (n, q, d) residual stream that leaves the last layer there.
+        """
+        self._start, self._leave = self.architecture.layers, last
+        try:
+            with torch.no_grad():
+                return self.architecture.model(input_ids=token_ids, use_cache=False).logits
+        finally:
+            self._start, self._leave = 0, None
+
+    def unedited(self, token_ids: Tensor, *, entries: Collection[int] = (), stop: int | None = None) -> Unedited:
         """Run (N, T) ids and keep what edited passes need.
 
         Args:
             entries: layers at which edited passes will begin.
             stop: last layer to run, or None for all.
-            logits: whether the language-model head runs too.
         """
         self._entries, self._residuals, self._rest = entries, {}, {}
         self._start, self._stop, self._enter = 0, stop, None
         # without a config its layers keep every position, also those beyond a sliding window
         cache = DynamicCache() if self.exact else None
-        out = self._run(token_ids, cache, logits)
+        self._run(token_ids, cache)
         self._entries = ()
         kept = [layer for layer in (() if cache is None else cache.layers) if isinstance(layer, DynamicLayer)]
         return Unedited(
@@ -150,7 +162,6 @@ class Replay:
             [layer.values for layer in kept],
             self._residuals,
             self._rest,
-            out,
         )
 
     def begin(self, edit: Edit) -> tuple[int, int]:
@@ -165,9 +176,8 @@ class Replay:
         position: int,
         upto: int | None = None,
         stop: int | None = None,
-        logits: bool = False,
         enter: Tensor | None = None,
-    ) -> Tensor | None:
+    ) -> None:
         """Run again what an edit that begins at ``layer`` and ``position`` can change; the edit is set by the caller.
 
         Args:
@@ -176,9 +186,6 @@ class Replay:
             upto: end of the positions that are run, by default T.
             stop: last layer to run, or None for all.
             enter: residual that enters the layer from the first position on, if not the unedited one.
-
-        Returns:
-            Logits (N, T − position, V), or None without ``logits``.
         """
         cache = DynamicCache() if self.exact else None
         if cache is not None and position:
@@ -189,9 +196,11 @@ class Replay:
                 else:
                     cache.update(keys[:, :, :0], values[:, :, :0], number)
         self._start, self._stop, self._rest = layer, stop, dict(unedited.rest)
-        self._enter = enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto]
+        self._enter = (
+            enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto].contiguous()
+        )
         try:
-            return self._run(unedited.token_ids[:, position:upto], cache, logits)
+            self._run(unedited.token_ids[:, position:upto], cache)
         finally:
             self._start, self._stop, self._enter = 0, None, None
 
@@ -228,10 +237,9 @@ class Replay:
         self._entries = ()
         return self._residuals[last]
 
-    def edited_logits(self, unedited: Unedited, *, layer: int, first: int, rows: Tensor) -> Tensor | None:
-        """Run from ``layer`` on to the end, see :meth:`edited_attention`: (N, T − first, V) logits."""
-        enter = _with_rows(unedited, layer, first, rows)
-        return self.edited(unedited, layer=layer, position=first, enter=enter, logits=True)
+    def edited_to_end(self, unedited: Unedited, *, layer: int, first: int, rows: Tensor) -> None:
+        """Run from ``layer`` on to the end, see :meth:`edited_attention`."""
+        self.edited(unedited, layer=layer, position=first, enter=_with_rows(unedited, layer, first, rows))
 
     def check(self, token_ids: Tensor, *, layer: int, position: int) -> bool:
         """Try on (N, T) ids whether a partial pass without an edit ends where the full one does.

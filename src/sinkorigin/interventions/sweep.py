@@ -13,14 +13,14 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.context import EditTap, applied
+from sinkorigin.interventions.context import EditTap, applied, edited_layers
 from sinkorigin.interventions.kind import BASELINE, Edit
+from sinkorigin.interventions.logits import add_following, logit_blocks
 from sinkorigin.interventions.moments import estimate_moments
-from sinkorigin.interventions.output import Losses, read_losses, writing
+from sinkorigin.interventions.output import Losses, baseline_losses, edited_losses, writing
 from sinkorigin.interventions.passes import Pass, Passes, even_batches
 from sinkorigin.interventions.readout import EditedReadout, Shown, UneditedReadout, reading, reading_residuals
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture
 
 
@@ -54,7 +54,7 @@ def measure_baseline(
     Args:
         token_ids: (N, T) ids.
         model: its name, for messages.
-        batch: sequences in one forward pass; it bounds memory.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time, so that memory is bounded.
         losses: whether the language-model head runs, and losses are read.
 
     Raises:
@@ -63,6 +63,7 @@ def measure_baseline(
     """
     targets = sorted(set(targets))
     _check_targets(targets, token_ids.shape[1], BASELINE)
+    batch = _fitting_batch(architecture, token_ids, batch)
     replay = Replay(architecture)
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(replay.device), model)
     with replay.active(), architecture.tapped(), writing(folder, BASELINE, losses=losses) as output:
@@ -70,10 +71,15 @@ def measure_baseline(
             ids = torch.from_numpy(token_ids[part]).to(replay.device)
             readout = UneditedReadout(targets, ids.shape[1])
             with reading(replay, readout):
-                unedited = replay.unedited(ids, logits=losses)
+                replay.unedited(ids)
             before = readout.before()
             _check_finite(before.norms, before.laters, model, BASELINE, None)
-            read = {k: read_losses(ids, unedited.logits, None, k) for k in targets} if losses else {}
+            read = {}
+            if losses:
+                following = torch.empty(ids[:, 1:].shape, device=ids.device)
+                for block in logit_blocks(replay, ids, replay.last):
+                    add_following(following, ids, block)
+                read = {k: baseline_losses(following, k) for k in targets}
             output.add(None, part.start, before.shown(), read)
 
 
@@ -97,7 +103,7 @@ def run_sweeps(
         sweeps: folder → the edits whose tables it gets: ``scores``, ``residuals``, ``positions`` and, with ``losses``,
             ``losses``; see ``SCHEMAS``.
         model: its name, for messages.
-        batch: sequences in one forward pass; it bounds memory.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time, so that memory is bounded.
         losses: whether the language-model head runs, and loss and divergence are read.
         workers: sweeps that run at the same time, each on one CPU thread; no byte of a table depends on it.
         scratch: an existing folder for what the unedited passes leave: keys and values of all layers, and the residual where
@@ -111,8 +117,10 @@ def run_sweeps(
     """
     run = token_ids[:sequences]
     edits = [edit for sweep in sweeps.values() for edit in sweep.edits]
+    mixed = max((edit.mixes(getattr(edit, "strength", 1)) for edit in edits), default=1)
+    batch = _fitting_batch(architecture, run, batch, mixed)
     for sweep in sweeps.values():
-        _check(sweep, run, architecture.layers, batch, model)
+        _check(sweep, run, architecture, batch, model)
     # each worker has a copy of the modules, on which it sets its edits; the weights are shared
     replays = [Replay(copy) for copy in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
     architecture.check_against_eager(torch.from_numpy(run[:1]).to(replays[0].device), model)
@@ -125,7 +133,7 @@ def run_sweeps(
         exact = _is_exact(replays[0], run, edits, model)
         for replay in replays:
             replay.exact = exact
-        passes = Passes(run, edits, replays[0], batch=batch, logits=losses, folder=scratch)
+        passes = Passes(run, edits, replays[0], batch=batch, losses=losses, folder=scratch)
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         pool = stack.enter_context(ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)))
 
@@ -140,6 +148,23 @@ def run_sweeps(
         _finish(pool.submit(make, number) for number in range(len(passes.batches)))
         # the largest first, so that all workers end at about the same time
         _finish(pool.submit(go, path) for path in sorted(sweeps, key=lambda path: -len(sweeps[path].edits)))
+
+
+def _fitting_batch(architecture: Architecture, token_ids: np.ndarray, batch: int, mixed: int = 1) -> int:
+    """Number of sequences that run together: fewer than ``batch`` where they are long, but as many as edits mix.
+
+    Two at least, because keys are compared with the next sequence's of the batch.
+    """
+    count, length = token_ids.shape
+    fitting = architecture.fitting_batch(batch, length)
+    while fitting < batch and _smallest(count, fitting) < max(mixed, 2):
+        fitting += 1
+    return fitting
+
+
+def _smallest(sequences: int, batch: int) -> int:
+    """Sequences in the smallest batch."""
+    return min(part.stop - part.start for part in even_batches(sequences, batch))
 
 
 @contextmanager
@@ -172,13 +197,13 @@ def _check_targets(targets: Sequence[int], length: int, intervention: str) -> No
         )
 
 
-def _check(sweep: Sweep, token_ids: np.ndarray, depth: int, batch: int, model: str) -> None:
-    """Raise a SinkoriginError for an edit that cannot be run on (N, T) ids in a model of ``depth`` layers."""
+def _check(sweep: Sweep, token_ids: np.ndarray, architecture: Architecture, batch: int, model: str) -> None:
+    """Raise a SinkoriginError for an edit that cannot be run on (N, T) ids in a model."""
     sequences, length = token_ids.shape
     named = f"intervention {sweep.intervention}"
-    smallest = min(part.stop - part.start for part in even_batches(sequences, batch))
+    smallest = _smallest(sequences, batch)
     for edit in sweep.edits:
-        check_layers(edit.layers, depth, model, f"{named}: layers")
+        edited_layers(architecture, edit, model, f"{named}: layers")
     _check_targets([k for edit in sweep.edits for k in edit.positions], length, sweep.intervention)
     for edit in sweep.edits:
         mixed = edit.mixes(getattr(edit, "strength", 1))
@@ -213,14 +238,14 @@ def _sweep(replay: Replay, passes: Passes, sweep: Sweep, folder: Path, prompts: 
         moments = estimate_moments(replay, prompts[-sweep.calibration :], moving, passes.batch)
     else:
         moments = estimate_moments(replay, passes.token_ids, moving, passes.batch, passes)
-    with writing(folder, sweep.intervention, losses=passes.logits) as output:
+    with writing(folder, sweep.intervention, losses=passes.losses) as output:
         for number, part in enumerate(passes.batches):
             unedited = passes.take(replay, number)
             before = unedited.before
             _check_finite(before.norms, before.laters, model, sweep.intervention, None)
             for edit in sweep.edits:
                 tap = EditTap(edit, moments.get(edit), part.start)
-                shown, read = _edited(replay, unedited, tap, losses=passes.logits)
+                shown, read = _edited(replay, unedited, tap, losses=passes.losses)
                 strength = getattr(edit, "strength", 1.0)
                 _check_finite(shown.norms, shown.columns, model, sweep.intervention, strength)
                 output.add(edit, part.start, shown, read)
@@ -230,7 +255,7 @@ def _edited(replay: Replay, kept: Pass, tap: EditTap, *, losses: bool) -> tuple[
     """Run one batch under one edit."""
     unedited, edit, (layer, position) = kept.unedited, tap.edit, replay.begin(tap.edit)
     first, last, final = edit.positions[0], edit.positions[-1], replay.architecture.layers - 1
-    logits = None
+    last_residual = None  # the (N, T − position, d) residual that leaves the last layer, where losses are read from it
     if edit.changes_nothing:
         shown = kept.before.shown(edit.positions)
     else:
@@ -239,17 +264,25 @@ def _edited(replay: Replay, kept: Pass, tap: EditTap, *, losses: bool) -> tuple[
             rest = None  # the residual that enters the last layer, where that layer's attention alone has been run
             with replay.architecture.tapped(readout):
                 if not replay.exact or (losses and layer == final):
-                    logits = replay.edited(unedited, layer=layer, position=position, logits=losses)
+                    replay.edited(unedited, layer=layer, position=position)
+                    last_residual = replay.last
                 else:
                     rows = replay.edited_rows(unedited, layer=layer, first=position, last=last)
                     if rows is not None and losses:
-                        logits = replay.edited_logits(unedited, layer=layer + 1, first=position, rows=rows)
+                        replay.edited_to_end(unedited, layer=layer + 1, first=position, rows=rows)
+                        last_residual = replay.last
                     elif rows is not None:
                         rest = replay.edited_attention(unedited, layer=layer + 1, first=position, rows=rows)
             if rest is not None:
                 replay.edited_rows(unedited, layer=final, first=position, last=last, enter=rest)
         shown = readout.shown()
-    return shown, {first: read_losses(unedited.token_ids, unedited.logits, logits, first)} if losses else {}
+    if not losses:
+        return shown, {}
+    if last_residual is None:
+        assert kept.following is not None
+        return shown, {first: baseline_losses(kept.following, first)}
+    blocks = logit_blocks(replay, unedited.token_ids[:, position:], last_residual)
+    return shown, {first: edited_losses(kept, blocks, position, first)}
 
 
 def _check_finite(norms: Tensor, attention: Tensor, model: str, intervention: str, strength: float | None) -> None:

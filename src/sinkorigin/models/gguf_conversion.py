@@ -1,46 +1,15 @@
 """GGUF files: dequantised to float32 safetensors, or refused where a tensor would be lost."""
 
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.models.files import library_errors
+from sinkorigin.models.gguf_header import GGUFHeader, check_gguf, read_gguf_header
 from sinkorigin.models.weights import check_loaded
 
 
-@dataclass(frozen=True)
-class _Header:
-    """Header of a GGUF file.
-
-    Attributes:
-        architecture: llama.cpp's name of it.
-        sizes: tensor → how many numbers it has.
-        quantisation: the type that most numbers have, such as Q4_1.
-    """
-
-    architecture: str
-    sizes: dict[str, int]
-    quantisation: str
-
-
-def _read_header(path: Path) -> _Header:
-    """Read a GGUF file's header; the file is mapped into memory during this call only."""
-    from gguf import GGUFReader
-
-    reader = GGUFReader(path)
-    types: Counter[str] = Counter()
-    for tensor in reader.tensors:
-        types[tensor.tensor_type.name] += int(tensor.n_elements)
-    return _Header(
-        architecture=reader.fields["general.architecture"].contents(),
-        sizes={tensor.name: int(tensor.n_elements) for tensor in reader.tensors},
-        quantisation=types.most_common(1)[0][0],
-    )
-
-
-def _check_all_read(header: _Header, model, what: str, remedy: str) -> None:
+def _check_all_read(header: GGUFHeader, model, what: str, remedy: str) -> None:
     """Refuse a GGUF file with tensors that did not become weights of ``model``.
 
     transformers leaves out those that it has no place for without a word, and some change what the model computes:
@@ -60,7 +29,7 @@ def _check_all_read(header: _Header, model, what: str, remedy: str) -> None:
 
 
 def convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
-    """Dequantise a GGUF model to float32 safetensors in ``destination``; the type that most weights had.
+    """Dequantise a GGUF model to float32 safetensors in ``destination``; its file type, such as Q4_K_M.
 
     Raises:
         SinkoriginError: the file is damaged, of no architecture that transformers reads, or its tensors are not exactly
@@ -69,10 +38,11 @@ def convert_gguf(gguf_file: Path, destination: Path, what: str) -> str:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    header = read_gguf_header(gguf_file, what)
+    check_gguf(header, gguf_file.name, what)
     where: dict[str, Any] = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     remedy = "take an intact copy or a safetensors source"
     with library_errors(f"{what}: {gguf_file.name} cannot be converted from GGUF", remedy):
-        header = _read_header(gguf_file)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             **where, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
         )

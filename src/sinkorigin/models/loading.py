@@ -22,7 +22,7 @@ def load_model(
     Args:
         directory: a directory with config.json and safetensors weights. Where it has the manifest that this project writes, its
             files are held against that.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda", or "mps", the GPU of a Mac.
         dtype: "float32", "bfloat16" or "float16".
         threads: CPU threads of PyTorch; None leaves its choice.
         gpus: number of GPUs that the job has; accelerate spreads the layers over several.
@@ -39,6 +39,11 @@ def load_model(
     if device == "cuda" and not torch.cuda.is_available():
         raise SinkoriginError(
             f"{directory.name}: device is cuda but PyTorch sees no GPU on this node; set device: cpu in the config"
+        )
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise SinkoriginError(
+            f"{directory.name}: device is mps but PyTorch finds no GPU of Apple here (torch.backends.mps); set device: cpu in the "
+            "config"
         )
     spread = device == "cuda" and gpus > 1
     model = load_weights(

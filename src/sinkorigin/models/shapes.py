@@ -96,12 +96,13 @@ class Shape:
 
     @classmethod
     def of_size(cls, size: Mapping[str, Any], vocabulary: int) -> "Shape":
-        """Shape by layers, width, heads, kv_heads, ffn_width and tied_embeddings, as a run of the config has them, or the
-        ``shape`` of a model.
+        """Shape by layers, width, heads, kv_heads, head_width, ffn_width and tied_embeddings, as a run of the config has them, or
+        the ``shape`` of a model.
         """
         names = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings")
         sizes = {name: size[name] for name in names}
-        return cls(**sizes, vocabulary=vocabulary, head_width=size["width"] // size["heads"])
+        head_width = size.get("head_width") or size["width"] // size["heads"]
+        return cls(**sizes, vocabulary=vocabulary, head_width=head_width)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> "Shape":

@@ -72,7 +72,7 @@ def layer_statistics(
 
     Args:
         token_ids: (N, T) ids, T >= 2.
-        batch: sequences in one forward pass.
+        batch: sequences in one forward pass, at most; long ones run fewer at a time.
         epsilons: thresholds of the sink rate.
 
     Raises:
@@ -80,6 +80,7 @@ def layer_statistics(
             :meth:`Architecture.check_against_eager`).
     """
     length = token_ids.shape[1]
+    batch = architecture.fitting_batch(batch, length)
     thresholds = np.asarray(epsilons, dtype=np.float64)
     attention: dict[int, _Attention] = {}
     residual: dict[int, _Residual] = {}

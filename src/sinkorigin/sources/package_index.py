@@ -8,21 +8,23 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 
 
-def check_hash(path: Path, sha256: str, what: str) -> None:
-    """Compare the hash of a file with the one that the config gives.
+def check_hash(path: Path, sha256: str | None, what: str) -> str:
+    """The sha256 of a file, compared with the one that the config gives.
 
     Args:
+        sha256: None where the config gives none.
         what: what messages call the model or corpus, here and in all functions of this package.
 
     Raises:
         SinkoriginError: they differ.
     """
     found = tables.file_hash(path)
-    if found != sha256:
+    if sha256 not in (None, found):
         raise SinkoriginError(
             f"{what}: the sha256 of {path.name} is {found}, not {sha256} as the config says; "
             "correct sha256, or do not use this file"
         )
+    return found
 
 
 def _normalised(name: str) -> str:

@@ -113,10 +113,10 @@ def _name_of_first(layer: Layer) -> str:
     first = models[0] if isinstance(models, list) and models else None
     if first is None:
         raise SinkoriginError(f"{layer.name}: study is missing, and there is no model to name it after; add it")
-    if not isinstance(first, Mapping) or not isinstance(first.get("source"), str):
+    if not isinstance(first, Mapping) or not isinstance(first.get("source"), str | list):
         return "unnamed"  # what is wrong with the model is told with everything else
-    member = first.get("member")
-    return str(first.get("name") or name_from(first["source"], member if isinstance(member, str) else None))
+    member, file = (first[key] if isinstance(first.get(key), str) else None for key in ("member", "file"))
+    return str(first.get("name") or name_from(first["source"], member, file))
 
 
 def _with_models(layer: Layer, folder: Path) -> Mapping[str, Any]:

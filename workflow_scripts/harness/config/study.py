@@ -54,12 +54,12 @@ class Config(Strict):
     @model_validator(mode="after")
     def _complete(self):
         """Add the random-weight controls, and fill in what null stands for, so that nobody else has to."""
-        controlled, names = {model.source for model in self.models}, {model.name for model in self.models}
+        controlled, names = {model.source_text for model in self.models}, {model.name for model in self.models}
         models: list[Model] = []
         for model in self.models:
             models.append(model)
             control = model.control_entry
-            wanted = model.kind != "random" and model.control and control.source not in controlled
+            wanted = model.kind != "random" and model.control and control.source_text not in controlled
             if wanted and control.name not in names:  # a name that is taken is refused below
                 models.append(control)
         first = [prompts.name for prompts in self.prompts[:1]]
@@ -97,7 +97,7 @@ class Config(Strict):
             ("pretraining.runs", [r.name for r in self.pretraining.runs]),
         ):
             if twice := first_repeated(names):
-                sources = [model.source for model in self.models if key == "models" and model.name == twice]
+                sources = [model.source_text for model in self.models if key == "models" and model.name == twice]
                 of = f" (to {' and '.join(sources)})" if len(sources) > 1 else ""
                 yield f"{key}: the name {twice} is given twice{of}; rename one"
             for name, owner in ((BASELINE, "the unedited model"), ("results", "the folder of all results")):
@@ -110,14 +110,18 @@ class Config(Strict):
         models = {m.name: m for m in self.models}
         fetched = [name for name, model in models.items() if model.kind != "random"]
         for model in self.models:
-            base = model.source.partition(":")[2]
+            base = model.place
             if model.kind == "random" and base not in fetched:
                 yield (
                     f"models.{model.name}.source: random:{base} names no fetched model of this study; known ones are "
                     f"{listed(fetched)}"
                 )
             control = model.control_entry
-            if model.kind == "random" or not model.control or any(m.source == control.source for m in self.models):
+            if (
+                model.kind == "random"
+                or not model.control
+                or any(m.source_text == control.source_text for m in self.models)
+            ):
                 continue
             yield (
                 f"models.{model.name}: its random-weight control would be called {control.name}, as another model is; rename "

@@ -48,8 +48,7 @@ def variant_modules(config: Any, model: str) -> list[str]:
     """
     if model in config.trained:
         return [variant_module(config.trained[model][0].variant)]
-    source = next(entry.source for entry in config.models if entry.name == model)
-    kind, _, place = source.partition(":")
+    kind, place = next((entry.kind, entry.place) for entry in config.models if entry.name == model)
     if kind == "random":
         return variant_modules(config, place)
     try:
