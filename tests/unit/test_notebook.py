@@ -134,6 +134,15 @@ def test_one_prompt_has_sink_scores_and_no_variance(measured):
         found.sink_mas  # noqa: B018
 
 
+def test_some_statistics_alone_are_computed_and_others_are_told_to_be_left_out(measured):
+    found = sinkorigin.measure(build("llama"), measured[1], statistics=["sinks"], replicates=40)
+    assert_frame_equal(found.sink_mass, measured[0].sink_mass)
+    with pytest.raises(AttributeError, match="no table effective_rank: the statistic effective_rank was not computed"):
+        found.effective_rank  # noqa: B018
+    with pytest.raises(SinkoriginError, match="no statistic 'sink'; choose of sinks, first_positions,"):
+        sinkorigin.measure(build("llama"), measured[1], statistics=["sink"])
+
+
 def test_a_figure_of_norm_and_sink_is_drawn(measured):
     figure = measured[0].plot()
     assert any("sink mass" in ax.get_ylabel() for ax in figure.axes)

@@ -42,6 +42,8 @@ from sinkorigin.sites.architecture import Architecture
 from sinkorigin.statistics import anatomy as statistic
 from sinkorigin.statistics import interventions
 
+# those that the card is read from, and the variance, which tells the conditions apart
+_STATISTICS = ("sinks", "first_positions", "norms", "disparity", "super_neurons", "variance")
 _NO_BOS = "the model has no BOS token"
 
 
@@ -104,6 +106,7 @@ def anatomy(
                 chosen,
                 prompts=condition,
                 first_token=condition,
+                statistics=_STATISTICS,
                 tokenizer=tokenizer,
                 **common,
             )
@@ -154,7 +157,7 @@ class Anatomy:
     Attributes:
         model: name of the model.
         table: the table ``anatomy`` of the workflow, one row for each condition of the first token.
-        measurements: condition (drawn, bos, fixed) → :class:`Measurement`, all tables behind the card; that of drawn first tokens
+        measurements: condition (drawn, bos, fixed) → :class:`Measurement`, the tables behind the card; that of drawn first tokens
             has those of the interventions too.
         onset: first layer with a sink, under drawn first tokens as all that follows; None where no layer has one.
         surges: layers at which the norm of the first token rises.

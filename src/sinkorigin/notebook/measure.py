@@ -35,6 +35,15 @@ from sinkorigin.statistics import (
 )
 from sinkorigin.statistics.weights import weight_tables
 
+# of a model on a prompt set: each is a module of ``sinkorigin.statistics``, whose ``TABLES`` it makes
+STATISTICS = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (
+        sinks, first_positions, secondary_sinks, norms, disparity, super_neurons, variance, variance_through_output, keys,
+        effective_rank,
+    )
+}  # fmt: skip
+_OF_SEQUENCES = ("variance", "variance_through_output")
 _ONE_SEQUENCE = "a variance over sequences needs two sequences or more, and one was measured"
 
 
@@ -43,6 +52,7 @@ def measure(
     token_ids: Any,
     *,
     tokenizer: Any = None,
+    statistics: Sequence[str] | None = None,
     sites: Mapping[str, Sequence[int] | None] = SITES,
     name: str | None = None,
     prompts: str = "prompts",
@@ -63,6 +73,7 @@ def measure(
         token_ids: sequences of token ids: lists, an (N, T) array or tensor, or what a tokenizer returns. Padding that the
             ``attention_mask`` hides is taken away, and longer sequences are cut to the shortest, with a warning.
         tokenizer: names the tokens of secondary sinks; without, they are called by their ids.
+        statistics: those to compute, of ``STATISTICS``; by default all. The effective rank takes longest in wide models.
         sites: sites whose variance is measured → positions at which it is, None for all. It takes value_aggregation and
             attention_output to say what the output projection keeps of it.
         name, prompts: the first columns of every table; by default the model is called by its path or class.
@@ -80,6 +91,9 @@ def measure(
             setting.
     """
     chosen = Settings.of(settings)
+    for one in statistics or ():
+        if one not in STATISTICS:
+            raise SinkoriginError(f"there is no statistic {one!r}; choose of {listed(STATISTICS, len(STATISTICS))}")
     name = name or model_name(model)
     ids = read_prompts(model, token_ids, name)
     with left_as_it_was(model), tempfile.TemporaryDirectory(prefix="sinkorigin-") as folder:
@@ -89,6 +103,7 @@ def measure(
             architecture,
             ids,
             chosen,
+            statistics=statistics,
             sites=sites,
             name=name,
             prompts=prompts,
@@ -120,8 +135,11 @@ class Measurement:
     def __getattr__(self, name: str) -> pl.DataFrame:
         found = self.__dict__.get("tables", {})  # empty while a copy is made
         if name not in found:
-            if self.__dict__.get("sequences") == 1 and name in (*variance.TABLES, *variance_through_output.TABLES):
+            statistic = next((one for one, module in STATISTICS.items() if name in module.TABLES), None)
+            if statistic in _OF_SEQUENCES and self.__dict__.get("sequences") == 1:
                 raise AttributeError(f"there is no table {name}: {_ONE_SEQUENCE}")
+            if statistic is not None:
+                raise AttributeError(f"there is no table {name}: the statistic {statistic} was not computed")
             raise AttributeError(f"there is no table {name!r}; the tables are {listed(found, len(found))}")
         return found[name]
 
@@ -240,6 +258,7 @@ def measure_into(
     token_ids: np.ndarray,
     settings: Settings,
     *,
+    statistics: Sequence[str] | None = None,
     sites: Mapping[str, Sequence[int] | None] = SITES,
     name: str,
     prompts: str,
@@ -271,43 +290,34 @@ def measure_into(
     extraction["prompts"] = str(folder / "prompts.parquet")
     write_prompts(extraction["prompts"], token_ids, tokenizer)
     found = {"architecture": tables.read_table(extraction["architecture"]), **weights}
+    extraction |= {site: str(folder / site / tables.MANIFEST) for site in sites}
+    inputs: dict[str, Any] = {**extraction, "sites": [extraction[site] for site in sites]}
+    options = _options(settings, list(sites), first_token)
+    lacking = set() if {"value_aggregation", "attention_output"} <= sites.keys() else {"variance_through_output"}
+    lacking |= set(_OF_SEQUENCES) if len(token_ids) < 2 else set()
     with np.errstate(divide="ignore", invalid="ignore"):  # what few sequences leave undefined is null in the tables
-        return found | _statistics(
-            folder, extraction, list(sites), len(token_ids), settings, first_token, {"model": name, "prompts": prompts}
-        )
-
-
-def _statistics(
-    folder: Path,
-    extraction: dict[str, str],
-    sites: list[str],
-    sequences: int,
-    settings: Settings,
-    first_token: str,
-    names: dict[str, str],
-) -> dict[str, pa.Table]:
-    """Every statistic, with what its rule in rules/statistics.smk gives it."""
-    common: dict[str, Any] = {**names, **settings.bootstrap}
-    manifests = {site: str(folder / site / tables.MANIFEST) for site in sites}
-    found: dict[str, pa.Table] = {}
-    if sequences > 1:
-        found |= variance.compute({"sites": list(manifests.values())}, sites=sites, **common)
-        if {"value_aggregation", "attention_output"} <= manifests.keys():
-            found |= variance_through_output.compute(extraction | manifests, **common)
-    found |= norms.compute(extraction, surge_ratio=settings.surge_ratio, change_factor=settings.change_factor, **common)
-    found |= disparity.compute(extraction, **common)
-    found |= sinks.compute(
-        extraction,
-        epsilons=settings.epsilons,
-        onset_mass=settings.onset_mass,
-        change_mass=settings.change_mass,
-        **common,
-    )
-    found |= first_positions.compute(extraction, first_token=first_token, **common)
-    found |= secondary_sinks.compute(extraction, **common)
-    found |= super_neurons.compute(
-        extraction, share=settings.super_neuron_share, ratio=settings.super_neuron_ratio, **common
-    )
-    found |= keys.compute(extraction, **common)
-    found |= effective_rank.compute(extraction, **names)
+        for statistic, module in STATISTICS.items():
+            if statistic not in lacking and (statistics is None or statistic in statistics):
+                found |= module.compute(inputs, model=name, prompts=prompts, **options[statistic])
     return found
+
+
+def _options(settings: Settings, sites: list[str], first_token: str) -> dict[str, dict[str, Any]]:
+    """Statistic → its settings, as its rule in rules/statistics.smk gives them."""
+    bootstrap: dict[str, Any] = settings.bootstrap
+    return {
+        "sinks": {
+            **bootstrap, "epsilons": settings.epsilons, "onset_mass": settings.onset_mass, "change_mass": settings.change_mass,
+        },
+        "first_positions": {**bootstrap, "first_token": first_token},
+        "secondary_sinks": bootstrap,
+        "norms": {**bootstrap, "surge_ratio": settings.surge_ratio, "change_factor": settings.change_factor},
+        "disparity": bootstrap,
+        "super_neurons": {
+            **bootstrap, "share": settings.super_neuron_share, "ratio": settings.super_neuron_ratio,
+        },
+        "variance": {**bootstrap, "sites": sites},
+        "variance_through_output": bootstrap,
+        "keys": bootstrap,
+        "effective_rank": {},
+    }  # fmt: skip
