@@ -5,12 +5,13 @@
 # make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
 # make schema       schemas/config.schema.json, from the config's models
+# make support      docs/support.md, by trying every decoder class of transformers
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce first-look test check report lint schema readme clean
+.PHONY: environment reproduce first-look test check report lint schema readme support clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
@@ -38,6 +39,11 @@ lint: .venv/installed
 # The figure and the claims table of the README, from the results of this study.
 readme: .venv/installed
 	$(BIN)/python docs/update_readme.py
+
+# docs/support.md, and its counts in the README, from trying every decoder class of transformers.
+support: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 2 support
+	$(BIN)/python docs/update_support.py
 
 schema: .venv/installed
 	PYTHONPATH=src:workflow_scripts $(BIN)/python -c 'from harness.config.reading import json_schema; print(json_schema(), end="")' \

@@ -33,6 +33,7 @@ include: "rules/figures.smk"
 include: "rules/plan.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
+include: "rules/support.smk"
 include: "rules/every_rule.smk"
 include: "rules/sharing.smk"
 

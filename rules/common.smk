@@ -44,16 +44,18 @@ with checks.ending_with_a_sentence():
 
     MISSING = Missing.read()
     MERGED = merge(
-        internals.own_config(workflow, ROOT), internals.config_overlays(workflow, config, ROOT), Path.cwd()
+        internals.own_config(workflow, config, ROOT),
+        internals.config_overlays(workflow, config, ROOT),
+        Path.cwd(),
     )
     STUDY_CONFIG = read_study(MERGED, first=workflow.is_main_process and not MISSING.files)
 
 CONFIG_FILES = MERGED.files  # for messages
 
 DEVICE = checks.resolve_device(STUDY_CONFIG.device)
+PLACED = internals.placed(workflow)  # path in these files → where it lies
 # trainings sum their losses in float64, which the GPU of a Mac does not have
 TRAINING_DEVICE = "cpu" if DEVICE == "mps" else DEVICE
-PLACED = internals.placed(workflow)  # path in these files → where it lies
 study = Study(STUDY_CONFIG, DEVICE, PLACED("results"), MISSING)
 STUDY = study.folder  # where all results of the study lie
 BOOTSTRAP = STUDY_CONFIG.statistics.model_dump(include={"replicates", "seed"})

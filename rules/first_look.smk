@@ -53,15 +53,20 @@ rule measure_first_look:
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
         seed=STUDY_CONFIG.statistics.seed,
         code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
+    message:
+        "Effects of the first look's edits in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 rule tell_first_look:
     input:
         **study.tables_of_first_look(),
-        provenance=study.provenances(model for model, _ in study.first_look()),
     output:
         f"{STUDY}/first_look.txt",
     localrule: True
     params:
-        label={model: study.labels()[model] for model, _ in study.first_look()},
+        labels={model: study.labels()[model] for model, _ in study.first_look()},
         code=code("tell_first_look.py", *study.first_look_modules()),
     message:
         "Telling the first look"

@@ -11,6 +11,7 @@ rule plan:
         mem_mb=1000,
     params:
         snakefile=ROOT / "Snakefile",
+        targets=["all", *(["learning_rates"] if study.runs else [])],
         config={**MERGED.values, "snapshot": True},
         study=STUDY_CONFIG.study,
         assumptions=study.estimates.assumptions(),

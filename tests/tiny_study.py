@@ -78,6 +78,7 @@ TINY = {
 
 # figures that show every model
 FIGURES = [
+    "evidence",
     "anatomy",
     "variance_by_position",
     "variance_through_output",

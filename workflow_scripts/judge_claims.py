@@ -16,7 +16,7 @@ with job(snakemake):
     labels = {facts["name"]: facts["label"] for facts in snakemake.params.models}
     labels = complete_labels(labels, tables.pop("provenance"))
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
-    models = [Judged(**{**facts, "label": labels[facts["name"]]}) for facts in snakemake.params.models]
+    models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in snakemake.params.models]
     table = judge(
         tables,
         models=models,

@@ -13,7 +13,7 @@ with job(snakemake):
     from sinkorigin.tables import write_table, write_text
 
     params = snakemake.params
-    with planned_jobs(Path(params.snakefile), ["all", "learning_rates"], config=params.config) as (jobs, variables):
+    with planned_jobs(Path(params.snakefile), params.targets, config=params.config) as (jobs, variables):
         rows = [
             job_row(
                 variables["study"].estimates.of(planned.rule.name, planned.wildcards_dict),

@@ -17,10 +17,9 @@ with job(snakemake):
         path = Path(path)
         return sorted(path.parent.glob("*.parquet")) if path.name == "manifest.json" else [path]
 
-    inputs = {name: paths for name, paths in snakemake.input.items() if not name.endswith("_files")}
-    provenances, keywords = inputs.pop("provenance", []), dict(snakemake.params.keywords)
-    if "labels" in keywords:
-        keywords["labels"] = complete_labels(keywords["labels"], provenances)
+    inputs = {
+        name: paths for name, paths in snakemake.input.items() if not name.endswith("_files") and name != "provenance"
+    }
     shown = {name: [path for path in paths if not not_applicable(path)] for name, paths in inputs.items()}
     if all(shown.values()):
         tables = {
@@ -28,6 +27,9 @@ with job(snakemake):
             for name, paths in shown.items()
         }
         draw = import_module(f"sinkorigin.figures.{snakemake.params.figure}").draw
+        keywords = dict(snakemake.params.keywords)
+        if "labels" in keywords:
+            keywords["labels"] = complete_labels(keywords["labels"], snakemake.input.get("provenance", []))
         figure = draw(**tables, **keywords)
     else:
         reasons = {not_applicable(path) for paths in inputs.values() for path in paths} - {None}

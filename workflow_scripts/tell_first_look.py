@@ -10,12 +10,12 @@ with job(snakemake):
     from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import read_table, write_text
 
-    if not snakemake.params.label:
+    if not snakemake.params.labels:
         raise SinkoriginError(
             "this study has no fetched model with a mask, a variance_amplification and a norm_control on one prompt set, which a "
             "first look shows; add the interventions, or run all"
         )
-    inputs = {name: list(paths) for name, paths in snakemake.input.items()}
-    [label] = complete_labels(snakemake.params.label, inputs.pop("provenance", [])).values()
-    tables = {name: pl.DataFrame(read_table(path)) for name, [path] in inputs.items()}
+    given = dict(snakemake.input.items())
+    [label] = complete_labels(snakemake.params.labels, given.pop("provenance")).values()
+    tables = {name: pl.DataFrame(read_table(path)) for name, [path] in given.items()}
     write_text(snakemake.output[0], "".join(f"{line}\n" for line in lines(label, **tables)))

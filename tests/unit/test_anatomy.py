@@ -31,9 +31,8 @@ def statistics(prompts: str, *, onset: int | None = 2, peak: float = 0.8, top: i
             {"kind": kind, "layer": layer, "change": change} for kind, layer, change in (("rise", 2, 4.0), ("fall", 3, 0.7), ("rise", 1, 8.0))
         ],
         "super_neurons": [
-            {"layer": 2, "neuron": 9, "rank": 2, "super_neuron": True, "share": 0.2},
-            {"layer": 1, "neuron": 5, "rank": 1, "super_neuron": True, "share": 0.9},
-            {"layer": 1, "neuron": 6, "rank": 3, "super_neuron": False, "share": 0.0},
+            {"layer": layer, "neuron": neuron, "rank": rank, "super_neuron": share > 0, "share": share, "not_applicable": None}
+            for layer, neuron, rank, share in ((2, 9, 2, 0.2), (1, 5, 1, 0.9), (1, 6, 3, 0.0))
         ],
         "disparity": [
             {"site": "residual", "layer": k, "position": 0, "dominance_ratio": 10.0 * (k + 2), "dominant_dim": dim}
@@ -54,6 +53,7 @@ def edit(intervention: str, kind: str, target: int, **changes) -> dict:
 EDITS = [
     edit("mask", "mask", 40, site="attention", converted=1),
     edit("mask", "mask", 9, site="attention"),
+    edit("mask", "mask", 10, site="attention", positions=[3, 10], converted=5),  # two positions at once
     edit("mask_late", "mask", 10, site="attention", layers=[2, 3], converted=2),
     edit("again", "variance_amplification", 10, strength=8.0, converted=3),  # like the next, at one strength
     *(edit("amplify", "variance_amplification", 10, strength=s, converted=int(s)) for s in (1.5, 4.0, 9.0, 32.0)),
@@ -134,12 +134,15 @@ def test_the_card_has_a_line_for_each_fact(anatomy):
 def test_a_model_with_nothing_has_a_card_too(tmp_path):
     bare = statistics("drawn", onset=None, peak=0.07)
     bare["norm_changes"] = [{"kind": "fall", "layer": 1, "change": 0.4}]
-    bare["super_neurons"] = [{"layer": 0, "neuron": None, "rank": None, "super_neuron": None, "share": None}] * 2
+    without = dict.fromkeys(READS["super_neurons"]) | {"layer": 0, "not_applicable": "a mixture of experts"}
+    bare["super_neurons"] = [without, without]
     inputs = write(tmp_path, {"drawn": bare})
     inputs["conversions"] = []
     found = facts(pl.DataFrame(compute(inputs, model="m", prompts=["drawn"], first_tokens=["drawn"])["anatomy"]))
     assert found["sink"].startswith("none begins (no layer above 0.3); mass up to 0.60, in layer 3")
-    assert found["super neurons"] == "none" and found["norm of the first token"].startswith("no surge; up to 40")
+    assert found["super neurons"] == "a mixture of experts" and found["norm of the first token"].startswith(
+        "no surge; up to 40"
+    )
     assert "amplified variance" not in found
 
 

@@ -9,6 +9,8 @@ import transformers
 from architectures import ARCHITECTURES, OTHERS, build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions.context import applied
+from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import HARMLESS_ARGUMENTS, tapped_attention
 from sinkorigin.sites.registry import SITES
@@ -90,11 +92,13 @@ def test_attention_rows_sum_to_one_unless_the_model_learns_a_sink_logit(any_mode
             torch.testing.assert_close(total, torch.ones_like(total))
 
 
-def test_a_class_outside_the_attention_interface_is_refused_in_one_sentence():
-    config = transformers.BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(SinkoriginError, match="model bloom: BloomForCausalLM .* choose a model class"):
-        read_architecture(model, "bloom")
+def test_a_model_without_attention_is_refused_in_one_sentence():
+    config = transformers.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(
+        SinkoriginError, match="model m: MambaForCausalLM takes its attention neither .* choose a model class"
+    ):
+        read_architecture(model, "m")
 
 
 def test_a_site_that_a_model_lacks_is_said_with_the_reason():
@@ -170,7 +174,6 @@ def test_an_argument_that_the_attention_function_does_not_know_is_refused_by_nam
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("deepseek_v32", "model m: DeepseekV32Attention passes indices to its attention function"),
         ("gemma3n", r"model m: block 0 of Gemma3nForCausalLM has .* its blocks carry several residual streams; choose"),
         (
             "bert",
@@ -193,19 +196,55 @@ def test_layers_that_share_one_attention_module_are_refused():
     model = copy.deepcopy(build("llama"))
     model.model.layers[2] = model.model.layers[1]
     with pytest.raises(
-        SinkoriginError, match="number of layers .* is 3, .* calls .* 3, by 2 modules in all; choose a model"
+        SinkoriginError, match="LlamaForCausalLM attends 3 times in a pass, by 2 modules in all; choose a model"
     ):
         read_architecture(model, "m")
 
 
 def test_an_attention_module_that_is_not_called_as_one_is_refused():
+    class Block(type(build("llama").model.layers[1])):
+        def forward(self, hidden_states, **kwargs):  # no hook of the attention module runs
+            attended = self.self_attn.forward(hidden_states=self.input_layernorm(hidden_states), **kwargs)[0]
+            return hidden_states + attended + self.mlp(hidden_states)
+
     model = copy.deepcopy(build("llama"))
-    attention = model.model.layers[1].self_attn
-    model.model.layers[1].self_attn = Unhooked(attention)
+    model.model.layers[1].__class__ = Block
     with pytest.raises(
         SinkoriginError, match="model m: block 1 of LlamaForCausalLM has no attention module that takes"
     ):
         read_architecture(model, "m")
+
+
+def test_an_attention_module_that_is_called_past_its_hooks_is_seen_in_the_module_around_it(token_ids):
+    model = copy.deepcopy(build("llama"))
+    model.model.layers[1].self_attn = Unhooked(model.model.layers[1].self_attn)
+    around, plain = read_architecture(model, "m"), read_architecture(build("llama"), "m")
+    assert around.eager and not plain.eager
+    seen = [capture(architecture, torch.from_numpy(token_ids))[0] for architecture in (around, plain)]
+    for layer in range(3):
+        for site in ("attention", "query", "key", "value_aggregation", "attention_output"):
+            torch.testing.assert_close(seen[0][layer, site], seen[1][layer, site])
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox", "phi3", "mixtral", "gpt_oss"])
+def test_eager_attention_shows_what_the_attention_function_shows(name, token_ids, monkeypatch):
+    """Grouped queries, soft-capped logits, fused projections, learned sink logits, sliding windows."""
+    through = read_architecture(build(name), "m")
+    model = copy.deepcopy(build(name))
+    monkeypatch.setattr(type(model), "_supports_attention_backend", False)
+    eager = read_architecture(model, "m")
+    assert eager.eager and not through.eager
+    assert eager.rows_sum_to_one == through.rows_sum_to_one and eager.missing == through.missing
+    edit = Mask(layers=[1, 2], positions=[5])
+    for edits in ((), (edit,)):
+        with applied(eager, *edits):
+            seen, logits = capture(eager, torch.from_numpy(token_ids))
+        with applied(through, *edits):
+            expected, expected_logits = capture(through, torch.from_numpy(token_ids))
+        assert seen.keys() == expected.keys()
+        for key, values in seen.items():
+            torch.testing.assert_close(values, expected[key], msg=str(key))
+        torch.testing.assert_close(logits, expected_logits)
 
 
 class Unhooked(torch.nn.Module):

@@ -54,6 +54,8 @@ def test_nothing_is_wrong_with_a_whole_model(model):
     assert problems(model, {"p": 5000}, {"interventions.mask.layers": [0, 2]}) == []
     change_vocabulary(model, 400, special=True)
     assert problems(model) == []
+    change_config(model, vocab_size=300)
+    assert problems(model, reads_text=False) == [] and len(problems(model)) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,7 @@ def claim(root, model=MODEL, **masses):
         write(root, model.name, condition, **mass) if isinstance(mass, dict) else write(
             root, model.name, condition, mass
         )
-    table = judge(
-        declared_tables(root), models=[model], prompts=list(SETS.values()), interventions=[], first_tokens=[SETS]
-    )
+    table = judge(declared_tables(root), models=[model], prompts=list(SETS.values()), first_tokens=[SETS])
     return {row["claim"]: row for row in table.to_pylist()}
 
 
@@ -62,7 +60,7 @@ def test_a_sink_that_an_ordinary_token_alone_has_is_told_with_the_position_where
     [row] = claim(tmp_path, drawn=8.0, bos={"ratio": 0.5, "other": 9.0}, fixed=7.0).values()
     assert row["verdict"] == NOT_SEEN
     assert "sink under drawn tokens and one fixed token only" in row["reason"]
-    assert "but 9.00 at position 2 in layer 1" in row["reason"]
+    assert "(position 2: 9.00 in layer 1)" in row["reason"]
 
 
 def test_an_interval_across_the_threshold_decides_nothing(tmp_path):

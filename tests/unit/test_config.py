@@ -41,6 +41,12 @@ def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
     assert len(config.trained) == 3 * len(config.studied)
+    assert config.pretraining.prompts == ["random_tokens", "natural_text"]
+
+
+def test_the_default_study_names_no_layer_by_number_and_can_be_read_in_one_sitting():
+    assert not any(isinstance(edit.layers, list) for edit in read_config(DEFAULT).interventions)
+    assert len((ROOT / "config.yaml").read_text().splitlines()) < 200
 
 
 def test_the_schema_in_the_repository_is_the_one_of_the_models():
@@ -371,10 +377,12 @@ def test_an_edit_of_a_first_token_that_never_varies_is_no_mistake_of_the_config(
 
 def test_a_position_may_lie_beyond_some_prompts_but_not_beyond_all():
     raw = copy.deepcopy(DEFAULT)
-    raw["prompts"][0]["length"] = 32
-    edit = raw["interventions"][0] | {"positions": [40]}
+    next(prompts for prompts in raw["prompts"] if prompts["name"] == "natural_text")["length"] = 128
+    edit = raw["interventions"][0] | {"positions": [100]}
     read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens", "natural_text"]}]})
-    with pytest.raises(SinkoriginError, match="positions: 40 needs a later query, but prompt set random_tokens has 32"):
+    with pytest.raises(
+        SinkoriginError, match="positions: 100 needs a later query, but prompt set random_tokens has 64"
+    ):
         read_config(raw | {"interventions": [edit | {"prompts": ["random_tokens"]}]})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sinkorigin.claims.evidence import LINKS, evidence, random_effects
-from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, row_of
+from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, row_of
 
 MODELS = [Judged(name, f"{name}, dequantised", "pretrained") for name in "abc"]
 CONTROL = Judged("r", "random weights", "random")
@@ -64,6 +64,15 @@ def test_what_the_ledger_does_not_judge_is_not_applicable_with_a_reason():
     counts = {row["link"]: row for row in summary.to_pylist()}
     assert (counts["A1"]["seen"], counts["C9"]["not_applicable"]) == (1, 1)
     assert counts["A1"]["estimate"] is None  # one model has no heterogeneity
+
+
+def test_a_model_without_bos_gives_that_as_the_reason_of_its_cells():
+    rows = [
+        claim(MODELS[0], NO_CLAIMS, NOT_APPLICABLE, prompts="random_tokens_bos", reason="the model has no BOS token")
+    ]
+    table, _ = evidence(rows, models=MODELS, prompts=PROMPTS)
+    found = cell(table, "A1", MODELS[0], "random_tokens_bos")
+    assert (found["verdict"], found["reason"]) == (NOT_APPLICABLE, "the model has no BOS token")
 
 
 def test_the_summary_is_of_the_pretrained_models_of_one_first_token():

@@ -562,6 +562,13 @@ def test_layers_that_one_rule_gives_differently_are_called_by_the_rule():
     assert rows_of(shown(figure)[0]) == ["layers 0–3 (until onset)", "layers 20–23 (late)"]
 
 
+def test_the_edited_layers_are_those_of_the_early_rule_where_one_is_there():
+    early = [row | {"layers_rule": "until_onset"} for row in doses(layers=[0, 1])]
+    late = [row | {"layers_rule": "late", "score": 0.9} for row in doses(layers=[2, 3])]
+    above = shown(draw_layers(by_layer(("small",), [*late, *early]), LABELS))[0]
+    assert sorted({round(patch.get_x() + 0.5) for patch in above.patches}) == [0, 1]
+
+
 def test_an_edit_of_position_0_that_some_prompts_do_not_allow_is_marked_there():
     text = necessary()
     silent = [row | {"layers": [2], "layers_rule": "found"} for row in text if row["kind"] == "super_neuron_ablation"]

@@ -550,7 +550,7 @@ def test_the_mass_of_each_condition_is_drawn_and_the_position_that_has_it_instea
     assert [values[-1] for values in curves(above)] == [0.6, 0.05, 0.6] and len(bands(above)) == 3
     assert [values[-1] for values in curves(below)] == [0.05, 0.6, 0.05]
     assert levels(above) == {0.06} and [*levels(below)] == [pytest.approx(0.05)]
-    assert words(figures["sinks_by_first_token"]).count("largest at 1 (drawn), 1 (bos), 1 (fixed)") == 2
+    assert words(figures["sinks_by_first_token"]).count("position of the largest: 1 (drawn), 1 (bos), 1 (fixed)") == 2
 
 
 def test_a_model_without_bos_has_the_other_conditions_and_says_so():

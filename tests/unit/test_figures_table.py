@@ -162,7 +162,7 @@ def test_a_figure_of_interventions_is_left_out_where_no_edit_that_it_shows_was_m
     assert mask.is_there(less) and mask.lacks(less) == ["tiny"]
 
 
-def test_what_a_figure_lacks_stands_below_it(tmp_path):
+def test_what_a_figure_lacks_stands_above_it(tmp_path):
     history = {"run": "softmax", "variant": "softmax", "seed": 0, "step": [1, 2], "tokens": [10, 20]}
     history |= {"train_loss": [3.0, 2.0], "validation_loss": [3.0, 2.0]}
     heights = []

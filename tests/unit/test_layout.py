@@ -19,7 +19,7 @@ LEVELS = [
     {"sites"},
     {"activations"},
     {"interventions"},
-    {"statistics"},
+    {"statistics", "support"},
     {"pretraining", "variants"},
     {"claims"},
     {"figures"},

@@ -169,6 +169,13 @@ def test_every_mistake_is_told_at_once_with_the_file_that_it_is_in():
     assert len(lines) == 6
 
 
+def test_a_model_without_a_name_is_told_by_the_one_that_it_gets():
+    with pytest.raises(
+        SinkoriginError, match="^config.yaml: models.some-model.sha256 is 5: input should be a valid string"
+    ):
+        read("study: s\nmodels: [{source: 'hub:a/Some-Model', sha256: 5}]")
+
+
 def test_what_sections_demand_of_each_other_is_told_beside_mistakes_inside_them():
     merged = laid_over(
         "statistics: {replicates: 3}\ninterventions:\n- {name: a, kind: mask, positions: [5], strengths: [2]}\n"

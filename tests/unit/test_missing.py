@@ -62,13 +62,14 @@ def test_an_ordinary_run_misses_nothing_and_the_one_after_a_failure_what_it_is_g
     ("log", "expected"),
     [
         ("code in src\nsinkorigin: a sentence; do this\n", "a sentence; do this"),
+        ("run:   0%|          | 0/20 [00:00<?, ?step/s]sinkorigin: it diverged; lower it\n", "it diverged; lower it"),
         ("sinkorigin: no space left\nTraceback (most recent call last):\nOSError: 28\n", "no space left"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n", "an unexpected KeyError: 'a'"),
         ("code in src\ninputs verified in 0.1 s\n", None),
         ("3.0 s; at most 100 MB of memory and 0 MB of a GPU\n", None),
         (None, None),
     ],
-    ids=["sentence", "disk", "defect", "killed", "killed before it began", "no log"],
+    ids=["sentence", "behind a bar", "disk", "defect", "killed", "killed before it began", "no log"],
 )
 def test_the_reason_of_a_failure_is_what_its_log_says(tmp_path, log, expected):
     if log is not None:

@@ -176,6 +176,42 @@ def test_a_model_in_several_files_is_loaded_from_all_of_them(model, tmp_path):
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_plain_directory_is_loaded_and_a_manifest_of_another_program_is_not_asked(model):
+    import torch
+
+    before = load_model_of(model)
+    for content in (None, '{"version": 2}'):
+        if content is not None:
+            (model / "manifest.json").write_text(content)
+        after = load_model(model).state_dict()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_no_message_tells_users_to_delete_a_directory_of_their_own(model, tmp_path):
+    for place, sentence in (
+        ("owner/model", "owner/model is not there; load_model takes a directory with config.json and safetensors"),
+        (model / "config.json", "config.json is a file; load_model takes a directory"),
+    ):
+        with pytest.raises(SinkoriginError, match=sentence):
+            load_model(place)
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+    (tmp_path / "out").rename(tmp_path / "copy")
+    change_json(tmp_path / "copy" / "config.json", hidden_act="relu")
+    with pytest.raises(SinkoriginError, match="take an intact copy, or remove manifest.json from") as found:
+        load_model(tmp_path / "copy")
+    assert "delete" not in str(found.value)
+    (tmp_path / "copy" / "manifest.json").unlink()
+    assert load_model(tmp_path / "copy").config.hidden_act == "relu"
+
+
+def test_a_damaged_directory_of_a_study_is_to_be_made_again(model, tmp_path):
+    made = tmp_path / "results" / "models" / "tiny"
+    fetch_model(made, name="tiny", source=f"path:{model}")
+    change_json(made / "config.json", hidden_act="relu")
+    with pytest.raises(SinkoriginError, match="delete .*tiny and run the same command again"):
+        load_model(made)
+
+
 def test_a_mac_s_gpu_that_is_not_there_is_said_in_a_sentence(model, monkeypatch):
     tables.write_manifest(model)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
@@ -214,42 +250,6 @@ def test_what_is_no_decoder_is_refused(model, tmp_path, values, sentence):
     assert not list((tmp_path / "results").iterdir())
 
 
-def test_a_plain_directory_is_loaded_and_a_manifest_of_another_program_is_not_asked(model):
-    import torch
-
-    before = load_model_of(model)
-    for content in (None, '{"version": 2}'):
-        if content is not None:
-            (model / "manifest.json").write_text(content)
-        after = load_model(model).state_dict()
-        assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_no_message_tells_users_to_delete_a_directory_of_their_own(model, tmp_path):
-    for place, sentence in (
-        ("owner/model", "owner/model is not there; load_model takes a directory with config.json and safetensors"),
-        (model / "config.json", "config.json is a file; load_model takes a directory"),
-    ):
-        with pytest.raises(SinkoriginError, match=sentence):
-            load_model(place)
-    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
-    (tmp_path / "out").rename(tmp_path / "copy")
-    change_json(tmp_path / "copy" / "config.json", hidden_act="relu")
-    with pytest.raises(SinkoriginError, match="take an intact copy, or remove manifest.json from") as found:
-        load_model(tmp_path / "copy")
-    assert "delete" not in str(found.value)
-    (tmp_path / "copy" / "manifest.json").unlink()
-    assert load_model(tmp_path / "copy").config.hidden_act == "relu"
-
-
-def test_a_damaged_directory_of_a_study_is_to_be_made_again(model, tmp_path):
-    made = tmp_path / "results" / "models" / "tiny"
-    fetch_model(made, name="tiny", source=f"path:{model}")
-    change_json(made / "config.json", hidden_act="relu")
-    with pytest.raises(SinkoriginError, match="delete .*tiny and run the same command again"):
-        load_model(made)
-
-
 def load_model_of(folder):
     from transformers import AutoModelForCausalLM
 
@@ -282,6 +282,24 @@ def test_a_damaged_file_is_named_at_the_fetch(model, tmp_path, file, change, sen
     with pytest.raises(SinkoriginError, match=sentence):
         fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{model}")
     assert not list((tmp_path / "results").iterdir())
+
+
+def test_a_model_without_a_tokenizer_is_fetched_and_so_is_its_control(model, tmp_path):
+    for file in model.glob("tokenizer*"):
+        file.unlink()
+    fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
+    fetch_model(tmp_path / "control", name="control", source="random:tiny", base=tmp_path / "out")
+    for folder in ("out", "control"):
+        assert load_model(tmp_path / folder).config.vocab_size == 320
+        assert not list((tmp_path / folder).glob("tokenizer*"))
+
+
+def test_a_tokenizer_without_its_vocabulary_is_refused(model, tmp_path):
+    (model / "tokenizer.json").unlink()
+    with pytest.raises(
+        SinkoriginError, match=r"model tiny: its tokenizer lacks its vocabulary; put tokenizer.json beside"
+    ):
+        fetch_model(tmp_path / "out", name="tiny", source=f"path:{model}")
 
 
 def test_an_adapter_is_refused_with_what_to_do(model, tmp_path):

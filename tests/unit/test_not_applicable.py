@@ -100,7 +100,7 @@ def test_a_job_that_reads_several_models_runs(results):
 
 def drawn(results, paths) -> str:
     """A figure of sinks by position from tables at these places."""
-    params = {"figure": "loss_curves", "keywords": {}}
+    params = {"figure": "loss_curves", "keywords": {}, "lacks": []}
     figure = results / "figures/loss_curves.svg"
     run_script("plot.py", results.parent, inputs={"history": paths}, outputs={"figure": figure}, params=params)
     return figure.read_text()
@@ -129,7 +129,7 @@ def test_the_ledger_has_one_row_for_a_model_on_prompts_that_are_not_applicable(r
         path = results / f"statistics/m/with_bos/{name}.parquet"
         tables.write_not_applicable(path, REASON, SCHEMA)
         files[name] = [path]
-    table = judge(declared_tables(results / "nowhere") | files, models=[model], prompts=["with_bos"], interventions=[])
+    table = judge(declared_tables(results / "nowhere") | files, models=[model], prompts=["with_bos"])
     [row] = table.to_pylist()
     assert (row["verdict"], row["reason"], row["prompts"]) == (NOT_APPLICABLE, REASON, "with_bos")
     assert row["table"] == "statistics/m/with_bos"

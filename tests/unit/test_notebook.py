@@ -14,7 +14,6 @@ from polars.testing import assert_frame_equal
 import sinkorigin
 from architectures import build
 from harness.config.statistics import Statistics
-from harness.config.study import Config
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.notebook.settings import SITES, Settings
 from sinkorigin.notebook.token_ids import read_token_ids
@@ -52,9 +51,9 @@ def test_the_settings_have_the_defaults_of_the_config():
     assert {**vars(Settings()), "epsilons": list(Settings().epsilons)} == config
 
 
-def test_the_sites_and_positions_are_those_of_the_default_study():
-    config = Config.model_validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
-    kept = {site.site: site.positions for site in config.activations.sites}
+def test_the_sites_and_positions_are_those_of_a_study_that_names_none():
+    standard = yaml.safe_load((ROOT / "workflow_scripts/harness/config/standard.yaml").read_text())
+    kept = {site["site"]: site.get("positions") for site in standard["activations"]["sites"]}
     assert kept == {site: None if positions is None else list(positions) for site, positions in SITES.items()}
 
 

@@ -31,7 +31,7 @@ def test_what_a_model_lacks_costs_its_own_rows(finished):
     resolved = pl.read_parquet(statistics / "resolved_interventions.parquet")
     rows = {row["intervention"]: row for row in resolved.to_dicts()}
     assert {name for name, row in rows.items() if not row["applicable"]} == {"silent"}
-    assert rows["silent"]["reason"] == "no super neuron was found"
+    assert rows["silent"]["reason"] == "no super neuron was found" and rows["silent"]["how"] is None
     assert (rows["mask_late"]["layers_rule"], rows["mask_late"]["layers"]) == ("late", [2])
     edited = pl.read_parquet(statistics / "interventions.parquet")
     assert set(edited["intervention"]) == rows.keys() - {"silent"} | {"baseline"}

@@ -37,6 +37,7 @@ STATISTICS = [
     "compute_norms",
     "compute_disparity",
     "compute_sinks",
+    "compute_first_positions",
     "compute_variance_through_output",
     "compute_super_neurons",
     "compute_keys",

@@ -6,18 +6,13 @@ from polars.testing import assert_frame_equal
 
 import sinkorigin
 from sinkorigin.corpora.prompts import read_token_ids
+from sinkorigin.interventions import resolution
 from sinkorigin.models.tokenizer import load_tokenizer
+from sinkorigin.statistics import interventions
 from sinkorigin.tables import read_table
 from tiny_study import TINY
 
-OF_EDITS = {
-    "interventions",
-    "intervention_layers",
-    "intervention_contrasts",
-    "dose_response",
-    "dispersion_grid",
-    "conversions",
-}
+OF_EDITS = {*interventions.TABLES, *resolution.TABLES}
 SITES = {site["site"]: site.get("positions") for site in TINY["activations"]["sites"] if site["site"] != "residual"}
 
 

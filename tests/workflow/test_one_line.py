@@ -1,5 +1,6 @@
 """The whole study of a model by one line, from any directory, and inside another workflow."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from harness.config.merging import Layer, merge
 from planned_jobs import planned_jobs
 from tiny_study import ROOT, TINY, Project
 
@@ -45,7 +47,13 @@ def test_one_line_and_three_lines_plan_the_full_study_of_a_model(folder):
     assert not [rule for rule in rules if "pretrain" in rule or "training" in rule or "data" in rule]
     (folder / "mine.yaml").write_text("study: mine\nmodels:\n- source: path:Tiny Model\n")
     assert planned_jobs(folder, [*anywhere, "--configfile", "mine.yaml"]) == jobs
-    # a config.yaml in the working directory is such a file too
+    # jobs on a cluster read what their run merged, whatever became of its files
+    own = Layer("config.yaml", yaml.safe_load((ROOT / "config.yaml").read_text()))
+    merged = merge(own, [Layer("--config", {"model": "Tiny Model"}, is_file=False)], folder)
+    (folder / "snapshot.json").write_text(json.dumps({"snapshot": True, **merged.values}))
+    (folder / "config.yaml").write_text("}")
+    assert planned_jobs(folder, [*anywhere, "--configfile", "snapshot.json"]) == jobs
+    # a config.yaml in the working directory is a file over the workflow's own
     (folder / "mine.yaml").rename(folder / "config.yaml")
     assert planned_jobs(folder, anywhere) == jobs
 
@@ -96,7 +104,7 @@ def test_a_workflow_imports_the_study_with_a_short_config(folder):
     rules = by_rule(planned_jobs(folder, CORES))
     assert rules["sinks_compute_sinks"] == {f"model=tiny-model{of}, prompts=random_tokens" for of in ("", "-random")}
     assert {"sinks_judge_claims", "sinks_plot_variance_by_position"} <= rules.keys()
-    target = "sinks/results/tiny-model/prompts/tiny-model-random/random_tokens.parquet"
+    target = "sinks/results/tiny-model/prompts/tiny-model/random_tokens.parquet"
     code, text = said(folder, target)
     assert not code, text
     assert (folder / target).is_file() and not (folder / "results").exists()

@@ -38,15 +38,16 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
     missing = missing_after(unfinished)
     wanted = {job.rule.name: internals.stated_files(job) for job, blamed in unfinished.items() if job is not blamed}
     rest = {} if changed else what_is_left(study, missing, wanted)
+    waiting = [job.rule.name for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     if not rest:
-        return _told(missing, len(unfinished), "")
+        return _told(missing, len(waiting), "")
     missing = _made_again(missing, rest)
     internals.logger.info("Making claims and figures of what is there.")
     with TemporaryDirectory() as folder:
         file = Path(folder, "missing.json")
         missing.write(file)
         made = internals.run_apart(workflow, _SCRIPT, missing.remade, list(rest), **{VARIABLE: str(file)})
-    return _told(missing, len(unfinished), _where(study, rest, made))
+    return _told(missing, len([rule for rule in waiting if rule not in rest]), _where(study, rest, made))
 
 
 def missing_after(unfinished: Mapping[Any, Any]) -> Missing:
@@ -89,13 +90,12 @@ def _where(study: Study, rest: Iterable[str], made: bool) -> str:
     return f"{page} {drawn}".strip()
 
 
-def _told(missing: Missing, unfinished: int, where: str) -> str:
-    """A sentence for each failed job with its log, and where the rest is."""
+def _told(missing: Missing, waiting: int, where: str) -> str:
+    """A sentence for each failed job with its log, and where the rest is; ``waiting`` jobs need one of them."""
     failures = missing.failures
-    waiting = unfinished - len(failures)
+    others = f", and {waiting} that need{'s' if waiting == 1 else ''} its results did not run" if waiting else ""
     lines = [
-        f"{len(failures)} job{'s' if len(failures) > 1 else ''} failed, and {waiting} that wait for "
-        f"{'them' if len(failures) > 1 else 'it'} were not run:",
+        f"{len(failures)} job{'s' if len(failures) > 1 else ''} failed{others}:",
         *(
             f"- {job_name(failure.rule, failure.wildcards)}: {failure.sentence} (log: {failure.log})"
             for failure in failures[:_MOST]

@@ -19,11 +19,11 @@ LOCKED = (
 
 @contextmanager
 def ending_with_a_sentence() -> Iterator[None]:
-    """End the process with the sentence of a :class:`SinkoriginError`, where Snakemake would show a traceback."""
+    """End the process with the sentences of a :class:`SinkoriginError`, where Snakemake would show a traceback."""
     try:
         yield
     except SinkoriginError as error:
-        sys.exit(f"sinkorigin: {error}")
+        sys.exit("\n".join(f"sinkorigin: {line}" for line in str(error).splitlines()))
 
 
 def check_folders(files: Iterable[str]) -> None:

@@ -127,7 +127,8 @@ def reason(log: str | Path) -> str | None:
     if not path.is_file() or Record.read(path) is not None:
         return None
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    sentences = [line.removeprefix("sinkorigin: ") for line in lines if line.startswith("sinkorigin: ")]
+    # it may stand behind a progress bar
+    sentences = [line.partition("sinkorigin: ")[2] for line in lines if "sinkorigin: " in line]
     if sentences:
         return sentences[-1]
     unexpected = any(line.startswith("Traceback ") for line in lines)

@@ -390,7 +390,7 @@ class Estimates:
 
     def _resolve_interventions(self, model: str, prompts: str) -> Needs:
         shape = self.shape(model)
-        return Needs(_TABLES + 10 + 60 * shape.layers * shape.ffn_width / MB, _SECONDS[_TABLES], 0.1)
+        return Needs(_TABLES + 30 + 60 * shape.layers * shape.ffn_width / MB, _SECONDS[_TABLES], 0.1)
 
     def _measure_baseline(self, model: str, prompts: str) -> Needs:
         targets = len({k for edit in self._edits(model, prompts) for k in edit.targets})

@@ -93,9 +93,9 @@ def unfinished_jobs(workflow: Any) -> dict[Any, Any]:
 
     ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1).
     """
-    dag, found = workflow.dag, {}
+    dag = workflow.dag
     failed = sorted(workflow.scheduler.failed, key=lambda job: (job.rule.name, *job.wildcards))
-    found |= {job: job for job in failed}
+    found = {job: job for job in failed}
     for job in failed:
         for waiting in dag.bfs(dag.depending, job):
             found.setdefault(waiting, job)
@@ -147,7 +147,7 @@ def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
 
     parser, settings = parse_args([*arguments, "--snakefile", again["snakefile"], "--directory", "."])
     if settings.executor not in (None, "local"):  # cores and jobs are numbers for a cluster
-        settings.cores = settings.jobs = min(4, os.cpu_count() or 1)
+        settings.cores = settings.jobs = settings.local_cores
     settings.configfile = list(map(Path, again["configfiles"]))
     settings.targets, settings.allowed_rules = set(again["targets"]), set(again["rules"])
     settings.force = settings.forceall = False
@@ -161,9 +161,11 @@ def run_again(again: Mapping[str, Any], arguments: Sequence[str]) -> bool:
 # ---- the config
 
 
-def own_config(workflow: Any, root: Path) -> Layer | None:
-    """The config file of this workflow, or None with ``--replace-workflow-config``."""
-    if workflow.config_settings.replace_workflow_config:
+def own_config(workflow: Any, config: Mapping[str, Any], root: Path) -> Layer | None:
+    """The config file of this workflow; None where it does not count: with ``--replace-workflow-config``, and for jobs that
+    are given the config with which their run began, whatever became of the file.
+    """
+    if workflow.config_settings.replace_workflow_config or config.get("snapshot"):
         return None
     file = _shown(root / "config.yaml")
     return Layer(file, load_configfile(file))
@@ -187,6 +189,8 @@ def config_overlays(workflow: Any, config: Mapping[str, Any], root: Path) -> lis
     """
     if workflow.modifier.skip_configfile:
         return [Layer(f"config of module {workflow.modifier.namespace}", config, is_file=False)]
+    if config.get("snapshot"):
+        return [Layer("config of the run", config, is_file=False)]
     given, beside = workflow.config_settings, Path.cwd() / "config.yaml"
     counts = not is_module(workflow) and not Path.cwd().samefile(root)
     found = [beside] if counts and beside.is_file() else []

@@ -36,6 +36,7 @@ class Study:
         missing: what claims and figures are to be made without, after a run that failed.
 
     Attributes:
+        results: as above.
         folder: of the study's results.
         missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
@@ -50,8 +51,10 @@ class Study:
     def __init__(self, config: Config, device: str, results: str = "results", missing: Missing | None = None):
         self.config = config
         self.device = device
+        self.results = results
         self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
+        self.results = results
         self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
@@ -70,7 +73,7 @@ class Study:
 
     def without(self, missing: Missing) -> "Study":
         """The same study, without what is missing."""
-        return Study(self.config, self.device, missing=missing)
+        return Study(self.config, self.device, self.results, missing)
 
     # models
 
@@ -238,7 +241,7 @@ class Study:
     def layers_like(self, wildcards: Wildcards) -> str | None:
         """The model that a random-weight control takes its layers from; None for other models."""
         model = self.models.get(wildcards.model)
-        return model.source.partition(":")[2] if model is not None and model.kind == "random" else None
+        return model.place if model is not None and model.kind == "random" else None
 
     def kind_modules(self, wildcards: Wildcards) -> list[str]:
         """Library modules of the kinds of intervention on this model and prompt set."""
@@ -279,14 +282,15 @@ class Study:
         return [edit | {"strengths": [_nearest(edit["strengths"], FIRST_LOOK[edit["kind"]])]} for edit in firsts]
 
     def tables_of_first_look(self) -> dict[str, list[str]]:
-        """Tables that the first look tells of."""
+        """Tables that the first look tells of, and the provenance of its model."""
         pairs = self.first_look()
         names = (
             "variance_trend", "norm_changes", "norm_ratio", "super_neurons", "disparity_by_layer", "key_collapse", "sink_mass",
             "sink_onset",
         )  # fmt: skip
         edits = [f"{self.folder}/first_look/{model}/{prompts}/interventions.parquet" for model, prompts in pairs]
-        return {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+        tables = {name: self.tables(name, pairs) for name in names} | {"first_look": edits}
+        return tables | {"provenance": self.provenances(model for model, _ in pairs)}
 
     def first_look_modules(self) -> list[str]:
         """Library modules of the kinds of intervention of the first look."""

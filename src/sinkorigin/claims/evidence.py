@@ -11,7 +11,7 @@ import pyarrow as pa
 from scipy import stats
 
 from sinkorigin import tables
-from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged
+from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged
 
 PAPER_POSITION = 10
 
@@ -136,7 +136,9 @@ def _cell(link: Link, model: Judged, prompts: str, first_token: str, rows: Itera
     fitting = [row for row in rows if row["claim"] == claim and link.kind in (None, row["kind"])]
     near = min(fitting, key=lambda row: abs((row["position"] or 0) - PAPER_POSITION), default=None)
     if near is None:
-        near = {"verdict": NOT_APPLICABLE, "reason": "the study has no such claim of this model on these prompts"}
+        none = "the study has no such claim of this model on these prompts"
+        reason = next((row["reason"] for row in rows if row["claim"] == NO_CLAIMS), none)
+        near = {"verdict": NOT_APPLICABLE, "reason": reason}
     shown = {name: near.get(name) for name in ("verdict", "value", "low", "high", "quantity", "position", "reason")}
     return {
         "link": link.code, "words": link.words, "prompts": prompts, "first_token": first_token, "model": model.name,

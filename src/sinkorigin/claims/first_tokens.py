@@ -77,12 +77,12 @@ def _is_sink(peak: Mapping) -> bool:
 
 
 def _numbers(peak: Mapping) -> str:
-    """What was measured under one condition; where position 0 is no sink, which of the next positions is one."""
+    """What was measured under one condition, and which of the next positions is a sink, if one is."""
     value, low, high = with_ends(peak, "ratio")
     text = f"{NAMES[peak['first_token']]}: {value:.2f} [{low:.2f}, {high:.2f}] in layer {peak['layer']}"
     other = peak["other"]
-    if not _is_sink(peak) and other is not None and _is_sink(other):
-        text += f", but {other['ratio']:.2f} at position {other['position']} in layer {other['layer']}"
+    if other is not None and _is_sink(other):
+        text += f" (position {other['position']}: {other['ratio']:.2f} in layer {other['layer']})"
     return text
 
 

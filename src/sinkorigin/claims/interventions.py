@@ -138,7 +138,7 @@ class _Claims:
             claim, statement = f"effect of {name}", f"effect of {what}"
         else:
             claim, statement = words.claim, f"{words.edit} {words.outcome} ({name}{layers})"
-        return self._row(edit, claim, statement, quantity, None, None, "resolved_interventions", reason=edit["reason"])
+        return self._row(edit, claim, statement, quantity, None, "–", "resolved_interventions", reason=edit["reason"])
 
     def random_claim(self, rows: Sequence[Mapping]) -> dict:
         """No edit makes a sink in random weights, at the strength where the score is highest."""

@@ -31,6 +31,8 @@ SCHEMA = tables.schema(
     table=(pa.string(), "table it was read from, below the study's folder"),
 )
 
+NO_CLAIMS = "claims on these prompts"  # the row that says why a model has none there
+
 # Criteria of this project, where the paper gives none; see also SINK_FACTOR of statistics.uniform.
 NO_SINK_FACTOR = 1.5  # a model without a sink has at most so many times the attention that uniform attention would give
 DOMINANCE_FACTOR = 2.0  # the first token's dominance ratio against the others'
@@ -142,7 +144,7 @@ class StudyTables:
         had = [name for name, path in self._paths.items() if path is not None]
         for reason, names in without.items():
             row = self.row(
-                "claims on these prompts", f"{self.model.prefix}every claim about the model on these prompts", None, None,
+                NO_CLAIMS, f"{self.model.prefix}every claim about the model on these prompts", None, None,
                 None, *names, reason=reason,
             )  # fmt: skip
             yield row if len(names) < len(had) else row | {"table": f"statistics/{self.model.name}/{self.prompts}"}

@@ -55,11 +55,10 @@ def draw(*, anatomy: pl.DataFrame, norm_ratio: pl.DataFrame, sink_mass: pl.DataF
 def _card(ax: Axes, lines: dict[str, str]) -> None:
     """Write the facts of a model into a panel without axes."""
     ax.set_axis_off()
-    text = "\n".join(
-        style.wrapped(f"{name}: {words}", style.PANEL_WIDTH - 0.25, style.SUBTITLE_SIZE - 1)
-        for name, words in lines.items()
-    )
-    ax.text(0, 1, text, transform=ax.transAxes, ha="left", va="top", size=style.SUBTITLE_SIZE - 1, linespacing=1.15)
+    size = style.SUBTITLE_SIZE - 1
+    wrapped = (style.wrapped(f"{name}: {words}", style.PANEL_WIDTH - 0.35, size) for name, words in lines.items())
+    text = "\n".join(fact.replace("\n", "\n   ") for fact in wrapped)
+    ax.text(0, 1, text, transform=ax.transAxes, ha="left", va="top", size=size, linespacing=1.15)
 
 
 def _norms(ax: Axes, rows: pl.DataFrame, main: dict, colour: tuple) -> None:

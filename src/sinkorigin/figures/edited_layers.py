@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, nothing_to_show, one_of_each, place_text
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
+from sinkorigin.interventions.layers import RULES
 
 FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 3.0}
 EDITED: dict[str, Any] = {"facecolor": "0.93", "linewidth": 0}
@@ -79,10 +80,13 @@ def _line(kind: type[Edit]) -> dict[str, Any]:
 def _curves(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> tuple[list[pl.DataFrame], float | None]:
     """Each kind by layer at the layers of the treatment, and the strength where its mean score is highest.
 
-    Without a treatment that has a strength: at the layers, and strength, where that of any kind is highest.
+    Layers of an early rule come first. Without a treatment that has a strength: at the layers, and strength, where that of
+    any kind is highest.
     """
     treated = edits.filter(is_any(kind for kind in kinds if kind.compared_at == "strength"))
     leading = edits if treated.is_empty() else treated
+    early = leading.filter(pl.col("layers_rule").is_in([word for word, rule in RULES.items() if rule.place == "early"]))
+    leading = leading if early.is_empty() else early
     means = leading.group_by("layers", "strength", maintain_order=True).agg(pl.col("score").mean())
     layers, strength, _ = means.sort("score", descending=True, maintain_order=True).row(0)
     scaled = kind_named(leading["kind"][0]).takes("strength")

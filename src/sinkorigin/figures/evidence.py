@@ -50,7 +50,7 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
             y, x = [code for code, _ in links].index(row["link"]), prompts.index(row["prompts"])
             interval = f"{_number(row['estimate'])} [{_number(row['low'])}, {_number(row['high'])}]"
             ax.text(x, y, f"{interval}, I² {100 * row['i_squared']:.0f} %", va="center", ha="center", size=TEXT_SIZE)
-        count = evidence_summary["models"].max()
+        count = max(evidence_summary["models"].to_list())
         style.title(
             ax, f"Mean of {count} models", "random effects, 95 % interval; I²: share of the variance between models"
         )

@@ -106,8 +106,8 @@ def _edits(ax: Axes, edits: pl.DataFrame) -> None:
     ax.set_yticks(range(len(rows)), names)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
-    for name, look in (("baseline", UNEDITED), ("uniform", UNIFORM)):
+    for name, line in (("baseline", UNEDITED), ("uniform", UNIFORM)):
         for value in {row[name] for row in rows}:
-            ax.axvline(value, zorder=1, **look)
+            ax.axvline(value, zorder=1, **line)
     ax.set_xlim(left=0)
     ax.set_xlabel(f"sink score of position {target}")

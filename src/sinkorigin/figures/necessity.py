@@ -25,7 +25,7 @@ BEHIND_NUMBER: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
-NOT_RUN: dict[str, Any] = {"ha": "left", "va": "center", "size": 7, "color": "0.45", "style": "italic"}
+NOT_RUN: dict[str, Any] = {"ha": "left", "va": "center", "size": 7, "color": "0.45", "style": "italic", "zorder": 3}
 
 _ROW = ("intervention", "kind", "strength", "mean_factor", "layers_text", "positions")
 _Row = tuple[str, str, float, float | None, str, list[int]]
@@ -121,7 +121,7 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
 
 def _say_not_run(ax: Axes, y: int) -> None:
     """Mark the line of an edit that was not made on these prompts, so that it does not look like one without an effect."""
-    ax.text(0.02, y, "not run", transform=ax.get_yaxis_transform(), **NOT_RUN)
+    ax.text(0.02, y, "not run", transform=ax.get_yaxis_transform(), bbox=BEHIND_NUMBER, **NOT_RUN)
 
 
 def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:

@@ -43,9 +43,9 @@ def draw(*, first_positions: pl.DataFrame, labels: dict[str, str], groups: Seque
         group = groups[number]
         rows = first_positions.filter((pl.col("model") == model) & pl.col("prompts").is_in(list(group.values())))
         first, later = rows.filter(pl.col("position") == 0), rows.filter(pl.col("position") > 0)
-        _mass(above, first, first["uniform"].max())
-        _mass(below, _largest(later), later["uniform"].max())
-        style.title(below, below=f"largest at {_peaks(later)}")
+        _mass(above, first, max(first["uniform"].to_list()))
+        _mass(below, _largest(later), max(later["uniform"].to_list()))
+        style.title(below, below=f"position of the largest: {_peaks(later)}")
         missing = ", ".join(condition for condition, prompts in group.items() if (model, prompts) not in read)
         name = style.as_words(next(iter(group.values())))
         style.title(above, labels[model], f"{name}; not applicable: {missing}" if missing else name)

@@ -28,6 +28,7 @@ from matplotlib.textpath import TextToPath
 from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 
 from sinkorigin import tables
+from sinkorigin.errors import listed
 
 PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
 REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: uniform attention, the unedited model
@@ -114,20 +115,22 @@ def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = 
     A figure has the same bytes each time (no date, no random ids), and a file takes its name only when it is complete.
 
     Args:
-        lacks: models or runs that it should show and cannot, because a job failed; a line below the figure names them.
+        lacks: models or runs that it should show and cannot, because a job failed; a line above the figure names them.
 
     Raises:
         SinkoriginError: the disk is full.
     """
-    bounds = None
     if lacks:
-        figure.text(0.01, -0.01, f"Not shown, because a job failed: {'; '.join(lacks)}", va="top", fontsize=TITLE_SIZE)
-        bounds = "tight"
+        figure.set_figheight(figure.get_figheight() + 0.25)
+        text = f"Not shown, because a job failed: {listed(lacks, 6)}"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=SUBTITLE_SIZE, color="0.3")
     for path in map(Path, paths):
         format_ = path.suffix[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
         with tables.written_whole(path) as partial, matplotlib.rc_context(_RC):
-            figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches=bounds)
+            figure.savefig(
+                partial, format=format_, metadata=_UNDATED.get(format_), bbox_inches="tight" if lacks else None
+            )
 
 
 def shown(figure: Figure) -> Figure:

@@ -14,7 +14,7 @@ from sinkorigin.interventions.kind import AttentionEdit, Edit, MeanAndSpread, Ta
 from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture, read_architecture
 from sinkorigin.sites.attention import Tap
-from sinkorigin.sites.modules import Place
+from sinkorigin.sites.modules import Place, first_tensor
 
 
 @contextmanager
@@ -85,9 +85,11 @@ class Padding:
             yield
 
     def _read(self, mask) -> None:
+        # a mask of more axes says what each query sees; a decoder may get one that its model made of the padding
+        if not isinstance(mask, Tensor) or mask.ndim != 2:
+            return
         self.before = None
-        # a mask of more axes says what each query sees, and which tokens are padding cannot be told from it
-        if not isinstance(mask, Tensor) or mask.ndim != 2 or bool(mask.all()):
+        if bool(mask.all()):
             return
         real = mask.cpu() != 0  # (N, S)
         before, tokens = real.int().argmax(dim=1).tolist(), real.sum(dim=1).tolist()
@@ -173,12 +175,18 @@ class EditTap(Tap):
         if isinstance(self.edit, AttentionEdit):
             for place in self._targets(layer, offset, logits.shape[2], len(logits)):
                 sequences, rows = place.index(logits.device)
-                keys = torch.tensor(
-                    [[key + start for key in self.edit.visible(place.target.position)] for start in place.starts]
-                )
+                visible = self.edit.visible(place.target.position)
+                keys = torch.tensor([[key + start for key in visible] for start in place.starts])
                 keys = keys.to(logits.device).unsqueeze(1).expand(-1, logits.shape[1], -1)  # (N, H, K)
                 plain = logits[sequences, :, rows]  # (N, H, S)
-                seen = torch.full_like(plain, torch.finfo(logits.dtype).min)
+                lowest = torch.finfo(logits.dtype).min
+                if (plain.gather(-1, keys)[place.here] <= lowest / 2).any():
+                    raise SinkoriginError(
+                        f"{self.edit.kind} lets position {place.target.position} attend to {listed(visible)} only, but layer {layer} "
+                        "hides that from it, as attention does that selects its keys; choose another position, or layers without "
+                        "selection"
+                    )
+                seen = torch.full_like(plain, lowest)
                 seen.scatter_(-1, keys, plain.gather(-1, keys))
                 logits = logits.clone()
                 logits[sequences[place.here], :, rows[place.here]] = seen[place.here]
@@ -229,10 +237,16 @@ class _Place:
 
 
 class _Clock(Tap):
-    """Knows which positions the running forward pass computes, from its attention calls."""
+    """Knows which positions the running forward pass computes, from its attention calls, or its first block's."""
 
     def __init__(self):
         self.offset = self.length = 0
+
+    def begin(self, block, args, kwargs) -> None:
+        """Hook before the first block, for models whose first attention may be in a later one."""
+        hidden, cache = first_tensor(args, kwargs), kwargs.get("past_key_values")
+        assert hidden is not None
+        self.offset, self.length = 0 if cache is None else cache.get_seq_length(), hidden.shape[1]
 
     def edit_logits(self, layer, logits, offset):
         self.offset, self.length = offset, logits.shape[2]
@@ -257,14 +271,41 @@ def applied(
     clock = _Clock()
     with ExitStack() as stack:
         stack.enter_context(architecture.tapped(clock, *taps))
+        if 0 not in architecture.attention:
+            stack.enter_context(architecture.blocks[0].register_forward_pre_hook(clock.begin, with_kwargs=True))
         for tap in taps:
             if isinstance(tap, EditTap):
-                check_layers(tap.edit.layers, architecture.layers, name)
+                layers = edited_layers(architecture, tap.edit, name)
                 if isinstance(tap.edit, VectorEdit) and tap.edit.site != "value_aggregation":
-                    for layer in tap.edit.layers:
+                    for layer in layers:
                         place = place_of(architecture, layer, tap.edit.site)
                         stack.enter_context(place.hook(_change(tap, layer, clock, computes)))
         yield
+
+
+def edited_layers(architecture: Architecture, edit: Edit, model: str, key: str = "layers") -> list[int]:
+    """Layers of an edit that it changes: an edit of the attention leaves layers without attention as they are.
+
+    Args:
+        model, key: name of the model, and key of the config that names the layers, for messages.
+
+    Raises:
+        SinkoriginError: a layer is not there, or none of them has the attention that is edited.
+    """
+    check_layers(edit.layers, architecture.layers, model, key)
+    if not isinstance(edit, AttentionEdit) and edit.site not in (
+        "value_aggregation",
+        "attention_input",
+        "attention_output",
+    ):
+        return list(edit.layers)
+    layers = [layer for layer in edit.layers if layer in architecture.attention]
+    if edit.layers and not layers:
+        raise SinkoriginError(
+            f"{key}: none of the layers {listed(edit.layers)} of model {model} has attention, which {edit.kind} edits; choose from "
+            f"layers {listed(architecture.attention)}"
+        )
+    return layers
 
 
 def place_of(architecture: Architecture, layer: int, site: str) -> Place:

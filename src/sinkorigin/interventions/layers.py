@@ -147,7 +147,7 @@ def main_layers(edits: Iterable[tuple[str | None, Sequence[int]]]) -> list[int]:
     if by_rule:
         return list(by_rule[0])
     numbers = [layers for rule, layers in edits if rule not in RULES] or [layers for _, layers in edits]
-    return list(min(sorted(numbers), key=lambda layers: (layers[0], -layers[-1])))
+    return min(sorted(map(list, numbers)), key=lambda layers: (layers[0], -layers[-1]))
 
 
 def is_later(rule: str | None, layers: Sequence[int], others: Sequence[int]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinkorigin.interventions.context import EditTap, applied, place_of
+from sinkorigin.interventions.context import EditTap, applied, edited_layers, place_of
 from sinkorigin.interventions.kind import Edit, MeanAndSpread
 from sinkorigin.interventions.passes import Passes, even_batches
 from sinkorigin.interventions.replay import Reached, Replay
@@ -79,8 +79,10 @@ def estimate_moments(
     """
     moments = {edit: MeanAndSpread() for edit in edits}
     batches = even_batches(len(token_ids), batch) if passes is None else passes.batches
-    for layer in sorted({layer for edit in edits for layer in edit.layers}):
-        sums = {edit: _Sums() for edit in edits if layer in edit.layers}
+    name = type(replay.architecture.model).__name__
+    layers = {edit: edited_layers(replay.architecture, edit, name) for edit in edits}
+    for layer in sorted({layer for edit in edits for layer in layers[edit]}):
+        sums = {edit: _Sums() for edit in edits if layer in layers[edit]}
         upto = max(edit.positions[-1] for edit in sums) + 1
         entries = {min(edit.layers) for edit in sums}
         for number, part in enumerate(batches):
@@ -92,7 +94,7 @@ def estimate_moments(
             for edit, total in sums.items():
                 first, position = replay.begin(edit)
                 reader = _Reader(edit, layer, total, position)
-                below = edit.at_layers([done for done in edit.layers if done < layer])
+                below = edit.at_layers([done for done in layers[edit] if done < layer])
                 tap = EditTap(below, moments[edit], part.start)
                 with (
                     applied(replay.architecture, tap, computes=replay.computes),

@@ -61,9 +61,10 @@ def _mean(values: Tensor) -> Tensor:
 
 @dataclass
 class _Columns:
-    """(L, T) float64 weight on each position, summed over later queries, heads and sequences, and how many of these."""
+    """Float64 weight on each position by layer, summed over later queries, heads and sequences, and how many of these."""
 
-    total: Tensor
+    layers: list[int]  # the A layers that have attention
+    total: Tensor  # (A, T)
     rows: int
 
 
@@ -114,15 +115,16 @@ class Output:
                 ("norm", shown.norms), ("dominance_ratio", shown.ratios), ("key_cosine", shown.cosines),
             )
         }  # fmt: skip
-        sequences, depth, heads = firsts.shape
-        numbers, layers = np.arange(first, first + sequences, dtype=np.int32), np.arange(depth, dtype=np.int32)
+        sequences, _, heads = firsts.shape
+        numbers = np.arange(first, first + sequences, dtype=np.int32)
+        layers, attending = np.arange(shown.norms.shape[1], dtype=np.int32), np.array(shown.attending, dtype=np.int32)
         for i, target in enumerate(shown.targets):
             identity = self._identity(edit, [target] if edit is None else edit.positions)
             targeted = np.array(target, dtype=np.int32)
             self._write(
                 "scores", identity,
                 {
-                    "target": targeted, "sequence": numbers[:, None, None], "layer": layers[:, None],
+                    "target": targeted, "sequence": numbers[:, None, None], "layer": attending[:, None],
                     "head": np.arange(heads, dtype=np.int32), "score": scores[..., i], "first_score": firsts,
                 },
             )  # fmt: skip
@@ -134,21 +136,22 @@ class Output:
             identity = self._identity(edit, [target] if edit is None else edit.positions)
             values = {name: value.cpu().numpy() for name, value in vars(read).items()}
             self._write("losses", identity, {"target": np.array(target, dtype=np.int32), "sequence": numbers, **values})
-        columns = self._columns.setdefault(edit, _Columns(torch.zeros(shown.columns.shape, dtype=torch.float64), 0))
+        nothing = torch.zeros(shown.columns.shape, dtype=torch.float64)
+        columns = self._columns.setdefault(edit, _Columns(shown.attending, nothing, 0))
         columns.total += shown.columns.cpu()
         columns.rows += heads * sequences
 
     def write_positions(self) -> None:
         """Write what was summed over all batches."""
         for edit, columns in self._columns.items():
-            depth, length = columns.total.shape
+            length = columns.total.shape[1]
             later = np.arange(length - 1, -1, -1)  # queries after the key
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = np.where(later > 0, columns.total.numpy() / (columns.rows * later), np.nan)
             self._write(
                 "positions", self._identity(edit, () if edit is None else edit.positions),
                 {
-                    "layer": np.arange(depth, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
+                    "layer": np.array(columns.layers, dtype=np.int32)[:, None], "position": np.arange(length, dtype=np.int32),
                     "score": score,
                 },
             )  # fmt: skip

@@ -15,18 +15,20 @@ from sinkorigin.sites.precision import in_float64
 
 @dataclass(frozen=True)
 class Shown:
-    """What one pass of one batch shows.
+    """What one pass of one batch shows, of all L layers or of the A layers that have attention.
 
     Attributes:
         targets: positions at which scores, norms and keys are read.
-        scores: (N, L, H, targets) mean weight on each target over later queries.
-        firsts: (N, L, H) mean weight on position 0 over later queries.
-        columns: (L, T) float64 weight on each position, summed over later queries, heads and sequences.
+        attending: the A layers.
+        scores: (N, A, H, targets) mean weight on each target over later queries.
+        firsts: (N, A, H) mean weight on position 0 over later queries.
+        columns: (A, T) float64 weight on each position, summed over later queries, heads and sequences.
         norms, ratios: (N, L, targets) norm and dominance ratio of the residual leaving a layer.
-        cosines: (N, L, targets) cosine of the target's key with the next sequence's, mean over heads.
+        cosines: (N, L, targets) cosine of the target's key with the next sequence's, mean over heads; NaN without attention.
     """
 
     targets: list[int]
+    attending: list[int]
     scores: Tensor
     firsts: Tensor
     columns: Tensor
@@ -41,13 +43,15 @@ class Before:
 
     Attributes:
         targets: positions that any edit edits.
-        laters: (L, N, H, T) weight on each position, summed over later queries.
+        attending: the A of L layers that have attention.
+        laters: (A, N, H, T) weight on each position, summed over later queries.
         norms, ratios, cosines: (L, N, targets).
-        prefixes: start → (L, N, H, start): the part of ``laters`` that queries before the start add.
+        prefixes: start → (A, N, H, start): the part of ``laters`` that queries before the start add.
         spans: (layer, first, last) → (N, H, last + 1): the part that the queries first … last add.
     """
 
     targets: list[int]
+    attending: list[int]
     laters: Tensor
     norms: Tensor
     ratios: Tensor
@@ -59,15 +63,22 @@ class Before:
         """The unedited pass at some targets, by default all."""
         targets = self.targets if targets is None else targets
         chosen = [self.targets.index(target) for target in targets]
-        return _shown(targets, self.laters, *(part[..., chosen] for part in (self.norms, self.ratios, self.cosines)))
+        return _shown(
+            targets,
+            self.attending,
+            self.laters,
+            *(part[..., chosen] for part in (self.norms, self.ratios, self.cosines)),
+        )
 
 
-def _shown(targets: Sequence[int], laters: Tensor, norms: Tensor, ratios: Tensor, cosines: Tensor) -> Shown:
+def _shown(
+    targets: Sequence[int], attending: list[int], laters: Tensor, norms: Tensor, ratios: Tensor, cosines: Tensor
+) -> Shown:
     length = laters.shape[-1]
-    by_sequence = laters.transpose(0, 1)  # (N, L, H, T)
+    by_sequence = laters.transpose(0, 1)  # (N, A, H, T)
     later = length - 1 - torch.tensor(targets, device=laters.device)
     return Shown(
-        list(targets), by_sequence[..., list(targets)] / later, by_sequence[..., 0] / (length - 1),
+        list(targets), attending, by_sequence[..., list(targets)] / later, by_sequence[..., 0] / (length - 1),
         in_float64(laters).sum(dim=(1, 2)), *(part.transpose(0, 1) for part in (norms, ratios, cosines)),
     )  # fmt: skip
 
@@ -96,9 +107,17 @@ class Readout(Tap):
         """Norms, dominance ratios and key cosines of these layers, (layers, N, targets) each."""
         residuals = torch.stack([self._residuals[layer] for layer in layers]).float()
         absolute = residuals.abs()
-        cosines = torch.stack([_to_next_sequence(self._keys[layer]) for layer in layers])  # (layers, N, H, targets)
-        missing = torch.nan if cosines.shape[1] == 1 else 1.0
-        cosines = cosines.mean(dim=2) * missing
+        # NaN in a batch of one, and in layers without attention, which have no keys
+        nothing = torch.full(residuals.shape[1:-1], torch.nan, device=residuals.device)  # (N, targets)
+        alone = residuals.shape[1] == 1
+        cosines = torch.stack(
+            [
+                nothing
+                if alone or layer not in self._keys
+                else _to_next_sequence(self._keys[layer]).mean(dim=1).to(nothing)
+                for layer in layers
+            ]
+        )
         return (
             torch.linalg.vector_norm(residuals, dim=-1), absolute.amax(dim=-1) / absolute.mean(dim=-1), cosines,
         )  # fmt: skip
@@ -135,9 +154,10 @@ class UneditedReadout(Readout):
 
     def before(self) -> Before:
         """What the pass showed in all layers."""
-        layers = sorted(self._laters)
+        attending = sorted(self._laters)
         return Before(
-            self.targets, torch.stack([self._laters[layer] for layer in layers]), *self._at_targets(layers),
+            self.targets, attending, torch.stack([self._laters[layer] for layer in attending]),
+            *self._at_targets(sorted(self._residuals)),
             {start: torch.stack(parts) for start, parts in self._prefixes.items()}, self._span_parts,
         )  # fmt: skip
 
@@ -164,20 +184,21 @@ class EditedReadout(Readout):
         """What the whole model shows: below the first edited layer and before the first position, the unedited pass."""
         before = self._before
         laters = before.laters.clone()
+        row = {layer: number for number, layer in enumerate(before.attending)}
         if self._laters:
-            whole = sorted(self._laters)
-            laters[whole] = torch.stack([self._laters[layer] for layer in whole])
+            whole = [row[layer] for layer in sorted(self._laters)]
+            laters[whole] = torch.stack([self._laters[layer] for layer in sorted(self._laters)])
             if self._start:
                 laters[whole, ..., : self._start] += before.prefixes[self._start][whole]
         if self._rows is not None:
             # all other queries, and the keys, are as before
             span, part = self._rows
-            laters[span[0], ..., : part.shape[-1]] += part - before.spans[span]
-        layers = sorted(self._keys)
+            laters[row[span[0]], ..., : part.shape[-1]] += part - before.spans[span]
+        layers = sorted(self._residuals)
         chosen = [before.targets.index(target) for target in self.targets]
         unedited = (part[: layers[0], :, chosen] for part in (before.norms, before.ratios, before.cosines))
         at_targets = zip(unedited, self._at_targets(layers), strict=True)
-        return _shown(self.targets, laters, *(torch.cat(parts) for parts in at_targets))
+        return _shown(self.targets, before.attending, laters, *(torch.cat(parts) for parts in at_targets))
 
 
 def later_queries(weights: Tensor, start: int) -> Tensor:

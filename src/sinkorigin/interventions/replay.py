@@ -67,7 +67,8 @@ class Replay:
 
     def __init__(self, architecture: Architecture, *, exact: bool = True):
         self.architecture = architecture
-        self.exact = exact and _keeps_only_keys_and_values(architecture.model, architecture.layers)
+        attends = len(architecture.attention) == architecture.layers
+        self.exact = exact and attends and _keeps_only_keys_and_values(architecture.model, architecture.layers)
         self._entries: Collection[int] = ()
         self._residuals: dict[int, Tensor] = {}
         self._rest: dict[int, tuple] = {}  # what a block returns beside the hidden states
@@ -195,7 +196,9 @@ class Replay:
                 else:
                     cache.update(keys[:, :, :0], values[:, :, :0], number)
         self._start, self._stop, self._rest = layer, stop, dict(unedited.rest)
-        self._enter = enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto]
+        self._enter = (
+            enter if enter is not None or not layer else unedited.residuals[layer][:, position:upto].contiguous()
+        )
         try:
             self._run(unedited.token_ids[:, position:upto], cache)
         finally:

@@ -114,7 +114,7 @@ def _resolved(entry: Mapping, known: Known) -> dict:
         facts = table_facts({**entry, "layers": layers}, known.statistics)
         row["layers"] = sorted(facts) if facts is not None else row["layers"]
     except NotApplicableError as error:
-        return {**row, "reason": str(error)}
+        return {**row, "how": row["how"] if row["layers"] else None, "reason": str(error)}
     reasons = [_reason({**entry, "layers": layers, "positions": [place]}, facts, known) for place in entry["positions"]]
     positions = [at_once(place) for place, reason in zip(entry["positions"], reasons, strict=True) if reason is None]
     left_out = dict.fromkeys(reason for reason in reasons if reason is not None)

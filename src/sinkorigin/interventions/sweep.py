@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.interventions.context import EditTap, applied
+from sinkorigin.interventions.context import EditTap, applied, edited_layers
 from sinkorigin.interventions.kind import BASELINE, Edit
 from sinkorigin.interventions.logits import add_following, logit_blocks
 from sinkorigin.interventions.moments import estimate_moments
@@ -21,7 +21,6 @@ from sinkorigin.interventions.output import Losses, baseline_losses, edited_loss
 from sinkorigin.interventions.passes import Pass, Passes, even_batches
 from sinkorigin.interventions.readout import EditedReadout, Shown, UneditedReadout, reading, reading_residuals
 from sinkorigin.interventions.replay import Replay
-from sinkorigin.models.shapes import check_layers
 from sinkorigin.sites.architecture import Architecture
 
 
@@ -122,7 +121,7 @@ def run_sweeps(
     mixed = max((edit.mixes(getattr(edit, "strength", 1)) for edit in edits), default=1)
     batch = _fitting_batch(architecture, run, batch, mixed)
     for sweep in sweeps.values():
-        _check(sweep, run, architecture.layers, batch, model)
+        _check(sweep, run, architecture, batch, model)
     # each worker has a copy of the modules, on which it sets its edits; the weights are shared
     replays = [Replay(copy) for copy in (architecture, *(architecture.replica() for _ in range(workers - 1)))]
     architecture.check_against_eager(torch.from_numpy(run[:1]).to(replays[0].device), model)
@@ -199,13 +198,13 @@ def _check_targets(targets: Sequence[int], length: int, intervention: str) -> No
         )
 
 
-def _check(sweep: Sweep, token_ids: np.ndarray, depth: int, batch: int, model: str) -> None:
-    """Raise a SinkoriginError for an edit that cannot be run on (N, T) ids in a model of ``depth`` layers."""
+def _check(sweep: Sweep, token_ids: np.ndarray, architecture: Architecture, batch: int, model: str) -> None:
+    """Raise a SinkoriginError for an edit that cannot be run on (N, T) ids in a model."""
     sequences, length = token_ids.shape
     named = f"intervention {sweep.intervention}"
     smallest = _smallest(sequences, batch)
     for edit in sweep.edits:
-        check_layers(edit.layers, depth, model, f"{named}: layers")
+        edited_layers(architecture, edit, model, f"{named}: layers")
     _check_targets([k for edit in sweep.edits for k in edit.positions], length, sweep.intervention)
     for edit in sweep.edits:
         mixed = edit.mixes(getattr(edit, "strength", 1))

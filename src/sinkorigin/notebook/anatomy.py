@@ -24,7 +24,7 @@ from sinkorigin.corpora.prompts import (
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.entries import applicable, edits_of
 from sinkorigin.interventions.resolution import SCHEMA as RESOLVED
-from sinkorigin.interventions.resolution import resolve
+from sinkorigin.interventions.resolution import Known, missing_sites, resolve, structure_of
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.models.shapes import check_prompt_length, text_config
 from sinkorigin.notebook.measure import (
@@ -263,15 +263,8 @@ def _edited(
         parts: the table ``architecture`` of the model.
         sink_onset: path of the table by which their layers are found.
     """
-    resolved = resolve(
-        entries,
-        model=name,
-        prompts="drawn",
-        architecture=parts,
-        by_rule={"sink_onset": sink_onset},
-        statistics={},
-        token_ids=token_ids,
-    )
+    known = Known(structure_of(parts, {"sink_onset": sink_onset}), missing_sites(parts), {}, token_ids)
+    resolved = resolve(entries, known, model=name, prompts="drawn")
     made = applicable(entries, resolved.to_pylist())
     edits = {key: edits_of(entry, entry["strengths"][0]) for key, entry in made.items()}
     if not edits:
@@ -302,8 +295,9 @@ def _edited(
         model=name,
         prompts="drawn",
         length=token_ids.shape[1],
+        replicates=settings.replicates,
         comparison_replicates=settings.comparison_replicates,
-        **settings.bootstrap,
+        seed=settings.seed,
     )
 
 

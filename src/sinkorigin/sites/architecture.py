@@ -1,8 +1,8 @@
 """Sites and matrices of any Hugging Face causal language model, found by a short probe, without code per model class.
 
-The attention modules are those that call the registered attention function (``attention.py``); ``probe.py`` runs the model
-once and records the calls of all modules, ``block.py`` recognises the parts of a block by the data that flow through it,
-and each module in ``definitions/`` says where in these parts its site is.
+The attention modules are those that call the registered attention function (``attention.py``), or whose own eager attention
+can be seen (``eager.py``); ``probe.py`` runs the model once and records the calls of all modules, ``block.py`` recognises the
+parts of a block by the data that flow through it, and each module in ``definitions/`` says where in these parts its site is.
 """
 
 import copy
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites.attention import Tap, tapped, through_taps, without_taps
+from sinkorigin.sites.attention import Tap, tapped, without_taps
 from sinkorigin.sites.batches import fitting_batch
-from sinkorigin.sites.block import Block, Lacking, tolerance
+from sinkorigin.sites.block import Block, Call, Lacking, Sum, tolerance
 from sinkorigin.sites.definitions import (
     attention_input,
     attention_output,
@@ -29,7 +29,7 @@ from sinkorigin.sites.definitions import (
 from sinkorigin.sites.modules import Place, Projection
 from sinkorigin.sites.precision import in_float64
 from sinkorigin.sites.probe import probe_blocks
-from sinkorigin.sites.site import ModuleSite, load_site
+from sinkorigin.sites.site import AttentionCall, ModuleSite, load_site
 
 _USUAL_HEADS = 32  # of a model whose config does not say how many it has
 # found in every model, because interventions edit them and every extraction summarises some of them
@@ -43,13 +43,17 @@ class Architecture:
     """Sites and matrices of one model.
 
     Attributes:
-        blocks: the decoder layers, in order; attention: each one's attention module.
+        blocks: the decoder layers, in order.
+        attention: layer → its attention module, for the layers that have attention.
+        eager: whether the attention is seen and edited inside the class's own eager attention, because the class does not take
+            it from transformers' attention interface (``eager.py``).
         places: for each layer, site → where it can be seen, for the sites that are an input or output of a module.
         projections: for each layer, role → matrix: ``output`` (W_O), and ``gate``, ``up`` and ``down`` of the FFN. An FFN
             without a gate has no ``gate``; its first matrix is ``up``.
         norms: for each layer, what normalises the residual stream for the attention: "RMSNorm", "LayerNorm", or None.
         rows_sum_to_one: for each layer, whether the attention weights of a query do (not those of sigmoid attention, of
-            softmax-off-by-one, of softpick, or beside learned sink logits).
+            softmax-off-by-one, of softpick, or beside learned sink logits); None where it has no attention.
+        sums: for each layer, how its block makes the next residual stream, or the reason why that is not known.
         missing: for each layer, the reason why it has no such site, matrix or norm; under "contribution", why the FFN's
             neurons do not write their down weights to the residual stream as they are.
     """
@@ -57,10 +61,12 @@ class Architecture:
     model: PreTrainedModel
     blocks: list[nn.Module]
     attention: dict[int, nn.Module]
+    eager: bool
     places: list[dict[str, Place]]
     projections: list[dict[str, Projection]]
     norms: list[str | None]
-    rows_sum_to_one: list[bool]
+    rows_sum_to_one: list[bool | None]
+    sums: list[Sum | Lacking]
     missing: list[dict[str, str]]
 
     @property
@@ -80,7 +86,7 @@ class Architecture:
 
     def tapped(self, *taps: Tap) -> AbstractContextManager[None]:
         """Set attention taps on every layer for the block."""
-        return tapped(self.model, self.attention, *taps)
+        return tapped(self.model, self.attention, *taps, eager=self.eager)
 
     @contextmanager
     def wrapped(self, wrap: Callable[[int, Callable], Callable]) -> Iterator[None]:
@@ -120,7 +126,7 @@ class Architecture:
         Raises:
             SinkoriginError: at some position the two differ by more than the model's precision explains.
         """
-        with through_taps(self.model):
+        with self.tapped():
             through = in_float64(self.forward(token_ids))
         with without_taps(self.model):
             eager = in_float64(self.forward(token_ids))
@@ -147,12 +153,12 @@ def read_architecture(model: PreTrainedModel, name: str = "", sites: Sequence[st
             attention and FFN) and those inside the attention function, which need no finding.
 
     Raises:
-        SinkoriginError: the sites cannot be found: the model class does not take the attention of every layer from
-            transformers' attention interface, passes it what is not computed with here, lets queries see later keys, or
+        SinkoriginError: the sites cannot be found: the model has no attention, or attention that is neither transformers'
+            attention interface nor one softmax of one product in each layer's own module, lets queries see later keys, or
             carries several residual streams; or fewer than two tokens have a finite embedding; or a site does not exist.
     """
     further = [site for site in map(load_site, sites) if isinstance(site, ModuleSite)]
-    blocks = probe_blocks(model, name or type(model).__name__)
+    blocks, eager = probe_blocks(model, name or type(model).__name__)
     found: list[dict] = [_parts(block, (*_ALWAYS, *further)) for block in blocks]
 
     def of_kind(kind: type) -> list[dict]:
@@ -161,11 +167,15 @@ def read_architecture(model: PreTrainedModel, name: str = "", sites: Sequence[st
     return Architecture(
         model=model,
         blocks=[block.stream.module for block in blocks],
-        attention={layer: block.attention.module for layer, block in enumerate(blocks)},
+        attention={
+            layer: block.attention.module for layer, block in enumerate(blocks) if isinstance(block.attention, Call)
+        },
+        eager=eager,
         places=of_kind(Place),
         projections=of_kind(Projection),
         norms=[parts.get("norm") for parts in of_kind(str)],
         rows_sum_to_one=[block.rows_sum_to_one for block in blocks],
+        sums=[block.sum for block in blocks],
         missing=[{name: part.reason for name, part in parts.items()} for parts in of_kind(Lacking)],
     )
 
@@ -173,7 +183,9 @@ def read_architecture(model: PreTrainedModel, name: str = "", sites: Sequence[st
 def _parts(block: Block, sites: Sequence[ModuleSite]) -> dict[str, Place | Projection | str | Lacking]:
     """Everything that the tables say of a block: sites, matrices, the norm, and the FFN's contribution where it lacks one."""
     contribution = block.contribution()
+    unattended = {} if isinstance(block.attention, Call) else dict.fromkeys(AttentionCall._fields, block.attention)
     return {
+        **unattended,
         **{site.name: site.find(block) for site in sites},
         **block.matrices(),
         "norm": block.norm(),

@@ -5,7 +5,7 @@ there. Where no tap is set it computes what the model's eager attention function
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +14,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.eager import seen_eagerly
+from sinkorigin.sites.tap import Tap
 
 IMPLEMENTATION = "sinkorigin"
 UNTAPPED = "sinkorigin_untapped"
@@ -36,26 +38,12 @@ HARMLESS_ARGUMENTS = frozenset(
 )  # fmt: skip
 
 
-class Tap:
-    """Observer or editor of attention calls; every method does nothing unless overridden.
-
-    ``offset`` is the position of the first query (not 0 while generating with a key-value cache).
-    """
-
-    def edit_logits(self, layer: int, logits: Tensor, offset: int) -> Tensor:
-        """Edit the masked attention logits (N, H, T, S) before the softmax; return the logits to use."""
-        return logits
-
-    def edit_aggregation(self, layer: int, aggregation: Tensor, offset: int) -> Tensor:
-        """Edit the value aggregation (N, H, T, d_k) before W_O; return the one to use."""
-        return aggregation
-
-    def observe(self, layer: int, query: Tensor, key: Tensor, weights: Tensor, aggregation: Tensor) -> None:
-        """Receive query (N, H, T, d_k) and key (N, H, S, d_k) after RoPE, weights (N, H, T, S) and edited aggregation."""
-
-
 _taps: WeakKeyDictionary[nn.Module, list[tuple[int, Tap]]] = WeakKeyDictionary()
 _witnesses: list[list[nn.Module]] = []
+
+
+def _taps_of(module: nn.Module) -> Sequence[tuple[int, Tap]]:
+    return _taps.get(module, ())
 
 
 def _attend(
@@ -135,7 +123,7 @@ def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor
     """
     for seen in _witnesses:
         seen.append(module)
-    return _attend(module, _taps.get(module, ()), *args, **kwargs)
+    return _attend(module, _taps_of(module), *args, **kwargs)
 
 
 def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
@@ -186,9 +174,20 @@ def witnessed() -> Iterator[list[nn.Module]]:
 
 
 @contextmanager
-def tapped(model: PreTrainedModel, attention_modules: Mapping[int, nn.Module], *taps: Tap) -> Iterator[None]:
-    """Set ``taps``, in order, on the attention of every layer; blocks nest, and leaving one removes the taps that it set."""
-    with through_taps(model):
+def tapped(
+    model: PreTrainedModel, attention_modules: Mapping[int, nn.Module], *taps: Tap, eager: bool = False
+) -> Iterator[None]:
+    """Set ``taps``, in order, on the attention of every layer; blocks nest, and leaving one removes the taps that it set.
+
+    Args:
+        eager: whether they see and edit the class's own eager attention (``eager.py``), not :func:`tapped_attention`.
+    """
+    with ExitStack() as stack:
+        if eager:
+            stack.enter_context(without_taps(model))
+            stack.enter_context(seen_eagerly(list(attention_modules.values()), _taps_of))
+        else:
+            stack.enter_context(through_taps(model))
         entries = [(module, (layer, tap)) for layer, module in attention_modules.items() for tap in taps]
         for module, entry in entries:
             _taps.setdefault(module, []).append(entry)

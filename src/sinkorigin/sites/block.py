@@ -1,18 +1,21 @@
 """Parts of a decoder block, recognised by the data that flow through its modules in the probe.
 
-W_O is the projection that receives the value aggregation. The contributions of attention and FFN are the two module
-outputs that add up to what the block adds to the residual stream, so that pre-norm and post-norm, parallel blocks, fused
-projections and biases need no special case.
+W_O is the projection that receives the value aggregation. The contributions of attention and FFN are the module outputs
+that add up to what the block adds to the residual stream, so that pre-norm and post-norm, parallel blocks, fused projections
+and biases need no special case. A block may have no attention (a state-space layer), no FFN, something else beside them, or
+norms through which the sums go (BERT).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from sinkorigin.sites.modules import Place, Projection, has_matrix, is_projection
+from sinkorigin.sites.modules import Place, Projection, has_matrix, is_projection, output_tensor
 from sinkorigin.sites.precision import in_float64
 
 
@@ -35,6 +38,7 @@ class Call:
     order: int  # number of the call among those that ended in the block
     input: Tensor
     output: Tensor
+    scale: float = 1.0  # of what the block adds of the output to its residual stream
 
     @property
     def is_leaf(self) -> bool:
@@ -43,7 +47,7 @@ class Call:
 
     def place(self, end: Literal["input", "output"]) -> Place:
         """Where the input or output of this call can be seen."""
-        return Place(self.module, end)
+        return Place(self.module, end, self.scale if end == "output" else 1.0)
 
 
 Part = Call | Lacking
@@ -59,65 +63,174 @@ def equal(left: Tensor, right: Tensor) -> bool:
     return left.numel() == right.numel() and torch.equal(left.reshape(-1), right.reshape(-1))
 
 
+def _within(call: Call, outer: Call) -> bool:
+    """Whether a call is of the module of another, or of a module in it."""
+    return call.name == outer.name or call.name.startswith(outer.name + ".")
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """How a block makes the next residual stream of the one that enters it.
+
+    Attributes:
+        attended, fed: calls whose outputs are what the attention and the FFN add.
+        others: calls of what else adds its output: a state-space or linear-attention layer.
+        norms: in a post-norm block, the norm of x + attention and that of its sum with the FFN's output; or the last one only.
+    """
+
+    attended: Part
+    fed: Part
+    others: tuple[Call, ...] = ()
+    norms: tuple[Call, ...] = ()
+
+
 @dataclass(eq=False)
 class Block:
     """What the probe showed of one block, from which sites and matrices are read."""
 
     stream: Call  # of the block: the residual stream before and after it
-    attention: Call  # of its attention module
+    attention: Part  # of its attention module
     calls: list[Call]  # of the modules in the block, in order, without those that return their input
-    aggregation: Tensor  # (N, T, H·d_k) value aggregation
-    rows_sum_to_one: bool  # whether the attention weights of each query do
+    aggregation: Tensor | None  # (N, T, H·d_k) value aggregation
+    rows_sum_to_one: bool | None  # whether the attention weights of each query do; None without attention
 
     def in_attention(self, call: Call) -> bool:
         """Whether a call is that of the attention module or of a module in it."""
-        return call.name == self.attention.name or call.name.startswith(self.attention.name + ".")
+        return isinstance(self.attention, Call) and _within(call, self.attention)
 
     @cached_property
     def output(self) -> Part:
-        """W_O: the projection that receives the value aggregation."""
-        for call in self.calls:
-            if self.in_attention(call) and is_projection(call.module) and equal(call.input, self.aggregation):
-                return call
+        """W_O: the projection that receives the value aggregation, in the attention module or after it."""
+        if self.aggregation is None:
+            assert isinstance(self.attention, Lacking)
+            return self.attention
+        received = [call for call in self.calls if is_projection(call.module) and equal(call.input, self.aggregation)]
+        inside = [call for call in received if self.in_attention(call)]
+        if received:
+            return (inside or received)[0]
         return Lacking("no single matrix receives the value aggregation unchanged")
 
     @cached_property
-    def contributions(self) -> tuple[Part, Part]:
-        """Calls whose outputs add up to what the block adds to the residual stream: the attention's and the FFN's."""
-        before, after = self.stream.input, self.stream.output
-        beside = [call for call in self.calls if not self.in_attention(call) and call.output.numel() == before.numel()]
-        # what the attention's output becomes: itself, then modules that it is passed through (post-norm, dropout)
-        chain = [self.attention]
-        for call in beside:
+    def _beside(self) -> list[Call]:
+        """Calls outside the attention that make something as large as the residual stream."""
+        size = self.stream.input.numel()
+        return [call for call in self.calls if not self._attends(call) and call.output.numel() == size]
+
+    def _attends(self, call: Call) -> bool:
+        """Whether a call is of the attention, of W_O, or of a module that holds either."""
+        ends = [part for part in (self.attention, self.output) if isinstance(part, Call)]
+        return any(_within(call, end) or _within(end, call) for end in ends)
+
+    @cached_property
+    def _chain(self) -> list[Call]:
+        """What the attention's output becomes: W_O's output, the module's own, then what these are passed through.
+
+        The module's output may have passed a norm, or the residual stream been added to it (BLOOM); W_O may be behind it (BERT).
+        """
+        chain = [part for part in (self.output, self.attention) if isinstance(part, Call)]
+        for call in self._beside:
             if not has_matrix(call.module) and any(equal(call.input, link.output) for link in chain):
                 chain.append(call)
-        added = (in_float64(after) - in_float64(before)).reshape(-1)
-        scale = added.abs().max().clamp_min(1e-30)
+        return [call for call in chain if call.output.numel() == self.stream.input.numel()]
+
+    @cached_property
+    def sum(self) -> Sum | Lacking:
+        """How the block makes the next residual stream."""
+        before, after = self.stream.input, self.stream.output
+        found = self._added(before, after)
+        if found is not None:
+            return found
+        norms = [call for call in self._beside if not has_matrix(call.module)]
+        for last in (call for call in norms if equal(call.output, after)):
+            found = self._added(before, last.input)
+            if found is not None:
+                return replace(found, norms=(last,))
+            for norm in (call for call in norms if call.order < last.order):
+                first = self._best(norm.input, before, [(link,) for link in reversed(self._chain)])
+                if first is not None:
+                    second = self._best(
+                        last.input, norm.output, [(call,) for call in self._beside if call.order > norm.order]
+                    )
+                    if second is not None:
+                        return Sum(first[0], second[0], norms=(norm, last))
+        return Lacking("what the block adds to its residual stream is not the sum of outputs of its modules")
+
+    def _added(self, before: Tensor, after: Tensor) -> Sum | None:
+        """The outputs that are the difference of two streams, or None.
+
+        One output alone is taken where no second makes the sum better; of equal outputs (an MLP and its last projection) the
+        later call, which is the outer module.
+        """
+        chain = list(reversed(self._chain))
+        beside = [call for call in reversed(self._beside) if call not in chain]
+        if isinstance(self.attention, Lacking):
+            found = self._best(after, before, [*combinations(beside, 2), *((call,) for call in beside)])
+            return None if found is None else self._told_apart(self.attention, found)
+        pairs = [(first, second) for first in chain for second in beside]
+        for groups, scaled in (([*pairs, *((first,) for first in chain)], False), (pairs, True)):
+            found = self._best(after, before, groups, scaled=scaled)
+            if found is not None:
+                return Sum(found[0], found[1] if len(found) == 2 else Lacking("the layer has no FFN"))
+        more = [(first, *two) for first in chain for two in combinations(beside, 2)]
+        found = self._best(after, before, more)
+        return None if found is None else self._told_apart(found[0], found[1:])
+
+    def _told_apart(self, attended: Part, calls: tuple[Call, ...]) -> Sum:
+        """The sum of these calls: the FFN is the one that makes of each position what depends on that position only."""
+        fed = [call for call in calls if self._is_pointwise(call)]
+        if len(fed) == 1:
+            return Sum(attended, fed[0], tuple(call for call in calls if call is not fed[0]))
+        reason = (
+            "beside its attention the layer adds two outputs that may be its FFN's" if fed else "the layer has no FFN"
+        )
+        return Sum(attended, Lacking(reason), calls)
+
+    def _best(
+        self, after: Tensor, before: Tensor, groups: Iterable[tuple[Call, ...]], *, scaled: bool = False
+    ) -> tuple[Call, ...] | None:
+        """The first group of calls whose outputs are closest to the difference of two streams, if rounding explains the rest.
+
+        Args:
+            scaled: whether they may all be multiplied with one number, which the calls that are returned then have.
+        """
+        added = in_float64(after).reshape(-1) - in_float64(before).reshape(-1)
+        largest = added.abs().max().clamp_min(1e-30)
         # what the sum itself rounds away, in dims where the residual stream is massive much more than is added
-        rounding = 4 * torch.finfo(after.dtype).eps * in_float64(torch.maximum(before.abs(), after.abs())).reshape(-1)
-        best: tuple[float, Call, Call] | None = None
-        for first in reversed(chain):
-            rest = added - in_float64(first.output).reshape(-1)
-            for second in (call for call in beside if call not in chain):
-                off = (rest - in_float64(second.output).reshape(-1)).abs() - rounding
-                error = (off.clamp_min(0).max() / scale).item()
-                # of equal outputs (an MLP and its last projection) the later call is the outer module
-                if best is None or error < best[0] or (error == best[0] and second.order > best[2].order):
-                    best = (error, first, second)
-        if best is None or best[0] > tolerance(before.dtype):
-            lacking = Lacking("the block does not add two module outputs to its residual stream")
-            return lacking, lacking
-        return best[1], best[2]
+        magnitude = in_float64(torch.maximum(before.abs().reshape(-1), after.abs().reshape(-1)))
+        rounding = 4 * torch.finfo(after.dtype).eps * magnitude
+        best: tuple[float, float, tuple[Call, ...]] | None = None
+        for group in groups:
+            outputs = torch.stack([in_float64(call.output).reshape(-1) for call in group]).sum(dim=0)
+            scale = (outputs.dot(added) / outputs.dot(outputs).clamp_min(1e-30)).item() if scaled else 1.0
+            off = (added - scale * outputs).abs() - rounding
+            error = (off.clamp_min(0).max() / largest).item()
+            if best is None or error < best[0]:
+                best = (error, scale, group)
+        if best is None or best[0] > tolerance(after.dtype):
+            return None
+        return tuple(replace(call, scale=best[1]) for call in best[2]) if scaled else best[2]
+
+    def _is_pointwise(self, call: Call) -> bool:
+        """Whether a module makes of each position something that depends on that position only, as an FFN does."""
+        try:
+            with torch.no_grad():
+                output = output_tensor(call.module(call.input.flip(-2)))
+        except Exception:  # whatever a module raises that needs more than hidden states
+            return False
+        if output is None or output.shape != call.output.shape:
+            return False
+        off = (output.flip(-2) - call.output).abs().max()
+        return bool(off <= tolerance(output.dtype) * call.output.abs().max())
 
     @property
     def attended(self) -> Part:
         """Call whose output is what the attention adds to the residual stream."""
-        return self.contributions[0]
+        return self.sum if isinstance(self.sum, Lacking) else self.sum.attended
 
     @property
     def fed(self) -> Part:
         """Call whose output is what the FFN adds to the residual stream."""
-        return self.contributions[1]
+        return self.sum if isinstance(self.sum, Lacking) else self.sum.fed
 
     @cached_property
     def ffn(self) -> Part:
@@ -133,8 +246,16 @@ class Block:
         """Call whose input is what the FFN receives."""
         # the FFN's projections may be children of the block itself, as in OPT, so that the last one stands for it
         if isinstance(self.ffn, Call) and self.ffn.is_leaf:
-            return next(call for call in self.calls if not self.in_attention(call) and has_matrix(call.module))
+            return next(call for call in self._outside if has_matrix(call.module))
         return self.ffn
+
+    @property
+    def _outside(self) -> list[Call]:
+        """Calls outside the attention and outside what else adds to the residual stream, in order."""
+        others = () if isinstance(self.sum, Lacking) else self.sum.others
+        return [
+            call for call in self.calls if not self._attends(call) and not any(_within(call, one) for one in others)
+        ]
 
     @cached_property
     def _ffn_calls(self) -> list[Call]:
@@ -143,7 +264,7 @@ class Block:
         if isinstance(ffn, Lacking):
             return []
         if ffn.is_leaf:
-            return [call for call in self.calls if not self.in_attention(call)]
+            return self._outside
         return [call for call in self.calls if call.name.startswith(ffn.name + ".")]
 
     @cached_property
@@ -207,21 +328,29 @@ class Block:
         """Reason why the FFN's neurons do not write their down weights to the residual stream; None where they do."""
         if isinstance(self.down, Lacking):
             return self.down
-        if isinstance(self.fed, Call) and self.fed is not self.ffn and not equal(self.fed.output, self.down.output):
+        rescaled = (
+            isinstance(self.fed, Call) and self.fed is not self.ffn and not equal(self.fed.output, self.down.output)
+        )
+        if isinstance(self.fed, Call) and self.fed.scale != 1:
+            return Lacking("the block scales what its FFN's neurons write")
+        if rescaled or (isinstance(self.sum, Sum) and self.sum.norms):
             return Lacking("a norm after the FFN rescales what its neurons write")
         return None
 
     def norm(self) -> str | Lacking:
         """What normalises the residual stream for the attention, "RMSNorm" or "LayerNorm", by what a shifted input gives."""
-        norm = next(
-            (c for c in self.calls if equal(c.input, self.stream.input) and equal(c.output, self.attention.input)), None
-        )
+        if isinstance(self.attention, Lacking):
+            return self.attention
+        attended = self.attention.input
+        norm = next((c for c in self.calls if equal(c.input, self.stream.input) and equal(c.output, attended)), None)
         if norm is None:
             return Lacking("nothing normalises the residual stream before the attention reads it")
         try:
             with torch.no_grad():
-                shifted = norm.module(norm.input + norm.input.abs().max())
+                shifted = output_tensor(norm.module(norm.input + norm.input.abs().max()))
         except TypeError:
+            shifted = None
+        if shifted is None or shifted.shape != norm.output.shape:
             return Lacking("what normalises the residual stream before the attention reads more than that stream")
         # a LayerNorm subtracts the mean, so a constant added to every dim changes nothing
         centred = (shifted - norm.output).abs().max() < 0.01 * norm.output.abs().max()

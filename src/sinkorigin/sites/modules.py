@@ -12,10 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 @dataclass(frozen=True)
 class Place:
-    """Input or output of a module."""
+    """Input or output of a module, times a number where the block scales what it adds to the residual stream (Granite)."""
 
     module: nn.Module
     end: Literal["input", "output"]
+    scale: float = 1.0
 
     def hook(self, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``see`` with the hidden states here in every forward pass, until the handle is removed.
@@ -25,16 +26,23 @@ class Place:
 
         def before(module, args, kwargs):
             old = first_tensor(args, kwargs)
-            new = see(old)
+            new = self._seen(see, old)
             return None if new is None else replace_first_tensor(args, kwargs, new)
 
         def after(module, args, output):
-            new = see(output_tensor(output))
+            new = self._seen(see, output_tensor(output))
             return (new, *output[1:]) if new is not None and isinstance(output, tuple | list) else new
 
         if self.end == "input":
             return self.module.register_forward_pre_hook(before, with_kwargs=True)
         return self.module.register_forward_hook(after)
+
+    def _seen(self, see: Callable[[Tensor], Tensor | None], values: Tensor) -> Tensor | None:
+        """What takes the place of ``values``, or None."""
+        if self.scale == 1:
+            return see(values)
+        new = see(values * self.scale)
+        return None if new is None else new / self.scale
 
 
 @dataclass(frozen=True)

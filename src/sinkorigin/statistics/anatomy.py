@@ -61,6 +61,7 @@ SCHEMA = tables.schema(
     super_neuron_layers=(_LAYERS, "layer of each super neuron, those that carry most of the norm first"),
     super_neurons=(_LAYERS, "number of each in its layer"),
     super_neuron_shares=(_SHARES, "share of the first token's FFN output that each carries"),
+    no_neurons=(pa.string(), "why no layer has neurons to show; null where one has"),
     dominating_dims=(
         _LAYERS,
         "dims that dominate the first token's residual from the first surge on, those of most layers first",
@@ -81,7 +82,7 @@ READS = {
     "sinks": ("position", "score_excluding_self"),
     "norm_ratio": ("layer", "ratio"),
     "norm_changes": ("kind", "layer", "change"),
-    "super_neurons": ("layer", "neuron", "rank", "super_neuron", "share"),
+    "super_neurons": ("layer", "neuron", "rank", "super_neuron", "share", "not_applicable"),
     "disparity": ("site", "layer", "position", "dominance_ratio", "dominant_dim"),
 }
 
@@ -128,7 +129,8 @@ def _structure(found: Frames) -> dict[str, Any]:
     top = by_position.head(by_position.height // 2 + 1).sort("score_excluding_self", descending=True, nulls_last=True)
     ratio = found["norm_ratio"].sort("ratio", descending=True, nulls_last=True).row(0, named=True)
     rises = found["norm_changes"].filter(kind="rise").sort("layer")
-    neurons = found["super_neurons"].filter(super_neuron=True).sort("rank")
+    ranked = found["super_neurons"]
+    neurons = ranked.filter(super_neuron=True).sort("rank")
     return {
         "layers": mass.height,
         "onset": onset["layer"], "onset_low": onset["layer_low"], "onset_high": onset["layer_high"],
@@ -140,6 +142,7 @@ def _structure(found: Frames) -> dict[str, Any]:
         "surges": rises["layer"].to_list(), "surge_factors": rises["change"].to_list(),
         "super_neuron_layers": neurons["layer"].to_list(), "super_neurons": neurons["neuron"].to_list(),
         "super_neuron_shares": neurons["share"].to_list(),
+        "no_neurons": ranked["not_applicable"][0] if ranked["neuron"].is_null().all() else None,
         **_dominating(found["disparity"], min(rises["layer"].to_list(), default=0)),
     }  # fmt: skip
 
@@ -159,7 +162,7 @@ def _dominating(disparity: pl.DataFrame, start: int) -> dict[str, Any]:
 def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
     """Of the edits of one kind, the one that stands for all.
 
-    It is an edit of the value aggregation, where the kind has a site, in the early layers (see
+    It is an edit of the value aggregation, where the kind has a site, at one position, in the early layers (see
     :func:`sinkorigin.interventions.layers.main_layers`); of several such interventions, the one with most positions and
     strengths; and of these, the position nearest to ``TARGET`` and the strength nearest to ``STRENGTH``.
 
@@ -168,6 +171,7 @@ def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
     """
     at_heads = conversions.filter(site="value_aggregation")
     rows = (conversions if at_heads.is_empty() else at_heads).to_dicts()
+    rows = [row for row in rows if len(row["positions"]) == 1] or rows
     early = main_layers([(row.get("layers_rule"), row["layers"]) for row in rows])
     rows = [row for row in rows if row["layers"] == early]
     names = [row["intervention"] for row in rows]
@@ -236,7 +240,7 @@ def _super_neurons(row: Mapping[str, Any]) -> str:
     names = zip(row["super_neuron_layers"], row["super_neurons"], row["super_neuron_shares"], strict=True)
     named = [f"{layer}.{neuron} ({share:.0%})" for layer, neuron, share in names]
     more = f" and {len(named) - 4} more" if len(named) > 4 else ""
-    return (", ".join(named[:4]) + more) or "none"
+    return (", ".join(named[:4]) + more) or row["no_neurons"] or "none"
 
 
 def _dims(row: Mapping[str, Any]) -> str:

@@ -45,6 +45,7 @@ class Measured:
     Attributes:
         identity: its columns of ``IDENTITY``, without model and prompts.
         sequences: (N,) numbers.
+        layers: (L,) numbers, rising, of the layers that have attention.
         score, first: (L, N) means over heads.
         residuals: (L,) means over sequences of norm, dominance ratio and key cosine.
         losses: loss, baseline_loss and divergence (N,), or nothing.
@@ -53,6 +54,7 @@ class Measured:
 
     identity: dict[str, Any]
     sequences: np.ndarray
+    layers: np.ndarray
     score: np.ndarray
     first: np.ndarray
     residuals: dict[str, np.ndarray]
@@ -62,8 +64,8 @@ class Measured:
     def by_sequence(self, edit: "Measured") -> dict[str, np.ndarray]:
         """(N,) quantities; ``reached_score`` is over the layers above the first that ``edit`` edits, where there are any."""
         found = {"score": self.score.mean(axis=0), "first_score": self.first.mean(axis=0)}
-        layers = edit.identity["layers"]
-        above = layers[0] + 1 if layers else 0
+        edited = edit.identity["layers"]
+        above = int(np.searchsorted(self.layers, edited[0] + 1)) if edited else 0
         if above < len(self.score):
             found["reached_score"] = self.score[above:].mean(axis=0)
         return found
@@ -114,13 +116,15 @@ def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]
     losses = _read(folder / "losses.parquet") if (folder / "losses.parquet").is_file() else None
     for identity in sorted(scores.select(_NAMES).unique().to_dicts(), key=_order):
         here = _at(scores, identity, _NAMES).sort("layer", "sequence")
-        depth, sequences = here["layer"].n_unique(), here["sequence"].unique().sort().to_numpy()
+        numbers, sequences = (here[name].unique().sort() for name in ("layer", "sequence"))
+        depth = len(numbers)
         if len(here) != depth * len(sequences):
             raise SinkoriginError(
                 f"{folder} does not have every layer of every sequence; {tables.remedy(folder / 'scores.parquet')}"
             )
         means = pl.col(*_RESIDUALS).cast(pl.Float64).mean()
-        layers = _at(residuals, identity, _NAMES).group_by("layer", maintain_order=True).agg(means).sort("layer")
+        attending = _at(residuals, identity, _NAMES).filter(pl.col("layer").is_in(numbers.implode()))
+        layers = attending.group_by("layer", maintain_order=True).agg(means).sort("layer")
         baseline = identity["kind"] == BASELINE
         columns = (positions if baseline else _at(positions, identity, EDIT)).group_by("position", maintain_order=True)
         lost = {}
@@ -130,7 +134,8 @@ def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]
             lost = {name: rows[name].cast(pl.Float64).to_numpy() for name in _LOSSES}
         yield Measured(
             identity | {"layers_rule": layers_rule},
-            sequences,
+            sequences.to_numpy(),
+            numbers.to_numpy(),
             here["score"].to_numpy().reshape(depth, -1),
             here["first_score"].to_numpy().reshape(depth, -1),
             {name: layers[name].to_numpy() for name in _RESIDUALS},

@@ -202,9 +202,9 @@ def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -
         "dominance_ratio": float(edited.residuals["dominance_ratio"].max()),
         "key_cosine": float(edited.residuals["key_cosine"][peak]),
         "baseline_key_cosine": float(before.residuals["key_cosine"][peak]),
-        "peak_layer": peak,
+        "peak_layer": int(edited.layers[peak]),
         "peak_layer_score": float(layers.max()),
-        "onset_layer": int(above[0]) if len(above) else None,
+        "onset_layer": int(edited.layers[above[0]]) if len(above) else None,
         **_highest(edited.columns[: length // 2 + 1], edited.identity["positions"]),
         **dict.fromkeys(SCHEMA.names[SCHEMA.names.index("loss") : SCHEMA.names.index("sink")]),
     }
@@ -232,12 +232,12 @@ def _layer_rows(edited: Measured, weights: np.ndarray) -> list[dict]:
     low, high = interval(weights @ edited.score.T)  # (L,)
     return [
         {
-            **edited.identity, "layer": layer, "score": float(edited.score[layer].mean()),
-            "score_low": float(low[layer]), "score_high": float(high[layer]),
-            "first_score": float(edited.first[layer].mean()),
-            **{name: float(values[layer]) for name, values in edited.residuals.items()},
+            **edited.identity, "layer": int(layer), "score": float(edited.score[row].mean()),
+            "score_low": float(low[row]), "score_high": float(high[row]),
+            "first_score": float(edited.first[row].mean()),
+            **{name: float(values[row]) for name, values in edited.residuals.items()},
         }
-        for layer in range(len(edited.score))
+        for row, layer in enumerate(edited.layers)
     ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ PACKAGE = "sinkorigin.interventions.kinds"
 
 FEWEST_SEQUENCES = 8  # sequences of an intervention: with fewer, its intervals among many comparisons mean nothing
 
+LAYER_RULES = tuple(RULES)
+
 Index = Annotated[int, Field(ge=0)]
 Indices = Annotated[list[Index], Field(min_length=1)]
 
@@ -23,10 +25,8 @@ def _list_or_one(value: Any) -> str:
     return "list" if isinstance(value, list) else "one"
 
 
-Layers = Annotated[
-    Annotated[Literal[tuple(RULES)], Tag("one")] | Annotated[Indices, Tag("list")],  # type: ignore[valid-type]
-    Discriminator(_list_or_one),
-]
+Rule = Literal[*LAYER_RULES]  # type: ignore[valid-type]
+Layers = Annotated[Annotated[Rule, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
 Target = Annotated[Annotated[Index, Tag("one")] | Annotated[Indices, Tag("list")], Discriminator(_list_or_one)]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.config.merging import Layer, Merged
-from harness.config.models import Model
+from harness.config.models import Model, name_from
 from harness.config.pretraining import TextData
 from harness.config.standard import with_standard
 from harness.config.study import Config
@@ -143,6 +143,7 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
     """What is wrong with the models and corpora on this machine, and with what is asked of models whose shape is known."""
     sentences = []
     lengths = {prompts.name: prompts.length for prompts in study.prompts}
+    reads_text = any(prompts.kind == "natural_text" for prompts in study.prompts)
     for model in study.models:
         layers = _layers_asked_of(model, study, merged)
         if model.kind == "path":
@@ -150,7 +151,9 @@ def _local_problems(study: Config, merged: Merged) -> list[str]:
             from sinkorigin.models.before_fetch import local_problems
 
             place, fetched = model.place, Path("results/models", model.name)
-            sentences += local_problems(place, lengths, layers, model=model.name, fetched=fetched)
+            sentences += local_problems(
+                place, lengths, layers, model=model.name, reads_text=reads_text, fetched=fetched
+            )
         elif model.shape is not None:
             for key, numbers in layers.items():
                 sentences += _told(check_layers, numbers, model.shape.layers, model.name, key)
@@ -209,12 +212,22 @@ def _place(loc: Sequence[str | int], raw: Any) -> list[str | int]:
 
 def _names(place: Sequence[str | int], raw: Any) -> list[str]:
     """A place as messages call it: entries of lists by their names."""
-    names = []
+    names: list[str] = []
     for part in place:
         raw = raw[part] if _has(raw, part) else None
-        named = isinstance(part, int) and isinstance(raw, dict) and ("name" in raw or "site" in raw)
-        names.append(str(raw.get("name", raw.get("site")) if named else part))
+        named = _entry_name(raw, among=names[-1]) if names and isinstance(part, int) else None
+        names.append(named or str(part))
     return names
+
+
+def _entry_name(entry: Any, among: str) -> str | None:
+    """What messages call an entry of the list ``among``: its name or site, or a model after its source."""
+    if not isinstance(entry, dict):
+        return None
+    if among == "models" and isinstance(entry.get("source"), str) and entry.get("name") is None:
+        return name_from(entry["source"], None, None)
+    name = entry.get("name", entry.get("site"))
+    return None if name is None else str(name)
 
 
 def _sentences(problem: Mapping[str, Any], raw: Any) -> list[Problem]:

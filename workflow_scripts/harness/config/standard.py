@@ -60,7 +60,7 @@ def _fitting_edits(edits: Sequence[dict], sets: Sequence[Prompts], batch: Any) -
     for edit in edits:
         sequences = min(edit["sequences"], fewest)
         read = [prompts for prompts in sets if prompts.name in edit["prompts"]]
-        positions = [k for k in edit["positions"] if all(k < prompts.length - 1 for prompts in read)]
+        positions = [k for k in edit["positions"] if any(k < prompts.length - 1 for prompts in read)]
         enough = sequences >= FEWEST_SEQUENCES and sequences + edit.get("calibration", 0) <= fewest
         if not (read and positions and enough):
             continue

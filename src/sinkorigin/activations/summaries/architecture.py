@@ -29,10 +29,15 @@ def write_architecture(path: Path, architecture: Architecture, sites: Sequence[s
     for layer in range(architecture.layers):
         missing = architecture.missing[layer]
         places, projections = architecture.places[layer], architecture.projections[layer]
+        attention = architecture.attention.get(layer)
         found = (
             dict.fromkeys(missing)
             | {site: f"{place.end} of {names[id(place.module)]}" for site, place in places.items()}
-            | dict.fromkeys(in_attention, f"attention function of {names[id(architecture.attention[layer])]}")
+            | (
+                {}
+                if attention is None
+                else dict.fromkeys(in_attention, f"attention function of {names[id(attention)]}")
+            )
             | {role: names[id(matrix.module)] for role, matrix in projections.items()}
         )
         if architecture.norms[layer] is not None:

@@ -33,14 +33,18 @@ SCHEMA = tables.schema(
 
 
 def key_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> Iterator[dict]:
-    """Rows of each layer; ``first`` is the number of the first sequence of ``tokens``. Runs the model on one position."""
+    """Rows of each layer that has attention; runs the model on one position.
+
+    Args:
+        first: number of the first sequence of ``tokens``.
+    """
     inputs = {layer: tokens.residual[layer - 1] for layer in range(architecture.layers)}
     count = len(inputs[0])
     largest = {layer: torch.cat([largest_dims(x, 1), largest_dims(x, 2)]) for layer, x in inputs.items()}
     predicted = keys_of_inputs(architecture, largest)
     column = SCHEMA.field("one_dim").type
-    for layer, norm in enumerate(architecture.norms):
-        key = tokens.key[layer]  # (n, H, d_k)
+    for layer in architecture.attention:
+        norm, key = architecture.norms[layer], tokens.key[layer]  # (n, H, d_k)
         heads, width = key.shape[1:]
         rows = count * heads
         one_dim, two_dims, one_hot = pa.nulls(rows, column), pa.nulls(rows, column), pa.nulls(rows, pa.float32())
@@ -105,7 +109,7 @@ def keys_of_inputs(architecture: Architecture, inputs: Mapping[int, Tensor]) -> 
         inputs: layer → (n, d) block inputs, for every layer.
 
     Returns:
-        layer → (n, H, d_k) keys, repeated for grouped queries.
+        layer → (n, H, d_k) keys, repeated for grouped queries, for the layers that have attention.
     """
     count = len(next(iter(inputs.values())))
     keys = _Keys()
