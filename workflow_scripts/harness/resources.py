@@ -377,7 +377,7 @@ class Estimates:
         s, _ = self._edited(model, prompts)
         head = self._prompts[prompts].kind == "natural_text"
         # where losses are read, logits are made a block at a time, see interventions/logits.py, and copied once
-        logits = 2 * min(s.B * s.T * s.shape.vocabulary * 4 / MB, 256.0) + 50
+        logits = 2 * min(s.B * s.T * s.shape.vocabulary * 4 / MB, 128.0) + 50
         batch = s.replayed_megabytes + (logits if head else 0.0)
         return self._runs_model(
             s.shape,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sinkorigin.interventions.replay import Replay
 
-_COMPUTED = 1 << 26  # logits that are computed together, 256 MB in float32
+_COMPUTED = 1 << 25  # logits that are computed together, 128 MB in float32
 _READ = 1 << 22  # log-probabilities that are held at once, 16 MB
 
 
@@ -93,7 +93,9 @@ def keep_logits(replay: Replay, token_ids: Tensor, last: Tensor, file: Path) -> 
         for block in logit_blocks(replay, token_ids, last):
             stream.write(block.logits.cpu().contiguous().view(torch.uint8).numpy().data)
             add_following(following, token_ids, block)
-    return KeptLogits(file, token_ids.shape[1], block.logits.shape[-1], block.logits.dtype), following
+            vocabulary, dtype = block.logits.shape[-1], block.logits.dtype
+            del block  # before the next one is computed
+    return KeptLogits(file, token_ids.shape[1], vocabulary, dtype), following
 
 
 def add_following(following: Tensor, token_ids: Tensor, block: LogitBlock) -> None:

@@ -49,6 +49,7 @@ def edited_losses(kept: Pass, blocks: Iterable[LogitBlock], offset: int, first: 
     for block in blocks:
         add_following(following, token_ids[:, offset:], block)
         divergence[block.sequences, block.positions] = divergences(block, offset, kept.logits)
+        del block  # before the next one is computed
     baseline = baseline_losses(kept.following, first)
     return Losses(-_mean(following[:, first - offset :]), baseline.loss, _mean(divergence[:, first - offset : -1]))
 

@@ -79,6 +79,7 @@ def measure_baseline(
                 following = torch.empty(ids[:, 1:].shape, device=ids.device)
                 for block in logit_blocks(replay, ids, replay.last):
                     add_following(following, ids, block)
+                    del block  # before the next one is computed
                 read = {k: baseline_losses(following, k) for k in targets}
             output.add(None, part.start, before.shown(), read)
 
