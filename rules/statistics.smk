@@ -207,6 +207,7 @@ rule compute_intervention_effects:
         conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
     params:
         statistic="interventions",
+        only=None,
         length=lambda wildcards: study.prompts[wildcards.prompts].length,
         replicates=STUDY_CONFIG.statistics.replicates,
         comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,

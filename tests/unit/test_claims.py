@@ -127,7 +127,7 @@ def write_edits(
         facts[name] = facts.get(name, {}) | nothing | {"reason": reason}
     found = compute(
         write_study(root / "made" / model, baseline, {k: v for k, v in every.items() if k not in lacking}, length=16, rules=rules),
-        model=model, prompts="p", length=16, replicates=50, comparison_replicates=1000, seed=0,
+        model=model, prompts="p", length=16, replicates=50, comparison_replicates=1000, seed=0, only=None,
     )  # fmt: skip
     found["resolved_interventions"] = resolved(every, rules=rules, facts=facts)
     for name, table in found.items():

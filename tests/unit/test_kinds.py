@@ -201,6 +201,7 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
         length=16,
         replicates=50,
         comparison_replicates=1000,
+        only=None,
         seed=0,
     )
     contrasts = pl.from_arrow(found["intervention_contrasts"])

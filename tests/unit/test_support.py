@@ -190,7 +190,7 @@ def test_interventions_of_a_hybrid_change_the_layers_with_attention(hybrid, tmp_
     inputs = {name: str(tmp_path / name / "manifest.json") for name in ("baseline", "edited")}
     effects = interventions.compute(
         {**inputs, "resolved": str(tmp_path / "resolved.parquet")},
-        model="m", prompts="p", length=T, replicates=20, comparison_replicates=20, seed=0,
+        model="m", prompts="p", length=T, replicates=20, comparison_replicates=20, seed=0, only=None,
     )  # fmt: skip
     assert set(pl.DataFrame(effects["intervention_layers"])["layer"]) == set(attends)
     assert set(pl.DataFrame(effects["interventions"])["peak_layer"]) <= set(attends)

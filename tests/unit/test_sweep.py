@@ -459,11 +459,13 @@ from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
 from architectures import build
+from intervention_tables import resolved
+from sinkorigin.interventions.resolution import SCHEMA
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.statistics.interventions import compute
-from sinkorigin.tables import write_manifest
+from sinkorigin.tables import write_manifest, write_table
 count, root = int(sys.argv[3]), Path(sys.argv[4])
 ids = np.random.default_rng(0).integers(3, 96, size=(count, 32))
 edits = [VarianceAmplification(layers=[0, 1], positions=[k], strength=s) for k in (5, 9) for s in (2.0, 4.0)]
@@ -475,9 +477,12 @@ sweeps = {root / "edited" / "i" / "strength=4": Sweep("i", edits)}
 run_sweeps(architecture, ids, sweeps, sequences=count, scratch=root / "scratch", **common)
 for folder in ("baseline", "edited/i/strength=4"):
     write_manifest(root / folder)
+points = {"i": {4.0: [{"kind": "variance_amplification", "target": k} for k in (5, 9)]}}
+write_table(root / "resolved.parquet", resolved(points), SCHEMA)
 inputs = {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}
+inputs["resolved"] = str(root / "resolved.parquet")
 compute(
-    inputs, model="m", prompts="p", interventions=["i"], length=32, replicates=50, comparison_replicates=1000, seed=0
+    inputs, model="m", prompts="p", length=32, replicates=50, comparison_replicates=1000, seed=0, only=None
 )
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(status["VmHWM"].split()[0])

@@ -300,6 +300,7 @@ def _edited(
         length=token_ids.shape[1],
         replicates=settings.replicates,
         comparison_replicates=settings.comparison_replicates,
+        only=None,
         seed=settings.seed,
     )
 

@@ -90,7 +90,7 @@ def compute(
     replicates: int,
     comparison_replicates: int,
     seed: int,
-    only: Sequence[str] | None = None,
+    only: Sequence[str] | None,
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
 
@@ -106,7 +106,7 @@ def compute(
         length: T, the number of tokens of a prompt.
         replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
-        only: names of the interventions that there are, where not all of the resolved ones were made.
+        only: names of the interventions that there are, where not all of the resolved ones were made; else None.
 
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
