@@ -458,6 +458,8 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from architectures import build
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
@@ -476,8 +478,10 @@ run_sweeps(architecture, ids, sweeps, sequences=count, scratch=root / "scratch",
 for folder in ("baseline", "edited/i/strength=4"):
     write_manifest(root / folder)
 inputs = {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}
+inputs["resolved"] = str(root / "resolved.parquet")
+pq.write_table(pa.table({"intervention": ["i"], "layers_rule": ["numbers"], "applicable": [True]}), inputs["resolved"])
 compute(
-    inputs, model="m", prompts="p", interventions=["i"], length=32, replicates=50, comparison_replicates=1000, seed=0
+    inputs, model="m", prompts="p", length=32, replicates=50, comparison_replicates=1000, seed=0
 )
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(status["VmHWM"].split()[0])
