@@ -220,7 +220,7 @@ def test_a_model_that_differs_through_the_taps_only_in_long_prompts_is_refused(t
 _PEAK = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import numpy as np, torch, transformers
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq, torch, transformers
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.writers import Kept
@@ -231,6 +231,7 @@ ids = np.random.default_rng(0).integers(0, 512, size=(int(sys.argv[2]), 32))
 sites = {"value_aggregation": Kept(), "attention_output": Kept(positions=(0, 1, 4, 8)), "residual": Kept()}
 extract(read_architecture(model), ids, model="m", sites=sites, batch=16, workers=2,
         activations=sys.argv[3] + "/a", scores=sys.argv[3] + "/s.parquet")
+pq.write_table(pa.table({"token_ids": ids.tolist()}), sys.argv[3] + "/prompts.parquet")
 """
 
 _STATISTICS = """
@@ -246,7 +247,8 @@ inputs, settings = {
  "norms": (magnitudes, dict(surge_ratio=3.0, change_factor=2.0, **many)),
  "disparity": (magnitudes, many),
  "sinks": (scores, dict(epsilons=[0.3], onset_mass=0.3, change_mass=0.1, **many)),
- "keys": ({"first_token_keys": a / "first_token_keys.parquet", "query_gram": a / "query_gram.parquet", **scores}, many),
+ "keys": ({"first_token_keys": a / "first_token_keys.parquet", "query_gram": a / "query_gram.parquet",
+           "prompts": folder / "prompts.parquet", **scores}, many),
  "effective_rank": ({"residual_gram": a / "residual_gram.parquet"}, {}),
 }[sys.argv[3]]
 found = import_module(f"sinkorigin.statistics.{sys.argv[3]}").compute(inputs, model="m", prompts="p", **settings)

@@ -92,6 +92,21 @@ def test_leaving_a_block_leaves_the_modules_as_they_were():
     assert not any("forward" in vars(module) for module in model.modules())
 
 
+def test_a_pass_that_attends_in_another_way_than_the_probe_is_refused(monkeypatch):
+    def fused(self, query, key, value, *args):
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True), None
+
+    architecture = read_architecture(tiny_model("gptj"))
+    monkeypatch.setattr(type(architecture.attention[0]), "_attn", fused)
+    ids = torch.arange(3, 3 + T).reshape(1, T)
+    architecture.forward(ids)
+    with (
+        architecture.tapped(Tap()),
+        pytest.raises(SinkoriginError, match="GPTJAttention attends in this pass in another"),
+    ):
+        architecture.forward(ids)
+
+
 def test_the_interface_is_taken_where_a_class_has_it():
     assert not checks.try_model(tiny_model("llama"), "m").eager
 

@@ -18,7 +18,7 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.modules import first_tensor, has_matrix
 from sinkorigin.sites.tap import Tap
 
-_SOFTMAX = {torch.softmax, nn.functional.softmax, Tensor.softmax, torch.nn.functional.softmax}
+_SOFTMAX = {torch.softmax, nn.functional.softmax, Tensor.softmax}
 # each with the places of its two factors among the arguments
 _PRODUCTS = {
     torch.matmul: (0, 1), Tensor.matmul: (0, 1), Tensor.__matmul__: (0, 1), torch.bmm: (0, 1), Tensor.bmm: (0, 1),
@@ -134,8 +134,15 @@ def _forward(module: nn.Module, forward: Callable, taps_of: Callable[[nn.Module]
     taps = taps_of(module)
     if not taps or hidden is None:
         return forward(*args, **kwargs)
-    with EagerAttention(type(module).__name__, len(hidden), taps):
-        return forward(*args, **kwargs)
+    name = type(module).__name__
+    with EagerAttention(name, len(hidden), taps) as attention:
+        output = forward(*args, **kwargs)
+    if not attention.done:
+        raise SinkoriginError(
+            f"{name} attends in this pass in another way than in the probe, which nothing can see, as some classes do in long "
+            "prompts; use shorter prompts, or another model"
+        )
+    return output
 
 
 class _Finder(TorchFunctionMode):
