@@ -22,9 +22,10 @@ FILES = {
     "results/models/broken/manifest.json": 0,
     "results/mine/attention/broken/random_tokens/scores.parquet": 0,
     f"{STATISTICS}/broken/random_tokens/sinks.parquet": 0,
+    f"{STATISTICS}/broken/anatomy.parquet": 0,
+    f"{STATISTICS}/other/anatomy.parquet": 1,
     f"{STATISTICS}/other/random_tokens/super_neurons.parquet": 1,
     f"{STATISTICS}/other/random_tokens/super_neuron_surge.parquet": 1,
-    f"{STATISTICS}/other/anatomy.parquet": 1,
     f"{STATISTICS}/training/softmax": 1,
     f"{STATISTICS}/training/softmax/manifest.json": 1,
     "results/mine/pretraining/softmax/seed=3/history.parquet": 1,
@@ -41,9 +42,10 @@ def test_what_is_missing_is_told_by_model_prompt_set_and_training_with_its_reaso
     parts = MISSING.parts("results/mine")
     assert [(part["model"], part["prompts"], part["what"], part["log"]) for part in parts] == [
         ("broken", "random_tokens", None, "fetch.log"),
+        ("other", None, "anatomy", "weights.log"),
         ("other", "random_tokens", "super_neurons, super_neuron_surge", "weights.log"),
         (
-            None, None, "the anatomy of other, the statistics over the trainings of softmax, the training of softmax with seed 3, the comparison of "
+            None, None, "the statistics over the trainings of softmax, the training of softmax with seed 3, the comparison of "
             "trainings", "weights.log",
         ),
     ]  # fmt: skip

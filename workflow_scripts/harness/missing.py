@@ -73,7 +73,7 @@ class Missing:
             folder: of the study's results.
 
         Returns:
-            ``model`` and ``prompts`` (null: of a training, or of all), ``what`` is missing (null: everything), and the
+            ``model`` and ``prompts`` (null: of a training, or of all prompt sets), ``what`` is missing (null: everything), and the
             ``sentence`` and ``log`` of the failure that is to blame.
         """
         found: dict[tuple[str | None, str | None], dict[str, int]] = {}
@@ -82,7 +82,10 @@ class Missing:
             if what is not None:
                 found.setdefault((model, prompts), {})[what] = place
         parts: list[dict[str, str | None]] = []
+        without_anything = {model for (model, _), whats in found.items() if "" in whats}
         for (model, prompts), whats in found.items():
+            if prompts is None and model in without_anything:  # what is of all its prompt sets
+                continue
             everything = {"": whats[""]} if "" in whats else whats
             for place in sorted({*everything.values()}):
                 names = [what for what, blamed in everything.items() if blamed == place]
@@ -106,7 +109,7 @@ def _part(place: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
         case ("statistics", "training", run, "manifest.json"):
             return None, None, f"the statistics over the trainings of {run}"
         case ("statistics", model, table) if table.endswith(".parquet"):
-            return None, None, f"the {Path(table).stem} of {model}"
+            return model, None, Path(table).stem
         case ("statistics", model, prompts, table):
             return model, prompts, Path(table).stem
         case ("pretraining", run, seed, "history.parquet"):

@@ -30,7 +30,7 @@ def judge(
         models: the models, in the order of the ledger.
         prompts: names of the prompt sets.
         first_tokens: condition of the first token → name, for each group of prompt sets that differ in nothing else.
-        missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of a training), ``what`` is
+        missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of a training, or of all prompt sets), ``what`` is
             missing of them (null: everything), and the ``sentence`` that says why. Each is a row that is not applicable.
 
     Returns:
@@ -56,7 +56,7 @@ def judge(
             ]
         for group in first_tokens:
             rows += first_token_claims({key: StudyTables(places, model, name) for key, name in group.items()})
-    rows += [_not_measured(part, part["what"]) for part in missing if part["model"] is None]
+    rows += [_not_measured(part, part["model"] or part["what"]) for part in missing if part["prompts"] is None]
     rows += pretraining_claims(tables["pretraining_by_seed"], models, prompts)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 

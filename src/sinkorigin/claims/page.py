@@ -102,7 +102,8 @@ def missing_html(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
     for (sentence, log), parts in reasons.items():
         words = []
         for (model, what), prompts in parts.items():
-            where = f"<b>{html.escape(model)}</b> on {html.escape(', '.join(prompts))}" if model else ""
+            on = f" on {html.escape(', '.join(prompts))}" if any(prompts) else ""
+            where = f"<b>{html.escape(model)}</b>{on}" if model else ""
             words.append(": ".join(filter(None, [where, html.escape(what)])))
         lines.append(
             f"<li>{'; '.join(words)}<small> – {html.escape(sentence)} (log: <code>{html.escape(log)}</code>)</small></li>"
