@@ -65,7 +65,9 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     drawn = times(broken.results / "figures")
     for name in FIGURES:
         assert drawn[f"{name}.svg"] > figures[f"{name}.svg"]
-        assert "Not shown, because a job failed: broken" in (broken.results / "figures" / f"{name}.svg").read_text()
+        # the matrix of evidence has its cells, as not applicable
+        line = "Not shown, because a job failed: broken" in (broken.results / "figures" / f"{name}.svg").read_text()
+        assert line == (name != "evidence"), name
     # those that do not show it are as they were
     assert all(drawn[f"{name}.svg"] == figures[f"{name}.svg"] for name in ("loss_curves", "necessity"))
 
