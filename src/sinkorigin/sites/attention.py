@@ -93,6 +93,7 @@ def _attend(
         weights = torch.softmax(logits, dim=-1, dtype=logits.dtype)[..., :-1]
     else:
         weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
+    del logits  # as large as the weights, and not needed by what follows
     weights = nn.functional.dropout(weights, p=dropout, training=module.training)
     aggregation = torch.matmul(weights, value)  # (N, H, T, d_k)
     for layer, tap in taps:
