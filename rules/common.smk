@@ -48,7 +48,11 @@ with checks.ending_with_a_sentence():
         internals.config_overlays(workflow, config, ROOT),
         Path.cwd(),
     )
-    STUDY_CONFIG = read_study(MERGED, first=workflow.is_main_process and not MISSING.files)
+    STUDY_CONFIG = read_study(
+        MERGED,
+        first=workflow.is_main_process and not MISSING.files,
+        fetched_elsewhere=internals.stores_elsewhere(workflow),
+    )
 
 CONFIG_FILES = MERGED.files  # for messages
 

@@ -13,7 +13,15 @@ from sinkorigin.statistics.kendall import kendall_tau_b
 from sinkorigin.statistics.uniform import uniform_score
 
 N, L, H, T = 12, 3, 2, 16
-OPTIONS = {"model": "m", "prompts": "p", "length": 16, "replicates": 50, "comparison_replicates": 1000, "seed": 0}
+OPTIONS = {
+    "model": "m",
+    "prompts": "p",
+    "length": 16,
+    "replicates": 50,
+    "comparison_replicates": 1000,
+    "seed": 0,
+    "only": None,
+}
 TARGET = 4
 
 

@@ -341,7 +341,7 @@ def test_what_cannot_be_taken_is_said_in_a_sentence(published, tmp_path):
     refused(f"path:{tmp_path / 'nowhere'}", "tokenizer of data d: there is no directory .*nowhere; correct tokenizer")
     (tmp_path / "empty").mkdir()
     refused(f"path:{tmp_path / 'empty'}", "has no tokenizer that can be read .*; name a directory or repository with")
-    refused("hub:owner/name@abc", "tokenizer of data d: .*check the network, or .*use a path: source")
+    refused("hub:owner/name@abc", "tokenizer of data d: .*check the network, .*use a path: source")
     settings = json.loads((published / "tokenizer_config.json").read_text())
     (published / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": None}))
     refused(f"path:{published}", "names no end-of-text token")

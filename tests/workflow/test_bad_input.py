@@ -83,18 +83,18 @@ def test_a_wrong_hash_ends_the_fetch_and_leaves_nothing(project):
     assert not list((project.folder / "results/models").glob("tiny*/*"))
 
 
-def test_a_model_class_without_attention_interface_is_refused(project):
+def test_a_model_class_without_softmax_attention_is_refused(project):
     import transformers
 
-    shutil.copytree(project.folder / "tiny_model", project.folder / "bloom")
-    config = transformers.BloomConfig(vocab_size=320, hidden_size=32, n_layer=2, n_head=4)
-    transformers.BloomForCausalLM(config).save_pretrained(project.folder / "bloom")
-    models = [{"name": "bloom", "source": "path:bloom"}]
+    shutil.copytree(project.folder / "tiny_model", project.folder / "mamba")
+    config = transformers.MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2, state_size=4)
+    transformers.MambaForCausalLM(config).save_pretrained(project.folder / "mamba")
+    models = [{"name": "mamba", "source": "path:mamba"}]
     ends_with(
-        project, changed(models=models, interventions=[]), "BloomForCausalLM does not take its attention from",
-        "results/tiny/attention/bloom/random_tokens/scores.parquet",
+        project, changed(models=models, interventions=[]), "MambaForCausalLM takes its attention neither from",
+        "results/tiny/attention/mamba/random_tokens/scores.parquet",
     )  # fmt: skip
-    assert not list((project.results / "activations/bloom").rglob("*.parquet"))
+    assert not list((project.results / "activations/mamba").rglob("*.parquet"))
 
 
 def test_no_network_is_said_in_a_sentence(project, monkeypatch):

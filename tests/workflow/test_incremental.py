@@ -44,7 +44,7 @@ STATISTICS = [
     "compute_secondary_sinks",
     "compute_effective_rank",
 ]
-CLAIMS = {job("judge_claims")}
+CLAIMS = {job("judge_claims"), job("plot_evidence")}
 
 
 def anatomies(*models: str) -> set[str]:

@@ -312,6 +312,11 @@ def limits_starts(workflow: Any) -> bool:
 # ---- jobs on other machines
 
 
+def stores_elsewhere(workflow: Any) -> bool:
+    """Whether results lie in a storage, so that what was fetched is not below this directory (settings/types.py, 9.27.1)."""
+    return workflow.storage_settings.default_storage_provider is not None
+
+
 def shares_sources(workflow: Any) -> bool:
     """Whether jobs elsewhere read this directory's sources; else they get copies."""
     return SharedFSUsage.SOURCES in workflow.storage_settings.shared_fs_usage

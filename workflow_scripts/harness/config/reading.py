@@ -45,13 +45,14 @@ def read_config(raw: Mapping[str, Any], file: str = "config.yaml", base: Path | 
     return _read(Merged(dict(raw), [Layer(file, raw)]), base)
 
 
-def read_study(merged: Merged, *, first: bool) -> Config:
+def read_study(merged: Merged, *, first: bool, fetched_elsewhere: bool = False) -> Config:
     """Read and check the config, and look into what it names on this machine.
 
     Args:
         merged: the config, and the files and options that it is from.
         first: whether this is the process that the user started. Jobs have what their run began with, whatever became of the
             files, and check nothing again.
+        fetched_elsewhere: whether models may have been fetched to a storage; then the files here need not be there any more.
 
     Raises:
         SinkoriginError: a sentence for each thing that is wrong.
@@ -61,7 +62,7 @@ def read_study(merged: Merged, *, first: bool) -> Config:
             if layer.is_file and Path(layer.name).is_file():
                 check_written(Path(layer.name))
     study = _read(merged, base=Path.cwd())
-    if first:
+    if first and not fetched_elsewhere:
         _end_with(_local_problems(study, merged))
     return study
 
