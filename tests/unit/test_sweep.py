@@ -301,6 +301,11 @@ def test_long_sequences_run_fewer_at_a_time(length, together):
     assert fitting_batch(8, heads=9, length=length) == together
 
 
+def test_no_more_passes_run_at_a_time_than_sequences_fit():
+    architecture = read_architecture(build("llama"))
+    assert [architecture.fitting_workers(2, length) for length in (64, 100_000)] == [2, 1]
+
+
 def test_as_many_sequences_run_together_as_an_edit_mixes(llama, token_ids, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "ATTENTION_BYTES", 1)
     sizes = []

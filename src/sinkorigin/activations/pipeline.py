@@ -86,6 +86,7 @@ def extract(
             computes with its eager attention.
     """
     folder, batch = Path(activations), architecture.fitting_batch(batch, token_ids.shape[1])
+    workers = architecture.fitting_workers(workers, token_ids.shape[1])
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
     with ExitStack() as stack:
         folders = {site: stack.enter_context(tables.atomic_directory(folder / site, workers)) for site in sites}

@@ -117,6 +117,7 @@ def run_sweeps(
             :meth:`Architecture.check_against_eager`, which runs the first sequence twice).
     """
     run = token_ids[:sequences]
+    workers = architecture.fitting_workers(workers, run.shape[1])
     edits = [edit for sweep in sweeps.values() for edit in sweep.edits]
     mixed = max((edit.mixes(getattr(edit, "strength", 1)) for edit in edits), default=1)
     batch = _fitting_batch(architecture, run, batch, mixed)

@@ -84,6 +84,10 @@ class Architecture:
         heads = getattr(self.model.config.get_text_config(), "num_attention_heads", None) or _USUAL_HEADS
         return fitting_batch(batch, max(heads) if isinstance(heads, list | tuple) else heads, length)
 
+    def fitting_workers(self, workers: int, length: int) -> int:
+        """Number of passes that run at the same time, fewer than ``workers`` where single sequences are that long."""
+        return self.fitting_batch(workers, length)
+
     def tapped(self, *taps: Tap) -> AbstractContextManager[None]:
         """Set attention taps on every layer for the block."""
         return tapped(self.model, self.attention, *taps, eager=self.eager)
