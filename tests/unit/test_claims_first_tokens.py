@@ -5,6 +5,7 @@ import pytest
 
 from claim_tables import declared_tables
 from sinkorigin.claims.ledger import judge
+from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged
 from sinkorigin.statistics.first_positions import SCHEMA
 from sinkorigin.tables import write_not_applicable
@@ -54,6 +55,14 @@ def test_a_sink_under_bos_alone_belongs_to_the_token(tmp_path):
     [row] = claim(tmp_path, drawn=0.5, bos=12.0, fixed=0.6).values()
     assert row["verdict"] == NOT_SEEN and row["value"] == pytest.approx(1.0)  # layer 0 has the uniform mass
     assert "sink under BOS only: it belongs to the token" in row["reason"]
+
+
+def test_the_page_begins_with_where_each_model_has_its_sink(tmp_path):
+    for condition, ratio in {"drawn": 0.5, "bos": 12.0, "fixed": 0.6}.items():
+        write(tmp_path, "m", condition, ratio)
+    table = judge(declared_tables(tmp_path), models=[MODEL], prompts=list(SETS.values()), first_tokens=[SETS])
+    page = render_html(table, "study")
+    assert "<b>M</b>: sink under BOS only: it belongs to the token" in page[: page.index("Each claim is judged")]
 
 
 def test_a_sink_that_an_ordinary_token_alone_has_is_told_with_the_position_where_bos_has_it(tmp_path):

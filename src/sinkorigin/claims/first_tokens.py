@@ -9,6 +9,7 @@ from sinkorigin.claims.verdicts import NO_SINK_FACTOR, StudyTables, decided, wit
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 NAMES = {"drawn": "drawn tokens", "bos": "BOS", "fixed": "one fixed token"}  # condition → how sentences call it
+FIRST_TOKENS = "sink under each first token"  # name of the claim
 _TABLE = "first_positions"
 _QUANTITY = "largest sink mass of a layer / uniform attention, under the first token where that is"
 
@@ -36,7 +37,7 @@ def first_token_claims(conditions: Mapping[str, StudyTables]) -> Iterator[dict]:
 def _sink(tables: StudyTables, peaks: Mapping[str, dict], numbers: Sequence[str]) -> dict:
     """Row of a model that is not a control: decided by the condition under which it has the least sink."""
     return tables.row(
-        "sink under each first token",
+        FIRST_TOKENS,
         "position 0 is a sink whatever the first token is, so that the sink belongs to the position",
         f"{_QUANTITY} smallest", None, f"> {SINK_FACTOR:g}", _TABLE,
         **_decided(peaks, min, lambda x: x > SINK_FACTOR, [*_summary(peaks), *numbers]),

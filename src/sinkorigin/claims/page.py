@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin.claims.comparison import html_table
+from sinkorigin.claims.first_tokens import FIRST_TOKENS
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED
 
 _MARKS = {SEEN: "✓", NOT_SEEN: "✗", UNDECIDED: "?", NOT_APPLICABLE: "–"}
@@ -92,6 +93,16 @@ def _matrix(evidence: pa.Table) -> str:
     )
 
 
+def _first_tokens(rows: Sequence[Mapping]) -> str:
+    """A sentence for each model: under which first tokens it has a sink; nothing in a study of one kind of first token."""
+    lines = [
+        f"<li><b>{html.escape(row['model'])}</b>: {html.escape(row['reason'])}</li>"
+        for row in rows
+        if row["claim"] == FIRST_TOKENS
+    ]
+    return f"<p>Where the sink is:</p><ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
+
+
 def missing_html(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
     """What the study lacks, with one sentence for each failure; nothing for a whole study."""
     reasons: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
@@ -158,4 +169,5 @@ def render_html(
         parts.insert(0, _matrix(matrix))
     if comparison is not None:
         parts.append(html_table(comparison))
-    return _PAGE.format(study=html.escape(study), missing=missing_html(missing, undrawn), sections="\n".join(parts))
+    above = missing_html(missing, undrawn) + _first_tokens(table.to_pylist())
+    return _PAGE.format(study=html.escape(study), missing=above, sections="\n".join(parts))
