@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
 
-ROW_HEIGHT, CELL_WIDTH, SUMMARY_WIDTH, LABELS_WIDTH = 0.3, 0.82, 1.9, 2.6  # inches
+ROW_HEIGHT, CELL_WIDTH, LABELS_WIDTH = 0.3, 0.82, 2.6  # inches
+FEWEST = 3  # models whose mean is drawn: of two, the interval is thirteen standard errors wide
+_LEGEND = "; mean by random effects [95 % interval], share I² of the variance between models"
 TEXT_SIZE = 7.0
 # verdict → its mark
 MARKS: dict[str, dict[str, Any]] = {
@@ -29,8 +31,10 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
     models = style.in_order(shown["model"])
     links = shown.select("link", "words").unique(maintain_order=True).rows()
     prompts = style.in_order(shown["prompts"])
-    averaged = evidence_summary.drop_nulls("estimate")
-    widths = [len(prompts) * CELL_WIDTH] * len(models) + ([len(prompts) * SUMMARY_WIDTH] if len(averaged) else [])
+    several = evidence_summary.filter(pl.col("models") > 1)
+    summaries = {(row["link"], row["prompts"]): _summary(row) for row in several.to_dicts()}
+    summary_width = max((style.text_width(text, TEXT_SIZE) + 0.3 for text in summaries.values()), default=0)
+    widths = [len(prompts) * CELL_WIDTH] * len(models) + ([len(prompts) * summary_width] if summaries else [])
     figure = style.laid_out(LABELS_WIDTH + sum(widths), len(links) * ROW_HEIGHT + 1.6)
     grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
     for i, model in enumerate(models):
@@ -43,22 +47,30 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
             ax.plot([x - 0.3], [y], linestyle="", markersize=5.5, **mark)
             ax.text(x - 0.18, y, "" if row["value"] is None else _number(row["value"]), va="center", size=TEXT_SIZE)
         style.title(ax, rows["label"][0], beside=LABELS_WIDTH)
-    if len(averaged):
+    if summaries:
         ax = figure.add_subplot(grid[0, len(models)])
         _frame(ax, links, prompts, labelled=False)
-        for row in averaged.to_dicts():
-            y, x = [code for code, _ in links].index(row["link"]), prompts.index(row["prompts"])
-            interval = f"{_number(row['estimate'])} [{_number(row['low'])}, {_number(row['high'])}]"
-            ax.text(x, y, f"{interval}, I² {100 * row['i_squared']:.0f} %", va="center", ha="center", size=TEXT_SIZE)
-        count = max(evidence_summary["models"].to_list())
-        style.title(
-            ax, f"Mean of {count} models", "random effects, 95 % interval; I²: share of the variance between models"
-        )
+        for (link, name), text in summaries.items():
+            y, x = [code for code, _ in links].index(link), prompts.index(name)
+            ax.text(x, y, text, va="center", ha="center", size=TEXT_SIZE)
+        count = max(several["models"].to_list())
+        style.title(ax, f"{count} models", "seen in how many" + _LEGEND * (count >= FEWEST), beside=LABELS_WIDTH)
     marks = {"seen": MARKS["seen"], "seen: random weights lack the link": LACKS} | MARKS
     style.legend(
         figure, [style.line_handle(words, linestyle="", markersize=5.5, **look) for words, look in marks.items()]
     )
     return figure
+
+
+def _summary(row: dict[str, Any]) -> str:
+    """In how many models a link is seen; and its mean effect where these are enough for an interval that says something."""
+    if row["models"] == row["not_applicable"]:
+        return "–"
+    seen = f"{row['seen']} of {row['models'] - row['not_applicable']}"
+    if row["averaged"] < FEWEST:
+        return seen
+    interval = f"{_number(row['estimate'])} [{_number(row['low'])}, {_number(row['high'])}]"
+    return f"{seen}: {interval}, {100 * row['i_squared']:.0f} %"
 
 
 def _number(value: float) -> str:
