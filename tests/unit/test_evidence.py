@@ -1,9 +1,11 @@
 """The evidence matrix takes the right claim for each cell, and its summary over models is a random-effects mean."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from sinkorigin.claims.evidence import LINKS, evidence, random_effects
+from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import (
     NO_CLAIMS,
     NOT_APPLICABLE,
@@ -99,6 +101,35 @@ def test_effects_without_sampling_error_are_counted_but_not_averaged():
     _, summary = evidence(rows, models=MODELS, prompts=PROMPTS)
     found = next(r for r in summary.to_pylist() if r["link"] == "C4")
     assert (found["seen"], found["averaged"], found["estimate"]) == (3, 0, None)
+
+
+def texts(models):
+    """What the figure of the matrix says for a study of these models that has one claim."""
+    from sinkorigin.figures.evidence import draw
+
+    values = {"a": 8.0, "b": 4.0, "c": 2.0}
+    rows = [claim(m, "sink", SEEN, (values[m.name], values[m.name] / 1.2, values[m.name] * 1.2)) for m in models]
+    table, summary = evidence(
+        [*rows, claim(CONTROL, "no sink", SEEN, (1.1, 1.0, 1.2))], models=[*models, CONTROL], prompts=PROMPTS
+    )
+    figure = draw(evidence=pl.DataFrame(table), evidence_summary=pl.DataFrame(summary))
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def test_the_figure_counts_models_and_averages_three_or_more():
+    assert not [text for text in texts(MODELS[:1]) if " of " in text]
+    assert "2 of 2" in texts(MODELS[:2])
+    [mean] = [text for text in texts(MODELS) if text.startswith("3 of 3: 4 [")]
+    assert mean.endswith(" %")
+
+
+def test_the_page_has_a_cell_for_each_link_and_says_that_random_weights_lack_one():
+    rows = [claim(MODELS[0], "sink", SEEN, (9.0, 8.0, 10.0)), claim(CONTROL, "no sink", SEEN, (1.1, 1.0, 1.2))]
+    table, _ = evidence(rows, models=[MODELS[0], CONTROL], prompts=PROMPTS)
+    empty = pl.DataFrame(schema=["claim", "model"]).to_arrow()
+    page = render_html(empty, "study", matrix=table)
+    assert page.count("scope='row'") == len(LINKS) and page.count("scope='col'") == 2
+    assert "lacks it ✓" in page and "9 [8, 10]" in page
 
 
 def test_random_effects_of_the_bcg_trials():
