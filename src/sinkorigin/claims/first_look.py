@@ -47,6 +47,14 @@ def lines(
     yield from _edits(first_look)
 
 
+def shown_edits(edits: pl.DataFrame) -> tuple[int, list[dict]]:
+    """The position that the first look shows, and the rows of its edits: the one nearest to the paper's that most edits have."""
+    alone = edits.filter((pl.col("kind") != BASELINE) & (pl.col("positions").list.len() == 1))
+    count = dict(alone.group_by("target").len().rows())
+    target = min(count, key=lambda k: (-count[k], abs(k - PAPER_POSITION)))
+    return target, alone.filter(pl.col("target") == target).to_dicts()
+
+
 def _with_ends(row: dict, name: str) -> str:
     return f"{row[name]:.3g} [{row[f'{name}_low']:.3g}, {row[f'{name}_high']:.3g}]"
 
@@ -108,11 +116,11 @@ def _key(keys: pl.DataFrame, layer: int) -> str:
 
 
 def _edits(edits: pl.DataFrame) -> Iterator[str]:
-    if edits.is_empty():
+    if edits.filter(pl.col("kind") != BASELINE).is_empty():
         yield "edits: not applicable, see the table of resolved interventions"
         return
-    target = min(edits["target"].unique().to_list(), key=lambda k: abs(k - PAPER_POSITION))
-    for row in edits.filter((pl.col("target") == target) & (pl.col("kind") != BASELINE)).to_dicts():
+    target, rows = shown_edits(edits)
+    for row in rows:
         kind = kind_named(row["kind"])
         what = ", ".join(filter(None, (kind.label, kind.strength_text(row["strength"], row["mean_factor"]))))
         yield (

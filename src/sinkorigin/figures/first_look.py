@@ -6,12 +6,12 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sinkorigin.claims.first_look import shown_edits
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM
-from sinkorigin.interventions.kind import BASELINE, kind_named
+from sinkorigin.interventions.kind import kind_named
 
 WIDTH, HEIGHT = 7.2, 5.4  # inches
-PAPER_POSITION = 10
 
 
 @style.styled
@@ -91,9 +91,8 @@ def _mass(ax: Axes, sink_mass: pl.DataFrame) -> None:
 
 
 def _edits(ax: Axes, edits: pl.DataFrame) -> None:
-    """Score of the target under each edit, at the position nearest to the paper's."""
-    target = min(edits["target"].unique().to_list(), key=lambda k: abs(k - PAPER_POSITION))
-    rows = edits.filter((pl.col("target") == target) & (pl.col("kind") != BASELINE)).to_dicts()
+    """Score of the target under each edit."""
+    target, rows = shown_edits(edits)
     for y, row in enumerate(rows):
         look = kind_named(row["kind"]).look
         colour: Any = style.REFERENCE if look is None else style.PALETTE[look.colour]
