@@ -16,6 +16,7 @@ from sinkorigin.tables import read_table
 STUDY = ROOT / "results" / "default"
 PAPER_POSITION = "10"
 FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
+OTHER_FIRST_TOKENS = ("random_tokens_bos", "random_tokens_fixed")
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
 
@@ -37,6 +38,8 @@ def main() -> None:
         # the README shows the paper's prompts, and text for the models trained here; claims.html has all of them
         compared = row["table"] == COMPARED
         if row["prompts"] is not None and compared != (row["prompts"] == TEXT):
+            continue
+        if row["prompts"] in OTHER_FIRST_TOKENS:
             continue
         if "seed " in row["model"]:  # a single checkpoint
             continue

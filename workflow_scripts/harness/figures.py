@@ -165,6 +165,12 @@ def edited(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
 
 
+def edited_as_drawn(study: Study) -> list[Wildcards]:
+    """Those of a drawn first token, on which all kinds and strengths run; all where there are none."""
+    drawn = [pair for pair in edited(study) if study.prompts[pair["prompts"]].first_token == "drawn"]
+    return drawn or edited(study)
+
+
 def first_look(study: Study) -> list[Wildcards]:
     """The model and prompt set of the first look."""
     return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
@@ -222,7 +228,9 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
-def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figure:
+def intervention_figure(
+    name: str, *tables: str, in_order: bool = False, covers: Callable[[Study], list[Wildcards]] = edited
+) -> Figure:
     """A figure of interventions, which a study has where it makes an edit that the figure shows.
 
     Args:
@@ -231,7 +239,7 @@ def intervention_figure(name: str, *tables: str, in_order: bool = False) -> Figu
     return Figure(
         name,
         tables,
-        edited,
+        covers,
         settings=lambda study: {"kinds": kinds_of(study.config.interventions)} if in_order else {},
         loads=lambda study: kind_modules(study.config.interventions),
         when=lambda study: name in intervention_figures(study.edits_shown()),
@@ -264,7 +272,7 @@ FIGURES = (
         when=compares_first_tokens,
     ),
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
-    intervention_figure("sink_by_intervention", "interventions", in_order=True),
+    intervention_figure("sink_by_intervention", "interventions", in_order=True, covers=edited_as_drawn),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
     intervention_figure("mask_by_layers_and_position", "interventions"),
     intervention_figure("edited_layers", "intervention_layers", in_order=True),
