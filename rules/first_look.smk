@@ -16,13 +16,9 @@ rule edit_for_first_look:
     resources:
         device=DEVICE,
     params:
+        **PASSES,
         edits=study.first_edit_parameters,
         made_elsewhere=f"{STUDY}/interventions/{{model}}/{{prompts}}/.edited",
-        sequences=study.edited_sequences,
-        losses=study.reads_text,
-        batch=STUDY_CONFIG.activations.batch,
-        dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=study.trusts_remote_code,
         kinds=kind_versions,
         code=code_by("intervene.py", study.kind_modules, study.variant_modules),
     message:
@@ -39,20 +35,14 @@ rule measure_first_look:
         edited=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
         resolved=rules.resolve_interventions.output.resolved_interventions,
     output:
-        interventions=f"{STUDY}/first_look/{{model}}/{{prompts}}/interventions.parquet",
-        intervention_layers=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_layers.parquet",
-        intervention_contrasts=f"{STUDY}/first_look/{{model}}/{{prompts}}/intervention_contrasts.parquet",
-        dose_response=f"{STUDY}/first_look/{{model}}/{{prompts}}/dose_response.parquet",
-        dispersion_grid=f"{STUDY}/first_look/{{model}}/{{prompts}}/dispersion_grid.parquet",
-        conversions=f"{STUDY}/first_look/{{model}}/{{prompts}}/conversions.parquet",
+        **{
+            table: f"{STUDY}/first_look/{{model}}/{{prompts}}/{table}.parquet"
+            for table in rules.compute_intervention_effects.output.keys()
+        },
     params:
+        **EFFECTS,
         statistic="interventions",
         only=lambda wildcards: [edit["name"] for edit in study.first_edit_parameters(wildcards)],
-        length=lambda wildcards: study.prompts[wildcards.prompts].length,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
     message:
         "Effects of the first look's edits in {wildcards.model} on {wildcards.prompts}"
     script:

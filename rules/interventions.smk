@@ -24,6 +24,16 @@ rule resolve_interventions:
         "../workflow_scripts/resolve_interventions.py"
 
 
+# what every pass over prompts depends on
+PASSES = dict(
+    sequences=study.edited_sequences,
+    losses=study.reads_text,
+    batch=STUDY_CONFIG.activations.batch,
+    dtype=STUDY_CONFIG.dtype,
+    trust_remote_code=study.trusts_remote_code,
+)
+
+
 rule measure_baseline:
     input:
         model_files=ancient(directory_of(study.model_of)),
@@ -35,12 +45,8 @@ rule measure_baseline:
     resources:
         device=DEVICE,
     params:
+        **PASSES,
         positions=study.edited_positions,
-        sequences=study.edited_sequences,
-        losses=study.reads_text,
-        batch=STUDY_CONFIG.activations.batch,
-        dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=study.trusts_remote_code,
         code=code_by("measure_baseline.py", study.variant_modules),
     message:
         "Measuring unedited {wildcards.model} on {wildcards.prompts}"
@@ -62,13 +68,9 @@ rule intervene:
     resources:
         device=DEVICE,
     params:
+        **PASSES,
         edits=study.edit_parameters,
         made_elsewhere=f"{STUDY}/first_look/{{model}}/{{prompts}}/.edited",
-        sequences=study.edited_sequences,
-        losses=study.reads_text,
-        batch=STUDY_CONFIG.activations.batch,
-        dtype=STUDY_CONFIG.dtype,
-        trust_remote_code=study.trusts_remote_code,
         kinds=kind_versions,
         code=code_by("intervene.py", study.kind_modules, study.variant_modules),
     message:

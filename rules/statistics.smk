@@ -191,6 +191,14 @@ rule compute_effective_rank:
         "../workflow_scripts/compute.py"
 
 
+EFFECTS = dict(
+    length=lambda wildcards: study.prompts[wildcards.prompts].length,
+    **BOOTSTRAP,
+    comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
+    code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
+)
+
+
 rule compute_intervention_effects:
     input:
         baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
@@ -206,13 +214,9 @@ rule compute_intervention_effects:
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
         conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
     params:
+        **EFFECTS,
         statistic="interventions",
         only=None,
-        length=lambda wildcards: study.prompts[wildcards.prompts].length,
-        replicates=STUDY_CONFIG.statistics.replicates,
-        comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
-        seed=STUDY_CONFIG.statistics.seed,
-        code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
     script:

@@ -14,16 +14,6 @@ from sinkorigin.models.fetching import fetch_model
 from sinkorigin.models.loading import load_model
 from sinkorigin.tables import file_hash
 from tiny_gguf import write_gguf
-from tiny_study import write_model, write_text
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A tiny Llama with its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_text(folder / "text")
-    write_model(folder / "model", folder / "text")
-    return folder / "model"
 
 
 @pytest.fixture

@@ -13,22 +13,7 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.fetching import fetch_model
 from sinkorigin.models.loading import load_model
-from tiny_study import TINY, write_model, write_text
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A tiny Llama with its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_text(folder / "text")
-    write_model(folder / "model", folder / "text")
-    return folder / "model"
-
-
-@pytest.fixture
-def model(tiny, tmp_path):
-    """A copy of the tiny model to damage."""
-    return shutil.copytree(tiny, tmp_path / "model")
+from tiny_study import TINY
 
 
 def change_weights(folder, change):

@@ -12,7 +12,7 @@ def test_a_first_look_at_a_finished_study_makes_no_edit_and_tells_the_chain(stud
     done = study.run("first_look")
     assert "made nothing of mask/strength=1, variance_amplification/strength=4" in log_of(study, "edit_for_first_look")
     lines = (study.results / "first_look.txt").read_text().splitlines()
-    assert [re.split(r"[:,] | of position", line)[0] for line in lines] == [
+    assert [re.split(r"[:,] ", line)[0] for line in lines] == [
         "tiny", "variance", "norm", "super neurons", "disparity", "key", "sink", "mask", "norm control", "variance amplification",
     ]  # fmt: skip
     assert lines[-1] in done.stdout and "figures/first_look.svg" in done.stdout

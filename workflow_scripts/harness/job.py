@@ -120,9 +120,6 @@ def job(snakemake, module: str | None = None) -> Iterator[None]:
     terminal names that log. The log begins with the code that the job ran and ends with its :class:`Record`. The terminal
     gets its sentence whatever becomes of the log, which may be what went wrong.
     """
-    # At its default, Python looks for garbage a thousand times while PyTorch is imported, and once more at the end: together
-    # with gc.freeze below this saves 2 of 5 s in each of some 50 jobs.
-    gc.set_threshold(10_000)
     end_with_parents()
     terminal, log_path = sys.stderr, Path(str(snakemake.log[0]))
 
@@ -175,6 +172,6 @@ def job(snakemake, module: str | None = None) -> Iterator[None]:
         end(f"rule {snakemake.rule} ended with an unexpected {type(error).__name__}: {error}; {where}")
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-        gc.freeze()
+        gc.freeze()  # else Python looks for garbage in every imported module once more, a second after PyTorch and transformers
         with suppress(OSError):  # the sentence above covers it, unless the log alone failed
             log.close()

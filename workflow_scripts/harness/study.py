@@ -4,7 +4,7 @@ Most methods are input functions or parameter functions of Snakemake: they get a
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,12 +18,13 @@ from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.missing import Missing
 from harness.resources import Estimates
+from sinkorigin.interventions.kind import SHOWN_STRENGTH
 from sinkorigin.interventions.layers import RULES
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
 Pair = tuple[str, str]  # names of a model and of a prompt set that it reads
 
-FIRST_LOOK = {"mask": 1.0, "variance_amplification": 8.0, "norm_control": 8.0}  # kind of edit → strength
+FIRST_LOOK = ("mask", "variance_amplification", "norm_control")  # kinds of edit
 
 
 class Study:
@@ -54,7 +55,6 @@ class Study:
         self.results = results
         self.missing = missing or Missing()
         self.folder = f"results/{config.study}"
-        self.results = results
         self.estimates = Estimates(config, device, Path(results))
         self.models = {model.name: model for model in config.models}
         self.prompts = {prompts.name: prompts for prompts in config.prompts}
@@ -72,7 +72,7 @@ class Study:
         self.keeping = [run.name for run in self.runs.values() if run.keep]
 
     def without(self, missing: Missing) -> "Study":
-        """The same study, without what is missing."""
+        """This study, without what is missing."""
         return Study(self.config, self.device, self.results, missing)
 
     # models
@@ -271,15 +271,18 @@ class Study:
         found = [
             pair
             for pair in self.studied
-            if pair[0] in fetched and FIRST_LOOK.keys() <= {edit.kind for edit in self.edits.get(pair, [])}
+            if pair[0] in fetched and {*FIRST_LOOK} <= {edit.kind for edit in self.edits.get(pair, [])}
         ]
         return found[:1]
 
     def first_edit_parameters(self, wildcards: Wildcards) -> list[dict]:
-        """The edits of the first look: of each of its kinds the study's first, at the strength nearest to the look's."""
+        """The edits of the first look: the study's first of each of its kinds, at the strength that stands for all."""
         edits = self.edit_parameters(wildcards)
         firsts = [next(edit for edit in edits if edit["kind"] == kind) for kind in FIRST_LOOK]
-        return [edit | {"strengths": [_nearest(edit["strengths"], FIRST_LOOK[edit["kind"]])]} for edit in firsts]
+        return [
+            edit | {"strengths": [min(edit["strengths"], key=lambda strength: abs(strength - SHOWN_STRENGTH))]}
+            for edit in firsts
+        ]
 
     def tables_of_first_look(self) -> dict[str, list[str]]:
         """Tables that the first look tells of, and the provenance of its model."""
@@ -523,10 +526,6 @@ def one_of(names: Iterable[str]) -> str:
 def all_wildcards(wildcards: Wildcards) -> dict[str, str]:
     """A job's wildcards, as a parameter: Snakemake's cache between workflows leaves them out of its key."""
     return dict(wildcards.items())
-
-
-def _nearest(strengths: Sequence[float], wanted: float) -> float:
-    return min(strengths, key=lambda strength: abs(strength - wanted))
 
 
 def _start(run: Run) -> str:

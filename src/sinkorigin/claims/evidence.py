@@ -12,8 +12,7 @@ from scipy import stats
 
 from sinkorigin import tables
 from sinkorigin.claims.verdicts import NO_CLAIMS, NOT_APPLICABLE, NOT_MEASURED, NOT_SEEN, SEEN, UNDECIDED, Judged
-
-PAPER_POSITION = 10
+from sinkorigin.interventions.kind import SHOWN_POSITION
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def _cell(link: Link, model: Judged, prompts: str, first_token: str, rows: Itera
     lacks = model.is_control and link.control is not None
     claim = link.control if lacks else link.claim
     fitting = [row for row in rows if row["claim"] == claim and link.kind in (None, row["kind"])]
-    near = min(fitting, key=lambda row: abs((row["position"] or 0) - PAPER_POSITION), default=None)
+    near = min(fitting, key=lambda row: abs((row["position"] or 0) - SHOWN_POSITION), default=None)
     if near is None:
         none = "the study has no such claim of this model on these prompts"
         reason = next((row["reason"] for row in rows if row["claim"] in (NO_CLAIMS, NOT_MEASURED)), none)

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from sinkorigin.interventions.kind import BASELINE, kind_named
+from sinkorigin.interventions.kind import BASELINE, SHOWN_POSITION, kind_named
 from sinkorigin.interventions.schemas import layer_runs
-
-PAPER_POSITION = 10
 
 
 def lines(
@@ -51,7 +49,7 @@ def shown_edits(edits: pl.DataFrame) -> tuple[int, list[dict]]:
     """The position that the first look shows, and the rows of its edits: the one nearest to the paper's that most edits have."""
     alone = edits.filter((pl.col("kind") != BASELINE) & (pl.col("positions").list.len() == 1))
     count = dict(alone.group_by("target").len().rows())
-    target = min(count, key=lambda k: (-count[k], abs(k - PAPER_POSITION)))
+    target = min(count, key=lambda k: (-count[k], abs(k - SHOWN_POSITION)))
     return target, alone.filter(pl.col("target") == target).to_dicts()
 
 
@@ -77,7 +75,8 @@ def _surges(changes: pl.DataFrame, ratio: pl.DataFrame) -> str:
     largest = (
         f"the first token's norm is at most {_with_ends(peak, 'ratio')} times the others', after layer {peak['layer']}"
     )
-    return f"norm: {'surges at layer ' + _listed(rises) if rises else 'no surge'}; {largest}"
+    surges = f"surges at layer{'s' if len(rises) > 1 else ''} {_listed(rises)}" if rises else "no surge"
+    return f"norm: {surges}; {largest}"
 
 
 def _neurons(neurons: pl.DataFrame) -> str:
@@ -124,6 +123,6 @@ def _edits(edits: pl.DataFrame) -> Iterator[str]:
         kind = kind_named(row["kind"])
         what = ", ".join(filter(None, (kind.label, kind.strength_text(row["strength"], row["mean_factor"]))))
         yield (
-            f"{what} of position {target}, layers {_listed(layer_runs(row['layers']))}: it gets {_with_ends(row, 'score')} of the "
+            f"{what}, at position {target} in layers {_listed(layer_runs(row['layers']))}: it gets {_with_ends(row, 'score')} of the "
             f"attention (unedited {row['baseline']:.3g}, uniform {row['uniform']:.3g})"
         )

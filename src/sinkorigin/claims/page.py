@@ -39,7 +39,7 @@ code {{ font-size: .85em; overflow-wrap: anywhere; }}
 </head>
 <body>
 <h1>Claims of the paper: {study}</h1>
-{missing}<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
+{above}<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
 <b>? undecided</b>: the estimate does, the interval does not. <b>✗ not seen at this scale</b>: the estimate does not.
 <b>– not applicable</b>: not defined or not measured here. Intervals are bootstrapped over sequences, or Student's over
 seeds for trained models. The paper's values are for Llama-2-7B, and for a 152 M model where models are trained.</p>
@@ -103,7 +103,7 @@ def _first_tokens(rows: Sequence[Mapping]) -> str:
     return f"<p>Where the sink is:</p><ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
 
 
-def missing_html(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
+def _missing(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
     """What the study lacks, with one sentence for each failure; nothing for a whole study."""
     reasons: dict[tuple[str, str], dict[tuple[str, str], list[str]]] = {}
     for part in missing:
@@ -169,5 +169,5 @@ def render_html(
         parts.insert(0, _matrix(matrix))
     if comparison is not None:
         parts.append(html_table(comparison))
-    above = missing_html(missing, undrawn) + _first_tokens(table.to_pylist())
-    return _PAGE.format(study=html.escape(study), missing=above, sections="\n".join(parts))
+    above = _missing(missing, undrawn) + _first_tokens(table.to_pylist())
+    return _PAGE.format(study=html.escape(study), above=above, sections="\n".join(parts))

@@ -6,6 +6,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED
 from sinkorigin.figures import style
 
 ROW_HEIGHT, CELL_WIDTH, LABELS_WIDTH = 0.3, 0.82, 2.6  # inches
@@ -14,14 +15,13 @@ _LEGEND = "; mean by random effects [95 % interval], share I² of the variance b
 TEXT_SIZE = 7.0
 # verdict → its mark
 MARKS: dict[str, dict[str, Any]] = {
-    "seen": {"marker": "o", "color": style.PALETTE[0]},
-    "not seen at this scale": {"marker": "X", "color": style.PALETTE[3]},
-    "undecided": {"marker": "D", "color": style.REFERENCE, "markerfacecolor": "white"},
-    "not applicable": {"marker": "_", "color": "0.65"},
+    SEEN: {"marker": "o", "color": style.PALETTE[0]},
+    NOT_SEEN: {"marker": "X", "color": style.PALETTE[3]},
+    UNDECIDED: {"marker": "D", "color": style.REFERENCE, "markerfacecolor": "white"},
+    NOT_APPLICABLE: {"marker": "_", "color": "0.65"},
 }
-LACKS: dict[str, Any] = MARKS["seen"] | {
-    "markerfacecolor": "white"
-}  # the claim that random weights lack the link, seen
+# of the claim that random weights lack the link, where it was seen
+LACKS: dict[str, Any] = MARKS[SEEN] | {"markerfacecolor": "white"}
 
 
 @style.styled
@@ -43,7 +43,7 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
         _frame(ax, links, prompts, labelled=i == 0)
         for row in rows.to_dicts():
             y, x = [code for code, _ in links].index(row["link"]), prompts.index(row["prompts"])
-            mark = LACKS if row["lacks"] and row["verdict"] == "seen" else MARKS[row["verdict"]]
+            mark = LACKS if row["lacks"] and row["verdict"] == SEEN else MARKS[row["verdict"]]
             ax.plot([x - 0.3], [y], linestyle="", markersize=5.5, **mark)
             ax.text(x - 0.18, y, "" if row["value"] is None else _number(row["value"]), va="center", size=TEXT_SIZE)
         style.title(ax, rows["label"][0], beside=LABELS_WIDTH)
@@ -55,7 +55,7 @@ def draw(*, evidence: pl.DataFrame, evidence_summary: pl.DataFrame) -> Figure:
             ax.text(x, y, text, va="center", ha="center", size=TEXT_SIZE)
         count = max(several["models"].to_list())
         style.title(ax, f"{count} models", "seen in how many" + _LEGEND * (count >= FEWEST), beside=LABELS_WIDTH)
-    marks = {"seen": MARKS["seen"], "seen: random weights lack the link": LACKS} | MARKS
+    marks = {SEEN: MARKS[SEEN], f"{SEEN}: random weights lack the link": LACKS} | MARKS
     style.legend(
         figure, [style.line_handle(words, linestyle="", markersize=5.5, **look) for words, look in marks.items()]
     )

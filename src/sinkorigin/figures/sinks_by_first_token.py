@@ -69,7 +69,7 @@ def draw(*, first_positions: pl.DataFrame, labels: dict[str, str], groups: Seque
 
 
 def _largest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Of each condition and layer, the row of the position with the largest mass."""
+    """Rows of the position with the largest mass, one for each condition and layer."""
     ordered = rows.sort("mass", descending=True, nulls_last=True)
     return ordered.unique(["first_token", "layer"], keep="first", maintain_order=True)
 

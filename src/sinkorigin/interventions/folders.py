@@ -85,13 +85,10 @@ def _taken(folder: Path, key: str, directory: Path, other: Path) -> bool:
     there = other / folder.relative_to(directory)
     if not there.is_dir() or _made_from(there) != key:
         return False
-    shutil.rmtree(folder, ignore_errors=True)
     with tables.atomic_directory(folder) as partial:
-        files = [
-            file for file in there.iterdir() if file.name != tables.MANIFEST
-        ]  # the copy gets a manifest of its own
-        for file in files:
-            os.link(file, partial / file.name)
+        for file in there.iterdir():
+            if file.name != tables.MANIFEST:  # the copy gets another one
+                os.link(file, partial / file.name)
     return True
 
 

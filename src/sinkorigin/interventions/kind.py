@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import polars as pl  # config loads kinds too, and reads no table
 
 BASELINE = "baseline"  # name, and kind in tables, of the unedited model
+# where several edits of a kind were made, the one nearest to these stands for all
+SHOWN_POSITION = 10  # the paper's
+SHOWN_STRENGTH = 8.0  # λ; the score rises with it and saturates, on SmolLM2 near 8
 Tensor = Any  # torch.Tensor
 
 

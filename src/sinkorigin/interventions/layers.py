@@ -12,9 +12,8 @@ from sinkorigin.errors import NotApplicableError
 
 # how tables call layers that no rule gives: the numbers of the config, or what a kind finds in a table of statistics
 NUMBERS, FOUND = "numbers", "found"
-FALLBACK = (
-    8  # without a sink onset, this part of the layers counts as early: 4 of 30, where SmolLM2's sink begins at layer 3
-)
+# without a sink onset, this part of the layers counts as early: 4 of 30, where SmolLM2's sink begins at layer 3
+FALLBACK = 8
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,12 @@ def surges(model: Structure) -> Found:
 
 
 def middle(model: Structure) -> Found:
-    """As many layers as :func:`until_onset` has, from a third of the depth on."""
+    """The layers from a third of the depth on, as many as :func:`until_onset` has."""
     return _as_many(model, model.layers // 3, "a third")
 
 
 def late(model: Structure) -> Found:
-    """As many layers as :func:`until_onset` has, from two thirds of the depth on."""
+    """The layers from two thirds of the depth on, as many as :func:`until_onset` has."""
     return _as_many(model, 2 * model.layers // 3, "two thirds")
 
 

@@ -23,6 +23,7 @@ from sinkorigin.corpora.prompts import (
 )
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.entries import applicable, edits_of
+from sinkorigin.interventions.kind import SHOWN_POSITION, SHOWN_STRENGTH
 from sinkorigin.interventions.resolution import SCHEMA as RESOLVED
 from sinkorigin.interventions.resolution import Known, missing_sites, resolve, structure_of
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
@@ -55,7 +56,7 @@ def anatomy(
     length: int = 64,
     seed: int = 0,
     position: int | None = None,
-    strength: float = statistic.STRENGTH,
+    strength: float = SHOWN_STRENGTH,
     name: str | None = None,
     batch: int = 8,
     workers: int | None = None,
@@ -86,7 +87,7 @@ def anatomy(
     """
     chosen = Settings.of(settings)
     name = name or model_name(model)
-    position = min(statistic.TARGET, length // 2) if position is None else position
+    position = min(SHOWN_POSITION, length // 2) if position is None else position
     if sequences < 2 or length < 4 or not 0 < position < length - 1:
         raise SinkoriginError(
             f"anatomy needs sequences of 2 or more, length of 4 or more, and a position of 1 to length − 2 to edit, not {sequences}, "

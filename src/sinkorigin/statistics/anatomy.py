@@ -8,12 +8,11 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.interventions.kind import SHOWN_POSITION, SHOWN_STRENGTH
 from sinkorigin.interventions.layers import main_layers
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import KEYS, NOT_APPLICABLE, estimate
 
-TARGET = 10  # the paper's edited position: of several, the conversion of the nearest is shown
-STRENGTH = 8.0  # λ, likewise; the score rises with λ and saturates, on SmolLM2 near 8
 EDITS = {"mask": "mask", "amplification": "variance_amplification"}  # prefix of columns → kind of intervention
 
 _LAYERS = pa.list_(pa.int32())
@@ -24,10 +23,10 @@ def _conversion(prefix: str) -> dict[str, tuple[pa.DataType, str]]:
     """Columns of how many sequences an edit converts."""
     return {
         f"{prefix}_layers": (_LAYERS, "layers that are edited; null where there is no such edit on these prompts"),
-        f"{prefix}_target": (pa.int32(), f"edited position: of several, the one nearest to {TARGET}"),
+        f"{prefix}_target": (pa.int32(), f"edited position: of several, the one nearest to {SHOWN_POSITION}"),
         f"{prefix}_strength": (
             pa.float64(),
-            f"strength λ: of several, the one nearest to {STRENGTH:g}; 1 for the mask",
+            f"strength λ: of several, the one nearest to {SHOWN_STRENGTH:g}; 1 for the mask",
         ),
         f"{prefix}_sequences": (pa.int32(), "number of sequences"),
         f"{prefix}_converted": (pa.int32(), "sequences whose target became a sink, see the table conversions"),
@@ -160,11 +159,11 @@ def _dominating(disparity: pl.DataFrame, start: int) -> dict[str, Any]:
 
 
 def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
-    """Of the edits of one kind, the one that stands for all.
+    """The edit that stands for all edits of its kind.
 
     It is an edit of the value aggregation, where the kind has a site, at one position, in the early layers (see
     :func:`sinkorigin.interventions.layers.main_layers`); of several such interventions, the one with most positions and
-    strengths; and of these, the position nearest to ``TARGET`` and the strength nearest to ``STRENGTH``.
+    strengths; and of these, the position nearest to ``SHOWN_POSITION`` and the strength nearest to ``SHOWN_STRENGTH``.
 
     Args:
         conversions: rows of ``conversions.SCHEMA``, one or more.
@@ -179,7 +178,11 @@ def main_edit(conversions: pl.DataFrame) -> dict[str, Any]:
     rows = [row for row in rows if row["intervention"] == name]
     return min(
         rows,
-        key=lambda row: (abs(row["target"] - TARGET), abs(math.log((row["strength"] or 1) / STRENGTH)), row["target"]),
+        key=lambda row: (
+            abs(row["target"] - SHOWN_POSITION),
+            abs(math.log((row["strength"] or 1) / SHOWN_STRENGTH)),
+            row["target"],
+        ),
     )
 
 

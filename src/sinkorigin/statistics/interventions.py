@@ -120,10 +120,11 @@ def compute(
     keys = {"model": model, "prompts": prompts}
     effects, by_layer = [], []
     resolved = tables.read_table(str(inputs["resolved"]), ["intervention", "layers_rule", "applicable"]).to_pylist()
-    made = {row["intervention"] for row in resolved if row["applicable"]} & set(
-        only or [r["intervention"] for r in resolved]
-    )
-    rules = {row["intervention"]: row["layers_rule"] for row in resolved if row["intervention"] in made}
+    rules = {
+        row["intervention"]: row["layers_rule"]
+        for row in resolved
+        if row["applicable"] and (only is None or row["intervention"] in only)
+    }
     for edited, before in _beside_unedited(
         Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
