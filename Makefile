@@ -19,12 +19,14 @@ reproduce: .venv/installed
 first-look: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
-# A file of tests runs in one of two processes; --dist loadgroup keeps together what shares a fixture.
+# A file of tests runs in one of two processes, and those that take minutes begin first (tests/conftest.py).
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST)
 
 check: lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadgroup tests/unit
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST) tests/unit
 
 report: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --report report.html

@@ -31,22 +31,23 @@ def token_ids():
     return np.random.default_rng(0).integers(3, 96, size=(6, 12))
 
 
-# files that take minutes begin first, so that no process is left with one at the end
+# Files that take minutes begin first, so that no process is left with one at the end. One process runs all of a file
+# (--dist loadfile), since its tests share what it sets up.
 _LONGEST = [
-    "test_cluster_refusals",
     "test_cluster_run",
     "test_reruns",
     "test_declared",
     "test_extending",
     "test_sharing",
+    "test_failures",
+    "test_first_look",
+    "test_end_to_end",
+    "test_engines",
+    "test_interruption",
 ]
 
 
 def pytest_collection_modifyitems(items):
-    """Tests of a file share what it sets up, and those of the cluster its one Slurm: one process runs them."""
-    for item in items:
-        group = "cluster" if item.path.parent.name == "cluster" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 

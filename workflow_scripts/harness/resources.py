@@ -489,7 +489,7 @@ class Estimates:
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
-        return Needs(_TABLES + 45 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
+        return Needs(_TABLES + 62 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
 
 
 def _width(shape: Shape, site: str, length: int) -> int:
