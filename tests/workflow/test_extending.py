@@ -14,11 +14,12 @@ SECTIONS = ("A statistic", "A figure", "A kind of intervention", "A site", "An a
 
 
 def add_entries(study: dict) -> None:
-    """What uses the kind, the site and the variant."""
+    """What uses the kind, the site and the variant, in a part of the study."""
+    study["models"] = study["models"][:1]
     edits, runs = study["interventions"], study["pretraining"]["runs"]
     edits.append({**edits[2], "name": "mirrored", "kind": "mirrored_deviations"})
     study["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0, 5]})
-    runs.append({**runs[1], "name": "relu", "variant": "relu"})
+    study["pretraining"]["runs"] = [runs[0], {**runs[1], "name": "relu", "variant": "relu"}]
 
 
 def test_a_statistic_a_figure_a_kind_a_site_and_a_variant_run_after_the_steps_of_the_page(study):
