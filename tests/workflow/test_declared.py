@@ -7,6 +7,7 @@ import runpy
 import shutil
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,8 @@ import pytest
 
 from planned_jobs import scripts_of_jobs
 
-# the heavy imports of all scripts, and nothing of this project
-_FORKS = multiprocessing.get_context("forkserver")
+# a process with the heavy imports of all scripts, and nothing of this project, whose forks run one job each
+_SPAWNED = multiprocessing.get_context("spawn")
 ENDS_ORPHANS = "src/sinkorigin/parent_processes.py"  # every job imports it, and no result depends on it
 _HEAVY = ["torch", "transformers", "seaborn", "polars", "pyarrow.parquet", "scipy.stats", "pydantic"]
 
@@ -44,16 +45,27 @@ def jobs(finished):
     return {rule: facts for rule, facts in one_each.items() if not rule.startswith("plot_") or rule in drawn}
 
 
-def run_alone(folder: Path, project: Path, facts: dict) -> tuple[str, list[str]]:
-    """Run a job's script in ``folder``; what it says of an error, and the library files that it imported."""
-    receiver, sender = _FORKS.Pipe(duplex=False)
-    _FORKS.set_forkserver_preload(_HEAVY)
-    process = _FORKS.Process(target=_run, args=(folder, project, facts, sender))
+def run_each_alone(folder: Path, project: Path, jobs: dict[str, dict]) -> dict[str, tuple[str, list[str]]]:
+    """Run each rule's script in its folder below ``folder``: what it says of an error, and the library files it imported."""
+    receiver, sender = _SPAWNED.Pipe(duplex=False)
+    process = _SPAWNED.Process(target=_fork_each, args=(folder, project, jobs, sender))
     process.start()
     sender.close()
-    answer = receiver.recv()
+    answers = {rule: receiver.recv() for rule in jobs}
     process.join()
-    return answer
+    return answers
+
+
+def _fork_each(folder: Path, project: Path, jobs: dict[str, dict], sender) -> None:
+    for module in _HEAVY:
+        import_module(module)
+    forked = multiprocessing.get_context("fork")
+    for rule, facts in jobs.items():
+        process = forked.Process(target=_run, args=(folder / rule, project, facts, sender))
+        process.start()
+        process.join()
+        if process.exitcode:
+            sender.send((f"its process ended with {process.exitcode}", []))
 
 
 def _run(folder: Path, project: Path, facts: dict, sender) -> None:
@@ -91,14 +103,15 @@ def bring(paths: list[str], project: Path, folder: Path) -> None:
 
 
 def test_every_job_runs_on_its_declared_inputs_and_imports_what_its_code_version_covers(finished, jobs, tmp_path):
-    failed, uncovered = {}, {}
     for rule, facts in jobs.items():
         folder = tmp_path / rule
         folder.mkdir()
         bring(list(facts["input"]), finished.folder, folder)
         for path in facts["output"]:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)  # as Snakemake does
-        said, imported = run_alone(folder, finished.folder, facts)
+    failed, uncovered = {}, {}
+    for rule, (said, imported) in run_each_alone(tmp_path, finished.folder, jobs).items():
+        folder, facts = tmp_path / rule, jobs[rule]
         missing = [path for path in facts["output"] if not (folder / path).exists()]
         if missing:
             failed[rule] = said[-1500:]
