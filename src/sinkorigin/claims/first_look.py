@@ -45,12 +45,15 @@ def lines(
     yield from _edits(first_look)
 
 
-def shown_edits(edits: pl.DataFrame) -> tuple[int, list[dict]]:
-    """The position that the first look shows, and the rows of its edits: the one nearest to the paper's that most edits have."""
+def shown_edits(edits: pl.DataFrame) -> list[dict]:
+    """Rows of the edits at the position that the first look shows: the one nearest to the paper's that most edits have.
+
+    There are none where the model allows no edit of one position.
+    """
     alone = edits.filter((pl.col("kind") != BASELINE) & (pl.col("positions").list.len() == 1))
     count = dict(alone.group_by("target").len().rows())
-    target = min(count, key=lambda k: (-count[k], abs(k - SHOWN_POSITION)))
-    return target, alone.filter(pl.col("target") == target).to_dicts()
+    target = min(count, key=lambda k: (-count[k], abs(k - SHOWN_POSITION)), default=None)
+    return alone.filter(pl.col("target") == target).to_dicts()
 
 
 def _with_ends(row: dict, name: str) -> str:
@@ -115,14 +118,13 @@ def _key(keys: pl.DataFrame, layer: int) -> str:
 
 
 def _edits(edits: pl.DataFrame) -> Iterator[str]:
-    if edits.filter(pl.col("kind") != BASELINE).is_empty():
+    rows = shown_edits(edits)
+    if not rows:
         yield "edits: not applicable, see the table of resolved interventions"
-        return
-    target, rows = shown_edits(edits)
     for row in rows:
         kind = kind_named(row["kind"])
         what = ", ".join(filter(None, (kind.label, kind.strength_text(row["strength"], row["mean_factor"]))))
         yield (
-            f"{what}, at position {target} in layers {_listed(layer_runs(row['layers']))}: it gets {_with_ends(row, 'score')} of the "
+            f"{what}, at position {row['target']} in layers {_listed(layer_runs(row['layers']))}: it gets {_with_ends(row, 'score')} of the "
             f"attention (unedited {row['baseline']:.3g}, uniform {row['uniform']:.3g})"
         )

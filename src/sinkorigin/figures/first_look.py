@@ -92,7 +92,10 @@ def _mass(ax: Axes, sink_mass: pl.DataFrame) -> None:
 
 def _edits(ax: Axes, edits: pl.DataFrame) -> None:
     """Score of the target under each edit."""
-    target, rows = shown_edits(edits)
+    rows = shown_edits(edits)
+    if not rows:
+        style.no_data(ax, "no edit can be made, see the table of resolved interventions")
+        return
     for y, row in enumerate(rows):
         look = kind_named(row["kind"]).look
         colour: Any = style.REFERENCE if look is None else style.PALETTE[look.colour]
@@ -109,4 +112,4 @@ def _edits(ax: Axes, edits: pl.DataFrame) -> None:
         for value in {row[name] for row in rows}:
             ax.axvline(value, zorder=1, **line)
     ax.set_xlim(left=0)
-    ax.set_xlabel(f"sink score of position {target}")
+    ax.set_xlabel(f"sink score of position {rows[0]['target']}")
