@@ -137,3 +137,46 @@ def simultaneous_interval(values: np.ndarray, weights: np.ndarray) -> tuple[np.n
     normal = np.quantile(moved.max(axis=1), CONFIDENCE) * np.sqrt(sequences / (sequences - 1))
     width = np.where(varies, -stdtrit(sequences - 1, ndtr(-normal)) * error, 0.0)
     return mean - width, mean + width
+
+
+def studentised_interval(
+    values: np.ndarray, replicates: int, seed: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Interval of a mean from replicates of its t-statistic (Efron & Tibshirani 1993, ch. 12.5), which allows for skew.
+
+    Args:
+        values: (N,) one a sequence.
+        replicates, seed: of :func:`resamples`. A replicate in which all values are alike has no t-statistic and is left out.
+
+    Returns:
+        Low and high; both the mean where the values do not vary.
+    """
+    count, mean = len(values), values.mean()
+    error = values.std(ddof=1) / np.sqrt(count) if count > 1 else np.nan
+    if not error > 1e-12 * np.abs(values).max():
+        return float(mean), float(mean)
+    weights = resamples(count, replicates, seed)
+    means = weights @ values
+    errors = np.sqrt(np.maximum(weights @ np.square(values) - np.square(means), 0.0) / (count - 1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistics = np.where(errors > 1e-9 * error, (means - mean) / errors, np.nan)
+    low, high = interval(statistics, confidence=confidence)
+    return float(mean - high * error), float(mean - low * error)
+
+
+@lru_cache(maxsize=4)
+def cluster_resamples(clusters: tuple[int, ...], replicates: int, seed: int) -> np.ndarray:
+    """Weights of the sequences in replicates that draw whole clusters, such as the documents that windows of text come from.
+
+    Args:
+        clusters: (N,) number of each sequence's cluster.
+        replicates, seed: as in :func:`resamples`.
+
+    Returns:
+        (R, N), read-only; rows add to 1, so a replicate of a mean is a ratio of sums where clusters differ in size.
+    """
+    _, members = np.unique(clusters, return_inverse=True)
+    drawn = resamples(int(members.max()) + 1, replicates, seed)[:, members]  # times drawn / number of clusters
+    weights = drawn / drawn.sum(axis=1, keepdims=True)
+    weights.flags.writeable = False
+    return weights

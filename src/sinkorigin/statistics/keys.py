@@ -1,6 +1,7 @@
 """K1 and K2: does the key of position 0 collapse to one direction, and do the queries point along it?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
 from sinkorigin.statistics.bootstrap import means_with_replicates, weights_with_data, with_interval
-from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
+from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
 KEY_COLLAPSE_SCHEMA = tables.schema(
@@ -46,7 +47,22 @@ ALIGNMENT_CORRELATION_SCHEMA = tables.schema(
     **estimate("correlation", "Spearman's rank correlation with the sink mass, over these"),
 )
 
+ALIGNED_HEADS_SCHEMA = tables.schema(
+    **KEYS,
+    alignment=(pa.float64(), "a head is aligned whose alignment is above this"),
+    positive_ratio=(pa.float64(), "a head's scores on position 0 are positive whose positive ratio is at least this"),
+    aligned=(pa.int32(), "number of aligned heads of all layers"),
+    others=(pa.int32(), "number of the other heads"),
+    **estimate("aligned_share", "share of the aligned heads with positive scores; null where no head is aligned"),
+    **estimate("other_share", "share of the other heads with positive scores; null where all heads are aligned"),
+    **estimate("difference", "aligned_share - other_share"),
+    **estimate("mass_difference", "mean sink mass of the aligned heads - that of the others"),
+)
+ALIGNED = (0.3, 0.5, 0.7)  # alignments above which a head is called aligned; the paper gives none
+POSITIVE = (0.9, 0.95, 0.99)  # positive ratios that are "about all" of the scores
+
 TABLES = {
+    "aligned_heads": ALIGNED_HEADS_SCHEMA,
     "key_collapse": KEY_COLLAPSE_SCHEMA,
     "query_alignment": QUERY_ALIGNMENT_SCHEMA,
     "alignment_correlation": ALIGNMENT_CORRELATION_SCHEMA,
@@ -109,8 +125,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         replicates, seed: number and seed of the bootstrap replicates over sequences.
 
     Returns:
-        ``key_collapse`` (``KEY_COLLAPSE_SCHEMA``), ``query_alignment`` (``QUERY_ALIGNMENT_SCHEMA``) and
-        ``alignment_correlation`` (``ALIGNMENT_CORRELATION_SCHEMA``).
+        ``key_collapse`` (``KEY_COLLAPSE_SCHEMA``), ``query_alignment`` (``QUERY_ALIGNMENT_SCHEMA``), ``alignment_correlation``
+        (``ALIGNMENT_CORRELATION_SCHEMA``) and ``aligned_heads`` (``ALIGNED_HEADS_SCHEMA``, a row for each pair of thresholds).
     """
     names = {"model": model, "prompts": prompts}
     collapses, alignments = [], []
@@ -152,10 +168,39 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                 )
             )
     return {
+        "aligned_heads": from_rows(ALIGNED_HEADS_SCHEMA, [names | row for row in aligned_heads(**by_head)]),
         "key_collapse": pa.concat_tables(collapses),
         "query_alignment": pa.concat_tables(alignments),
         "alignment_correlation": pa.concat_tables(correlations),
     }
+
+
+def aligned_heads(alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray) -> Iterator[dict]:
+    """Rows of ``ALIGNED_HEADS_SCHEMA`` without model and prompts: do the aligned heads have positive scores, and the sink?
+
+    Args:
+        alignment, positive_ratio, mass: (1 + R, heads) each, of the data and of bootstrap replicates, which decide anew which heads are
+            aligned. A head without keys (NaN) belongs to neither group.
+    """
+    for threshold, least in product(ALIGNED, POSITIVE):
+        groups = {"aligned": alignment > threshold, "other": alignment <= threshold}
+        shares = {name: _mean_where(positive_ratio >= least, group) for name, group in groups.items()}
+        masses = [_mean_where(mass, group) for group in groups.values()]
+        found = {f"{name}_share": share for name, share in shares.items()}
+        found |= {"difference": shares["aligned"] - shares["other"], "mass_difference": masses[0] - masses[1]}
+        yield {
+            "alignment": threshold,
+            "positive_ratio": least,
+            "aligned": int(groups["aligned"][0].sum()),
+            "others": int(groups["other"][0].sum()),
+            **{key: value for name, samples in found.items() for key, value in with_interval(name, samples).items()},
+        }
+
+
+def _mean_where(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of the values in a group, of equal shape; NaN where it is empty."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(group, values, 0.0).sum(axis=-1) / group.sum(axis=-1)
 
 
 def _sink_masses(scores: str) -> dict[int, np.ndarray]:

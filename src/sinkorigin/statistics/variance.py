@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import CONFIDENCE, weights_with_data, with_interval
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -32,7 +32,20 @@ TREND_SCHEMA = tables.schema(
     **SITE_KEYS,
     sequences=(pa.int32(), "number of sequences N"),
     **estimate("ratio", "variance at position 0 / mean of the variance at later positions; null where undefined"),
+    **estimate(
+        "ratio_to_highest", "variance at position 0 / highest variance of a later position; null where undefined"
+    ),
     **estimate("kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
+    largest_rise=(
+        pa.float64(),
+        "largest ratio of the mean variance of a group of positions (0, 1, 2-3, 4-7, ...) to that of an earlier group; below 1 "
+        "where the curve falls throughout",
+    ),
+    largest_rise_low=(
+        pa.float64(),
+        "lower end of its interval, which holds for all pairs of groups together (max-T, 95 %)",
+    ),
+    largest_rise_high=(pa.float64(), "upper end of it"),
     not_applicable=NOT_APPLICABLE,
 )
 
@@ -122,7 +135,15 @@ def variance_tables(
         )
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
         trend = with_interval("ratio", np.append(*ratios))
+        trend |= with_interval("ratio_to_highest", first_to_highest(replicated, positions))
         trend |= with_interval("kendall_tau", kendall_tau(replicated))
+        trend |= dict(
+            zip(
+                ("largest_rise", "largest_rise_low", "largest_rise_high"),
+                largest_rise(replicated, positions),
+                strict=True,
+            )
+        )
         reason = _SAME if np.isnan(replicated).any() else None
         trends.append(
             to_table(TREND_SCHEMA, **names, layer=[layer], sequences=sequences, **trend, not_applicable=reason)
@@ -141,3 +162,41 @@ def first_to_rest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return np.full(values.shape[:-1], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         return first[..., 0] / rest.mean(axis=-1)
+
+
+def first_to_highest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Value at position 0 / largest value at another, for (..., T) values; NaN where one of these is missing."""
+    first, rest = values[..., positions == 0], values[..., positions > 0]
+    if not first.shape[-1] or not rest.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return first[..., 0] / rest.max(axis=-1)
+
+
+def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> tuple[float, float, float]:
+    """Largest ratio of a later part of a curve to an earlier one: what contradicts that the curve falls.
+
+    Neighbouring positions differ by less than their sampling error, so a falling curve has rises everywhere; means over groups of
+    doubling size can be told apart. The largest of many noisy ratios is too large, and so are its bootstrap replicates; the
+    interval is therefore that of the largest true ratio by intervals that hold for all pairs of groups together.
+
+    Args:
+        replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
+        positions: (T,) rising.
+
+    Returns:
+        The ratio, low and high; NaN where a value is NaN or there is one group only.
+    """
+    nothing = (float("nan"),) * 3
+    groups = np.floor(np.log2(np.maximum(positions, 0.5))).astype(int)  # 0 → −1, 1 → 0, 2-3 → 1, 4-7 → 2
+    chosen = [groups == group for group in np.unique(groups)]
+    if len(chosen) < 2 or np.isnan(replicated).any():
+        return nothing
+    means = np.log(np.stack([replicated[:, mask].mean(axis=1) for mask in chosen], axis=1))  # (1 + R, G)
+    earlier, later = np.triu_indices(len(chosen), 1)
+    rises = means[:, later] - means[:, earlier]  # (1 + R, pairs)
+    error = rises[1:].std(axis=0)
+    moved = np.abs(rises[1:] - rises[0])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        width = np.quantile(np.nan_to_num(moved / error).max(axis=1), CONFIDENCE) * error
+    return tuple(float(np.exp(part.max())) for part in (rises[0], rises[0] - width, rises[0] + width))

@@ -1,6 +1,6 @@
 """V2: whether W_O keeps the variance discrepancy, by two readings of the paper's Kendall τ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows
 from sinkorigin.statistics.kendall import kendall_between, kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
-from sinkorigin.statistics.shared_columns import LAYER_KEYS, NOT_APPLICABLE, estimate
+from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
 
 SCHEMA = tables.schema(
@@ -32,7 +32,15 @@ SCHEMA = tables.schema(
     not_applicable=NOT_APPLICABLE,
 )
 
-TABLES = {"variance_through_output": SCHEMA}
+MEAN_SCHEMA = tables.schema(
+    **KEYS,
+    reading=(pa.string(), "dim_tau or position_tau: which of the two readings of the paper's τ"),
+    layers=(pa.int32(), "number of layers that have it"),
+    **estimate("tau", "its mean over these layers"),
+    not_applicable=NOT_APPLICABLE,
+)
+
+TABLES = {"variance_through_output": SCHEMA, "variance_through_output_mean": MEAN_SCHEMA}
 
 
 def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: bool) -> ReplicatedMoments:
@@ -58,7 +66,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         replicates, seed: number and seed of the bootstrap replicates over sequences.
 
     Returns:
-        ``variance_through_output``, a table of ``SCHEMA``. Both readings use the positions that both sites have.
+        ``variance_through_output`` (``SCHEMA``) and ``variance_through_output_mean`` (``MEAN_SCHEMA``, whose interval is that of the
+        mean, from replicates that all layers share). Both readings use the positions that both sites have.
     """
     before, after = (
         dict(layer_files(tables.checked_directory(Path(inputs[site]).parent)))
@@ -66,6 +75,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     )
     weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "not_applicable"))
     rows = []
+    replicated: dict[str, list[np.ndarray]] = {"dim_tau": [], "position_tau": []}  # (1 + R,) by layer
     for layer, path in before.items():
         row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
         rows.append(row)
@@ -86,6 +96,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
         row["positions"] = int((~fixed).sum())
         row |= with_interval("position_tau", taus)
+        replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
         else:
@@ -94,5 +105,23 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
             spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
             taus = kendall_tau(spread[:, np.argsort(norms)])  # over dims in the order of the norms of their columns
             row |= with_interval("dim_tau", taus)
+            replicated["dim_tau"].append(taus)
         row["not_applicable"] = "; ".join(reason for reason in reasons if reason) or None
-    return {"variance_through_output": from_rows(SCHEMA, rows)}
+    names = {"model": model, "prompts": prompts}
+    means = [
+        dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows)
+        for reading, samples in replicated.items()
+    ]
+    return {
+        "variance_through_output": from_rows(SCHEMA, rows),
+        "variance_through_output_mean": from_rows(MEAN_SCHEMA, means),
+    }
+
+
+def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping]) -> dict:
+    """A row of ``MEAN_SCHEMA`` without model and prompts, from the (1 + R,) replicates of the layers that have one."""
+    known = [values for values in samples if np.isfinite(values[0])]
+    if not known:
+        reason = next((row["not_applicable"] for row in rows if row["not_applicable"]), "no layer has both sites")
+        return {"reading": reading, "layers": 0, "not_applicable": reason}
+    return {"reading": reading, "layers": len(known)} | with_interval("tau", np.nanmean(known, axis=0))
