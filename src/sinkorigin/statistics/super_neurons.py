@@ -1,6 +1,7 @@
 """S1, super neurons: the FFN neurons that fire for the first token alone and carry the surge of its norm."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics.bootstrap import interval, resamples
-from sinkorigin.statistics.grids import LayeredTable, read_layer, read_layers, to_table
+from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, LAYER_KEYS, NOT_APPLICABLE, estimate
 
 SUPER_NEURONS_SCHEMA = tables.schema(
@@ -54,13 +55,22 @@ SURGE_SCHEMA = tables.schema(
         "accounted",
         "(after − without_largest) / (after − before); null where the layer adds less than half of the norm",
     ),
+    few=(pa.list_(pa.int32()), "its super neurons, at most three, the largest share of the FFN output first"),
+    **estimate(
+        "few_surge",
+        "what these write along the residual / (after − before); null where the layer adds less than half of the norm or has none",
+    ),
+    **estimate(
+        "few_largest", "what these write of the residual's largest entry / that entry; null where the layer has none"
+    ),
     not_applicable=NOT_APPLICABLE,
 )
+FEW = 3  # neurons that are "a few"
 
 TABLES = {"super_neurons": SUPER_NEURONS_SCHEMA, "super_neuron_surge": SURGE_SCHEMA}
 
 
-_FIRST_TOKEN = ("activation", "on_output", "on_residual", "output_norm")
+_FIRST_TOKEN = ("activation", "on_output", "on_residual", "on_largest", "output_norm")
 _MOMENTS = ("mean_abs", "max_abs")
 _WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
 
@@ -91,7 +101,8 @@ def compute(
     neurons = LayeredTable(inputs["neurons"], ("neuron", *_WEIGHTS, "not_applicable"))
     parts, surges = [], []
     for layer in sorted(layer for layer in norms if layer >= 0):  # layer -1 is the embedding
-        (before, _), (after, dominant) = norms[layer - 1], norms[layer]
+        before = norms[layer - 1].norm
+        after, dominant = norms[layer].norm, norms[layer].dim
         weights = neurons.rows(layer)
         first_token = read_layer(first_tokens, layer, axes=("sequence",), columns=_FIRST_TOKEN)[1]
         reasons = [weights["not_applicable"][0]]
@@ -111,6 +122,7 @@ def compute(
                 )
             else:
                 changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, draws)
+                surge |= _written_by_few(first_token, _few(chosen, shares), before, norms[layer], draws)
             reason = "; ".join(part for part in reasons if part) or None
             surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
             neuron = {
@@ -132,18 +144,72 @@ def compute(
         parts.append(to_table(SUPER_NEURONS_SCHEMA, **(blank | names | neuron | {"layer": layer})))
         blank = dict.fromkeys(SURGE_SCHEMA.names)
         means = {"before": before.mean(), "after": after.mean()}
-        surges.append(to_table(SURGE_SCHEMA, **(blank | names | means | surge | {"layer": [layer]})))
-    return {"super_neurons": _ranked(pa.concat_tables(parts)), "super_neuron_surge": pa.concat_tables(surges)}
+        surges.append(blank | names | means | surge | {"layer": layer})
+    return {"super_neurons": _ranked(pa.concat_tables(parts)), "super_neuron_surge": from_rows(SURGE_SCHEMA, surges)}
 
 
-def _first_token_norms(magnitudes: str) -> dict[int, tuple[np.ndarray, int]]:
-    """Layer → norm of each sequence's first token (N,), and the dim that is largest in most of them."""
+@dataclass(frozen=True)
+class _FirstResiduals:
+    """The first tokens' residuals that leave a layer.
+
+    Attributes:
+        norm, largest: (N,) norm and largest magnitude.
+        dim: the dim that is largest in most of them.
+    """
+
+    norm: np.ndarray
+    largest: np.ndarray
+    dim: int
+
+
+def _first_token_norms(magnitudes: str) -> dict[int, _FirstResiduals]:
+    """Layer → the first tokens' residuals."""
     return {
-        layer: (columns["norm"], int(np.bincount(columns["max_dim"]).argmax()))
+        layer: _FirstResiduals(columns["norm"], columns["max_abs"], int(np.bincount(columns["max_dim"]).argmax()))
         for layer, _, columns in read_layers(
-            magnitudes, axes=("sequence",), columns=("norm", "max_dim"), site="residual", position=0
+            magnitudes, axes=("sequence",), columns=("norm", "max_abs", "max_dim"), site="residual", position=0
         )
     }
+
+
+def _few(chosen: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """At most ``FEW`` of the (f,) chosen neurons, by their mean of (N, f) shares, largest first."""
+    numbers = np.flatnonzero(chosen)
+    return numbers[np.argsort(-shares.mean(axis=0)[numbers], kind="stable")][:FEW]
+
+
+def _written_by_few(
+    first_token: Mapping[str, np.ndarray],
+    few: np.ndarray,
+    before: np.ndarray,
+    residual: _FirstResiduals,
+    draws: np.ndarray,
+) -> dict:
+    """Columns ``few…`` of the surge table.
+
+    Both are projections, so that parts add up: along the residual for its norm, along one dim for its largest entry.
+
+    Args:
+        few: numbers of the neurons.
+        before: (N,) norms of the residual that enters the layer; ``residual``: what leaves it.
+        draws: (R, N) weights of the sequences in each bootstrap replicate.
+    """
+    row: dict = {"few": few.tolist()}
+    if not len(few):
+        return row
+    firing = first_token["activation"][:, few]
+    along = (firing * first_token["on_residual"][:, few]).sum(axis=1) / residual.norm  # (N,)
+    added = residual.norm - before
+    if added.mean() > residual.norm.mean() / 2:
+        row |= _ratio_of_means("few_surge", along, added, draws)
+    written = (firing * first_token["on_largest"][:, few]).sum(axis=1)
+    return row | _ratio_of_means("few_largest", written, residual.largest, draws)
+
+
+def _ratio_of_means(name: str, above: np.ndarray, below: np.ndarray, draws: np.ndarray) -> dict:
+    """Columns of the mean of (N,) values / the mean of others, with its interval."""
+    low, high = interval((draws @ above) / (draws @ below))
+    return {name: above.mean() / below.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
 def _firing(moments: Mapping[str, LayeredTable], cosines: LayeredTable, layer: int) -> dict[str, np.ndarray]:

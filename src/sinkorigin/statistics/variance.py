@@ -173,7 +173,7 @@ def first_to_highest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return first[..., 0] / rest.max(axis=-1)
 
 
-def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> tuple[float, float, float]:
+def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Largest ratio of a later part of a curve to an earlier one: what contradicts that the curve falls.
 
     Neighbouring positions differ by less than their sampling error, so a falling curve has rises everywhere; means over groups of
@@ -185,13 +185,12 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> tuple[float, 
         positions: (T,) rising.
 
     Returns:
-        The ratio, low and high; NaN where a value is NaN or there is one group only.
+        (3,) the ratio, low and high; NaN where a value is NaN or there is one group only.
     """
-    nothing = (float("nan"),) * 3
     groups = np.floor(np.log2(np.maximum(positions, 0.5))).astype(int)  # 0 → −1, 1 → 0, 2-3 → 1, 4-7 → 2
     chosen = [groups == group for group in np.unique(groups)]
     if len(chosen) < 2 or np.isnan(replicated).any():
-        return nothing
+        return np.full(3, np.nan)
     means = np.log(np.stack([replicated[:, mask].mean(axis=1) for mask in chosen], axis=1))  # (1 + R, G)
     earlier, later = np.triu_indices(len(chosen), 1)
     rises = means[:, later] - means[:, earlier]  # (1 + R, pairs)
@@ -199,4 +198,4 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> tuple[float, 
     moved = np.abs(rises[1:] - rises[0])
     with np.errstate(divide="ignore", invalid="ignore"):
         width = np.quantile(np.nan_to_num(moved / error).max(axis=1), CONFIDENCE) * error
-    return tuple(float(np.exp(part.max())) for part in (rises[0], rises[0] - width, rises[0] + width))
+    return np.exp([part.max() for part in (rises[0], rises[0] - width, rises[0] + width)])

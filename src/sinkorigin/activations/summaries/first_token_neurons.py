@@ -20,6 +20,11 @@ SCHEMA = tables.schema(
         pa.list_(pa.float32()),
         "for each: w_n · the residual stream leaving the layer; null where a norm after the FFN rescales w_n",
     ),
+    on_largest=(
+        pa.list_(pa.float32()),
+        "for each: w_n[c] · sign(r_c), c the dim of largest magnitude of that residual r, so that the parts a_n w_n[c] · sign(r_c) add up "
+        "to what the FFN writes of |r_c|; null as on_residual",
+    ),
     output_norm=(pa.float32(), "Euclidean norm of the sum of a_m w_m over all neurons m"),
 )
 
@@ -33,14 +38,18 @@ def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> 
         activation = tokens.ffn_activation[layer]  # (n, f)
         output = activation @ down.T  # (n, d)
         count = len(activation)
-        on_residual = pa.nulls(count, SCHEMA.field("on_residual").type)
+        on_residual = on_largest = pa.nulls(count, SCHEMA.field("on_residual").type)
         if "contribution" not in architecture.missing[layer]:
-            on_residual = list_column((tokens.residual[layer] @ down).numpy())
+            residual = tokens.residual[layer]
+            on_residual = list_column((residual @ down).numpy())
+            dims = residual.abs().argmax(dim=-1, keepdim=True)  # (n, 1)
+            on_largest = list_column((down[dims[:, 0]] * residual.gather(1, dims).sign()).numpy())
         yield {
             "sequence": np.arange(first, first + count, dtype=np.int32),
             "layer": np.full(count, layer, dtype=np.int32),
             "activation": list_column(activation.numpy()),
             "on_output": list_column((output @ down).numpy()),
             "on_residual": on_residual,
+            "on_largest": on_largest,
             "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
         }
