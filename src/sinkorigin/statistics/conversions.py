@@ -1,6 +1,7 @@
 """Conversion, sequence by sequence: in how many of them the edited position became a sink."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -13,32 +14,46 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 SCHEMA = tables.schema(
     **IDENTITY,
     sequences=(pa.int32(), "number of sequences"),
-    threshold=(pa.float64(), "score above which a position of a sequence is a sink: 3 times the uniform one"),
+    factor=(
+        pa.float64(),
+        "so many times the uniform score make a sink; 3 is the criterion, the others show whether it matters",
+    ),
+    threshold=(pa.float64(), "score above which a position of a sequence is a sink: factor times the uniform one"),
     before=(pa.int32(), "sequences in which the target is a sink in the unedited model"),
     converted=(pa.int32(), "sequences in which it is one under the edit, and was none"),
     share=(pa.float64(), "converted / sequences"),
     share_low=(pa.float64(), "lower end of its exact binomial 95 % interval (Clopper and Pearson)"),
     share_high=(pa.float64(), "upper end of it"),
+    lost=(pa.int32(), "sequences in which the target was a sink, and is none under the edit"),
+    lost_share=(pa.float64(), "lost / before; null where no sequence had a sink there"),
+    lost_share_low=(pa.float64(), "lower end of its exact binomial 95 % interval (Clopper and Pearson)"),
+    lost_share_high=(pa.float64(), "upper end of it"),
 )
+FACTORS = (2.0, SINK_FACTOR, 5.0)
 
 
 def rows(edits: Sequence[Effect]) -> Iterator[dict]:
-    """Rows of ``SCHEMA`` without model and prompts, one an edit and target.
+    """Rows of ``SCHEMA`` without model and prompts, one an edit, target and factor.
 
     A mean score hides that conversion is nearly all or nothing by sequence. The target of a sequence is a sink where its score
-    over q > k, mean over layers and heads, is more than ``SINK_FACTOR`` times what uniform attention would give.
+    over q > k, mean over layers and heads, is more than a factor times what uniform attention would give.
     """
-    for edit in edits:
-        threshold = SINK_FACTOR * edit.row["uniform"]
+    for edit, factor in product(edits, FACTORS):
+        threshold = factor * edit.row["uniform"]
         before, after = (effect["score"] > threshold for effect in (edit.unedited, edit.seen))  # (N,)
-        converted = int(np.count_nonzero(after & ~before))
-        low, high = exact_interval(converted, len(after))
         yield edit.identity | {
             "sequences": len(after),
+            "factor": factor,
             "threshold": threshold,
             "before": int(np.count_nonzero(before)),
-            "converted": converted,
-            "share": converted / len(after),
-            "share_low": low,
-            "share_high": high,
+            **_share("converted", "share", int(np.count_nonzero(after & ~before)), len(after)),
+            **_share("lost", "lost_share", int(np.count_nonzero(before & ~after)), int(np.count_nonzero(before))),
         }
+
+
+def _share(count_name: str, name: str, count: int, sequences: int) -> dict:
+    """Columns of a count, of its share and of the share's exact interval; null where there are no sequences."""
+    if not sequences:
+        return {count_name: count, name: None, f"{name}_low": None, f"{name}_high": None}
+    low, high = exact_interval(count, sequences)
+    return {count_name: count, name: count / sequences, f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,75 @@
+"""What a primary claim declares: one test, written down before the run, and the other settings in which it is tried."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from sinkorigin.claims.tests import NOT_APPLICABLE, Test
+from sinkorigin.claims.verdicts import StudyTables
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way in which a claim is tested on one prompt set.
+
+    Attributes:
+        what: how it differs from the primary test; "" for that test.
+        value, low, high: the value and its 95 % interval; None where it is not applicable.
+        reason: numbers behind the value, or why there is none.
+        tables: names of the tables that it was read from.
+        p: exact two-sided p-value, where the test has one; else it follows from the interval.
+        test: another test than the claim's, such as one with another threshold.
+    """
+
+    what: str
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
+    tables: tuple[str, ...]
+    p: float | None = None
+    test: Test | None = None
+
+    @property
+    def applicable(self) -> bool:
+        """Whether there is a value."""
+        return self.value is not None
+
+
+def not_applicable(what: str, reason: str, *tables: str) -> Setting:
+    """A setting without a value."""
+    return Setting(what, None, None, None, reason, tables)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A primary claim of the paper, or of this project.
+
+    Attributes:
+        code: C1, C2, ….
+        words: what is claimed, as short as a row of a matrix needs.
+        statement: in a sentence.
+        paper: what the paper reports; None for a claim that it does not make.
+        test: what decides.
+        settings: the tests of one model on one prompt set, the primary one first; nothing where the study does not measure it.
+        in_random_weights: whether the claim is about random weights too.
+    """
+
+    code: str
+    words: str
+    statement: str
+    paper: str | None
+    test: Test
+    settings: Callable[[StudyTables], Iterator[Setting]]
+    in_random_weights: bool = False
+
+    def with_thresholds(self, setting: Setting, *thresholds: float) -> Iterator[Setting]:
+        """A setting held against other thresholds."""
+        for threshold in thresholds:
+            test = replace(setting.test or self.test, threshold=threshold)
+            yield replace(setting, what=", ".join(filter(None, [setting.what, f"threshold {threshold:g}"])), test=test)
+
+    def verdict(self, setting: Setting) -> str:
+        """Verdict of a setting alone."""
+        if not setting.applicable:
+            return NOT_APPLICABLE
+        return (setting.test or self.test).verdict(setting.low, setting.high)

@@ -1,0 +1,90 @@
+"""C5: a few super neurons, which fire for the first token alone, carry each surge of its norm that a sink follows."""
+
+from collections.abc import Iterator, Mapping
+
+from sinkorigin.claims.claim import Claim, Setting, not_applicable
+from sinkorigin.claims.sinks import NO_SINK, followed, rises, sink_layers
+from sinkorigin.claims.tests import Test
+from sinkorigin.claims.verdicts import StudyTables
+
+_TABLE = "super_neuron_surge"
+
+
+def surges(tables: StudyTables) -> list[dict] | str | None:
+    """Rows of the surge table of the layers where the norm surges and a sink follows; why there are none; None without the table."""
+    table = tables.read(_TABLE)
+    if table is None:
+        return None
+    if not sink_layers(tables):
+        return NO_SINK
+    layers = followed(rises(tables, "norm_changes"), rises(tables, "sink_changes"))
+    if not layers:
+        return "no rise of the first token's norm is followed by one of the sink mass"
+    return [table.filter(layer=layer).to_dicts()[0] for layer in layers]
+
+
+def least(rows: list[dict], name: str) -> dict | str:
+    """The row in which a quantity of the few neurons is smallest, 0 where there are none; why it is not defined in one of them."""
+    found = []
+    for row in rows:
+        if row["few"] == []:
+            row = row | {name: 0.0, f"{name}_low": 0.0, f"{name}_high": 0.0}
+        if row[name] is None:
+            return f"layer {row['layer']}: {row['not_applicable'] or 'it adds less than half of the norm'}"
+        found.append(row)
+    return min(found, key=lambda row: row[name])
+
+
+def named(row: Mapping) -> str:
+    """The few neurons of a layer, "layer 2, neuron 90"."""
+    few = ", ".join(map(str, row["few"] or []))
+    return f"layer {row['layer']}, " + (
+        f"neuron{'s' if len(row['few']) > 1 else ''} {few}" if few else "no super neuron"
+    )
+
+
+def settings(tables: StudyTables) -> Iterator[Setting]:
+    """The surge of which the few super neurons carry least, and each surge by itself."""
+    rows = surges(tables)
+    if rows is None:
+        return
+    row = rows if isinstance(rows, str) else least(rows, "few_surge")
+    if isinstance(row, str):
+        yield not_applicable("", row, _TABLE)
+        return
+    assert not isinstance(rows, str)
+    primary = Setting("", row["few_surge"], row["few_surge_low"], row["few_surge_high"], named(row), (_TABLE,))
+    yield primary
+    yield from CLAIM.with_thresholds(primary, 0.25, 0.75)
+    for each in rows:
+        one = least([each], "few_surge")
+        assert not isinstance(one, str)
+        yield Setting(
+            f"the surge in layer {one['layer']}",
+            one["few_surge"],
+            one["few_surge_low"],
+            one["few_surge_high"],
+            named(one),
+            (_TABLE,),
+        )
+        if each["accounted"] is not None:
+            yield Setting(
+                f"its largest neuron alone, layer {each['layer']}", each["accounted"], each["accounted_low"], each["accounted_high"],
+                f"neuron {each['largest']}", (_TABLE,),
+            )  # fmt: skip
+
+
+CLAIM = Claim(
+    "C5",
+    "super neurons carry the surge",
+    "a few super neurons, which fire for the first token alone, carry each surge of its norm that a sink follows",
+    "a few neurons, such as 7890",
+    Test(
+        "share of the surge that the layer's super neurons, at most three, write along the residual; the surge where it is smallest",
+        "above",
+        0.5,
+        "more than half is most of it",
+        "half of a surge or more comes from other neurons, or the layer has no super neuron",
+    ),
+    settings,
+)

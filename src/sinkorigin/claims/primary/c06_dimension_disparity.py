@@ -1,0 +1,46 @@
+"""C6: what the super neurons write is the dimension disparity."""
+
+from collections.abc import Iterator
+
+from sinkorigin.claims.claim import Claim, Setting, not_applicable
+from sinkorigin.claims.primary.c05_super_neurons import least, named, surges
+from sinkorigin.claims.tests import Test
+from sinkorigin.claims.verdicts import StudyTables
+
+_TABLE = "super_neuron_surge"
+
+
+def settings(tables: StudyTables) -> Iterator[Setting]:
+    """The surge whose dominating entry the few super neurons write least of, and each surge by itself."""
+    rows = surges(tables)
+    if rows is None:
+        return
+    row = rows if isinstance(rows, str) else least(rows, "few_largest")
+    if isinstance(row, str):
+        yield not_applicable("", row, _TABLE)
+        return
+    assert not isinstance(rows, str)
+    primary = Setting("", row["few_largest"], row["few_largest_low"], row["few_largest_high"], named(row), (_TABLE,))
+    yield primary
+    yield from CLAIM.with_thresholds(primary, 0.25, 0.75)
+    for each in rows:
+        one = least([each], "few_largest")
+        assert not isinstance(one, str)
+        ends = (one["few_largest"], one["few_largest_low"], one["few_largest_high"])
+        yield Setting(f"the surge in layer {one['layer']}", *ends, named(one), (_TABLE,))
+
+
+CLAIM = Claim(
+    "C6",
+    "super neurons write the dominating dim",
+    "the dim that dominates the first token's residual after a surge is written by the super neurons of that surge",
+    "dims 2533 and 1415",
+    Test(
+        "share of the residual's largest entry that the layer's super neurons, at most three, write; the surge where it is smallest",
+        "above",
+        0.5,
+        "more than half is most of it",
+        "half of the dominating entry or more comes from elsewhere, or the layer has no super neuron",
+    ),
+    settings,
+)
