@@ -137,7 +137,7 @@ class Edit:
         role: treatment, control (of the kind ``control_of``) or necessity.
         compared_at: a treatment is held against its controls, and against itself after W_O, at the same strength; or, where
             it has no strength, against itself at other layers.
-        counts_sequences: whether the strength is a number of sequences, and not a factor λ.
+        counts: what the strength is a number of, where it is no factor λ.
         identity_at: strength at which the edit changes nothing, or None.
         takes_mean: whether the formula has a mean over sequences.
         needs: a table of statistics.
@@ -156,7 +156,7 @@ class Edit:
     role: ClassVar[Literal["treatment", "control", "necessity"]]
     control_of: ClassVar[str | None] = None
     compared_at: ClassVar[Literal["strength", "layers"] | None] = None
-    counts_sequences: ClassVar[bool] = False
+    counts: ClassVar[Literal["sequences", "tokens"] | None] = None
     identity_at: ClassVar[float | None] = None
     takes_mean: ClassVar[bool] = False
     needs: ClassVar[Needs | None] = None
@@ -195,7 +195,7 @@ class Edit:
     @classmethod
     def has_doses(cls) -> bool:
         """Whether the kind has a factor λ, so that a score can rise with it."""
-        return cls.takes("strength") and not cls.counts_sequences
+        return cls.takes("strength") and cls.counts is None
 
     @classmethod
     def mixes(cls, strength: float) -> int:

@@ -3,6 +3,9 @@
 KINDS = (
     "variance_amplification",
     "mask",
+    "other_token_only",
+    "blind_to_first",
+    "window",
     "shuffled_deviations",
     "random_directions",
     "mean_shift",

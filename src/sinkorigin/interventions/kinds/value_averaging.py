@@ -19,7 +19,7 @@ class ValueAveraging(VectorEdit):
 
     formula = "mean of the o_k of λ sequences of the batch"
     role = "necessity"
-    counts_sequences = True
+    counts = "sequences"
     identity_at = 1.0
 
     @classmethod
