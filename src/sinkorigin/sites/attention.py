@@ -70,6 +70,8 @@ def _attend(
     key = key.repeat_interleave(groups, dim=1) if groups > 1 else key  # (N, H, S, d_k)
     value = value.repeat_interleave(groups, dim=1) if groups > 1 else value
     offset = key.shape[2] - query.shape[2]
+    for layer, tap in taps:
+        key = tap.edit_keys(layer, key, offset)
     logits = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap

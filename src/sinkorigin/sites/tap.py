@@ -9,6 +9,13 @@ class Tap:
     ``offset`` is the position of the first query (not 0 while generating with a key-value cache).
     """
 
+    def edit_keys(self, layer: int, keys: Tensor, offset: int) -> Tensor:
+        """Edit the keys (N, H, S, d_k) after RoPE, repeated for grouped queries, before the logits; return the ones to use.
+
+        Not called where attention is seen inside a class's own eager attention.
+        """
+        return keys
+
     def edit_logits(self, layer: int, logits: Tensor, offset: int) -> Tensor:
         """Edit the masked attention logits (N, H, T, S) before the softmax; return the logits to use."""
         return logits
