@@ -1,0 +1,138 @@
+"""Which links of the chain carry an edit's effect: shares with intervals, from passes with a link restored or inserted."""
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from sinkorigin import tables
+from sinkorigin.interventions.schemas import NUMBERS
+from sinkorigin.statistics.binomial import exact_interval
+from sinkorigin.statistics.bootstrap import interval, resamples, studentised_interval
+from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.shared_columns import KEYS, estimate
+from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
+
+IDENTITY = {
+    "cause": (pa.string(), "name of the intervention whose effect is followed; null for an interchange"),
+    "kind": (pa.string(), "its kind"),
+    "strength": (pa.float64(), "its strength"),
+    "layers": (NUMBERS, "layers that it edits"),
+    "target": (pa.int32(), "edited position k"),
+    "mediator": (pa.string(), "link of the chain that is patched; null where none is"),
+    "mediator_layers": (NUMBERS, "layers in which it is patched"),
+    "direction": (
+        pa.string(),
+        "none: the unedited model; all: under the edit; restored: under it, with the link as unedited; inserted: unedited, with the link "
+        "as under the edit; first into target, target into first: the link of one position put into the other",
+    ),
+}
+# what the job writes
+PASSES_SCHEMA = tables.schema(
+    **IDENTITY,
+    sequence=(pa.int32(), "number of the sequence"),
+    score=(pa.float32(), "attention weight on the target over q > k, mean over layers and heads"),
+    first_score=(pa.float32(), "attention weight on position 0 over q > 0, mean over layers and heads"),
+)
+
+SCHEMA = tables.schema(
+    **KEYS,
+    **IDENTITY,
+    sequences=(pa.int32(), "number of sequences"),
+    score=(pa.float64(), "mean over sequences of the score at the target"),
+    unedited=(pa.float64(), "that of the unedited model"),
+    **estimate("effect", "mean over sequences of score - unedited (bootstrap of the t-statistic)"),
+    **estimate(
+        "share",
+        "restored: 1 - effect / the edit's effect; inserted: effect / the edit's effect; null where the edit's interval holds 0",
+    ),
+    sinks=(pa.int32(), "sequences whose target is a sink: a score above 3 times the uniform one"),
+    sink_share=(pa.float64(), "sinks / sequences"),
+    sink_share_low=(pa.float64(), "lower end of its exact binomial 95 % interval"),
+    sink_share_high=(pa.float64(), "upper end of it"),
+    first_score=(pa.float64(), "mean over sequences of the score of position 0"),
+    **estimate("first_effect", "mean over sequences of first_score - that of the unedited model"),
+    not_applicable=(pa.string(), "why there is no share"),
+)
+
+TABLES = {"mediation": SCHEMA}
+
+_NO_EFFECT = "the edit's effect is not distinguished from none, so there is nothing to share out"
+
+
+def compute(
+    inputs: Mapping[str, str], *, model: str, prompts: str, length: int, replicates: int, seed: int
+) -> dict[str, pa.Table]:
+    """Effects and shares of every patched pass.
+
+    Args:
+        inputs: ``passes``, a table of ``PASSES_SCHEMA``.
+        model, prompts: names, for the first columns.
+        length: T, the number of tokens of a prompt.
+        replicates, seed: of the bootstrap over sequences.
+
+    Returns:
+        ``mediation``, a table of ``SCHEMA``, a row a pass.
+    """
+    passes = pl.DataFrame(tables.read_table(inputs["passes"])).to_dicts()
+    rows: list[dict] = []
+    for _, members in groupby(passes, key=itemgetter("cause", "target")):
+        rows += _rows(list(members), length, replicates, seed)
+    return {"mediation": from_rows(SCHEMA, [{"model": model, "prompts": prompts, **row} for row in rows])}
+
+
+def _rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+    """Rows of one cause and target, without model and prompts."""
+    by_pass: dict[tuple, list[dict]] = {}
+    for row in members:
+        by_pass.setdefault((row["direction"], row["mediator"]), []).append(row)
+
+    def column(place: tuple, name: str) -> np.ndarray:
+        return np.array([row[name] for row in sorted(by_pass[place], key=itemgetter("sequence"))], dtype=np.float64)
+
+    unedited, first_unedited = column(("none", None), "score"), column(("none", None), "first_score")
+    total = column(("all", None), "score") - unedited if ("all", None) in by_pass else None
+    weights = resamples(len(unedited), replicates, seed)
+    certain = False
+    if total is not None:
+        low, high = studentised_interval(total, replicates, seed)
+        certain = low > 0 or high < 0
+    threshold = SINK_FACTOR * uniform_score(members[0]["target"], length)
+    for (direction, mediator), some in by_pass.items():
+        score, first_score = (column((direction, mediator), name) for name in ("score", "first_score"))
+        sinks = int((score > threshold).sum())
+        sink_low, sink_high = exact_interval(sinks, len(score))
+        row = {
+            **{name: some[0][name] for name in IDENTITY},
+            "sequences": len(score),
+            "score": score.mean(),
+            "unedited": unedited.mean(),
+            **_difference("effect", score - unedited, replicates, seed),
+            **dict.fromkeys(("share", "share_low", "share_high", "not_applicable")),
+            "sinks": sinks,
+            "sink_share": sinks / len(score),
+            "sink_share_low": sink_low,
+            "sink_share_high": sink_high,
+            "first_score": first_score.mean(),
+            **_difference("first_effect", first_score - first_unedited, replicates, seed),
+        }
+        if direction in ("restored", "inserted") and total is not None:
+            row |= _share(score - unedited, total, weights, restored=direction == "restored") if certain else {
+                "not_applicable": _NO_EFFECT
+            }  # fmt: skip
+        yield row
+
+
+def _difference(name: str, values: np.ndarray, replicates: int, seed: int) -> dict:
+    low, high = studentised_interval(values, replicates, seed)
+    return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
+
+
+def _share(effect: np.ndarray, total: np.ndarray, weights: np.ndarray, *, restored: bool) -> dict:
+    """Columns of the share of an effect that goes through a mediator: a ratio of means, with a percentile interval."""
+    through = total - effect if restored else effect
+    low, high = interval((weights @ through) / (weights @ total))
+    return {"share": through.mean() / total.mean(), "share_low": low, "share_high": high}
