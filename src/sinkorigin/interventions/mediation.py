@@ -51,11 +51,12 @@ class Scores:
 
     Attributes:
         score: (N,) attention weight on the target over later queries.
-        first_score: (N,) weight on position 0 over q > 0.
+        first_score, second_score: (N,) weight on positions 0 and 1 over later queries.
     """
 
     score: Tensor
     first_score: Tensor
+    second_score: Tensor
 
 
 class _AttentionSee(Tap):
@@ -127,20 +128,18 @@ def at_position(
 
 
 class _Attention(Tap):
-    """Adds up the attention on the target and on position 0."""
+    """Adds up the attention on the target and on positions 0 and 1."""
 
     def __init__(self, target: int):
-        self._target = target
-        self._scores: list[Tensor] = []
-        self._firsts: list[Tensor] = []
+        self._positions = (target, 0, 1)
+        self._seen: list[list[Tensor]] = []
 
     def observe(self, layer, query, key, weights, aggregation):
         wide = weights.float()
-        self._scores.append(wide[:, :, self._target + 1 :, self._target].mean(dim=(1, 2)))
-        self._firsts.append(wide[:, :, 1:, 0].mean(dim=(1, 2)))
+        self._seen.append([wide[:, :, k + 1 :, k].mean(dim=(1, 2)) for k in self._positions])
 
     def scores(self) -> Scores:
-        return Scores(torch.stack(self._scores).mean(dim=0), torch.stack(self._firsts).mean(dim=0))
+        return Scores(*(torch.stack(layers).mean(dim=0).cpu() for layers in zip(*self._seen, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,9 @@ class Patch:
         """The vectors that take the place of a layer's."""
         numbers = None if self.mediator.numbers is None else list(self.mediator.numbers[layer])
         if numbers is None:
-            return self.values[layer]
-        vectors = vectors.clone()
-        vectors[:, numbers] = self.values[layer][:, numbers]
+            return self.values[layer].to(vectors).expand_as(vectors)
+        vectors, values = vectors.clone(), self.values[layer].to(vectors)
+        vectors[:, numbers] = values[:, numbers] if values.ndim else values
         return vectors
 
 
@@ -210,43 +209,3 @@ def run(
         stack.enter_context(architecture.tapped(attention))
         architecture.forward(token_ids)
     return attention.scores(), kept
-
-
-def mediate(
-    architecture: Architecture, token_ids: Tensor, cause: EditTap, mediators: Sequence[Mediator], target: int
-) -> Iterator[tuple[str, str, Scores]]:
-    """Restore and insert each mediator of an edit at its position.
-
-    Yields:
-        (direction, mediator, what the pass shows); first ("none", "", …) of the unedited pass and ("all", "", …) of the edit, then
-        ("restored", name, …) and ("inserted", name, …).
-    """
-    places = [(mediator, target) for mediator in mediators]
-    clean, without = run(architecture, token_ids, target=target, record=places)
-    yield "none", "", clean
-    edited, under = run(architecture, token_ids, target=target, cause=cause, record=places)
-    yield "all", "", edited
-    for mediator in mediators:
-        place = (mediator.name, target)
-        restored = Patch(mediator, target, without[place])
-        yield "restored", mediator.name, run(architecture, token_ids, target=target, cause=cause, patches=[restored])[0]
-        inserted = Patch(mediator, target, under[place])
-        yield "inserted", mediator.name, run(architecture, token_ids, target=target, patches=[inserted])[0]
-
-
-def interchange(
-    architecture: Architecture, token_ids: Tensor, mediators: Sequence[Mediator], target: int
-) -> Iterator[tuple[str, str, Scores]]:
-    """Put what position 0 has of each mediator into the target, and the target's into position 0.
-
-    Yields:
-        (direction, mediator, what the pass shows): ("none", "", …), then ("first into target", name, …) and
-        ("target into first", name, …).
-    """
-    places = [(mediator, position) for mediator in mediators for position in (0, target)]
-    clean, found = run(architecture, token_ids, target=target, record=places)
-    yield "none", "", clean
-    for mediator in mediators:
-        for direction, source, position in (("first into target", 0, target), ("target into first", target, 0)):
-            patch = Patch(mediator, position, found[mediator.name, source])
-            yield direction, mediator.name, run(architecture, token_ids, target=target, patches=[patch])[0]

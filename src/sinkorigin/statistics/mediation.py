@@ -17,18 +17,23 @@ from sinkorigin.statistics.shared_columns import KEYS, estimate
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 
 IDENTITY = {
-    "cause": (pa.string(), "name of the intervention whose effect is followed; null for an interchange"),
+    "cause": (
+        pa.string(),
+        "name of the intervention whose effect is followed; null for an interchange and for removals",
+    ),
     "kind": (pa.string(), "its kind"),
     "strength": (pa.float64(), "its strength"),
     "layers": (NUMBERS, "layers that it edits"),
     "target": (pa.int32(), "edited position k"),
-    "mediator": (pa.string(), "link of the chain that is patched; null where none is"),
+    "mediator": (pa.string(), "link of the chain that is patched, and by what where it is removed; null where none is"),
     "mediator_layers": (NUMBERS, "layers in which it is patched"),
     "direction": (
         pa.string(),
         "none: the unedited model; all: under the edit; restored: under it, with the link as unedited; inserted: unedited, with the link "
-        "as under the edit; first into target, target into first: the link of one position put into the other",
+        "as under the edit; first into target, target into first: the link of one position put into the other; removed: taken from "
+        "position 0",
     ),
+    "control_of": (pa.string(), "removed: the removal that it is held against; null for others"),
 }
 # what the job writes
 PASSES_SCHEMA = tables.schema(
@@ -36,6 +41,7 @@ PASSES_SCHEMA = tables.schema(
     sequence=(pa.int32(), "number of the sequence"),
     score=(pa.float32(), "attention weight on the target over q > k, mean over layers and heads"),
     first_score=(pa.float32(), "attention weight on position 0 over q > 0, mean over layers and heads"),
+    second_score=(pa.float32(), "attention weight on position 1 over q > 1, mean over layers and heads"),
 )
 
 SCHEMA = tables.schema(

@@ -39,6 +39,8 @@ SUPER_NEURONS_SCHEMA = tables.schema(
     participation_ratio=(pa.float64(), "number of dims that carry its down weights"),
     dim_1=(pa.int32(), "residual dim with its largest down weight"),
     dim_2=(pa.int32(), "residual dim with the second"),
+    dim_1_share=(pa.float64(), "share of its squared down weights in dim_1"),
+    dim_2_share=(pa.float64(), "share of them in dim_2"),
     dominant_dim=(pa.int32(), "dim of the largest magnitude in most first tokens' residual leaving the layer"),
     hits_dominant_dim=(pa.bool_(), "whether dim_1 or dim_2 is that dim"),
     not_applicable=NOT_APPLICABLE,
@@ -72,7 +74,9 @@ TABLES = {"super_neurons": SUPER_NEURONS_SCHEMA, "super_neuron_surge": SURGE_SCH
 
 _FIRST_TOKEN = ("activation", "on_output", "on_residual", "on_largest", "output_norm")
 _MOMENTS = ("mean_abs", "max_abs")
-_WEIGHTS = ("gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2")
+_WEIGHTS = (
+    "gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2", "dim_1_share", "dim_2_share",
+)  # fmt: skip
 
 
 def compute(
