@@ -77,3 +77,29 @@ rule intervene:
         "Intervening in {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/intervene.py"
+
+
+rule follow_edits:
+    input:
+        unpack(study.tables_of_chain),
+        resolved=rules.resolve_interventions.output.resolved_interventions,
+        architecture=rules.extract_activations.output.architecture,
+        model_files=ancient(directory_of(study.model_of)),
+        model=study.model_of,
+        prompts=study.prompts_of,
+    output:
+        passes=f"{STUDY}/interventions/{{model}}/{{prompts}}/mechanism.parquet",
+    threads: 2
+    resources:
+        device=DEVICE,
+    params:
+        **{name: PASSES[name] for name in ("batch", "dtype", "trust_remote_code")},
+        edits=study.followed_edits,
+        position=STUDY_CONFIG.mechanism.position,
+        sequences=STUDY_CONFIG.mechanism.sequences,
+        seed=STUDY_CONFIG.mechanism.seed,
+        code=code_by("follow_edits.py", study.followed_modules, study.variant_modules),
+    message:
+        "Following edits through the chain of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/follow_edits.py"

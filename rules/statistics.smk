@@ -111,6 +111,7 @@ rule compute_variance_through_output:
         output_projection=rules.measure_weights.output.output_projection,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
+        variance_through_output_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output_mean.parquet",
     params:
         **statistic("variance_through_output"),
         **BOOTSTRAP,
@@ -151,6 +152,7 @@ rule compute_keys:
         key_collapse=f"{STUDY}/statistics/{{model}}/{{prompts}}/key_collapse.parquet",
         query_alignment=f"{STUDY}/statistics/{{model}}/{{prompts}}/query_alignment.parquet",
         alignment_correlation=f"{STUDY}/statistics/{{model}}/{{prompts}}/alignment_correlation.parquet",
+        aligned_heads=f"{STUDY}/statistics/{{model}}/{{prompts}}/aligned_heads.parquet",
     params:
         **statistic("keys"),
         **BOOTSTRAP,
@@ -213,12 +215,29 @@ rule compute_intervention_effects:
         dose_response=f"{STUDY}/statistics/{{model}}/{{prompts}}/dose_response.parquet",
         dispersion_grid=f"{STUDY}/statistics/{{model}}/{{prompts}}/dispersion_grid.parquet",
         conversions=f"{STUDY}/statistics/{{model}}/{{prompts}}/conversions.parquet",
+        curve_contrasts=f"{STUDY}/statistics/{{model}}/{{prompts}}/curve_contrasts.parquet",
     params:
         **EFFECTS,
         statistic="interventions",
         only=None,
     message:
         "Effects of the interventions in {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_mediation:
+    input:
+        passes=rules.follow_edits.output.passes,
+    output:
+        mediation=f"{STUDY}/statistics/{{model}}/{{prompts}}/mediation.parquet",
+        removals=f"{STUDY}/statistics/{{model}}/{{prompts}}/removals.parquet",
+    params:
+        **statistic("mediation"),
+        **BOOTSTRAP,
+        length=lambda wildcards: study.prompts[wildcards.prompts].length,
+    message:
+        "Links of the chain in {wildcards.model} on {wildcards.prompts}"
     script:
         "../workflow_scripts/compute.py"
 

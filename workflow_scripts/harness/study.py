@@ -18,7 +18,7 @@ from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.missing import Missing
 from harness.resources import Estimates
-from sinkorigin.interventions.kind import SHOWN_STRENGTH
+from sinkorigin.interventions.kind import SHOWN_STRENGTH, kind_named
 from sinkorigin.interventions.layers import RULES
 
 Wildcards = Any  # Snakemake's, with an attribute a wildcard
@@ -45,6 +45,8 @@ class Study:
         studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
             ``pretraining.prompts``.
         edits: (model, prompts) → the interventions there, for the pairs that have some.
+        followed: (model, prompts) → the interventions there whose effect is followed through the chain; of fetched models and those
+            trained here, not of random weights, in which there is none.
         sites: sites of which activations are kept.
         keeping: runs that keep checkpoints.
     """
@@ -68,8 +70,19 @@ class Study:
             for edit in config.interventions:
                 if edit.runs_on(*pair):
                     self.edits.setdefault(pair, []).append(edit)
+        self.followed = {pair: causes for pair in self.edits if (causes := self._causes(pair))}
         self.sites = [kept.site for kept in config.activations.sites]
         self.keeping = [run.name for run in self.runs.values() if run.keep]
+
+    def _causes(self, pair: Pair) -> list[Intervention]:
+        """The interventions on a model and prompt set that are followed through the chain."""
+        model, prompts = pair
+        mechanism = self.config.mechanism
+        if (model in self.models and self.models[model].kind == "random") or prompts not in (
+            mechanism.prompts or [prompts]
+        ):
+            return []
+        return [edit for edit in self.edits[pair] if edit.name in mechanism.causes]
 
     def without(self, missing: Missing) -> "Study":
         """This study, without what is missing."""
@@ -262,6 +275,29 @@ class Study:
         return [
             edit.model_dump(exclude={"models", "controls", "prompts", "sequences"}) for edit in self.edits_of(wildcards)
         ]
+
+    # mechanism
+
+    def followed_edits(self, wildcards: Wildcards) -> list[dict]:
+        """The followed edits, at their position and strength."""
+        mechanism = self.config.mechanism
+        place = {"positions": [mechanism.position]}
+        return [
+            edit.model_dump(exclude={"models", "controls", "prompts", "sequences"})
+            | place
+            | {"strengths": [mechanism.strength] if kind_named(edit.kind).has_doses() else edit.strengths[:1]}
+            for edit in self.followed[wildcards.model, wildcards.prompts]
+        ]
+
+    def tables_of_chain(self, wildcards: Wildcards) -> dict[str, str]:
+        """Tables of statistics in which the links of the chain are found."""
+        return {
+            name: self.table(name, (wildcards.model, wildcards.prompts)) for name in ("super_neurons", "norm_changes")
+        }
+
+    def followed_modules(self, wildcards: Wildcards) -> list[str]:
+        """Library modules of the kinds of the followed edits."""
+        return kind_modules(self.followed[wildcards.model, wildcards.prompts])
 
     # first look
 
@@ -465,6 +501,7 @@ class Study:
         trainings = [{"run": run.name, "seed": str(seed)} for run, seed in self.trained.values()]
         studied = [{"model": model, "prompts": prompts} for model, prompts in self.studied]
         edited = [{"model": model, "prompts": prompts} for model, prompts in self.edits]
+        followed = [{"model": model, "prompts": prompts} for model, prompts in self.followed]
         models = [{"model": model} for model in dict(self.studied)]
         fetched = [job for job in studied if job["model"] in self.models]
         starts = dict.fromkeys((run.data, _start(run)) for run in self.runs.values())
@@ -481,6 +518,7 @@ class Study:
             **dict.fromkeys(
                 ["resolve_interventions", "measure_baseline", "intervene", "compute_intervention_effects"], edited
             ),
+            **dict.fromkeys(["follow_edits", "compute_mediation"], followed),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
                 for (name, start), prompts in product(starts, self.config.pretraining.prompts)

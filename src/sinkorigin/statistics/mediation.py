@@ -1,7 +1,6 @@
 """Which links of the chain carry an edit's effect: shares with intervals, from passes with a link restored or inserted."""
 
 from collections.abc import Iterator, Mapping
-from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.interventions.schemas import NUMBERS
-from sinkorigin.statistics.binomial import exact_interval
+from sinkorigin.statistics.binomial import exact_interval, paired_shares
 from sinkorigin.statistics.bootstrap import interval, resamples, studentised_interval
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import KEYS, estimate
@@ -35,6 +34,16 @@ IDENTITY = {
     ),
     "control_of": (pa.string(), "removed: the removal that it is held against; null for others"),
 }
+
+
+def _share_columns(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
+    return {
+        name: (pa.float64(), description),
+        f"{name}_low": (pa.float64(), "lower end of its exact binomial 95 % interval (Clopper and Pearson)"),
+        f"{name}_high": (pa.float64(), "upper end of it"),
+    }
+
+
 # what the job writes
 PASSES_SCHEMA = tables.schema(
     **IDENTITY,
@@ -64,7 +73,31 @@ SCHEMA = tables.schema(
     not_applicable=(pa.string(), "why there is no share"),
 )
 
-TABLES = {"mediation": SCHEMA}
+REMOVALS_SCHEMA = tables.schema(
+    **KEYS,
+    removal=(pa.string(), "what is taken from position 0, and by what it is replaced"),
+    layers=(NUMBERS, "layers in which it is"),
+    control=(pa.string(), "the removal that it is held against; null where there is none"),
+    sequences=(pa.int32(), "number of sequences"),
+    before=(pa.int32(), "sequences whose position 0 is a sink unedited: a score above 3 times the uniform one"),
+    lost=(pa.int32(), "those of them whose position 0 is none under the removal"),
+    **_share_columns("lost_share", "lost / before; null where there is no sink to lose"),
+    control_lost=(pa.int32(), "the same under the control; null where there is none"),
+    **_share_columns("control_lost_share", "control_lost / before"),
+    difference=(pa.float64(), "lost_share - control_lost_share"),
+    difference_low=(pa.float64(), "lower end of its 95 % score interval for paired shares (Tango 1998)"),
+    difference_high=(pa.float64(), "upper end of it"),
+    p=(pa.float64(), "exact two-sided p-value of equal shares (McNemar)"),
+    first_score=(pa.float64(), "mean over sequences of the score of position 0"),
+    first_unedited=(pa.float64(), "that of the unedited model"),
+    **estimate("gone", "share of the attention on position 0 that goes: 1 - first_score / first_unedited"),
+    second_score=(pa.float64(), "mean over sequences of the score of position 1"),
+    second_unedited=(pa.float64(), "that of the unedited model"),
+    moved=(pa.int32(), "sequences whose position 1 becomes a sink, where it was none"),
+    **_share_columns("moved_share", "moved / sequences"),
+)
+
+TABLES = {"mediation": SCHEMA, "removals": REMOVALS_SCHEMA}
 
 _NO_EFFECT = "the edit's effect is not distinguished from none, so there is nothing to share out"
 
@@ -81,13 +114,75 @@ def compute(
         replicates, seed: of the bootstrap over sequences.
 
     Returns:
-        ``mediation``, a table of ``SCHEMA``, a row a pass.
+        ``mediation`` (``SCHEMA``, a row a pass) and ``removals`` (``REMOVALS_SCHEMA``, a row a removal, with its controls).
     """
-    passes = pl.DataFrame(tables.read_table(inputs["passes"])).to_dicts()
+    passes: dict[tuple, list[dict]] = {}
+    for row in pl.DataFrame(tables.read_table(inputs["passes"])).sort("sequence").to_dicts():
+        passes.setdefault((row["cause"], row["target"]), []).append(row)
     rows: list[dict] = []
-    for _, members in groupby(passes, key=itemgetter("cause", "target")):
-        rows += _rows(list(members), length, replicates, seed)
-    return {"mediation": from_rows(SCHEMA, [{"model": model, "prompts": prompts, **row} for row in rows])}
+    removals: list[dict] = []
+    for (cause, _), members in passes.items():
+        rows += _rows(members, length, replicates, seed)
+        removals += _removals(members, length, replicates, seed) if cause is None else ()
+    names = {"model": model, "prompts": prompts}
+    return {
+        "mediation": from_rows(SCHEMA, [names | row for row in rows]),
+        "removals": from_rows(REMOVALS_SCHEMA, [names | row for row in removals]),
+    }
+
+
+def _removals(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+    """Rows of ``REMOVALS_SCHEMA`` without model and prompts."""
+    found: dict[str | None, list[dict]] = {}
+    for row in members:
+        if row["direction"] in ("none", "removed"):
+            found.setdefault(row["mediator"], []).append(row)
+
+    def scores(mediator: str | None, name: str) -> np.ndarray:
+        return np.array([row[name] for row in found[mediator]], dtype=np.float64)
+
+    first, second = (SINK_FACTOR * uniform_score(position, length) for position in (0, 1))
+    unedited = scores(None, "first_score")
+    sink = unedited > first
+    weights = resamples(len(unedited), replicates, seed)
+    second_unedited = scores(None, "second_score")
+    for name, some in found.items():
+        if name is None:
+            continue
+        after, second_score = scores(name, "first_score"), scores(name, "second_score")
+        lost, moved = sink & (after <= first), (second_score > second) & (second_unedited <= second)
+        low, high = interval(1 - (weights @ after) / (weights @ unedited))
+        row = {
+            "removal": name, "layers": some[0]["mediator_layers"], "sequences": len(after), "before": int(sink.sum()),
+            "lost": int(lost.sum()), **_counted("lost_share", lost, sink), "first_score": after.mean(),
+            "first_unedited": unedited.mean(), "gone": 1 - after.mean() / unedited.mean(), "gone_low": low, "gone_high": high,
+            "second_score": second_score.mean(), "second_unedited": second_unedited.mean(), "moved": int(moved.sum()),
+            **_counted("moved_share", moved, np.ones_like(moved)),
+        }  # fmt: skip
+        controls = [other for other, rows in found.items() if other is not None and rows[0]["control_of"] == name]
+        for control in controls or [None]:
+            yield dict.fromkeys(REMOVALS_SCHEMA.names[2:]) | row | _against(control, scores, lost, sink, first)
+
+
+def _against(control: str | None, scores, lost: np.ndarray, sink: np.ndarray, threshold: float) -> dict:
+    """Columns of a removal beside one of its controls, of the sequences that have a sink to lose."""
+    if control is None or not sink.any():
+        return {"control": control}
+    other = sink & (scores(control, "first_score") <= threshold)
+    pair = paired_shares(lost[sink], other[sink])
+    return {
+        "control": control, "control_lost": int(other.sum()), **_counted("control_lost_share", other, sink),
+        "difference": pair.difference, "difference_low": pair.low, "difference_high": pair.high, "p": pair.p,
+    }  # fmt: skip
+
+
+def _counted(name: str, does: np.ndarray, of: np.ndarray) -> dict:
+    """Columns of the share of the sequences ``of`` that do something; none where there are no such sequences."""
+    count, sequences = int(does.sum()), int(of.sum())
+    if not sequences:
+        return {}
+    low, high = exact_interval(count, sequences)
+    return {name: count / sequences, f"{name}_low": low, f"{name}_high": high}
 
 
 def _rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:

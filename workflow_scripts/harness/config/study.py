@@ -9,12 +9,13 @@ from harness.config.activations import Activations
 from harness.config.corpus import Corpus
 from harness.config.figures import Figures
 from harness.config.interventions import FEWEST_SEQUENCES, Intervention, smallest_batch
+from harness.config.mechanism import Mechanism
 from harness.config.models import Model
 from harness.config.pretraining import BigramBackcopyData, Pretraining, Run, TextData
 from harness.config.prompts import Prompts
 from harness.config.statistics import Statistics
 from harness.config.values import Name, Strict, first_repeated, listed, refuse, unknown
-from sinkorigin.interventions.kind import BASELINE
+from sinkorigin.interventions.kind import BASELINE, kind_named
 
 
 class Machine(Strict):
@@ -46,6 +47,9 @@ class Config(Strict):
     activations: Activations = Field(description="What is extracted.")
     statistics: Statistics = Field(Statistics(), description="Settings of the statistics.")
     interventions: list[Intervention] = Field([], description="The causal interventions.")
+    mechanism: Mechanism = Field(
+        Mechanism(), description="Which edits are followed through the chain; without causes, none."
+    )
     pretraining: Pretraining = Field(
         Pretraining(), description="The pretraining comparison; without it, nothing is trained."
     )
@@ -82,6 +86,7 @@ class Config(Strict):
                 *self._pretraining_problems(),
                 *self._site_problems(),
                 *(problem for edit in self.interventions for problem in self._edit_problems(edit)),
+                *self._mechanism_problems(),
             ]
         )
         return self
@@ -220,6 +225,35 @@ class Config(Strict):
                 f"{key}: {edit.kind} mixes {edit.mixed} sequences of a batch, but batches have {least}; raise activations.batch "
                 "or sequences, or lower the strength"
             )
+
+    def _mechanism_problems(self) -> Iterator[str]:
+        """What the followed edits demand of interventions and prompt sets."""
+        mechanism, edits = self.mechanism, {edit.name: edit for edit in self.interventions}
+        prompts = {one.name: one for one in self.prompts}
+        yield from unknown("mechanism.causes", mechanism.causes, "intervention of this study", edits)
+        yield from unknown("mechanism.prompts", mechanism.prompts or [], "prompt set", prompts)
+        for name in mechanism.causes:
+            edit = edits.get(name)
+            if edit is not None and kind_named(edit.kind).role != "treatment":
+                yield f"mechanism.causes: {name} is a {kind_named(edit.kind).role}, and causes are edits that make a sink; leave it out"
+            if edit is not None and mechanism.position not in edit.positions:
+                yield (
+                    f"mechanism.position: {name} does not edit position {mechanism.position} by itself; choose one of its positions, "
+                    f"{', '.join(str(k) for k in edit.positions if isinstance(k, int)) or 'of which it has none'}, or add it there"
+                )
+            for read in (edit.prompts or []) if edit is not None else []:
+                if read not in prompts or (mechanism.prompts is not None and read not in mechanism.prompts):
+                    continue
+                if mechanism.position >= prompts[read].length - 1:
+                    yield (
+                        f"mechanism.position: {mechanism.position} needs a later query, but prompt set {read} has "
+                        f"{prompts[read].length} tokens; choose a position below {prompts[read].length - 1}"
+                    )
+                if mechanism.sequences > prompts[read].sequences:
+                    yield (
+                        f"mechanism.sequences: {mechanism.sequences} are more than the {prompts[read].sequences} of prompt set {read}; "
+                        "lower them"
+                    )
 
     @property
     def corpora(self) -> dict[str, Corpus]:

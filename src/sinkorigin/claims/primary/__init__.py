@@ -12,6 +12,7 @@ from sinkorigin.claims.primary import (
     c08_aligned_heads,
     c09_mask,
     c10_variance_not_norm,
+    c11_removals,
 )
 
 PRIMARY: tuple[Claim, ...] = (
@@ -25,4 +26,6 @@ PRIMARY: tuple[Claim, ...] = (
     c08_aligned_heads.CLAIM,
     c09_mask.CLAIM,
     c10_variance_not_norm.CLAIM,
+    c11_removals.AVERAGED,
+    c11_removals.SILENT,
 )
