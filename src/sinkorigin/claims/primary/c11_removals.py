@@ -1,6 +1,6 @@
 """C11: without the cause no sink. Position 0 loses its sink when it averages like the others, and without its super neurons."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
@@ -14,11 +14,11 @@ NO_SINK = (
 )
 
 
-def _settings(claim: Callable[[], Claim], removal: str, others: Mapping[str, str], lacking: str):
+def _settings(test: Test, removal: str, others: Mapping[str, str], lacking: str):
     """Settings of a removal against its controls: the first control decides.
 
     Args:
-        claim: the claim itself, which is declared below.
+        test: of the claim.
         removal: name of the removal.
         others: other removals that test the same claim → how they differ.
         lacking: why the table does not have the removal.
@@ -49,7 +49,7 @@ def _settings(claim: Callable[[], Claim], removal: str, others: Mapping[str, str
             ends = (row["difference"], row["difference_low"], row["difference_high"])
             yield Setting(what, *ends, reason, (_TABLE,), row["p"])
         level = replace(
-            claim().test,
+            test,
             quantity="share of the sequences with a sink at position 0 that lose it",
             threshold=0.5,
             why="in most of them",
@@ -70,19 +70,28 @@ def _settings(claim: Callable[[], Claim], removal: str, others: Mapping[str, str
     return settings
 
 
+_AVERAGED = Test(
+    "share of the sequences that lose their sink when position 0 gets the target's aggregation − when it gets another sequence's own",
+    "above",
+    0.0,
+    "both edits change the content; only the first takes away that nothing is averaged",
+    "position 0 keeps its sink as often as with another sequence's value vector",
+)
+_SILENT = Test(
+    "share of the sequences that lose their sink without the super neurons − without as many random neurons of the same layers",
+    "above",
+    0.0,
+    "silencing as many other neurons shows what silencing as such does",
+    "position 0 keeps its sink as often as without random neurons",
+)
+
 AVERAGED = Claim(
     "C11a",
     "no sink without the variance",
     "position 0 loses its sink when its value aggregation is that of a position that averages",
     None,
-    Test(
-        "share of the sequences that lose their sink when position 0 gets the target's aggregation − when it gets another sequence's own",
-        "above",
-        0.0,
-        "both edits change the content; only the first takes away that nothing is averaged",
-        "position 0 keeps its sink as often as with another sequence's value vector",
-    ),
-    _settings(lambda: AVERAGED, "aggregation by target", {}, "the study does not remove the aggregation"),
+    _AVERAGED,
+    _settings(_AVERAGED, "aggregation by target", {}, "the study does not remove the aggregation"),
 )
 
 SILENT = Claim(
@@ -90,15 +99,9 @@ SILENT = Claim(
     "no sink without super neurons",
     "position 0 loses its sink when the super neurons that start the surge of its norm are silent",
     None,
-    Test(
-        "share of the sequences that lose their sink without the super neurons − without as many random neurons of the same layers",
-        "above",
-        0.0,
-        "silencing as many other neurons shows what silencing as such does",
-        "position 0 keeps its sink as often as without random neurons",
-    ),
+    _SILENT,
     _settings(
-        lambda: SILENT,
+        _SILENT,
         "super neurons by zero",
         {
             "super neurons by mean": "set to their mean over sequences",
