@@ -1,0 +1,52 @@
+"""docs/claims.md: every primary claim with its test, from the claims' declarations."""
+
+from collections.abc import Sequence
+
+from sinkorigin.claims.claim import Claim
+from sinkorigin.statistics.uniform import SINK_FACTOR
+
+_HEAD = f"""# The claims, and how each is decided
+
+A dozen claims, each with one primary test that stands here before any run: what is measured, what it is held against and why, and what
+would contradict it. Each is judged for every model under every condition of the first token that the study has (drawn, BOS, fixed).
+
+- **reproduced**: the whole 95 % interval satisfies the predicate, and Holm's correction over the primary tests of that model and
+  condition leaves it.
+- **contradicted**: the whole interval satisfies the opposite, likewise.
+- **undecided**: neither; more sequences, or more models, would decide it.
+- **not applicable**: not defined there, with the reason.
+
+Other positions, layers, strengths, thresholds and prompt sets are *settings*: they are no further claims, they are counted under theirs
+("holds in 11 of 12 settings") and listed in `robustness.parquet`. Controls and identities are checks (`checks.parquet`).
+
+**A sink** is defined once: a position receives more than {SINK_FACTOR:g} times the attention that uniform attention would give it from later
+queries, mean over layers and heads (by layer: mean over heads). A sequence is *converted* where its position becomes one.
+
+This page is made from the declarations in `src/sinkorigin/claims/primary/` by `make claims`.
+"""
+
+
+def page(claims: Sequence[Claim]) -> str:
+    """The page as Markdown."""
+    return "\n".join([_HEAD, *map(_section, claims)])
+
+
+def _section(claim: Claim) -> str:
+    test = claim.test
+    lines = [
+        f"## {claim.code}: {claim.words}",
+        "",
+        f"{_capital(claim.statement)}.",
+        "",
+        f"- *Paper*: {claim.paper or 'not claimed there; a claim of this project'}.",
+        f"- *Measured*: {test.quantity}.",
+        f"- *Predicate*: {test.words}, because {test.why}.",
+        f"- *Contradicted* where {test.contradicted_by}.",
+        *(["- Judged in random weights too."] if claim.in_random_weights else []),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
