@@ -228,7 +228,7 @@ rule compute_intervention_effects:
 
 rule compute_mediation:
     input:
-        passes=rules.follow_edits.output.passes,
+        passes=f"{STUDY}/interventions/{{model}}/{{prompts}}/mechanism.parquet",
     output:
         mediation=f"{STUDY}/statistics/{{model}}/{{prompts}}/mediation.parquet",
         removals=f"{STUDY}/statistics/{{model}}/{{prompts}}/removals.parquet",

@@ -51,5 +51,7 @@ with job(snakemake, "sinkorigin.statistics.mediation"):
         print(f"super neurons {dict(found.neurons) or found.reason}; dims {dict(found.dims)}")
         ids = read_token_ids(inputs.prompts)[: params.sequences]
         with table_writer(snakemake.output.passes, PASSES_SCHEMA) as writer:
-            for rows in mechanism(architecture, ids, found, causes, target=params.position, batch=params.batch):
+            workers = 1 if snakemake.resources.device == "mps" else snakemake.threads
+            settings = {"target": params.position, "batch": params.batch, "workers": workers}
+            for rows in mechanism(architecture, ids, found, causes, **settings):
                 writer.write_table(pa.Table.from_pylist(rows, schema=PASSES_SCHEMA))

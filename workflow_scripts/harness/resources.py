@@ -54,6 +54,7 @@ _AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one la
 _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
 _USABLE = 0.85  # of a GPU's memory
 _WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
+_PATCHED_PASSES = 15  # of following one edit; exchanges and removals together have about as many
 _EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and its prompts
 
 
@@ -411,6 +412,23 @@ class Estimates:
         return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
 
     _measure_first_look = _compute_intervention_effects
+
+    def _follow_edits(self, model: str, prompts: str) -> Needs:
+        mechanism = self.config.mechanism
+        s = self._sizes(model, prompts)
+        s = replace(s, N=mechanism.sequences, B=min(s.B, mechanism.sequences))
+        passes = _PATCHED_PASSES * (1 + len(mechanism.causes))
+        return self._runs_model(
+            s.shape,
+            live=s.layer_megabytes + 2 * s.replayed_megabytes,
+            host=20 + 2.6 * s.L + (2 * s.replayed_megabytes if self.device != "cuda" else 0.0),
+            seconds=passes * self._forward_seconds(s.shape, s.N * s.T, s.T, 2),
+            disk=0.1 + 100 * passes * s.N / MB,
+        )
+
+    def _compute_mediation(self, model: str, prompts: str) -> Needs:
+        rows = _PATCHED_PASSES * (1 + len(self.config.mechanism.causes)) * self.config.mechanism.sequences
+        return Needs(_TABLES + 25 + 2000 * rows / MB, _SECONDS[_TABLES] + 2, 0.1)
 
     # pretraining
 

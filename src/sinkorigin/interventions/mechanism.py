@@ -1,10 +1,13 @@
 """Running what goes beyond single edits: mediation of an edit's effect, interchange of positions, removals from position 0."""
 
+import queue
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin.errors import NotApplicableError
@@ -64,6 +67,7 @@ def mechanism(
     *,
     target: int,
     batch: int,
+    workers: int = 1,
 ) -> Iterator[list[dict]]:
     """Every patched pass of every batch.
 
@@ -73,6 +77,7 @@ def mechanism(
         causes: edits at the target.
         target: the position that edits make a sink, and that exchanges with position 0.
         batch: sequences in one forward pass, at most.
+        workers: batches that run at the same time, each on one CPU thread; no row depends on it.
 
     Yields:
         Rows of ``statistics.mediation.PASSES_SCHEMA``, a list a batch.
@@ -88,15 +93,30 @@ def mechanism(
     means = _means(architecture, token_ids, parts, target, [one.mediator for one in taken if one.by == "mean"])
     places = [*((one, target) for one in links), *((one, position) for one in swaps for position in (0, target))]
     places += [(one.mediator, position) for one in taken for position in (0, target) if one.by in ("next", "target")]
-    for part in parts:
-        ids = torch.from_numpy(token_ids[part]).to(architecture.device)
-        clean, recorded = run(architecture, ids, target=target, record=_once(places))
-        here = _Batch(architecture, ids, part.start, target, clean, recorded)
-        yield [
-            *(row for cause in causes for row in _mediation(here, cause, moments.get(cause.edit), links)),
-            *_interchange(here, swaps),
-            *_removal(here, taken, means),
-        ]
+    workers = architecture.fitting_workers(workers, token_ids.shape[1])
+    free: queue.SimpleQueue[Architecture] = queue.SimpleQueue()
+    for copy in (architecture, *(architecture.replica() for _ in range(workers - 1))):
+        free.put(copy)
+
+    def rows(part: slice) -> list[dict]:
+        model = free.get()
+        try:
+            ids = torch.from_numpy(token_ids[part]).to(model.device)
+            clean, recorded = run(model, ids, target=target, record=_once(places))
+            here = _Batch(model, ids, part.start, target, clean, recorded)
+            return [
+                *(row for cause in causes for row in _mediation(here, cause, moments.get(cause.edit), links)),
+                *_interchange(here, swaps),
+                *_removal(here, taken, means),
+            ]
+        finally:
+            free.put(model)
+
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        yield from pool.map(rows, parts)
 
 
 def _once(places: Sequence[tuple[Mediator, int]]) -> list[tuple[Mediator, int]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
-from sinkorigin.statistics import conversions, dispersion_grid, dose_response, intervention_contrasts
+from sinkorigin.statistics import conversions, curve_contrasts, dispersion_grid, dose_response, intervention_contrasts
 from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
 from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
@@ -76,6 +76,7 @@ TABLES = {
     "dose_response": dose_response.SCHEMA,
     "dispersion_grid": dispersion_grid.SCHEMA,
     "conversions": conversions.SCHEMA,
+    "curve_contrasts": curve_contrasts.SCHEMA,
 }
 
 _EFFECTS = {"score": "effect", "first_score": "first_effect", "reached_score": "reached_effect"}
@@ -111,8 +112,8 @@ def compute(
     Returns:
         Tables by name: ``interventions`` (``SCHEMA``; the baseline at each target first, then the interventions in the
         order of their names, strengths and targets), ``intervention_layers`` (``LAYERS_SCHEMA``), and
-        ``intervention_contrasts``, ``dose_response``, ``dispersion_grid`` and ``conversions`` (the ``SCHEMA`` of the module of that
-        name).
+        ``intervention_contrasts``, ``dose_response``, ``dispersion_grid``, ``conversions`` and ``curve_contrasts`` (the ``SCHEMA`` of
+        the module of that name).
 
     Raises:
         SinkoriginError: no baseline, or one that lacks a target or a sequence.
@@ -142,6 +143,7 @@ def compute(
     doses = dose_response.rows(edits, comparison_replicates, seed)
     grids = dispersion_grid.rows(edits, comparison_replicates, seed)
     converted = conversions.rows(edits)
+    curves = curve_contrasts.rows(edits, replicates, seed)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -156,6 +158,7 @@ def compute(
         "dose_response": from_rows(dose_response.SCHEMA, [{**keys, **row} for row in doses]),
         "dispersion_grid": from_rows(dispersion_grid.SCHEMA, [{**keys, **row} for row in grids]),
         "conversions": from_rows(conversions.SCHEMA, sorted(({**keys, **row} for row in converted), key=order)),
+        "curve_contrasts": from_rows(curve_contrasts.SCHEMA, [{**keys, **row} for row in curves]),
     }
 
 

@@ -12,6 +12,7 @@ STATISTICS = (
     "keys",
     "effective_rank",
     "interventions",
+    "mediation",
     "pretraining",
     "pretraining_comparison",
     "learning_rates",

@@ -41,7 +41,11 @@ def with_standard(raw: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(activations, Mapping):
         filled["activations"] = {"sites": _fitting_sites(standard["activations"]["sites"], sets), **activations}
         batch = activations.get("batch", batch)
-    return {"interventions": _fitting_edits(standard["interventions"], sets, batch), **filled}
+    filled = {"interventions": _fitting_edits(standard["interventions"], sets, batch), **filled}
+    mechanism = filled.get("mechanism", {})
+    if isinstance(mechanism, Mapping):
+        filled["mechanism"] = {**_fitting_mechanism(standard["mechanism"], filled["interventions"], sets), **mechanism}
+    return filled
 
 
 def _fitting_sites(sites: Sequence[dict], sets: Sequence[Prompts]) -> list[dict]:
@@ -51,6 +55,16 @@ def _fitting_sites(sites: Sequence[dict], sets: Sequence[Prompts]) -> list[dict]
         site | {"positions": [k for k in site["positions"] if k < shortest]} if "positions" in site else site
         for site in sites
     ]
+
+
+def _fitting_mechanism(mechanism: dict, edits: Any, sets: Sequence[Prompts]) -> dict:
+    """What is followed of the edits that a study has, at a position where they all are; nothing where there is none."""
+    known = [edit for edit in edits if isinstance(edit, Mapping)] if isinstance(edits, Sequence) else []
+    there = {edit.get("name"): edit.get("positions") or [] for edit in known}
+    fewest = min((prompts.sequences for prompts in sets), default=0)
+    causes = [name for name in mechanism["causes"] if mechanism["position"] in there.get(name, [])]
+    fits = fewest >= FEWEST_SEQUENCES
+    return mechanism | {"causes": causes if fits else [], "sequences": min(mechanism["sequences"], max(fewest, FEWEST_SEQUENCES))}
 
 
 def _fitting_edits(edits: Sequence[dict], sets: Sequence[Prompts], batch: Any) -> list[dict]:
