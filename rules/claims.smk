@@ -1,4 +1,5 @@
-# Claims: every claim of the paper that the study tests, as a predicate over the tables.
+# Claims: the primary claims of the paper, judged by the tables.
+
 
 from harness.config.interventions import kind_modules
 
@@ -9,41 +10,27 @@ rule judge_claims:
             name: study.tables(name)
             for name in (
                 "variance_trend",
-                "norm_surge",
                 "norm_changes",
-                "disparity_by_layer",
-                "massive_activations",
                 "sink_mass",
-                "sink_rate",
-                "sink_onset",
                 "sink_changes",
-                "first_positions",
-                "secondary_sinks",
-                "secondary_sinks_by_layer",
+                "first_position_sinks",
                 "variance_through_output",
-                "super_neurons",
+                "variance_through_output_mean",
+                "super_neuron_surge",
                 "key_collapse",
-                "alignment_correlation",
+                "aligned_heads",
             )
         },
-        **{
-            name: study.tables(name, study.edits)
-            for name in (
-                "resolved_interventions",
-                "interventions",
-                "intervention_contrasts",
-                "dose_response",
-                "dispersion_grid",
-            )
-        },
+        **{name: study.tables(name, study.edits) for name in ("conversions", "curve_contrasts")},
+        **{name: study.tables(name, study.followed) for name in ("mediation", "removals")},
         provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
-        pretraining_by_seed=study.comparisons("pretraining_by_seed"),
         pretraining_comparison=study.comparisons("pretraining_comparison"),
     output:
-        table=f"{STUDY}/claims.parquet",
-        evidence=f"{STUDY}/evidence.parquet",
-        evidence_summary=f"{STUDY}/evidence_summary.parquet",
+        claims=f"{STUDY}/claims.parquet",
+        robustness=f"{STUDY}/robustness.parquet",
+        checks=f"{STUDY}/checks.parquet",
+        claims_over_models=f"{STUDY}/claims_over_models.parquet",
         page=report(
             f"{STUDY}/claims.html",
             caption="../captions/claims.rst",
@@ -52,8 +39,7 @@ rule judge_claims:
         ),
     params:
         models=study.judged_models(),
-        prompts=study.conditions(),
-        first_tokens=study.first_tokens(),
+        places=study.judged_places(),
         missing=study.missing.parts(STUDY),
         undrawn=study.missing.undrawn(STUDY),
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),

@@ -9,7 +9,8 @@ RULES = internals.own_rules(workflow)
 JOBS = study.jobs(
     name
     for name in RULES
-    if name.startswith("compute_") and name not in ("compute_intervention_effects", "compute_mediation", "compute_anatomy")
+    if name.startswith("compute_")
+    and name not in ("compute_intervention_effects", "compute_mediation", "compute_anatomy")
 )
 DATA_FILES = output_files(RULES, study.data_jobs())
 STUDY_FILES = output_files(RULES, JOBS) + [

@@ -94,6 +94,7 @@ rule compute_first_positions:
         scores=rules.extract_activations.output.scores,
     output:
         first_positions=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_positions.parquet",
+        first_position_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_position_sinks.parquet",
     params:
         **statistic("first_positions"),
         **BOOTSTRAP,

@@ -1,40 +1,40 @@
-"""Judge every claim from the study's tables, and write them as a table and a page."""
+"""Judge the primary claims of the paper that the tables of a study speak of, into tables and a page."""
 
 from pathlib import Path
 
 from harness.job import job
 
-with job(snakemake):
-    from sinkorigin.claims import evidence
-    from sinkorigin.claims.ledger import judge
+with job(snakemake, "sinkorigin.claims.judging"):
+    import pyarrow as pa
+
+    from sinkorigin.claims import checks, over_models
+    from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA, Place, judge
     from sinkorigin.claims.page import render_html
-    from sinkorigin.claims.verdicts import SCHEMA, Judged
+    from sinkorigin.claims.verdicts import Judged
     from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import read_table, write_table, write_text
 
-    tables = dict(snakemake.input.items())
-    labels = {facts["name"]: facts["label"] for facts in snakemake.params.models}
-    labels = complete_labels(labels, tables.pop("provenance"))
+    tables, params = dict(snakemake.input.items()), snakemake.params
+    labels = complete_labels({facts["name"]: facts["label"] for facts in params.models}, tables.pop("provenance"))
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
-    models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in snakemake.params.models]
-    table = judge(
-        tables,
-        models=models,
-        prompts=list(snakemake.params.prompts),
-        first_tokens=snakemake.params.first_tokens,
-        missing=snakemake.params.missing,
-    )
-    write_table(snakemake.output.table, table, SCHEMA)
-    matrix, summary = evidence.evidence(table.to_pylist(), models=models, prompts=snakemake.params.prompts)
-    write_table(snakemake.output.evidence, matrix, evidence.SCHEMA)
-    write_table(snakemake.output.evidence_summary, summary, evidence.SUMMARY_SCHEMA)
-    study = Path(snakemake.output.table).parent.name
+    models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in params.models]
+    places = {model: [Place(**place) for place in found] for model, found in params.places.items()}
+    found = judge(tables, models=models, places=places, missing=params.missing)
+    rows = {
+        "claims": (found.ledger, LEDGER_SCHEMA),
+        "robustness": (found.robustness, ROBUSTNESS_SCHEMA),
+        "checks": (found.checks, checks.SCHEMA),
+        "claims_over_models": (list(over_models.over_models(found.ledger)), over_models.SCHEMA),
+    }
+    for name, (some, schema) in rows.items():
+        write_table(snakemake.output[name], pa.Table.from_pylist(some, schema=schema), schema)
     page = render_html(
-        table,
-        study,
+        found.ledger,
+        found.robustness,
+        found.checks,
+        Path(snakemake.output.claims).parent.name,
         *comparison,
-        matrix=matrix,
-        missing=snakemake.params.missing,
-        undrawn=snakemake.params.undrawn,
+        missing=params.missing,
+        undrawn=params.undrawn,
     )
     write_text(snakemake.output.page, page)

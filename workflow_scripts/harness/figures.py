@@ -27,8 +27,8 @@ _FILES = {
     "comparison": "statistics/pretraining_comparison.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
     "first_look": "first_look/{model}/{prompts}/interventions.parquet",
-    "evidence": "evidence.parquet",
-    "evidence_summary": "evidence_summary.parquet",
+    "claims": "claims.parquet",
+    "claims_over_models": "claims_over_models.parquet",
 }
 
 
@@ -247,7 +247,7 @@ def intervention_figure(
 
 
 FIGURES = (
-    Figure("evidence", ("evidence", "evidence_summary"), whole_study, when=lambda study: bool(study.models)),
+    Figure("evidence", ("claims", "claims_over_models"), whole_study, when=lambda study: bool(study.models)),
     Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_prompts),
     Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
     Figure(

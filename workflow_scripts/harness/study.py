@@ -475,9 +475,19 @@ class Study:
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
 
-    def conditions(self) -> dict[str, str]:
-        """Prompt set → what stands at position 0."""
-        return {prompts.name: prompts.first_token for prompts in self.prompts.values()}
+    def judged_places(self) -> dict[str, list[dict]]:
+        """Model → the conditions of the first token under which it is judged, each with its prompt sets: the first decides."""
+        places: dict[str, dict[str, list[str]]] = {}
+        for model, prompts in self.studied:
+            condition = self.first_token_of(SimpleNamespace(model=model, prompts=prompts))
+            places.setdefault(model, {}).setdefault(condition, []).append(prompts)
+        return {
+            model: [
+                {"first_token": condition, "prompts": names[0], "further": names[1:]}
+                for condition, names in found.items()
+            ]
+            for model, found in places.items()
+        }
 
     def data_jobs(self) -> dict[str, list[dict[str, str]]]:
         """Rule → the wildcards of each of its jobs, for the rules that make the data of trainings."""

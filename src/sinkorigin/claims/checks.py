@@ -66,8 +66,8 @@ def _no_sink(tables: StudyTables) -> Iterator[Setting]:
     if mass is None:
         return
     peak = mass.sort("mass", descending=True, nulls_last=True).to_dicts()[0]
-    ends = (peak[name] / peak["uniform"] for name in ("mass", "mass_low", "mass_high"))
-    yield Setting("", *ends, f"layer {peak['layer']}", ("sink_mass",))
+    value, low, high = (peak[name] / peak["uniform"] for name in ("mass", "mass_low", "mass_high"))
+    yield Setting("", value, low, high, f"layer {peak['layer']}", ("sink_mass",))
 
 
 def _converted_by(role: Callable[[dict[str, Any]], bool]) -> Callable[[StudyTables], Iterator[Setting]]:
@@ -94,9 +94,7 @@ def _whole_share(tables: StudyTables) -> Iterator[Setting]:
         if row["share"] is None:
             yield not_applicable(what, row["not_applicable"], "mediation")
         else:
-            yield Setting(
-                what, row["share"] - 1, row["share_low"] - 1, row["share_high"] - 1, None, ("mediation",)
-            )
+            yield Setting(what, row["share"] - 1, row["share_low"] - 1, row["share_high"] - 1, None, ("mediation",))
 
 
 CHECKS = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sinkorigin.claims.tests import NOT_APPLICABLE, Test
 from sinkorigin.claims.verdicts import StudyTables
@@ -52,6 +53,7 @@ class Claim:
         test: what decides.
         settings: the tests of one model on one prompt set, the primary one first; nothing where the study does not measure it.
         in_random_weights: whether the claim is about random weights too.
+        scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
     """
 
     code: str
@@ -61,6 +63,7 @@ class Claim:
     test: Test
     settings: Callable[[StudyTables], Iterator[Setting]]
     in_random_weights: bool = False
+    scale: Literal["difference", "ratio"] = "difference"
 
     def with_thresholds(self, setting: Setting, *thresholds: float) -> Iterator[Setting]:
         """A setting held against other thresholds."""

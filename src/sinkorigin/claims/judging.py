@@ -1,15 +1,18 @@
 """Judging the primary claims: one verdict for each claim, model and condition of the first token, and all settings beside it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 
 from sinkorigin import tables as files
-from sinkorigin.claims.claim import Claim, Setting
-from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, decide
-from sinkorigin.claims.verdicts import Judged, StudyTables
+from sinkorigin.claims.checks import check
+from sinkorigin.claims.claim import Claim, Setting, not_applicable
+from sinkorigin.claims.primary import PRIMARY
+from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, decide
+from sinkorigin.claims.verdicts import Judged, StudyTables, places_of
 
 _ABOUT = {
     "claim": (pa.string(), "code of the claim, C1 … C14, see docs/claims.md"),
@@ -35,6 +38,7 @@ _TABLES = {
 LEDGER_SCHEMA = files.schema(
     **_ABOUT,
     statement=(pa.string(), "the claim in a sentence"),
+    scale=(pa.string(), "difference, or ratio: of which averages over models are taken as logarithms"),
     paper=(pa.string(), "what the paper reports; null for claims of this project"),
     **_VALUE,
     verdict=(pa.string(), "reproduced, contradicted, undecided or not applicable"),
@@ -59,97 +63,153 @@ ROBUSTNESS_SCHEMA = files.schema(
 )
 
 
-@dataclass(frozen=True)
-class Place:
-    """A prompt set on which a model is judged.
+class Source(Protocol):
+    """Where a setting was read.
 
     Attributes:
-        prompts: its name.
-        first_token: the condition that it stands for.
-        further: other prompt sets under the same condition, whose tests are settings.
+        prompts: name of the prompt set; None for what has none, such as losses.
     """
 
-    prompts: str
+    @property
+    def prompts(self) -> str | None: ...
+
+    def path(self, name: str) -> str:
+        """Place of a table below the study's folder."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A condition of the first token under which a model is judged.
+
+    Attributes:
+        first_token: drawn, bos or fixed.
+        prompts: name of the prompt set on which the primary tests are made.
+        further: other prompt sets under the same condition, on which all tests are settings.
+    """
+
     first_token: str
+    prompts: str
     further: Sequence[str] = field(default=())
 
 
-def judge_primary(
-    claims: Sequence[Claim],
+@dataclass(frozen=True)
+class Judgement:
+    """What the study's tables say.
+
+    Attributes:
+        ledger: rows of ``LEDGER_SCHEMA``, one a claim, model and condition of the first token.
+        robustness: rows of ``ROBUSTNESS_SCHEMA``, one a setting of these.
+        checks: rows of ``checks.SCHEMA``.
+    """
+
+    ledger: list[dict]
+    robustness: list[dict]
+    checks: list[dict]
+
+
+def judge(
     tables: Mapping[str, Sequence[str | Path]],
+    *,
     models: Sequence[Judged],
     places: Mapping[str, Sequence[Place]],
-) -> tuple[list[dict], list[dict]]:
-    """Judge primary claims about models.
+    missing: Sequence[Mapping] = (),
+    claims: Sequence[Claim] = PRIMARY,
+) -> Judgement:
+    """Judge the primary claims about models, and check what must hold.
 
     Args:
-        claims: the claims.
-        tables: name of a table → its files, as :func:`ledger.judge` takes them.
+        tables: name of a table → its files in this study: one for each model and prompt set that has it, whose path ends in
+            ``{model}/{prompts}/{name}.parquet``. A study that has none of a table gives no files.
         models: the models, in the order of the ledger.
-        places: name of a model → the prompt sets on which it is judged.
+        places: name of a model → the conditions under which it is judged.
+        missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of all prompt sets), ``what`` is missing
+            of them (null: everything), and the ``sentence`` that says why.
+        claims: the claims.
 
-    Returns:
-        Rows of ``LEDGER_SCHEMA`` and of ``ROBUSTNESS_SCHEMA``.
+    Raises:
+        KeyError: a claim reads a table whose name is not among ``tables``.
+        SinkoriginError: a table cannot be read.
     """
-    found = {name: {path.parts[-3:-1]: path for path in map(Path, paths)} for name, paths in tables.items()}
-    ledger: list[dict] = []
-    robustness: list[dict] = []
+    files = places_of(tables)
+    found = Judgement([], [], [])
     for model in models:
         asked = [claim for claim in claims if claim.in_random_weights or not model.is_control]
         for place in places.get(model.name, ()):
-            rows, settings = _judged(asked, model, place, lambda name, model=model: StudyTables(found, model, name))
-            ledger += rows
-            robustness += settings
-    return ledger, robustness
+            study = [StudyTables(files, model, name, missing) for name in (place.prompts, *place.further)]
+            ledger, robustness = _judged(asked, model, place, study)
+            found.ledger.extend(ledger)
+            found.robustness.extend(robustness)
+            for one in study:
+                found.checks.extend(check(model, one.prompts, one))
+    return found
 
 
-def _judged(claims: Sequence[Claim], model: Judged, place: Place, tables_on) -> tuple[list[dict], list[dict]]:
-    """Rows of one model under one condition, whose primary tests are one family."""
-    measured: list[tuple[Claim, list[tuple[str, StudyTables, Setting]]]] = []
+def _settings(claim: Claim, tables: StudyTables) -> list[Setting]:
+    """Settings of a claim on one prompt set; one without a value that says why, where tables that it reads should be there and are not."""
+    found = list(claim.settings(tables))
+    lacking = tables.lacking()
+    if found or not lacking:
+        return found
+    return [not_applicable("", "; ".join(dict.fromkeys(lacking.values())), *lacking)]
+
+
+def _judged(
+    claims: Sequence[Claim], model: Judged, place: Place, study: Sequence[StudyTables]
+) -> tuple[list[dict], list[dict]]:
+    """Rows of one model under one condition, whose primary tests are one family. The first tables are those of the primary tests."""
+    measured: list[tuple[Claim, list[tuple[StudyTables, Setting]]]] = []
     for claim in claims:
-        settings = [
-            (name, tables, setting)
-            for name in (place.prompts, *place.further)
-            for tables in [tables_on(name)]
-            for setting in claim.settings(tables)
-        ]
-        if settings and settings[0][0] == place.prompts:
+        settings = [(tables, setting) for tables in study for setting in _settings(claim, tables)]
+        if settings and settings[0][0] is study[0]:
             measured.append((claim, settings))
-    primaries = [settings[0][2] for _, settings in measured]
+    about = {
+        "model": model.name, "label": model.label, "role": model.role, "prompts": place.prompts, "first_token": place.first_token,
+    }  # fmt: skip
+    return rows_of_family(measured, about)
+
+
+def rows_of_family(
+    measured: Sequence[tuple[Claim, Sequence[tuple[Source, Setting]]]], about: Mapping[str, str | None]
+) -> tuple[list[dict], list[dict]]:
+    """Rows of claims whose primary tests are one family: the verdicts in the ledger hold together.
+
+    Args:
+        measured: each claim with its settings, the primary one first, and the tables that each was read from.
+        about: model, label, role, prompts and first_token.
+
+    Returns:
+        Rows of ``LEDGER_SCHEMA``, one a claim; and of ``ROBUSTNESS_SCHEMA``, one a setting.
+    """
+    primaries = [settings[0][1] for _, settings in measured]
     alone = [claim.verdict(primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
     p_values = [_p(claim, primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
     verdicts, adjusted = decide(alone, p_values)
-    ledger, robustness = [], []
-    for (claim, settings), verdict, p, p_adjusted in zip(measured, verdicts, p_values, adjusted, strict=True):
-        about = {
-            "claim": claim.code, "words": claim.words, "model": model.name, "label": model.label, "role": model.role,
-            "prompts": place.prompts, "first_token": place.first_token,
-        }  # fmt: skip
+    ledger: list[dict] = []
+    robustness: list[dict] = []
+    for (claim, settings), verdict, by_itself, p, p_adjusted in zip(
+        measured, verdicts, alone, p_values, adjusted, strict=True
+    ):
+        claimed = {"claim": claim.code, "words": claim.words, **about}
         rows = [
-            about | _setting_row(claim, name, tables, setting, number, place)
-            for number, (name, tables, setting) in enumerate(settings)
+            claimed | _setting_row(claim, setting, tables, about["prompts"], primary=not number)
+            for number, (tables, setting) in enumerate(settings)
         ]
         robustness += rows
         counted = [row["verdict"] for row in rows if row["verdict"] != NOT_APPLICABLE]
         first = rows[0]
+        reason = first["reason"]
+        if verdict != by_itself:
+            alone_only = f"{by_itself} by itself, but not among the {len(primaries)} primary tests together"
+            reason = "; ".join(filter(None, [reason, alone_only]))
         ledger.append(
-            about
+            claimed
             | {name: first[name] for name in (*_VALUE, *_TABLES)}
             | {
-                "statement": claim.statement, "paper": claim.paper, "verdict": verdict, "p": p, "p_adjusted": p_adjusted,
-                "holds": counted.count(REPRODUCED), "opposite": counted.count(CONTRADICTED), "settings": len(counted),
+                "statement": claim.statement, "paper": claim.paper, "scale": claim.scale, "verdict": verdict, "reason": reason,
+                "p": p, "p_adjusted": p_adjusted, "holds": counted.count(REPRODUCED), "opposite": counted.count(CONTRADICTED),
+                "settings": len(counted),
             }
         )  # fmt: skip
-        if verdict == UNDECIDED and rows[0]["verdict"] != UNDECIDED:
-            ledger[-1]["reason"] = "; ".join(
-                filter(
-                    None,
-                    [
-                        first["reason"],
-                        f"{rows[0]['verdict']} by itself, but not among the {len(primaries)} primary tests together",
-                    ],
-                )
-            )
     return ledger, robustness
 
 
@@ -163,17 +223,12 @@ def _p(claim: Claim, setting: Setting) -> float | None:
     return (setting.test or claim.test).p(setting.value, setting.low, setting.high)
 
 
-def _setting_row(claim: Claim, prompts: str, tables: StudyTables, setting: Setting, number: int, place: Place) -> dict:
+def _setting_row(claim: Claim, setting: Setting, tables: Source, prompts: str | None, *, primary: bool) -> dict:
     test = setting.test or claim.test
-    what = [setting.what or ("primary" if not number else ""), *([prompts] if prompts != place.prompts else [])]
+    elsewhere = tables.prompts not in (None, prompts)
+    what = [setting.what or ("primary" if primary else ""), *([tables.prompts] if elsewhere else [])]
     return {
-        "setting": ", ".join(filter(None, what)), "read_on": prompts, "quantity": test.quantity, "value": setting.value,
+        "setting": ", ".join(filter(None, what)), "read_on": tables.prompts, "quantity": test.quantity, "value": setting.value,
         "low": setting.low, "high": setting.high, "predicate": test.words, "verdict": claim.verdict(setting),
         "reason": setting.reason, "tables": [tables.path(name) for name in setting.tables],
     }  # fmt: skip
-
-
-def counted(rows: Sequence[Mapping]) -> Iterator[tuple[str, int]]:
-    """(verdict, number of rows that have it), for the verdicts in their order."""
-    for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE):
-        yield verdict, sum(row["verdict"] == verdict for row in rows)

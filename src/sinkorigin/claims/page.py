@@ -1,17 +1,18 @@
 """The claims as one page."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from sinkorigin.claims.comparison import html_table
-from sinkorigin.claims.first_tokens import FIRST_TOKENS
-from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED
+from sinkorigin.claims.first_tokens import sentences
+from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 
-_MARKS = {SEEN: "✓", NOT_SEEN: "✗", UNDECIDED: "?", NOT_APPLICABLE: "–"}
-_CLASSES = {SEEN: "seen", NOT_SEEN: "not-seen", UNDECIDED: "undecided", NOT_APPLICABLE: "not-applicable"}
+_MARKS = {REPRODUCED: "✓", CONTRADICTED: "✗", UNDECIDED: "?", NOT_APPLICABLE: "–"}
+_CLASSES = {verdict: verdict.replace(" ", "-") for verdict in _MARKS}
+_CHECKS = {"passed": REPRODUCED, "failed": CONTRADICTED}  # verdict of a check → the verdict that it is marked as
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,21 +29,24 @@ h2 {{ margin-top: 2.2rem; font-size: 1.15rem; }}
 td small {{ color: #555; display: block; }}
 td.number {{ font-variant-numeric: tabular-nums; white-space: nowrap; }}
 .verdict {{ white-space: nowrap; font-weight: 600; }}
-.seen {{ color: #005b96; }}
-.not-seen {{ color: #a34700; }}
+.reproduced {{ color: #005b96; }}
+.contradicted {{ color: #a34700; }}
 .undecided, .not-applicable {{ color: #555; }}
 .wide {{ overflow-x: auto; }}
 .matrix small {{ display: block; font-weight: 400; white-space: nowrap; }}
 code {{ font-size: .85em; overflow-wrap: anywhere; }}
+details td, details th {{ font-size: .9em; }}
+summary {{ cursor: pointer; color: #555; font-size: .9em; }}
 .missing {{ border-left: 4px solid #a34700; background: #fff6ef; padding: .3rem 1rem; }}
 </style>
 </head>
 <body>
 <h1>Claims of the paper: {study}</h1>
-{above}<p>Each claim is judged from the tables of this study. <b>✓ seen</b>: the whole 95 % interval satisfies the predicate.
-<b>? undecided</b>: the estimate does, the interval does not. <b>✗ not seen at this scale</b>: the estimate does not.
-<b>– not applicable</b>: not defined or not measured here. Intervals are bootstrapped over sequences, or Student's over
-seeds for trained models. The paper's values are for Llama-2-7B, and for a 152 M model where models are trained.</p>
+{above}<p>Each claim has one primary test, written down before the run (docs/claims.md). <b>✓ reproduced</b>: the whole 95 % interval
+satisfies its predicate, and Holm's correction over the model's primary tests leaves it. <b>✗ contradicted</b>: the whole interval
+satisfies the opposite, likewise. <b>? undecided</b>: neither. <b>– not applicable</b>: not defined or not measured there. Other positions,
+layers, strengths, thresholds and prompts are settings of the same claim. The paper's values are for Llama-2-7B, and for a 152 M model where
+models are trained.</p>
 {sections}
 </body>
 </html>
@@ -50,7 +54,7 @@ seeds for trained models. The paper's values are for Llama-2-7B, and for a 152 M
 
 _HEAD = (
     "<thead><tr><th>Claim</th><th>Paper</th><th>Here, 95 % interval</th><th>Predicate</th><th>Verdict</th>"
-    "<th>Table</th></tr></thead>"
+    "<th>Settings</th></tr></thead>"
 )
 
 
@@ -66,40 +70,124 @@ def value_text(row: Mapping) -> str:
     return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
 
 
-def _matrix(evidence: pa.Table) -> str:
-    """The evidence matrix: a row a link of the chain, a column a model and prompt set."""
-    cells = {(row["link"], row["label"], row["prompts"]): row for row in evidence.to_pylist()}
-    columns = list(dict.fromkeys((label, prompts) for _, label, prompts in cells))
+def settings_text(row: Mapping) -> str:
+    """In how many settings a claim of the ledger holds."""
+    if not row["settings"]:
+        return "–"
+    opposite = f", contradicted in {row['opposite']}" if row["opposite"] else ""
+    return f"holds in {row['holds']} of {row['settings']}{opposite}"
+
+
+def _verdict(verdict: str) -> str:
+    marked = _CHECKS.get(verdict, verdict)
+    return f"<span class='verdict {_CLASSES[marked]}'>{_MARKS[marked]} {html.escape(verdict)}</span>"
+
+
+def _small(text: str | None) -> str:
+    return f"<small>{html.escape(text)}</small>" if text else ""
+
+
+def _matrix(ledger: Sequence[Mapping]) -> str:
+    """Verdicts and effects: a row a claim, a column a model and what stands first; models trained here are left to their sections."""
+    shown = [row for row in ledger if row["role"] != "trained"]
+    if not shown:
+        return ""
+    cells = {(row["claim"], row["label"], row["first_token"]): row for row in shown}
+    columns = list(dict.fromkeys((row["label"], row["first_token"]) for row in shown))
+    claims = dict.fromkeys((row["claim"], row["words"]) for row in shown)
     head = "".join(
-        f"<th scope='col'>{html.escape(label)}<small>{html.escape(prompts.replace('_', ' '))}</small></th>"
-        for label, prompts in columns
+        f"<th scope='col'>{html.escape(label)}<small>first token: {html.escape(first)}</small></th>"
+        for label, first in columns
     )
     lines = []
-    for link, words in dict.fromkeys((row["link"], row["words"]) for row in cells.values()):
-        line = [f"<th scope='row'>{html.escape(words)} <small>{link}</small></th>"]
+    for code, words in sorted(claims, key=lambda claim: claim_order(claim[0])):
+        line = [f"<th scope='row'>{html.escape(words)} <small>{code}</small></th>"]
         for column in columns:
-            row = cells.get((link, *column))
+            row = cells.get((code, *column))
             if row is None:
                 line.append("<td></td>")
                 continue
-            words_of = f"{row['claim']}: {row['verdict']}; {row['reason'] or ''}"
-            shown = f"lacks it {_MARKS[row['verdict']]}" if row["lacks"] else _MARKS[row["verdict"]]
             value = "" if row["value"] is None else f"<small>{value_text(row)}</small>"
-            line.append(f"<td class='{_CLASSES[row['verdict']]}' title='{html.escape(words_of)}'>{shown}{value}</td>")
+            told = html.escape(f"{row['verdict']}; {settings_text(row)}; {row['reason'] or ''}")
+            line.append(f"<td class='{_CLASSES[row['verdict']]}' title='{told}'>{_MARKS[row['verdict']]}{value}</td>")
         lines.append(f"<tr>{''.join(line)}</tr>")
     return (
-        "<h2>The evidence: links of the chain by model and first token</h2>\n<div class='wide'><table class='matrix'><thead><tr><td></td>"
+        "<h2>The claims by model and first token</h2>\n<div class='wide'><table class='matrix'><thead><tr><td></td>"
         f"{head}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table></div>"
     )
 
 
-def _first_tokens(rows: Sequence[Mapping]) -> str:
-    """A sentence for each model: under which first tokens it has a sink; nothing in a study of one kind of first token."""
-    lines = [
-        f"<li><b>{html.escape(row['model'])}</b>: {html.escape(row['reason'])}</li>"
+def claim_order(code: str) -> tuple[int, str]:
+    """Place of a claim's code among others: C2 before C10, C11a before C11b."""
+    digits = "".join(filter(str.isdigit, code))
+    return int(digits or 0), code
+
+
+def _claims(ledger: Sequence[Mapping], robustness: Sequence[Mapping]) -> Iterator[str]:
+    """A section for each model and condition, with a row a claim, and below it the claim's settings."""
+    settings: dict[tuple, list[Mapping]] = {}
+    for row in robustness:
+        settings.setdefault(_identity(row), []).append(row)
+    sections: dict[tuple, list[str]] = {}
+    for row in ledger:
+        quantity = (
+            f"{row['quantity']}; p = {row['p_adjusted']:.2g} after Holm"
+            if row["p_adjusted"] is not None
+            else row["quantity"]
+        )
+        line = (
+            f"<tr><td><b>{row['claim']}</b> {html.escape(row['statement'])}{_small(quantity)}</td>"
+            f"<td>{html.escape(row['paper'] or '–')}</td><td class='number'>{value_text(row)}</td>"
+            f"<td>{html.escape(row['predicate'])}</td><td>{_verdict(row['verdict'])}{_small(row['reason'])}</td>"
+            f"<td>{settings_text(row)}{_details(settings.get(_identity(row), []))}</td></tr>"
+        )
+        sections.setdefault((row["label"], row["prompts"], row["first_token"]), []).append(line)
+    for (label, prompts, first_token), lines in sections.items():
+        where = ", ".join(filter(None, [label, prompts, first_token and f"first token {first_token}"]))
+        yield f"<h2>{html.escape(where)}</h2>\n<table>{_HEAD}<tbody>\n{chr(10).join(lines)}\n</tbody></table>"
+
+
+def _identity(row: Mapping) -> tuple:
+    return row["claim"], row["model"], row["prompts"]
+
+
+def _details(rows: Sequence[Mapping]) -> str:
+    """All settings of a claim, closed at first."""
+    lines = "".join(
+        f"<tr><td>{html.escape(row['setting'])}</td><td class='number'>{value_text(row)}</td><td>{html.escape(row['predicate'])}</td>"
+        f"<td>{_verdict(row['verdict'])}{_small(row['reason'])}</td></tr>"
         for row in rows
-        if row["claim"] == FIRST_TOKENS
-    ]
+    )
+    return (
+        f"<details><summary>{len(rows)} settings</summary><table><tbody>{lines}</tbody></table></details>"
+        if rows
+        else ""
+    )
+
+
+def _checks(checks: Sequence[Mapping]) -> str:
+    """Controls and identities: how many passed, and each by itself."""
+    if not checks:
+        return ""
+    counts: dict[str, int] = {}
+    for row in checks:
+        counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines = "".join(
+        f"<tr><td>{html.escape(row['statement'])}</td><td>{html.escape(row['label'])}, {html.escape(row['prompts'])}"
+        f"{_small(row['what'])}</td><td class='number'>{value_text(row)}</td><td>{html.escape(row['predicate'])}</td>"
+        f"<td>{_verdict(row['verdict'])}{_small(row['reason'])}</td></tr>"
+        for row in checks
+    )
+    return (
+        f"<h2>Checks</h2>\n<p>Controls and identities, which must hold if the measurements are what they are said to be: {told}.</p>"
+        f"<details><summary>all checks</summary><table><tbody>{lines}</tbody></table></details>"
+    )
+
+
+def _first_tokens(ledger: Sequence[Mapping]) -> str:
+    """A sentence for each model: under which first tokens it has a sink; nothing in a study of one kind of first token."""
+    lines = [f"<li><b>{html.escape(label)}</b>: {html.escape(text)}</li>" for label, text in sentences(ledger)]
     return f"<p>Where the sink is:</p><ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
 
 
@@ -130,44 +218,28 @@ def _missing(missing: Sequence[Mapping], undrawn: Sequence[str]) -> str:
 
 
 def render_html(
-    table: pa.Table,
+    ledger: Iterable[Mapping],
+    robustness: Iterable[Mapping],
+    checks: Iterable[Mapping],
     study: str,
     comparison: pa.Table | None = None,
     *,
     missing: Sequence[Mapping] = (),
     undrawn: Sequence[str] = (),
-    matrix: pa.Table | None = None,
 ) -> str:
-    """The claims as one self-contained page, a section for each model and prompt set.
+    """The claims as one self-contained page: the matrix, then a section for each model and first token, then the checks.
 
     Args:
-        table: of the claims.
+        ledger, robustness, checks: rows of ``judging.LEDGER_SCHEMA``, ``judging.ROBUSTNESS_SCHEMA`` and ``checks.SCHEMA``.
         study: its name.
         comparison: the comparison of the pretraining runs, where there are some; it stands last.
-        matrix: the evidence matrix; it stands before the claims.
-        missing: what the study lacks because jobs failed, as :func:`sinkorigin.claims.ledger.judge` takes it, with the ``log``
+        missing: what the study lacks because jobs failed, as :func:`sinkorigin.claims.judging.judge` takes it, with the ``log``
             of each; it stands first.
         undrawn: figures that it lacks for that reason.
     """
-    sections: dict[tuple[str, str], list[str]] = {}
-    for row in table.to_pylist():
-        text = {key: html.escape(str(value)) if value is not None else "" for key, value in row.items()}
-        reason = f"<small>{text['reason']}</small>" if text["reason"] else ""
-        line = (
-            f"<tr><td>{text['statement']}<small>{text['quantity']}</small></td><td>{text['paper'] or '–'}</td>"
-            f"<td class='number'>{html.escape(value_text(row))}</td><td>{text['predicate']}</td>"
-            f"<td><span class='verdict {_CLASSES[row['verdict']]}'>{_MARKS[row['verdict']]} {text['verdict']}</span>"
-            f"{reason}</td><td><code>{text['table']}</code></td></tr>"
-        )
-        sections.setdefault((row["model"], row["prompts"] or ""), []).append(line)
-    parts = [
-        f"<h2>{html.escape(model)}{', ' + html.escape(prompts) if prompts else ''}</h2>\n"
-        f"<table>{_HEAD}<tbody>\n{chr(10).join(lines)}\n</tbody></table>"
-        for (model, prompts), lines in sections.items()
-    ]
-    if matrix is not None and matrix.num_rows:
-        parts.insert(0, _matrix(matrix))
+    rows = list(ledger)
+    parts = [_matrix(rows), *_claims(rows, list(robustness)), _checks(list(checks))]
     if comparison is not None:
         parts.append(html_table(comparison))
-    above = _missing(missing, undrawn) + _first_tokens(table.to_pylist())
-    return _PAGE.format(study=html.escape(study), above=above, sections="\n".join(parts))
+    above = _missing(missing, undrawn) + _first_tokens(rows)
+    return _PAGE.format(study=html.escape(study), above=above, sections="\n".join(filter(None, parts)))

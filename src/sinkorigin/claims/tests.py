@@ -10,6 +10,7 @@ from sinkorigin.statistics.holm import holm
 
 REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE = "reproduced", "contradicted", "undecided", "not applicable"
 ALPHA = 0.05  # two-sided level of a verdict, and of the family of primary tests of a model under one condition
+_SIDES = {"above": "> ", "below": "< ", "within": "within ±"}
 _NORMAL = 1.959964  # quantile of the 95 % interval that standard errors are taken back from
 
 
@@ -31,10 +32,22 @@ class Test:
     why: str
     contradicted_by: str
 
+    def __post_init__(self):
+        if not np.isfinite(self.threshold):
+            raise ValueError(f"the test of {self.quantity} has the threshold {self.threshold}; give it a number")
+        if not all((self.quantity, self.why, self.contradicted_by)):
+            raise ValueError(
+                f"the test of {self.quantity or 'nothing'} lacks its quantity, its reason or what contradicts it"
+            )
+        if self.side not in _SIDES:
+            raise ValueError(
+                f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(_SIDES)}"
+            )
+
     @property
     def words(self) -> str:
         """The predicate, "> 0.5"."""
-        return {"above": "> ", "below": "< ", "within": "within ±"}[self.side] + f"{self.threshold:g}"
+        return f"{_SIDES[self.side]}{self.threshold:.4g}"
 
     def verdict(self, low: float | None, high: float | None) -> str:
         """Verdict of an interval: reproduced if all of it satisfies the predicate, contradicted if all of it satisfies the opposite.

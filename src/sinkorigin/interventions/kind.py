@@ -50,32 +50,6 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Words:
-    """How claims speak of an edit of a later position.
-
-    Attributes:
-        claim: short name of the claim, "norm control makes no sink".
-        edit, outcome: the two parts of its statement, between which the place stands.
-        makes_a_sink: what is claimed.
-        paper: what the paper reports.
-        noun, short, rising: treatments with a strength: "amplified variance", "variance", "the variance is amplified".
-        contrast: controls: what the treatment's score is higher than, "than multiplying the whole aggregation".
-        contrast_paper: what the paper reports of that comparison.
-    """
-
-    claim: str
-    edit: str
-    outcome: str
-    makes_a_sink: bool = True
-    paper: str | None = None
-    noun: str = ""
-    short: str = ""
-    rising: str = ""
-    contrast: str = ""
-    contrast_paper: str | None = None
-
-
-@dataclass(frozen=True)
 class Needs:
     """The table of statistics that a kind is computed from.
 
@@ -143,7 +117,7 @@ class Edit:
         needs: a table of statistics.
         at_mean_factor_one, at_equal_factors: kinds with a mean factor α: the kinds that it is at α = 1 and at α = λ.
         look: in figures of edits of later positions; None where these do not show the kind.
-        words: of claims about later positions; None where there are none.
+        adds_variance: controls with a strength: whether they raise the variance over sequences relative to the mean, as the treatment does.
     """
 
     layers: Sequence[int]
@@ -163,7 +137,7 @@ class Edit:
     at_mean_factor_one: ClassVar["type[Edit] | None"] = None
     at_equal_factors: ClassVar["type[Edit] | None"] = None
     look: ClassVar[Look | None] = None
-    words: ClassVar[Words | None] = None
+    adds_variance: ClassVar[bool | None] = None
 
     def __init_subclass__(cls):
         super().__init_subclass__()
@@ -326,9 +300,9 @@ def kind_named(name: str) -> type[Edit]:
         raise SinkoriginError(
             f"intervention kind {name}: there is no class {class_name} in a module {place}; correct the name, or add it"
         ) from error
-    if kind.control_of is not None and kind.has_doses() and None in (kind.look, kind.words):
+    if kind.control_of is not None and kind.has_doses() and None in (kind.look, kind.adds_variance):
         raise SinkoriginError(
             f"intervention kind {name}: a control with a strength is compared, drawn and judged, but {class_name} has no look or "
-            "no words; add both"
+            "does not say adds_variance; add both"
         )
     return kind

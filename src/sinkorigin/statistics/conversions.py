@@ -9,7 +9,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.statistics.binomial import exact_interval
 from sinkorigin.statistics.effects import IDENTITY, Effect
-from sinkorigin.statistics.uniform import SINK_FACTOR
+from sinkorigin.statistics.uniform import FACTORS
 
 SCHEMA = tables.schema(
     **IDENTITY,
@@ -29,7 +29,6 @@ SCHEMA = tables.schema(
     lost_share_low=(pa.float64(), "lower end of its exact binomial 95 % interval (Clopper and Pearson)"),
     lost_share_high=(pa.float64(), "upper end of it"),
 )
-FACTORS = (2.0, SINK_FACTOR, 5.0)
 
 
 def rows(edits: Sequence[Effect]) -> Iterator[dict]:

@@ -1,15 +1,16 @@
 """Sink mass of positions 0 to 3 by layer: where the sink is under each condition of the first token."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.statistics.binomial import exact_interval
 from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
-from sinkorigin.statistics.grids import read_layers, to_table
+from sinkorigin.statistics.grids import from_rows, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, POSITION, estimate
-from sinkorigin.statistics.uniform import uniform_score
+from sinkorigin.statistics.uniform import FACTORS, uniform_score
 
 SCHEMA = tables.schema(
     **KEYS,
@@ -20,7 +21,27 @@ SCHEMA = tables.schema(
     uniform=(pa.float64(), "what uniform attention would give there"),
 )
 
-TABLES = {"first_positions": SCHEMA}
+SINKS_SCHEMA = tables.schema(
+    **KEYS,
+    first_token=(pa.string(), "what stands at position 0: drawn (it varies), bos, or fixed (one ordinary token)"),
+    position=POSITION,
+    factor=(
+        pa.float64(),
+        "so many times the uniform score make a sink; 3 is the criterion, the others show whether it matters",
+    ),
+    sequences=(pa.int32(), "number of sequences"),
+    sinks=(
+        pa.int32(),
+        "those in which the position is a sink: score over q > k, mean over layers and heads, above factor × uniform",
+    ),
+    share=(pa.float64(), "sinks / sequences"),
+    share_low=(pa.float64(), "lower end of its exact binomial 95 % interval (Clopper and Pearson)"),
+    share_high=(pa.float64(), "upper end of it"),
+    **estimate("ratio", "score over q > k, mean over layers, heads and sequences / the uniform one"),
+    uniform=(pa.float64(), "what uniform attention would give there"),
+)
+
+TABLES = {"first_positions": SCHEMA, "first_position_sinks": SINKS_SCHEMA}
 
 POSITIONS = 4  # a special token can keep the sink away from position 0, or send it to one of the next
 
@@ -37,14 +58,17 @@ def compute(
         replicates, seed: number and seed of the bootstrap replicates over sequences.
 
     Returns:
-        ``first_positions``: L · 4 rows of ``SCHEMA``; a mass has no unit, from 0 to 1.
+        ``first_positions``: L · 4 rows of ``SCHEMA``; a mass has no unit, from 0 to 1. ``first_position_sinks``: rows of
+        ``SINKS_SCHEMA``, one a position and factor.
     """
     parts = []
+    by_layer = []
     for layer, points, columns in read_layers(
         inputs["scores"], axes=("sequence", "head", "position"), columns=("score_excluding_self",)
     ):
         length = len(points["position"])
         scores = columns["score_excluding_self"][:, :, :POSITIONS].mean(axis=1)  # (N, 4)
+        by_layer.append(scores)
         parts.append(
             to_table(
                 SCHEMA,
@@ -57,4 +81,24 @@ def compute(
                 uniform=np.array([uniform_score(position, length) for position in range(scores.shape[1])]),
             )
         )
-    return {"first_positions": pa.concat_tables(parts) if parts else SCHEMA.empty_table()}
+    names = {"model": model, "prompts": prompts, "first_token": first_token}
+    rows = list(_sinks(np.mean(by_layer, axis=0), length, replicates, seed)) if by_layer else []
+    return {
+        "first_positions": pa.concat_tables(parts) if parts else SCHEMA.empty_table(),
+        "first_position_sinks": from_rows(SINKS_SCHEMA, [names | row for row in rows]),
+    }
+
+
+def _sinks(scores: np.ndarray, length: int, replicates: int, seed: int) -> Iterator[dict]:
+    """Rows of ``SINKS_SCHEMA`` without names, of (N, positions) scores, mean over layers and heads."""
+    for position, by_sequence in enumerate(scores.T):
+        uniform = uniform_score(position, length)
+        found = with_interval("ratio", means_with_replicates(by_sequence, replicates, seed) / uniform)
+        for factor in FACTORS:
+            sinks = int((by_sequence > factor * uniform).sum())
+            low, high = exact_interval(sinks, len(by_sequence))
+            yield {
+                "position": position, "factor": factor, "sequences": len(by_sequence), "sinks": sinks,
+                "share": sinks / len(by_sequence), "share_low": low, "share_high": high,
+                **{name: float(value) for name, value in found.items()}, "uniform": uniform,
+            }  # fmt: skip

@@ -4,6 +4,7 @@ import numpy as np
 
 # A sink gets more than this many times what uniform attention would give, at any position. The paper gives no criterion.
 SINK_FACTOR = 3.0
+FACTORS = (2.0, SINK_FACTOR, 5.0)  # the criterion, and two beside it that show whether it matters
 
 
 def uniform_score(position: int, length: int) -> float:

@@ -64,7 +64,10 @@ def _fitting_mechanism(mechanism: dict, edits: Any, sets: Sequence[Prompts]) -> 
     fewest = min((prompts.sequences for prompts in sets), default=0)
     causes = [name for name in mechanism["causes"] if mechanism["position"] in there.get(name, [])]
     fits = fewest >= FEWEST_SEQUENCES
-    return mechanism | {"causes": causes if fits else [], "sequences": min(mechanism["sequences"], max(fewest, FEWEST_SEQUENCES))}
+    return mechanism | {
+        "causes": causes if fits else [],
+        "sequences": min(mechanism["sequences"], max(fewest, FEWEST_SEQUENCES)),
+    }
 
 
 def _fitting_edits(edits: Sequence[dict], sets: Sequence[Prompts], batch: Any) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from sinkorigin.claims.claim import Claim
 from sinkorigin.claims.primary import (
+    c00_sink,
     c01_variance_at_first,
     c02_variance_falls,
     c03_output_projection,
@@ -16,6 +17,7 @@ from sinkorigin.claims.primary import (
 )
 
 PRIMARY: tuple[Claim, ...] = (
+    c00_sink.CLAIM,
     c01_variance_at_first.CLAIM,
     c02_variance_falls.CLAIM,
     c03_output_projection.CLAIM,

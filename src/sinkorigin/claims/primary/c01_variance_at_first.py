@@ -44,4 +44,5 @@ CLAIM = Claim(
     ),
     settings,
     in_random_weights=True,
+    scale="ratio",
 )

@@ -6,10 +6,10 @@ from dataclasses import replace
 from sinkorigin.claims.claim import Claim, Setting
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
-from sinkorigin.interventions.kind import SHOWN_POSITION
+from sinkorigin.interventions.kind import SHOWN_POSITION, kind_named
 
 _TABLE = "curve_contrasts"
-_CONTROLS = ("norm_control", "mean_shift")  # of the amplification's size, without more variance relative to the mean
+_PRIMARY = "norm_control"
 
 
 def settings(tables: StudyTables) -> Iterator[Setting]:
@@ -20,9 +20,11 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
     rows = [
         row
         for row in table.to_dicts()
-        if row["treatment_kind"] == "variance_amplification" and row["control_kind"] in _CONTROLS
+        if row["treatment_kind"] == "variance_amplification" and not kind_named(row["control_kind"]).adds_variance
     ]
-    rows.sort(key=lambda row: (_CONTROLS.index(row["control_kind"]), abs(row["target"] - SHOWN_POSITION)))
+    rows.sort(
+        key=lambda row: (row["control_kind"] != _PRIMARY, row["control_kind"], abs(row["target"] - SHOWN_POSITION))
+    )
     for number, row in enumerate(rows):
         what = "" if not number else f"position {row['target']}, against {row['control_kind'].replace('_', ' ')}"
         strengths = f"λ from {row['strengths'][0]:g} to {row['strengths'][-1]:g}"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import AttentionEdit, Look, Words
+from sinkorigin.interventions.kind import AttentionEdit, Look
 
 
 @dataclass(kw_only=True, eq=False)
@@ -16,12 +16,6 @@ class Mask(AttentionEdit):
     role = "treatment"
     compared_at = "layers"
     look = Look(colour=2, marker="", linewidth=2.0, dashes=1)
-    words = Words(
-        claim="mask makes a sink",
-        edit="a position that attends to itself only",
-        outcome="becomes a sink",
-        paper="a new sink at the masked position",
-    )
 
     @classmethod
     def refusal(cls, targets, strengths):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words, random_directions
+from sinkorigin.interventions.kind import Look, VectorEdit, random_directions
 
 
 @dataclass(kw_only=True, eq=False)
@@ -22,13 +22,7 @@ class MeanShift(VectorEdit):
     identity_at = 1.0
     takes_mean = True
     look = Look(colour=5, marker="v")
-    words = Words(
-        claim="mean shift makes no sink",
-        edit="shifting every sequence alike",
-        outcome="makes no sink",
-        makes_a_sink=False,
-        contrast="than the same shift of every sequence",
-    )
+    adds_variance = False
 
     def edited(self, vectors, at):
         directions = vectors.new_tensor(random_directions(vectors.shape[1:], self.seed, at.layer, at.position))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words
+from sinkorigin.interventions.kind import Look, VectorEdit
 
 
 @dataclass(kw_only=True, eq=False)
@@ -16,15 +16,7 @@ class NormControl(VectorEdit):
     control_of = "variance_amplification"
     identity_at = 1.0
     look = Look(colour=3, marker="s", dashes=2)
-    words = Words(
-        claim="norm control makes no sink",
-        edit="multiplying the aggregation",
-        outcome="makes no sink",
-        makes_a_sink=False,
-        paper="no sink",
-        contrast="than multiplying the whole aggregation",
-        contrast_paper="a sink against none",
-    )
+    adds_variance = False
 
     def edited(self, vectors, at):
         return self.strength * vectors

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words, random_directions
+from sinkorigin.interventions.kind import Look, VectorEdit, random_directions
 
 
 @dataclass(kw_only=True, eq=False)
@@ -23,12 +23,7 @@ class RandomDirections(VectorEdit):
     identity_at = 1.0
     takes_mean = True
     look = Look(colour=4, marker="^")
-    words = Words(
-        claim="random directions make a sink",
-        edit="as much in random directions",
-        outcome="make a sink too",
-        contrast="than as much in random directions",
-    )
+    adds_variance = True
 
     def edited(self, vectors, at):
         size = (vectors - self.mean(vectors, at)).norm(dim=-1, keepdim=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words
+from sinkorigin.interventions.kind import Look, VectorEdit
 
 
 @dataclass(kw_only=True, eq=False)
@@ -19,12 +19,7 @@ class ShuffledDeviations(VectorEdit):
     control_of = "variance_amplification"
     takes_mean = True
     look = Look(colour=9, marker="D")
-    words = Words(
-        claim="shuffled deviations make a sink",
-        edit="amplified deviations of other sequences",
-        outcome="make a sink too",
-        contrast="than amplified deviations of other sequences",
-    )
+    adds_variance = True
 
     @classmethod
     def mixes(cls, strength):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words
+from sinkorigin.interventions.kind import Look, VectorEdit
 
 
 @dataclass(kw_only=True, eq=False)
@@ -17,15 +17,6 @@ class VarianceAmplification(VectorEdit):
     identity_at = 1.0
     takes_mean = True
     look = Look(colour=0, marker="o", linewidth=2.2, dashes=0)
-    words = Words(
-        claim="amplified variance makes a sink",
-        edit="amplifying the variance",
-        outcome="makes a sink",
-        paper="a sink at the target",
-        noun="amplified variance",
-        short="variance",
-        rising="the variance is amplified",
-    )
 
     @classmethod
     def at_first(cls, strength, mean_factor, to):
