@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sinkorigin.claims.interventions import intervention_claims
 from test_config import DEFAULT
 
 import sinkorigin
 from harness.config.interventions import intervention_figures, kinds_of, tables_needed
 from harness.config.reading import read_config
 from intervention_tables import write_study
-from sinkorigin.claims.interventions import intervention_claims
 from sinkorigin.claims.verdicts import SEEN, Judged, StudyTables
 from sinkorigin.errors import NotApplicableError, SinkoriginError
 from sinkorigin.figures import intervention_contrasts, sink_by_intervention

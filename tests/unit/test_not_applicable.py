@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 import pytest
+from sinkorigin.claims.ledger import judge
 
 from claim_tables import declared_tables
 from harness.job import job
 from scripts_by_hand import run_script, seen_by_a_script
 from sinkorigin import tables
-from sinkorigin.claims.ledger import judge
 from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, Judged
 from sinkorigin.figures import style
