@@ -10,8 +10,8 @@ from claim_tables import declared_tables
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.document import page as document
 from sinkorigin.claims.judging import Place, judge
+from sinkorigin.claims.ledger import PRIMARY
 from sinkorigin.claims.page import claim_order, render_html
-from sinkorigin.claims.primary import PRIMARY
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
 from sinkorigin.claims.verdicts import Judged
 from sinkorigin.tables import schema, write_not_applicable

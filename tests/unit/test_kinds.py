@@ -2,19 +2,19 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from sinkorigin.claims.interventions import intervention_claims
 from test_config import DEFAULT
 
 import sinkorigin
 from harness.config.interventions import intervention_figures, kinds_of, tables_needed
 from harness.config.reading import read_config
 from intervention_tables import write_study
-from sinkorigin.claims.verdicts import SEEN, Judged, StudyTables
+from sinkorigin.claims.primary import c10_variance_not_norm
+from sinkorigin.claims.tests import REPRODUCED
+from sinkorigin.claims.verdicts import Judged, StudyTables
 from sinkorigin.errors import NotApplicableError, SinkoriginError
 from sinkorigin.figures import intervention_contrasts, sink_by_intervention
 from sinkorigin.interventions import kinds
@@ -40,7 +40,7 @@ def test_every_kind_declares_what_the_study_asks_of_it():
         assert (kind.role == "control") == (kind.control_of is not None), kind
         assert kind.control_of is None or kind_named(kind.control_of).compared_at == "strength", kind
         assert kind.compared_at is None or kind.role == "treatment", kind
-        assert kind.look is None or kind.words is not None, kind
+        assert (kind.adds_variance is not None) == (kind.role == "control" and kind.has_doses()), kind
         assert kind.needs is None or kind.takes(kind.needs.parameter), kind
     looks = [kind.look for kind in ALL if kind.look is not None]
     assert len({look.colour for look in looks}) == len(looks)
@@ -79,7 +79,8 @@ def test_a_control_that_cannot_be_shown_is_refused_in_one_sentence(tmp_path, mon
     (tmp_path / "sign_less.py").write_text(module)
     monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path)])
     with pytest.raises(
-        SinkoriginError, match="kind sign_less: a control .* but SignLess has no look or no words; add both"
+        SinkoriginError,
+        match="kind sign_less: a control .* but SignLess has no look or does not say adds_variance; add both",
     ):
         kind_named("sign_less")
 
@@ -154,7 +155,7 @@ def test_kinds_say_which_tables_and_figures_a_study_needs():
 NEW_KIND = '''
 from dataclasses import dataclass
 
-from sinkorigin.interventions.kind import Look, VectorEdit, Words
+from sinkorigin.interventions.kind import Look, VectorEdit
 
 
 @dataclass(kw_only=True, eq=False)
@@ -167,13 +168,7 @@ class SignFlip(VectorEdit):
     role = "control"
     control_of = "variance_amplification"
     look = Look(colour=7, marker="P")
-    words = Words(
-        claim="sign flip makes no sink",
-        edit="flipping the aggregation",
-        outcome="makes no sink",
-        makes_a_sink=False,
-        contrast="than flipping the aggregation",
-    )
+    adds_variance = False
 
     def edited(self, vectors, at):
         return -self.strength * vectors
@@ -209,10 +204,9 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
     for name, rows in found.items():
         write_table(tmp_path / f"statistics/m/p/{name}.parquet", rows, rows.schema)
     places = {name: {("m", "p"): tmp_path / f"statistics/m/p/{name}.parquet"} for name in found}
-    places["resolved_interventions"] = {("m", "p"): Path(inputs["resolved"])}
-    rows = intervention_claims(StudyTables(places, Judged("m", "M", "pretrained"), "p"))
-    verdicts = {row["claim"]: row["verdict"] for row in rows}
-    assert verdicts["sign flip makes no sink"] == verdicts["variance against sign_flip"] == SEEN
+    study = StudyTables(places, Judged("m", "M", "pretrained"), "p")
+    settings = list(c10_variance_not_norm.CLAIM.settings(study))
+    assert settings and c10_variance_not_norm.CLAIM.verdict(settings[0]) == REPRODUCED
     order = ["variance_amplification", "sign_flip"]
     drawn = sink_by_intervention.draw(
         interventions=pl.from_arrow(found["interventions"]), labels={"m": "M"}, kinds=order

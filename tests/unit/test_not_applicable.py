@@ -2,14 +2,10 @@
 
 import pyarrow as pa
 import pytest
-from sinkorigin.claims.ledger import judge
 
-from claim_tables import declared_tables
 from harness.job import job
 from scripts_by_hand import run_script, seen_by_a_script
 from sinkorigin import tables
-from sinkorigin.claims.page import render_html
-from sinkorigin.claims.verdicts import NOT_APPLICABLE, Judged
 from sinkorigin.figures import style
 from sinkorigin.statistics import sinks
 
@@ -119,18 +115,3 @@ def test_figures_leave_out_what_is_not_applicable_and_say_so_where_nothing_is_le
     assert drawn(results, [there]) == drawn(results, [there, lacking])
     style.save(style.without_data(f"not applicable: {REASON}"), [results / "expected.svg"])
     assert drawn(results, [lacking]) == (results / "expected.svg").read_text()
-
-
-def test_the_ledger_has_one_row_for_a_model_on_prompts_that_are_not_applicable(results):
-    model = Judged("m", "M", "pretrained")
-    names = ["sink_mass", "sink_rate", "sink_onset", "norm_surge", "variance_trend"]
-    files: dict[str, list] = {}
-    for name in names:
-        path = results / f"statistics/m/with_bos/{name}.parquet"
-        tables.write_not_applicable(path, REASON, SCHEMA)
-        files[name] = [path]
-    table = judge(declared_tables(results / "nowhere") | files, models=[model], prompts=["with_bos"])
-    [row] = table.to_pylist()
-    assert (row["verdict"], row["reason"], row["prompts"]) == (NOT_APPLICABLE, REASON, "with_bos")
-    assert row["table"] == "statistics/m/with_bos"
-    assert REASON in render_html(table, "study")

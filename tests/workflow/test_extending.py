@@ -35,8 +35,8 @@ def test_a_statistic_a_figure_a_kind_a_site_and_a_variant_run_after_the_steps_of
     assert "mirrored_deviations" in edited["kind"].to_list()
     contrasts = pl.read_parquet(study.results / "statistics/tiny/random_tokens/intervention_contrasts.parquet")
     assert "mirrored_deviations" in contrasts["control_kind"].to_list()
-    claims = pl.read_parquet(study.results / "claims.parquet")
-    assert claims["statement"].str.contains("amplified deviations of opposite sign").any()
+    curves = pl.read_parquet(study.results / "statistics/tiny/random_tokens/curve_contrasts.parquet")
+    assert "mirrored_deviations" in curves["control_kind"].to_list()
     assert strength.stat().st_mtime_ns == before, "an edit was made again that does not use the new kind"
     assert (
         len(pl.read_parquet(study.results / "activations/tiny/random_tokens/residual_mid/layer=0/part-0.parquet")) == 4

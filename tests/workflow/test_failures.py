@@ -56,12 +56,13 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
         == "Claims of what is there, and what is missing: results/tiny/claims.html. Its figures: results/tiny/figures."
     )
     page = (broken.results / "claims.html").read_text()
-    begin = page[: page.index("Each claim is judged")]
+    begin = page[: page.index("Each claim has one primary test")]
     assert f"<b>broken</b> on natural_text, random_tokens<small> – {SENTENCE}" in begin and "<li>figures" not in begin
     claims = pl.read_parquet(broken.results / "claims.parquet")
-    judged = claims.filter(pl.col("claim") != "not measured")
-    assert {"tiny", "tiny-random"} <= set(judged["model"]) and "broken" not in judged["model"]
-    assert claims.filter(pl.col("claim") == "not measured")["model"].to_list() == ["broken"] * 2
+    assert {"tiny", "tiny-random"} <= set(claims["model"])
+    lacking = claims.filter(model="broken")
+    assert len(lacking) and set(lacking["verdict"]) == {"not applicable"}
+    assert lacking["reason"].str.contains(SENTENCE, literal=True).all()
     drawn = times(broken.results / "figures")
     for name in FIGURES:
         assert drawn[f"{name}.svg"] > figures[f"{name}.svg"]

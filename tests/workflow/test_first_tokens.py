@@ -57,13 +57,11 @@ def test_every_file_of_the_prompts_with_bos_is_there_is_whole_and_says_why_it_is
             assert not full.is_file() or pl.read_parquet_schema(path) == pl.read_parquet_schema(full), path
 
 
-def test_the_claims_give_the_reason_once_and_compare_what_there_is(without_bos):
-    claims = pl.read_parquet(without_bos.results / "claims.parquet")
-    [row] = claims.filter(pl.col("prompts") == "with_bos").to_dicts()
-    assert (row["claim"], row["verdict"], row["reason"]) == ("claims on these prompts", "not applicable", REASON)
-    assert len(claims.filter(pl.col("prompts") == "random_tokens")) > 10
-    [row] = claims.filter(pl.col("claim") == "sink under each first token").to_dicts()
-    assert row["verdict"] == "not applicable" and REASON in row["reason"]
+def test_the_claims_give_the_reason_and_judge_what_there_is(without_bos):
+    claims = pl.read_parquet(without_bos.results / "claims.parquet").filter(role="pretrained")
+    lacking = claims.filter(prompts="with_bos")
+    assert len(lacking) and set(lacking["verdict"]) == {"not applicable"} and set(lacking["reason"]) == {REASON}
+    assert {"reproduced", "contradicted", "undecided"} & set(claims.filter(prompts="random_tokens")["verdict"])
 
 
 def test_nothing_runs_again(without_bos):

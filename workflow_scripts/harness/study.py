@@ -77,12 +77,9 @@ class Study:
     def _causes(self, pair: Pair) -> list[Intervention]:
         """The interventions on a model and prompt set that are followed through the chain."""
         model, prompts = pair
-        mechanism = self.config.mechanism
-        if (model in self.models and self.models[model].kind == "random") or prompts not in (
-            mechanism.prompts or [prompts]
-        ):
+        if model in self.models and self.models[model].kind == "random":
             return []
-        return [edit for edit in self.edits[pair] if edit.name in mechanism.causes]
+        return [edit for edit in self.edits[pair] if self.config.follows(edit, prompts)]
 
     def without(self, missing: Missing) -> "Study":
         """This study, without what is missing."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables as files
 from sinkorigin.claims.checks import check
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
-from sinkorigin.claims.primary import PRIMARY
+from sinkorigin.claims.ledger import PRIMARY
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, decide
 from sinkorigin.claims.verdicts import Judged, StudyTables, places_of
 

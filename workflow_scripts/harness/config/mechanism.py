@@ -22,7 +22,9 @@ class Mechanism(Strict):
     )
     position: Index = Field(10, description="Position that the causes edit, and that exchanges with position 0.")
     prompts: list[str] | None = Field(
-        None, min_length=1, description="Prompt sets, by name; null takes all on which a cause is made."
+        None,
+        min_length=1,
+        description="Prompt sets, by name; null takes all on which a cause is made and that are long and many enough.",
     )
     sequences: int = Field(24, ge=FEWEST_SEQUENCES, description="Run the first so many sequences of the prompt set.")
     seed: int = Field(0, ge=0, description="Seed of the random neurons and dims that removals are held against.")

@@ -58,16 +58,21 @@ def _fitting_sites(sites: Sequence[dict], sets: Sequence[Prompts]) -> list[dict]
 
 
 def _fitting_mechanism(mechanism: dict, edits: Any, sets: Sequence[Prompts]) -> dict:
-    """What is followed of the edits that a study has, at a position where they all are; nothing where there is none."""
+    """What is followed of the edits that a study has: at the position nearest to the standard one that all of them edit."""
     known = [edit for edit in edits if isinstance(edit, Mapping)] if isinstance(edits, Sequence) else []
-    there = {edit.get("name"): edit.get("positions") or [] for edit in known}
+    places = {edit.get("name"): _single_positions(edit) for edit in known if edit.get("name") in mechanism["causes"]}
+    shared = sorted(set.intersection(*places.values())) if places else []
     fewest = min((prompts.sequences for prompts in sets), default=0)
-    causes = [name for name in mechanism["causes"] if mechanism["position"] in there.get(name, [])]
-    fits = fewest >= FEWEST_SEQUENCES
-    return mechanism | {
-        "causes": causes if fits else [],
-        "sequences": min(mechanism["sequences"], max(fewest, FEWEST_SEQUENCES)),
-    }
+    if not shared or fewest < FEWEST_SEQUENCES:
+        return mechanism | {"causes": []}
+    position = min(shared, key=lambda k: abs(k - mechanism["position"]))
+    return mechanism | {"causes": list(places), "position": position, "sequences": min(mechanism["sequences"], fewest)}
+
+
+def _single_positions(edit: Mapping) -> set[int]:
+    """Positions from 2 on that an edit edits by themselves."""
+    positions = edit.get("positions")
+    return {k for k in positions if isinstance(k, int) and k > 1} if isinstance(positions, Sequence) else set()
 
 
 def _fitting_edits(edits: Sequence[dict], sets: Sequence[Prompts], batch: Any) -> list[dict]:

@@ -242,7 +242,7 @@ class Config(Strict):
                     f"{', '.join(str(k) for k in edit.positions if isinstance(k, int)) or 'of which it has none'}, or add it there"
                 )
             for read in (edit.prompts or []) if edit is not None else []:
-                if read not in prompts or (mechanism.prompts is not None and read not in mechanism.prompts):
+                if read not in prompts or read not in (mechanism.prompts or []):
                     continue
                 if mechanism.position >= prompts[read].length - 1:
                     yield (
@@ -254,6 +254,15 @@ class Config(Strict):
                         f"mechanism.sequences: {mechanism.sequences} are more than the {prompts[read].sequences} of prompt set {read}; "
                         "lower them"
                     )
+
+    def follows(self, edit: Intervention, prompts: str) -> bool:
+        """Whether the effect of an intervention is followed through the chain on a prompt set that it edits.
+
+        Where the config names no prompt sets, they are those that are long and many enough.
+        """
+        mechanism, read = self.mechanism, next(one for one in self.prompts if one.name == prompts)
+        fits = mechanism.position < read.length - 1 and mechanism.sequences <= read.sequences
+        return edit.name in mechanism.causes and (fits if mechanism.prompts is None else prompts in mechanism.prompts)
 
     @property
     def corpora(self) -> dict[str, Corpus]:
