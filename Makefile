@@ -5,13 +5,14 @@
 # make check        format, lint, types and the unit tests
 # make report       results in one HTML page, after make reproduce
 # make schema       schemas/config.schema.json, from the config's models
+# make claims       docs/claims.md, from the claims' declarations
 # make support      docs/support.md, by trying every decoder class of transformers
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce first-look test check report lint schema readme support clean
+.PHONY: environment reproduce first-look test check report lint schema claims readme support clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
@@ -50,6 +51,9 @@ support: .venv/installed
 schema: .venv/installed
 	PYTHONPATH=src:workflow_scripts $(BIN)/python -c 'from harness.config.reading import json_schema; print(json_schema(), end="")' \
 	  > schemas/config.schema.json
+
+claims: .venv/installed
+	$(BIN)/python docs/update_claims.py
 
 environment: .venv/installed
 

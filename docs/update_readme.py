@@ -1,6 +1,5 @@
-"""Put the claims table, the pretraining comparison and the figures of the default study's results into the README: ``make readme``."""
+"""Put the ledger of claims, the pretraining comparison and the figures of the default study into the README: ``make readme``."""
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -9,14 +8,13 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
 
 from sinkorigin.claims.comparison import markdown_table
-from sinkorigin.claims.page import value_text
-from sinkorigin.claims.pretraining import TABLE as COMPARED
+from sinkorigin.claims.page import settings_text, value_text
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"
-PAPER_POSITION = "10"
+# models trained here are in the ledger one by one; the README has the claims about their runs
+SINGLE_CHECKPOINTS = {path.name for path in (STUDY / "statistics").glob("*-seed*")}
 FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
-OTHER_FIRST_TOKENS = ("random_tokens_bos", "random_tokens_fixed")
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
 
@@ -29,36 +27,32 @@ def between(readme: str, name: str, content: str) -> str:
     return before + start + content + "\n" + end + rest.partition(end)[2]
 
 
-def main() -> None:
-    rows = [
-        "| claim | model | prompts | paper | here, 95 % interval | predicate | verdict |",
-        "|---|---|---|---|---|---|---|",
+def ledger_table() -> str:
+    """The ledger as Markdown: every claim, of each fetched model under each first token, and of each run trained here."""
+    lines = [
+        "| claim | model | first token | paper | here, 95 % interval | predicate | verdict | settings |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in read_table(STUDY / "claims.parquet").to_pylist():
-        # the README shows the paper's prompts, and text for the models trained here; claims.html has all of them
-        compared = row["table"] == COMPARED
-        if row["prompts"] is not None and compared != (row["prompts"] == TEXT):
-            continue
-        if row["prompts"] in OTHER_FIRST_TOKENS:
-            continue
-        if "seed " in row["model"]:  # a single checkpoint
-            continue
-        # and of the positions at which interventions were made, the paper's
-        position = re.search(r"at position (\d+)", row["statement"])
-        if position and position[1] != PAPER_POSITION:
+        if row["model"] in SINGLE_CHECKPOINTS:
             continue
         cells = [
-            row["statement"],
-            row["model"],
-            (row["prompts"] or "–").replace("_", " "),
+            f"{row['claim']}: {row['words']}",
+            row["label"],
+            row["first_token"] or "–",
             row["paper"] or "–",
             value_text(row),
             row["predicate"],
             f"**{row['verdict']}**",
+            settings_text(row),
         ]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
     readme = ROOT / "README.md"
-    text = between(readme.read_text(), "claims", "\n".join(rows))
+    text = between(readme.read_text(), "claims", ledger_table())
     comparison = read_table(STUDY / "statistics" / "pretraining_comparison.parquet")
     readme.write_text(between(text, "pretraining", markdown_table(comparison, TEXT)))
     (ROOT / "docs" / "figures").mkdir(exist_ok=True)
