@@ -30,6 +30,7 @@ rule judge_claims:
         claims=f"{STUDY}/claims.parquet",
         robustness=f"{STUDY}/robustness.parquet",
         checks=f"{STUDY}/checks.parquet",
+        accounts=f"{STUDY}/accounts.parquet",
         claims_over_models=f"{STUDY}/claims_over_models.parquet",
         page=report(
             f"{STUDY}/claims.html",

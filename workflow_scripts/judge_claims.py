@@ -7,8 +7,8 @@ from harness.job import job
 with job(snakemake, "sinkorigin.claims.judging"):
     import pyarrow as pa
 
-    from sinkorigin.claims import checks, over_models
-    from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA, Place, judge
+    from sinkorigin.claims import accounts, checks, over_models
+    from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA, Place, checked, judge
     from sinkorigin.claims.page import render_html
     from sinkorigin.claims.verdicts import Judged
     from sinkorigin.models.labels import complete_labels
@@ -19,19 +19,23 @@ with job(snakemake, "sinkorigin.claims.judging"):
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
     models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in params.models]
     places = {model: [Place(**place) for place in found] for model, found in params.places.items()}
-    found = judge(tables, models=models, places=places, missing=params.missing)
+    study = {"models": models, "places": places}
+    ledger, robustness = judge(tables, **study, missing=params.missing)
+    predicted, _ = judge(tables, **study, missing=params.missing, claims=accounts.PREDICTIONS)
     rows = {
-        "claims": (found.ledger, LEDGER_SCHEMA),
-        "robustness": (found.robustness, ROBUSTNESS_SCHEMA),
-        "checks": (found.checks, checks.SCHEMA),
-        "claims_over_models": (list(over_models.over_models(found.ledger)), over_models.SCHEMA),
+        "claims": (ledger, LEDGER_SCHEMA),
+        "robustness": (robustness, ROBUSTNESS_SCHEMA),
+        "checks": (checked(tables, **study), checks.SCHEMA),
+        "accounts": (accounts.with_account(predicted), accounts.SCHEMA),
+        "claims_over_models": (list(over_models.over_models(ledger)), over_models.SCHEMA),
     }
     for name, (some, schema) in rows.items():
         write_table(snakemake.output[name], pa.Table.from_pylist(some, schema=schema), schema)
     page = render_html(
-        found.ledger,
-        found.robustness,
-        found.checks,
+        ledger,
+        robustness,
+        rows["checks"][0],
+        rows["accounts"][0],
         Path(snakemake.output.claims).parent.name,
         *comparison,
         missing=params.missing,

@@ -54,7 +54,7 @@ def judged(root, *claims, models=(MODEL,), places=DRAWN, missing=()):
 )
 def test_the_verdict_turns_with_the_table(tmp_path, value, verdict):
     write(tmp_path, a=value)
-    [row] = judged(tmp_path, read_as("C1", "a")).ledger
+    [row] = judged(tmp_path, read_as("C1", "a"))[0]
     assert row["verdict"] == verdict and row["value"] == value
     assert row["tables"] == ["statistics/m/p/trend.parquet"] and row["predicate"] == "> 1"
 
@@ -62,18 +62,17 @@ def test_the_verdict_turns_with_the_table(tmp_path, value, verdict):
 def test_other_settings_and_prompt_sets_are_counted_under_the_claim(tmp_path):
     write(tmp_path, a=3.0, b=3.0, c=-3.0, d=None)
     write(tmp_path, prompts="text", a=1.2, b=3.0, c=3.0, d=3.0)
-    found = judged(tmp_path, read_as("C1", "a", "b", "c", "d"))
-    [row] = found.ledger
+    [row], settings = judged(tmp_path, read_as("C1", "a", "b", "c", "d"))
     assert (row["holds"], row["opposite"], row["settings"]) == (5, 1, 7)
-    assert [one["setting"] for one in found.robustness[:5]] == ["primary", "b", "c", "d", "text"]
-    assert found.robustness[4]["read_on"] == "text" and row["prompts"] == "p"
+    assert [one["setting"] for one in settings[:5]] == ["primary", "b", "c", "d", "text"]
+    assert settings[4]["read_on"] == "text" and row["prompts"] == "p"
 
 
 def test_primary_tests_of_a_model_are_one_family(tmp_path):
     write(tmp_path, a=1.55)  # p = 0.031 by itself
-    [row] = judged(tmp_path, read_as("C1", "a")).ledger
+    [row] = judged(tmp_path, read_as("C1", "a"))[0]
     assert row["verdict"] == REPRODUCED and row["p"] == row["p_adjusted"] < 0.05
-    rows = judged(tmp_path, *(read_as(f"C{i}", "a") for i in range(4))).ledger
+    rows = judged(tmp_path, *(read_as(f"C{i}", "a") for i in range(4)))[0]
     assert {row["verdict"] for row in rows} == {UNDECIDED} and rows[0]["p_adjusted"] > 0.05
     assert rows[0]["reason"] == "reproduced by itself, but not among the 4 primary tests together"
 
@@ -82,7 +81,7 @@ def test_random_weights_are_judged_by_claims_about_them_alone(tmp_path):
     for model in "mr":
         write(tmp_path, model=model, a=3.0)
     claims = read_as("C1", "a", in_random_weights=True), read_as("C2", "a")
-    rows = judged(tmp_path, *claims, models=(MODEL, CONTROL)).ledger
+    rows = judged(tmp_path, *claims, models=(MODEL, CONTROL))[0]
     assert [(row["model"], row["claim"]) for row in rows] == [("m", "C1"), ("m", "C2"), ("r", "C1")]
 
 
@@ -90,19 +89,19 @@ def test_a_table_that_is_not_applicable_gives_its_reason(tmp_path):
     path = tmp_path / "statistics" / "m" / "p" / "trend.parquet"
     path.parent.mkdir(parents=True)
     write_not_applicable(path, "the model has no BOS token", schema(a=(pa.float64(), "a")))
-    [row] = judged(tmp_path, read_as("C1", "a")).ledger
+    [row] = judged(tmp_path, read_as("C1", "a"))[0]
     assert (row["verdict"], row["reason"]) == (NOT_APPLICABLE, "the model has no BOS token")
 
 
 @pytest.mark.parametrize(("prompts", "what"), [("p", "trend"), (None, None), ("p", "sinks, trend")])
 def test_what_a_failed_job_left_unmade_is_said_and_never_judged(tmp_path, prompts, what):
     missing = [{"model": "m", "prompts": prompts, "what": what, "sentence": "no space", "log": "l"}]
-    [row] = judged(tmp_path, read_as("C1", "a"), missing=missing).ledger
+    [row] = judged(tmp_path, read_as("C1", "a"), missing=missing)[0]
     assert (row["verdict"], row["reason"]) == (NOT_APPLICABLE, "not measured, because a job failed: no space")
 
 
 def test_a_claim_that_the_study_does_not_measure_has_no_row(tmp_path):
-    assert judged(tmp_path, read_as("C1", "a")).ledger == []
+    assert judged(tmp_path, read_as("C1", "a"))[0] == []
 
 
 @pytest.mark.parametrize(
@@ -131,15 +130,14 @@ def test_every_primary_claim_stands_in_the_document_with_its_test():
 
 def test_the_page_shows_verdict_interval_settings_and_reason(tmp_path):
     write(tmp_path, a=3.0, b=-3.0, c=None)
-    found = judged(tmp_path, read_as("C1", "a", "b", "c"))
-    page = render_html(found.ledger, found.robustness, found.checks, "study")
+    page = render_html(*judged(tmp_path, read_as("C1", "a", "b", "c")), [], [], "study")
     assert "✓ reproduced" in page and "3 [2.5, 3.5]" in page and "holds in 1 of 2, contradicted in 1" in page
     assert html.escape("M, dequantised from Q4_1") in page and page.count("scope='row'") == 1 and "no value" in page
 
 
 def test_the_page_begins_with_what_is_missing(tmp_path):
     part = {"model": "m", "prompts": "p", "what": None, "sentence": "no <space>", "log": "l"}
-    page = render_html([], [], [], "study", missing=[part], undrawn=["sinks"])
+    page = render_html([], [], [], [], "study", missing=[part], undrawn=["sinks"])
     begin = page[: page.index("Each claim has one primary test")]
     assert "This is not the whole study" in begin and "no &lt;space&gt;" in begin and "figures: sinks" in begin
 
@@ -171,7 +169,7 @@ def test_the_page_says_whether_the_sink_belongs_to_the_position(tmp_path, counts
         path = write(tmp_path, "first_position_sinks", prompts=place.prompts)
         pl.DataFrame(rows).write_parquet(path)
         places.append(place)
-    found = judged(tmp_path, PRIMARY[0], places={"m": places})
-    assert [row["claim"] for row in found.ledger] == ["C0"] * 3
-    page = render_html(found.ledger, found.robustness, found.checks, "study")
+    ledger, robustness = judged(tmp_path, PRIMARY[0], places={"m": places})
+    assert [row["claim"] for row in ledger] == ["C0"] * 3
+    page = render_html(ledger, robustness, [], [], "study")
     assert f"{words}; drawn tokens: {counts['drawn']} of 64 sequences" in page and "position 1 in 5" in page

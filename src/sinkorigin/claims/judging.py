@@ -92,21 +92,6 @@ class Place:
     further: Sequence[str] = field(default=())
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What the study's tables say.
-
-    Attributes:
-        ledger: rows of ``LEDGER_SCHEMA``, one a claim, model and condition of the first token.
-        robustness: rows of ``ROBUSTNESS_SCHEMA``, one a setting of these.
-        checks: rows of ``checks.SCHEMA``.
-    """
-
-    ledger: list[dict]
-    robustness: list[dict]
-    checks: list[dict]
-
-
 def judge(
     tables: Mapping[str, Sequence[str | Path]],
     *,
@@ -114,8 +99,8 @@ def judge(
     places: Mapping[str, Sequence[Place]],
     missing: Sequence[Mapping] = (),
     claims: Sequence[Claim] = PRIMARY,
-) -> Judgement:
-    """Judge the primary claims about models, and check what must hold.
+) -> tuple[list[dict], list[dict]]:
+    """Judge claims about models.
 
     Args:
         tables: name of a table → its files in this study: one for each model and prompt set that has it, whose path ends in
@@ -124,24 +109,40 @@ def judge(
         places: name of a model → the conditions under which it is judged.
         missing: what could not be measured because a job failed: ``model`` and ``prompts`` (null: of all prompt sets), ``what`` is missing
             of them (null: everything), and the ``sentence`` that says why.
-        claims: the claims.
+        claims: the claims; of one model under one condition they are one family of tests.
+
+    Returns:
+        Rows of ``LEDGER_SCHEMA``, one a claim, model and condition of the first token; and of ``ROBUSTNESS_SCHEMA``, one a setting of these.
 
     Raises:
         KeyError: a claim reads a table whose name is not among ``tables``.
         SinkoriginError: a table cannot be read.
     """
     files = places_of(tables)
-    found = Judgement([], [], [])
+    ledger: list[dict] = []
+    robustness: list[dict] = []
     for model in models:
         asked = [claim for claim in claims if claim.in_random_weights or not model.is_control]
         for place in places.get(model.name, ()):
             study = [StudyTables(files, model, name, missing) for name in (place.prompts, *place.further)]
-            ledger, robustness = _judged(asked, model, place, study)
-            found.ledger.extend(ledger)
-            found.robustness.extend(robustness)
-            for one in study:
-                found.checks.extend(check(model, one.prompts, one))
-    return found
+            rows, settings = _judged(asked, model, place, study)
+            ledger += rows
+            robustness += settings
+    return ledger, robustness
+
+
+def checked(
+    tables: Mapping[str, Sequence[str | Path]], *, models: Sequence[Judged], places: Mapping[str, Sequence[Place]]
+) -> list[dict]:
+    """Rows of ``checks.SCHEMA``, of every model on all its prompt sets; arguments as in :func:`judge`."""
+    files = places_of(tables)
+    return [
+        row
+        for model in models
+        for place in places.get(model.name, ())
+        for name in (place.prompts, *place.further)
+        for row in check(model, name, StudyTables(files, model, name))
+    ]
 
 
 def _settings(claim: Claim, tables: StudyTables) -> list[Setting]:

@@ -185,6 +185,23 @@ def _checks(checks: Sequence[Mapping]) -> str:
     )
 
 
+def _accounts(rows: Sequence[Mapping]) -> str:
+    """What other accounts of sinks predict, beside this paper's, in each model: those that are reproduced are counted."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        lines.setdefault((row["account"], row["source"]), []).append(
+            f"<tr><td>{html.escape(row['statement'])}{_small(row['quantity'])}</td><td>{html.escape(row['label'])}"
+            f"{_small(row['prompts'])}</td><td class='number'>{value_text(row)}</td><td>{html.escape(row['predicate'])}</td>"
+            f"<td>{_verdict(row['verdict'])}{_small(row['reason'])}</td></tr>"
+        )
+    parts = [
+        f"<h3>{html.escape(account)}<small> {html.escape(source)}</small></h3>\n<table><thead><tr><th>Prediction</th><th>Model</th>"
+        f"<th>Here, 95 % interval</th><th>Predicate</th><th>Verdict</th></tr></thead><tbody>{''.join(some)}</tbody></table>"
+        for (account, source), some in lines.items()
+    ]
+    return "\n".join(["<h2>What accounts of attention sinks predict</h2>", *parts]) if parts else ""
+
+
 def _first_tokens(ledger: Sequence[Mapping]) -> str:
     """A sentence for each model: under which first tokens it has a sink; nothing in a study of one kind of first token."""
     lines = [f"<li><b>{html.escape(label)}</b>: {html.escape(text)}</li>" for label, text in sentences(ledger)]
@@ -221,6 +238,7 @@ def render_html(
     ledger: Iterable[Mapping],
     robustness: Iterable[Mapping],
     checks: Iterable[Mapping],
+    accounts: Iterable[Mapping],
     study: str,
     comparison: pa.Table | None = None,
     *,
@@ -230,7 +248,8 @@ def render_html(
     """The claims as one self-contained page: the matrix, then a section for each model and first token, then the checks.
 
     Args:
-        ledger, robustness, checks: rows of ``judging.LEDGER_SCHEMA``, ``judging.ROBUSTNESS_SCHEMA`` and ``checks.SCHEMA``.
+        ledger, robustness, checks, accounts: rows of ``judging.LEDGER_SCHEMA``, ``judging.ROBUSTNESS_SCHEMA``, ``checks.SCHEMA`` and
+            ``accounts.SCHEMA``.
         study: its name.
         comparison: the comparison of the pretraining runs, where there are some; it stands last.
         missing: what the study lacks because jobs failed, as :func:`sinkorigin.claims.judging.judge` takes it, with the ``log``
@@ -238,7 +257,7 @@ def render_html(
         undrawn: figures that it lacks for that reason.
     """
     rows = list(ledger)
-    parts = [_matrix(rows), *_claims(rows, list(robustness)), _checks(list(checks))]
+    parts = [_matrix(rows), *_claims(rows, list(robustness)), _accounts(list(accounts)), _checks(list(checks))]
     if comparison is not None:
         parts.append(html_table(comparison))
     above = _missing(missing, undrawn) + _first_tokens(rows)
