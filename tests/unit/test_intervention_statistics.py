@@ -162,7 +162,7 @@ def test_conversion_counts_sequences_whose_target_became_a_sink(tmp_path):
         "scale": {4.0: [{"kind": "norm_control", "target": TARGET, "score": below}]},
     }
     found = tables(tmp_path, [{"kind": "baseline", "target": TARGET, "score": unedited}], edits)["conversions"]
-    rows = {row["intervention"]: row for row in found.to_dicts()}
+    rows = {row["intervention"]: row for row in found.filter(factor=3.0).to_dicts()}
     assert (rows["mask"]["before"], rows["mask"]["converted"], rows["scale"]["converted"]) == (2, 5, 0)
     for row in rows.values():
         exact = binomtest(row["converted"], N).proportion_ci(method="exact")

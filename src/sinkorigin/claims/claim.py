@@ -1,10 +1,10 @@
 """What a primary claim declares: one test, written down before the run, and the other settings in which it is tried."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sinkorigin.claims.tests import NOT_APPLICABLE, Test
+from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
 from sinkorigin.claims.verdicts import StudyTables
 
 
@@ -17,7 +17,8 @@ class Setting:
         value, low, high: the value and its 95 % interval; None where it is not applicable.
         reason: numbers behind the value, or why there is none.
         tables: names of the tables that it was read from.
-        p: exact two-sided p-value, where the test has one; else it follows from the interval.
+        p: two-sided p-value, where the test has another one than that of the interval: an exact one, or of several conditions that must
+            all hold. A verdict needs both it and the interval.
         test: another test than the claim's, such as one with another threshold.
     """
 
@@ -66,13 +67,43 @@ class Claim:
     scale: Literal["difference", "ratio"] = "difference"
 
     def with_thresholds(self, setting: Setting, *thresholds: float) -> Iterator[Setting]:
-        """A setting held against other thresholds."""
+        """A setting held against other thresholds, by its interval alone: a p-value of its own belongs to one threshold."""
         for threshold in thresholds:
             test = replace(setting.test or self.test, threshold=threshold)
-            yield replace(setting, what=", ".join(filter(None, [setting.what, f"threshold {threshold:g}"])), test=test)
+            yield replace(
+                setting, what=", ".join(filter(None, [setting.what, f"threshold {threshold:g}"])), test=test, p=None
+            )
 
     def verdict(self, setting: Setting) -> str:
         """Verdict of a setting alone."""
         if not setting.applicable:
             return NOT_APPLICABLE
+        if setting.p is not None and setting.p >= ALPHA:
+            return UNDECIDED
         return (setting.test or self.test).verdict(setting.low, setting.high)
+
+    def p(self, setting: Setting) -> float | None:
+        """p-value of an applicable setting: its own, or else that of its interval."""
+        if setting.p is not None or None in (setting.value, setting.low, setting.high):
+            return setting.p
+        return (setting.test or self.test).p(setting.value, setting.low, setting.high)
+
+    def of_least(self, parts: Sequence[Setting], what: str) -> Setting:
+        """The setting of a claim that a value lies above a threshold in each of several parts: of the smallest one.
+
+        All intervals must lie above the threshold, which the lowest lower end says without correction for their number
+        (intersection-union test, Berger 1982); one interval below it contradicts, so the p-value of that is corrected for their number.
+        """
+        assert self.test.side == "above"
+        least = min(parts, key=lambda part: part.value)
+        low, high = min(part.low for part in parts), min(part.high for part in parts)
+        p_values = [self.p(part) for part in parts]
+        verdict = self.test.verdict(low, high)
+        p = (
+            max(p_values)
+            if verdict == REPRODUCED
+            else min(1.0, len(parts) * min(p_values))
+            if verdict == CONTRADICTED
+            else None
+        )
+        return replace(least, what=what, low=low, high=high, p=p)

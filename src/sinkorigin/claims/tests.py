@@ -74,7 +74,10 @@ class Test:
 
         edges = [-self.threshold, self.threshold] if self.side == "within" else [self.threshold]
         edge = min(edges, key=lambda place: abs(value - place))
-        error = (value - low if value > edge else high - value) / _NORMAL
+        facing = value - low if value > edge else high - value
+        error = (
+            facing if facing > 0 else (high - low) / 2
+        ) / _NORMAL  # of an interval that lies beside its value: half of it
         if not error > 0:
             return 0.0 if value != edge else 1.0
         return float(2 * ndtr(-abs(value - edge) / error))

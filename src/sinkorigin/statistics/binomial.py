@@ -30,6 +30,11 @@ def at_most_p(count: int, sequences: int, share: float) -> float:
     return float(bdtrc(count - 1, sequences, share)) if count else 1.0
 
 
+def share_p(count: int, sequences: int, share: float) -> float:
+    """Two-sided p-value of "the true share is ``share``": twice the smaller tail, so that it agrees with :func:`exact_interval`."""
+    return min(1.0, 2 * min(at_most_p(count, sequences, share), at_most_p(sequences - count, sequences, 1 - share)))
+
+
 @dataclass(frozen=True)
 class PairedShares:
     """Two shares of the same N sequences.

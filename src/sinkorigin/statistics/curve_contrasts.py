@@ -17,7 +17,10 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 def _mean_of(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
     return {
         name: (pa.float64(), description),
-        f"{name}_low": (pa.float64(), "lower end of its 95 % interval (bootstrap of the t-statistic over sequences)"),
+        f"{name}_low": (
+            pa.float64(),
+            "lower end of its 95 % interval (bootstrap of the t-statistic over sequences, or Student's)",
+        ),
         f"{name}_high": (pa.float64(), "upper end of it"),
     }
 
@@ -40,7 +43,15 @@ SCHEMA = tables.schema(
         "area",
         "mean over the strengths, evenly in their logarithm, of the score at the target - the control's: area between the curves",
     ),
-    **_mean_of("converted_area", "the same of being converted (1 or 0): the target is a sink, and was none unedited"),
+    converted_area=(
+        pa.float64(),
+        "the same of being converted (1 or 0): the target is a sink, and was none unedited",
+    ),
+    converted_area_low=(
+        pa.float64(),
+        "lower end of its 95 % interval (Student's, with one more sequence at each end of the support, -1 and 1)",
+    ),
+    converted_area_high=(pa.float64(), "upper end of it"),
     ever=(pa.int32(), "sequences that the treatment converts at any strength"),
     control_ever=(pa.int32(), "and the control"),
     ever_share=(pa.float64(), "ever / sequences"),
@@ -57,7 +68,10 @@ SCHEMA = tables.schema(
         pa.float64(),
         "score of the control at strength 1, where it edits too - unedited: other content, no more variance",
     ),
-    swap_low=(pa.float64(), "lower end of its 95 % interval (bootstrap of the t-statistic over sequences)"),
+    swap_low=(
+        pa.float64(),
+        "lower end of its 95 % interval (bootstrap of the t-statistic over sequences, or Student's)",
+    ),
     swap_high=(pa.float64(), "upper end of it"),
 )
 
@@ -116,7 +130,8 @@ def _contrast(
     if 1.0 in control:
         by_sequence["swap"] = at_one - unedited
     for name, values in by_sequence.items():
-        low, high = studentised_interval(values, replicates, seed)
+        support = (-1.0, 1.0) if name == "converted_area" else None  # 0 in most sequences, or in all
+        low, high = studentised_interval(values, replicates, seed, support=support)
         row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     return row
 

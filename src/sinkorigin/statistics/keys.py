@@ -1,7 +1,8 @@
 """K1 and K2: does the key of position 0 collapse to one direction, and do the queries point along it?"""
 
+import math
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,12 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
-from sinkorigin.statistics.bootstrap import means_with_replicates, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import (
+    means_with_replicates,
+    studentised_interval,
+    weights_with_data,
+    with_interval,
+)
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
@@ -56,10 +62,16 @@ ALIGNED_HEADS_SCHEMA = tables.schema(
     **estimate("aligned_share", "share of the aligned heads with positive scores; null where no head is aligned"),
     **estimate("other_share", "share of the other heads with positive scores; null where all heads are aligned"),
     **estimate("difference", "aligned_share - other_share"),
+    p=(
+        pa.float64(),
+        "two-sided p-value of the difference if which heads are aligned had nothing to do with which have positive scores: from "
+        "permutations of whole layers",
+    ),
     **estimate("mass_difference", "mean sink mass of the aligned heads - that of the others"),
 )
 ALIGNED = (0.3, 0.5, 0.7)  # alignments above which a head is called aligned; the paper gives none
 POSITIVE = (0.9, 0.95, 0.99)  # positive ratios that are "about all" of the scores
+PERMUTATIONS = 9999
 
 TABLES = {
     "aligned_heads": ALIGNED_HEADS_SCHEMA,
@@ -131,12 +143,13 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     names = {"model": model, "prompts": prompts}
     collapses, alignments = [], []
     replicated: dict[str, list[np.ndarray]] = {"alignment": [], "positive_ratio": [], "mass": []}
+    depth: list[np.ndarray] = []
     masses = _sink_masses(inputs["scores"])
     grams = LayeredTable(inputs["query_gram"], ("head", "dim", "products"))
     alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        collapses.append(_collapse(columns, weights_with_data(len(keys), replicates, seed), names, layer, alike))
+        collapses.append(_collapse(columns, replicates, seed, names, layer, alike))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -149,6 +162,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
             samples = means_with_replicates(value, replicates, seed)  # (1 + R, H)
             intervals |= with_interval(name, samples)
             replicated[name].append(samples)
+        depth.append(np.full(keys.shape[1], layer))
         alignments.append(to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=points["head"], **intervals))
     by_head = {
         name: np.concatenate(parts, axis=1) for name, parts in replicated.items()
@@ -167,21 +181,30 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                     **with_interval("correlation", spearman(every[quantity], every["mass"])),
                 )
             )
+    heads = [names | row for row in aligned_heads(**by_head, layer=np.concatenate(depth), seed=seed)]
     return {
-        "aligned_heads": from_rows(ALIGNED_HEADS_SCHEMA, [names | row for row in aligned_heads(**by_head)]),
+        "aligned_heads": from_rows(ALIGNED_HEADS_SCHEMA, heads),
         "key_collapse": pa.concat_tables(collapses),
         "query_alignment": pa.concat_tables(alignments),
         "alignment_correlation": pa.concat_tables(correlations),
     }
 
 
-def aligned_heads(alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray) -> Iterator[dict]:
+def aligned_heads(
+    alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray, layer: np.ndarray, seed: int
+) -> Iterator[dict]:
     """Rows of ``ALIGNED_HEADS_SCHEMA`` without model and prompts: do the aligned heads have positive scores, and the sink?
+
+    The intervals are over sequences, for these heads. Whether a difference between two groups of heads is more than chance is another
+    question, which more sequences do not answer: its p-value is by permutation of the heads.
 
     Args:
         alignment, positive_ratio, mass: (1 + R, heads) each, of the data and of bootstrap replicates, which decide anew which heads are
             aligned. A head without keys (NaN) belongs to neither group.
+        layer: (heads,) layer of each, rising.
+        seed: of the permutations.
     """
+    orders = layer_orders(layer, seed)
     for threshold, least in product(ALIGNED, POSITIVE):
         groups = {"aligned": alignment > threshold, "other": alignment <= threshold}
         shares = {name: _mean_where(positive_ratio >= least, group) for name, group in groups.items()}
@@ -193,8 +216,46 @@ def aligned_heads(alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.nd
             "positive_ratio": least,
             "aligned": int(groups["aligned"][0].sum()),
             "others": int(groups["other"][0].sum()),
+            "p": permutation_p(alignment[0], threshold, positive_ratio[0] >= least, orders),
             **{key: value for name, samples in found.items() for key, value in with_interval(name, samples).items()},
         }
+
+
+def layer_orders(layer: np.ndarray, seed: int) -> np.ndarray:
+    """Orders of heads in which whole layers change places: heads of one layer are alike (they share keys), so they stay together.
+
+    Args:
+        layer: (heads,) layer of each head, rising.
+
+    Returns:
+        (P, heads) places, the first as it is: all orders of few layers, else ``PERMUTATIONS`` random ones after it.
+    """
+    members = np.split(np.arange(len(layer)), np.flatnonzero(np.diff(layer)) + 1)
+    if math.factorial(min(len(members), 20)) <= PERMUTATIONS:
+        orders = list(permutations(range(len(members))))
+    else:
+        rng = np.random.default_rng(seed)
+        orders = [range(len(members)), *(rng.permutation(len(members)) for _ in range(PERMUTATIONS))]
+    return np.array([np.concatenate([members[one] for one in order]) for order in orders])
+
+
+def permutation_p(alignment: np.ndarray, threshold: float, positive: np.ndarray, orders: np.ndarray) -> float | None:
+    """Share of the orders of the positive heads in which their share differs between aligned and other heads at least as much.
+
+    Args:
+        alignment: (heads,); NaN belongs to neither group.
+        positive: (heads,) booleans.
+        orders: (P, heads) of :func:`layer_orders`.
+
+    Returns:
+        None where one of the groups is empty.
+    """
+    aligned, others = alignment > threshold, alignment <= threshold
+    if not aligned.any() or not others.any():
+        return None
+    contrast = aligned / aligned.sum() - others / others.sum()
+    differences = np.abs(positive[orders] @ contrast)
+    return float((differences >= differences[0] - 1e-12).mean())
 
 
 def _mean_where(values: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -214,38 +275,46 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
 
 
 def _collapse(
-    values: Mapping[str, np.ndarray | None], weights: np.ndarray, names: dict, layer: int, alike: bool
+    values: Mapping[str, np.ndarray | None], replicates: int, seed: int, names: dict, layer: int, alike: bool
 ) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.
 
     Args:
         values: columns of the first tokens' keys on a grid of (N, H).
-        weights: (1 + R, N) of the sequences in the data and in each bootstrap replicate.
+        replicates, seed: of the bootstrap over sequences. The mean over heads is what a claim is about, so its interval is that of
+            :func:`studentised_interval`, except between sequences, which is no mean of one value a sequence.
         names: model and prompts.
         layer: number of the layer.
         alike: whether all sequences begin with the same token, and so have the same key there by construction.
     """
     keys = values["key"]
     heads = keys.shape[1]
+    weights = weights_with_data(len(keys), replicates, seed)  # (1 + R, N)
     reasons = []
     if alike:
         between = np.full((len(weights), heads), np.nan)
         reasons.append(f"{BEGIN_ALIKE}, so its keys cannot be compared between sequences")
     else:
         between = np.stack([cosine_between(keys[:, head], weights) for head in range(heads)], axis=1)  # (1 + R, H)
-    found = {"between_sequences": between}
+    found, by_sequence = {"between_sequences": between}, {}
     for name in ("one_dim", "two_dims"):
         predicted = values[name]
         if predicted is None:
             reasons.append("nothing normalises the residual stream before the attention reads it")
             found[name] = np.full_like(between, np.nan)
         else:
-            found[name] = weights @ cosine(keys, predicted)
-    found["one_hot"] = weights @ values["one_hot"]
+            by_sequence[name] = cosine(keys, predicted)
+            found[name] = weights @ by_sequence[name]
+    by_sequence["one_hot"] = values["one_hot"]
+    found["one_hot"] = weights @ by_sequence["one_hot"]
     columns: dict[str, np.ndarray] = {}
     for name, samples in found.items():
         mean = samples.mean(axis=1, keepdims=True)  # over heads, the last row
         columns |= with_interval(name, np.concatenate([samples, mean], axis=1))
+        if name in by_sequence:
+            columns[f"{name}_low"][-1], columns[f"{name}_high"][-1] = studentised_interval(
+                by_sequence[name].mean(axis=1), replicates, seed
+            )
     return to_table(
         KEY_COLLAPSE_SCHEMA,
         **names,

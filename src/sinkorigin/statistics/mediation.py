@@ -10,7 +10,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.interventions.schemas import NUMBERS
 from sinkorigin.statistics.binomial import exact_interval, paired_shares
-from sinkorigin.statistics.bootstrap import interval, resamples, studentised_interval
+from sinkorigin.statistics.bootstrap import ratio_interval, studentised_interval
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import KEYS, estimate
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
@@ -59,7 +59,7 @@ SCHEMA = tables.schema(
     sequences=(pa.int32(), "number of sequences"),
     score=(pa.float64(), "mean over sequences of the score at the target"),
     unedited=(pa.float64(), "that of the unedited model"),
-    **estimate("effect", "mean over sequences of score - unedited (bootstrap of the t-statistic)"),
+    **estimate("effect", "mean over sequences of score - unedited (bootstrap of the t-statistic, or Student's)"),
     **estimate(
         "share",
         "restored: 1 - effect / the edit's effect; inserted: effect / the edit's effect; null where the edit's interval holds 0",
@@ -144,14 +144,13 @@ def _removals(members: list[dict], length: int, replicates: int, seed: int) -> I
     first, second = (SINK_FACTOR * uniform_score(position, length) for position in (0, 1))
     unedited = scores(None, "first_score")
     sink = unedited > first
-    weights = resamples(len(unedited), replicates, seed)
     second_unedited = scores(None, "second_score")
     for name, some in found.items():
         if name is None:
             continue
         after, second_score = scores(name, "first_score"), scores(name, "second_score")
         lost, moved = sink & (after <= first), (second_score > second) & (second_unedited <= second)
-        low, high = interval(1 - (weights @ after) / (weights @ unedited))
+        low, high = ratio_interval(unedited - after, unedited, replicates, seed)
         row = {
             "removal": name, "layers": some[0]["mediator_layers"], "sequences": len(after), "before": int(sink.sum()),
             "lost": int(lost.sum()), **_counted("lost_share", lost, sink), "first_score": after.mean(),
@@ -196,7 +195,6 @@ def _rows(members: list[dict], length: int, replicates: int, seed: int) -> Itera
 
     unedited, first_unedited = column(("none", None), "score"), column(("none", None), "first_score")
     total = column(("all", None), "score") - unedited if ("all", None) in by_pass else None
-    weights = resamples(len(unedited), replicates, seed)
     certain = False
     if total is not None:
         low, high = studentised_interval(total, replicates, seed)
@@ -221,7 +219,7 @@ def _rows(members: list[dict], length: int, replicates: int, seed: int) -> Itera
             **_difference("first_effect", first_score - first_unedited, replicates, seed),
         }
         if direction in ("restored", "inserted") and total is not None:
-            row |= _share(score - unedited, total, weights, restored=direction == "restored") if certain else {
+            row |= _share(score - unedited, total, replicates, seed, restored=direction == "restored") if certain else {
                 "not_applicable": _NO_EFFECT
             }  # fmt: skip
         yield row
@@ -232,8 +230,8 @@ def _difference(name: str, values: np.ndarray, replicates: int, seed: int) -> di
     return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
-def _share(effect: np.ndarray, total: np.ndarray, weights: np.ndarray, *, restored: bool) -> dict:
-    """Columns of the share of an effect that goes through a mediator: a ratio of means, with a percentile interval."""
+def _share(effect: np.ndarray, total: np.ndarray, replicates: int, seed: int, *, restored: bool) -> dict:
+    """Columns of the share of an effect that goes through a mediator: a ratio of means."""
     through = total - effect if restored else effect
-    low, high = interval((weights @ through) / (weights @ total))
+    low, high = ratio_interval(through, total, replicates, seed)
     return {"share": through.mean() / total.mean(), "share_low": low, "share_high": high}

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import interval, resamples
+from sinkorigin.statistics.bootstrap import interval, ratio_interval, resamples
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, LAYER_KEYS, NOT_APPLICABLE, estimate
 
@@ -60,7 +60,8 @@ SURGE_SCHEMA = tables.schema(
     few=(pa.list_(pa.int32()), "its super neurons, at most three, the largest share of the FFN output first"),
     **estimate(
         "few_surge",
-        "what these write along the residual / (after − before); null where the layer adds less than half of the norm or has none",
+        "what these write along the residual / all that the layer adds along it; null where the layer adds less than half of the norm or "
+        "has none",
     ),
     **estimate(
         "few_largest", "what these write of the residual's largest entry / that entry; null where the layer has none"
@@ -72,7 +73,7 @@ FEW = 3  # neurons that are "a few"
 TABLES = {"super_neurons": SUPER_NEURONS_SCHEMA, "super_neuron_surge": SURGE_SCHEMA}
 
 
-_FIRST_TOKEN = ("activation", "on_output", "on_residual", "on_largest", "output_norm")
+_FIRST_TOKEN = ("activation", "on_output", "on_residual", "on_largest", "added", "output_norm")
 _MOMENTS = ("mean_abs", "max_abs")
 _WEIGHTS = (
     "gate_norm", "up_norm", "down_norm", "max_over_mean", "participation_ratio", "dim_1", "dim_2", "dim_1_share", "dim_2_share",
@@ -126,7 +127,7 @@ def compute(
                 )
             else:
                 changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, draws)
-                surge |= _written_by_few(first_token, _few(chosen, shares), before, norms[layer], draws)
+                surge |= _written_by_few(first_token, _few(chosen, shares), before, norms[layer], replicates, seed)
             reason = "; ".join(part for part in reasons if part) or None
             surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
             neuron = {
@@ -187,32 +188,33 @@ def _written_by_few(
     few: np.ndarray,
     before: np.ndarray,
     residual: _FirstResiduals,
-    draws: np.ndarray,
+    replicates: int,
+    seed: int,
 ) -> dict:
     """Columns ``few…`` of the surge table.
 
-    Both are projections, so that parts add up: along the residual for its norm, along one dim for its largest entry.
+    Both are projections, so that parts add up to the whole: along the residual for its norm, along one dim for its largest entry. The
+    rise of the norm itself is no such whole: where the residual turns, the layer adds more along it than its norm rises.
 
     Args:
         few: numbers of the neurons.
         before: (N,) norms of the residual that enters the layer; ``residual``: what leaves it.
-        draws: (R, N) weights of the sequences in each bootstrap replicate.
+        replicates, seed: of the bootstrap over sequences.
     """
     row: dict = {"few": few.tolist()}
     if not len(few):
         return row
     firing = first_token["activation"][:, few]
     along = (firing * first_token["on_residual"][:, few]).sum(axis=1) / residual.norm  # (N,)
-    added = residual.norm - before
-    if added.mean() > residual.norm.mean() / 2:
-        row |= _ratio_of_means("few_surge", along, added, draws)
+    if (residual.norm - before).mean() > residual.norm.mean() / 2:
+        row |= _ratio_of_means("few_surge", along, first_token["added"], replicates, seed)
     written = (firing * first_token["on_largest"][:, few]).sum(axis=1)
-    return row | _ratio_of_means("few_largest", written, residual.largest, draws)
+    return row | _ratio_of_means("few_largest", written, residual.largest, replicates, seed)
 
 
-def _ratio_of_means(name: str, above: np.ndarray, below: np.ndarray, draws: np.ndarray) -> dict:
+def _ratio_of_means(name: str, above: np.ndarray, below: np.ndarray, replicates: int, seed: int) -> dict:
     """Columns of the mean of (N,) values / the mean of others, with its interval."""
-    low, high = interval((draws @ above) / (draws @ below))
+    low, high = ratio_interval(above, below, replicates, seed)
     return {name: above.mean() / below.mean(), f"{name}_low": low, f"{name}_high": high}
 
 

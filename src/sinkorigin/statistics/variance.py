@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import CONFIDENCE, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import simultaneous_widths, weights_with_data, with_interval
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -28,24 +28,37 @@ VARIANCE_SCHEMA = tables.schema(
     relative_dispersion=(pa.float64(), "variance summed over dims / squared norm of the mean vector; null as variance"),
 )
 
+
+def _held_together(name: str, description: str, how: str) -> dict[str, tuple[pa.DataType, str]]:
+    """Columns of a ratio whose interval is one on a logarithmic scale."""
+    return {
+        name: (pa.float64(), description),
+        f"{name}_low": (pa.float64(), f"lower end of its interval, which holds {how}"),
+        f"{name}_high": (pa.float64(), "upper end of it"),
+    }
+
+
 TREND_SCHEMA = tables.schema(
     **SITE_KEYS,
     sequences=(pa.int32(), "number of sequences N"),
     **estimate("ratio", "variance at position 0 / mean of the variance at later positions; null where undefined"),
-    **estimate(
-        "ratio_to_highest", "variance at position 0 / highest variance of a later position; null where undefined"
+    **_held_together(
+        "ratio_to_highest",
+        "variance at position 0 / highest variance of a later position; null where undefined",
+        "for all later positions together (max-T, 95 %)",
     ),
     **estimate("kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
-    largest_rise=(
-        pa.float64(),
-        "largest ratio of the mean variance of a group of positions (0, 1, 2-3, 4-7, ...) to that of an earlier group; below 1 "
-        "where the curve falls throughout",
+    **_held_together(
+        "largest_rise",
+        "largest ratio of the mean variance of a group of positions (0, 1, 2-3, 4-7, ...) to that of an earlier group; below 1 where "
+        "the curve falls throughout",
+        "for all pairs of groups together (max-T, 95 %)",
     ),
-    largest_rise_low=(
-        pa.float64(),
-        "lower end of its interval, which holds for all pairs of groups together (max-T, 95 %)",
+    **_held_together(
+        "last_to_second",
+        "mean variance of the last of these groups / variance at position 1: below 1 where the curve goes on falling after position 0",
+        "with 95 % (standard error over bootstrap replicates of sequences, Student's quantile)",
     ),
-    largest_rise_high=(pa.float64(), "upper end of it"),
     not_applicable=NOT_APPLICABLE,
 )
 
@@ -135,15 +148,10 @@ def variance_tables(
         )
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
         trend = with_interval("ratio", np.append(*ratios))
-        trend |= with_interval("ratio_to_highest", first_to_highest(replicated, positions))
         trend |= with_interval("kendall_tau", kendall_tau(replicated))
-        trend |= dict(
-            zip(
-                ("largest_rise", "largest_rise_low", "largest_rise_high"),
-                largest_rise(replicated, positions),
-                strict=True,
-            )
-        )
+        for name, ratio in _RATIOS.items():
+            ends = ratio(replicated, positions, sequences)
+            trend |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
         reason = _SAME if np.isnan(replicated).any() else None
         trends.append(
             to_table(TREND_SCHEMA, **names, layer=[layer], sequences=sequences, **trend, not_applicable=reason)
@@ -164,16 +172,40 @@ def first_to_rest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return first[..., 0] / rest.mean(axis=-1)
 
 
-def first_to_highest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Value at position 0 / largest value at another, for (..., T) values; NaN where one of these is missing."""
-    first, rest = values[..., positions == 0], values[..., positions > 0]
-    if not first.shape[-1] or not rest.shape[-1]:
-        return np.full(values.shape[:-1], np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return first[..., 0] / rest.max(axis=-1)
+def first_to_highest(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
+    """Value at position 0 / largest value at another position.
+
+    The largest of many noisy values is too large, and so are its bootstrap replicates, which would put the whole interval below the true
+    ratio. The interval is therefore that of the smallest ratio by intervals that hold for all positions together.
+
+    Args:
+        replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
+        positions: (T,) rising.
+        sequences: N.
+
+    Returns:
+        (3,) the ratio, low and high; NaN where a value is NaN, or position 0 or all others are missing.
+    """
+    first, rest = replicated[:, positions == 0], replicated[:, positions > 0]
+    if not first.shape[1] or not rest.shape[1] or np.isnan(replicated).any():
+        return np.full(3, np.nan)
+    ratios = np.log(first) - np.log(rest)  # (1 + R, T - 1)
+    width = simultaneous_widths(ratios, sequences)
+    return np.exp([part.min() for part in (ratios[0], ratios[0] - width, ratios[0] + width)])
 
 
-def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def position_groups(positions: np.ndarray) -> list[np.ndarray]:
+    """Positions in groups of doubling size, 0, 1, 2-3, 4-7, …: for each group the (T,) mask of its members."""
+    groups = np.floor(np.log2(np.maximum(positions, 0.5))).astype(int)  # 0 → −1, 1 → 0, 2-3 → 1, 4-7 → 2
+    return [groups == group for group in np.unique(groups)]
+
+
+def group_means(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """(R, G) means of (R, T) values over the groups of :func:`position_groups`."""
+    return np.stack([values[:, mask].mean(axis=1) for mask in position_groups(positions)], axis=1)
+
+
+def largest_rise(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
     """Largest ratio of a later part of a curve to an earlier one: what contradicts that the curve falls.
 
     Neighbouring positions differ by less than their sampling error, so a falling curve has rises everywhere; means over groups of
@@ -183,19 +215,38 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
     Args:
         replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
         positions: (T,) rising.
+        sequences: N.
 
     Returns:
         (3,) the ratio, low and high; NaN where a value is NaN or there is one group only.
     """
-    groups = np.floor(np.log2(np.maximum(positions, 0.5))).astype(int)  # 0 → −1, 1 → 0, 2-3 → 1, 4-7 → 2
-    chosen = [groups == group for group in np.unique(groups)]
-    if len(chosen) < 2 or np.isnan(replicated).any():
+    if len(position_groups(positions)) < 2 or np.isnan(replicated).any():
         return np.full(3, np.nan)
-    means = np.log(np.stack([replicated[:, mask].mean(axis=1) for mask in chosen], axis=1))  # (1 + R, G)
-    earlier, later = np.triu_indices(len(chosen), 1)
+    means = np.log(group_means(replicated, positions))  # (1 + R, G)
+    earlier, later = np.triu_indices(means.shape[1], 1)
     rises = means[:, later] - means[:, earlier]  # (1 + R, pairs)
-    error = rises[1:].std(axis=0)
-    moved = np.abs(rises[1:] - rises[0])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        width = np.quantile(np.nan_to_num(moved / error).max(axis=1), CONFIDENCE) * error
+    width = simultaneous_widths(rises, sequences)
     return np.exp([part.max() for part in (rises[0], rises[0] - width, rises[0] + width)])
+
+
+def last_to_second(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
+    """Mean value of the last group of positions / that of the first group after position 0: does the curve go on falling?
+
+    Args:
+        replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
+        positions: (T,) rising.
+        sequences: N.
+
+    Returns:
+        (3,) the ratio, low and high; NaN where a value is NaN or there are fewer than two groups after position 0.
+    """
+    after = positions > 0
+    if np.isnan(replicated).any() or len(position_groups(positions[after])) < 2:
+        return np.full(3, np.nan)
+    means = np.log(group_means(replicated[:, after], positions[after]))
+    fall = means[:, -1:] - means[:, :1]
+    [width] = simultaneous_widths(fall, sequences)
+    return np.exp([fall[0, 0], fall[0, 0] - width, fall[0, 0] + width])
+
+
+_RATIOS = {"ratio_to_highest": first_to_highest, "largest_rise": largest_rise, "last_to_second": last_to_second}

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import interval, weights_with_data, with_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows
 from sinkorigin.statistics.kendall import kendall_between, kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
+from sinkorigin.statistics.variance import group_means, position_groups
 
 SCHEMA = tables.schema(
     **LAYER_KEYS,
@@ -26,6 +27,15 @@ SCHEMA = tables.schema(
         "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
         "attention output",
     ),
+    group_tau=(
+        pa.float64(),
+        "(b) of the mean variances of groups of these positions (0, 1, 2-3, 4-7, ...), which sampling error changes less",
+    ),
+    group_tau_low=(
+        pa.float64(),
+        "lower end of its 95 % interval, which allows for sampling error that both sites share: see group_order",
+    ),
+    group_tau_high=(pa.float64(), "upper end of it"),
     positions=(pa.int32(), "number of positions of which both sites were kept"),
     ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
     ratio_after=(pa.float64(), "the same of the attention output"),
@@ -34,9 +44,11 @@ SCHEMA = tables.schema(
 
 MEAN_SCHEMA = tables.schema(
     **KEYS,
-    reading=(pa.string(), "dim_tau or position_tau: which of the two readings of the paper's τ"),
+    reading=(pa.string(), "dim_tau, position_tau or group_tau: which reading of the paper's τ"),
     layers=(pa.int32(), "number of layers that have it"),
-    **estimate("tau", "its mean over these layers"),
+    tau=(pa.float64(), "its mean over these layers"),
+    tau_low=(pa.float64(), "lower end of its 95 % interval, made as those of the layers"),
+    tau_high=(pa.float64(), "upper end of it"),
     not_applicable=NOT_APPLICABLE,
 )
 
@@ -67,7 +79,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
 
     Returns:
         ``variance_through_output`` (``SCHEMA``) and ``variance_through_output_mean`` (``MEAN_SCHEMA``, whose interval is that of the
-        mean, from replicates that all layers share). Both readings use the positions that both sites have.
+        mean, from replicates that all layers share). All readings use the positions that both sites have.
     """
     before, after = (
         dict(layer_files(tables.checked_directory(Path(inputs[site]).parent)))
@@ -75,6 +87,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     )
     weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "not_applicable"))
     rows = []
+    group_orders: list[np.ndarray] = []  # (2, 1 + R) by layer
     replicated: dict[str, list[np.ndarray]] = {"dim_tau": [], "position_tau": []}  # (1 + R,) by layer
     for layer, path in before.items():
         row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
@@ -95,6 +108,9 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         fixed = inside.same_vectors(variances[0])
         taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
         row["positions"] = int((~fixed).sum())
+        orders = _group_orders(inner, outer, shared, ~fixed, variances, replicates, seed)
+        row |= _ends("group_tau", orders)
+        group_orders.append(orders)
         row |= with_interval("position_tau", taus)
         replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
@@ -112,16 +128,98 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows)
         for reading, samples in replicated.items()
     ]
+    known = [orders for orders in group_orders if np.isfinite(orders[:, 0]).all()]
+    groups: dict = {"reading": "group_tau", "layers": len(known)}
+    groups |= _ends("tau", np.nanmean(known, axis=0)) if known else {"not_applicable": _why(rows)}
+    means.append(dict.fromkeys(MEAN_SCHEMA.names) | names | groups)
     return {
         "variance_through_output": from_rows(SCHEMA, rows),
         "variance_through_output_mean": from_rows(MEAN_SCHEMA, means),
     }
 
 
+def _why(rows: Sequence[Mapping]) -> str:
+    """Why no layer has a quantity."""
+    return next((row["not_applicable"] for row in rows if row["not_applicable"]), "no layer has both sites")
+
+
 def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping]) -> dict:
     """A row of ``MEAN_SCHEMA`` without model and prompts, from the (1 + R,) replicates of the layers that have one."""
     known = [values for values in samples if np.isfinite(values[0])]
     if not known:
-        reason = next((row["not_applicable"] for row in rows if row["not_applicable"]), "no layer has both sites")
-        return {"reading": reading, "layers": 0, "not_applicable": reason}
+        return {"reading": reading, "layers": 0, "not_applicable": _why(rows)}
     return {"reading": reading, "layers": len(known)} | with_interval("tau", np.nanmean(known, axis=0))
+
+
+def _group_orders(
+    inner: SiteLayer,
+    outer: SiteLayer,
+    shared: np.ndarray,
+    varies: np.ndarray,
+    variances: tuple[np.ndarray, np.ndarray],
+    replicates: int,
+    seed: int,
+) -> np.ndarray:
+    """(2, 1 + R) of :func:`group_order`, of one layer; NaN where there is one group only, or a half of the sequences has no variance."""
+    positions = shared[varies]
+    if len(position_groups(positions)) < 2:
+        return np.full((2, 1 + replicates), np.nan)
+    sequences = min(inner.sequences, outer.sequences)
+    halves = half_weights(sequences, replicates, seed)  # (2, 1 + R, N)
+    split = [
+        _moments(site, shared, np.concatenate(halves), by_dim=False)
+        .variance()[:, varies]
+        .reshape(*halves.shape[:2], -1)
+        for site in (inner, outer)
+    ]
+    before, after = (np.stack([group_means(half, positions) for half in site]) for site in split)
+    whole = tuple(group_means(variance[:, varies], positions) for variance in variances)
+    return group_order(*whole, before, after)
+
+
+def half_weights(sequences: int, replicates: int, seed: int) -> np.ndarray:
+    """(2, 1 + R, N) weights of the sequences with even numbers and of those with odd ones, by themselves and in bootstrap replicates."""
+    weights = np.zeros((2, 1 + replicates, sequences))
+    for half, drawn in enumerate(weights):
+        members = np.arange(half, sequences, 2)
+        if len(members):
+            drawn[:, members] = weights_with_data(len(members), replicates, seed + half)
+    return weights
+
+
+def group_order(
+    whole_before: np.ndarray, whole_after: np.ndarray, halves_before: np.ndarray, halves_after: np.ndarray
+) -> np.ndarray:
+    """Kendall's τ over groups of positions between their variances before and after, from all sequences and from halves.
+
+    The same sequences give the variances on both sides, so that their sampling error agrees: groups that do not differ at all are in one
+    order on both sides. Between the variances before from one half of the sequences and those after from the other half that is not so,
+    but differences smaller than the sampling error then count for nothing. The one τ errs towards 1, the other towards 0.
+
+    Args:
+        whole_before, whole_after: (1 + R, G) of all sequences, and of bootstrap replicates.
+        halves_before, halves_after: (2, 1 + R, G) of either half.
+
+    Returns:
+        (2, 1 + R): τ of all sequences; and the mean of the two τ between halves.
+    """
+    crossed = (
+        kendall_between(halves_before[0], halves_after[1]) + kendall_between(halves_before[1], halves_after[0])
+    ) / 2
+    return np.stack([kendall_between(whole_before, whole_after), crossed])
+
+
+def _ends(name: str, orders: np.ndarray) -> dict[str, float]:
+    """Columns of the τ of all sequences, and of an interval that holds those of both of :func:`group_order`.
+
+    A replicate has twice the sampling error, which moves a τ; the interval holds that of the replicates as they are and as moved back to
+    the estimate, so that the estimate never lies outside.
+    """
+    low, high = interval(orders[:, 1:], axis=1)
+    moved = orders[:, 0] - orders[:, 1:].mean(axis=1)
+    value = orders[0, 0]
+    return {
+        name: value,
+        f"{name}_low": max(min(value, *low, *(low + moved)), -1.0),
+        f"{name}_high": min(max(value, *high, *(high + moved)), 1.0),
+    }

@@ -25,6 +25,11 @@ SCHEMA = tables.schema(
         "for each: w_n[c] · sign(r_c), c the dim of largest magnitude of that residual r, so that the parts a_n w_n[c] · sign(r_c) add up "
         "to what the FFN writes of |r_c|; null as on_residual",
     ),
+    added=(
+        pa.float32(),
+        "what the layer adds along the residual r that leaves it, ‖r‖ − (what enters) · r / ‖r‖: its parts, such as a_n w_n · r / ‖r‖, add "
+        "up to it",
+    ),
     output_norm=(pa.float32(), "Euclidean norm of the sum of a_m w_m over all neurons m"),
 )
 
@@ -37,13 +42,14 @@ def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> 
         down = projections["down"].weight()  # (d, f)
         activation = tokens.ffn_activation[layer]  # (n, f)
         output = activation @ down.T  # (n, d)
+        leaving = tokens.residual[layer]
+        along = torch.nn.functional.normalize(leaving, dim=-1)
         count = len(activation)
         on_residual = on_largest = pa.nulls(count, SCHEMA.field("on_residual").type)
         if "contribution" not in architecture.missing[layer]:
-            residual = tokens.residual[layer]
-            on_residual = list_column((residual @ down).numpy())
-            dims = residual.abs().argmax(dim=-1, keepdim=True)  # (n, 1)
-            on_largest = list_column((down[dims[:, 0]] * residual.gather(1, dims).sign()).numpy())
+            on_residual = list_column((leaving @ down).numpy())
+            dims = leaving.abs().argmax(dim=-1, keepdim=True)  # (n, 1)
+            on_largest = list_column((down[dims[:, 0]] * leaving.gather(1, dims).sign()).numpy())
         yield {
             "sequence": np.arange(first, first + count, dtype=np.int32),
             "layer": np.full(count, layer, dtype=np.int32),
@@ -51,5 +57,6 @@ def neuron_rows(architecture: Architecture, tokens: FirstTokens, first: int) -> 
             "on_output": list_column((output @ down).numpy()),
             "on_residual": on_residual,
             "on_largest": on_largest,
+            "added": ((leaving - tokens.residual[layer - 1]) * along).sum(dim=-1).numpy(),
             "output_norm": torch.linalg.vector_norm(output, dim=-1).numpy(),
         }

@@ -7,7 +7,7 @@ from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.sinks import FOLLOWS, NO_SINK, rises, sink_layers
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
-from sinkorigin.statistics.binomial import at_most_p, exact_interval
+from sinkorigin.statistics.binomial import exact_interval, share_p
 
 _TABLES = ("norm_changes", "sink_changes")
 
@@ -27,13 +27,18 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
     for what, distance in (("", FOLLOWS), ("in the same layer", 0), ("within 2 layers", 2)):
         near = {layer + step for layer in norm for step in range(distance + 1)} & set(mass["layer"].to_list())
         chance = len(near) / len(mass)
+        if chance == 1:
+            yield not_applicable(
+                what, "every layer lies that near to a rise of the norm, so chance would give all of them", *_TABLES
+            )
+            continue
         hits = sum(layer in near for layer in sink)
         low, high = exact_interval(hits, len(sink))
         reason = (
             f"the norm rises at layer {_listed(norm)}, the sink mass at {_listed(sink)}; {len(near)} of {len(mass)} layers lie that near "
             "to a rise of the norm"
         )
-        p = min(1.0, 2 * at_most_p(hits, len(sink), chance)) if hits / len(sink) > chance else None
+        p = share_p(hits, len(sink), chance)
         test = replace(CLAIM.test, threshold=chance)
         yield Setting(what, hits / len(sink), low, high, reason, _TABLES, p, test)
 

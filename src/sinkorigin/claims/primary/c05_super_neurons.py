@@ -23,16 +23,15 @@ def surges(tables: StudyTables) -> list[dict] | str | None:
     return [table.filter(layer=layer).to_dicts()[0] for layer in layers]
 
 
-def least(rows: list[dict], name: str) -> dict | str:
-    """The row in which a quantity of the few neurons is smallest, 0 where there are none; why it is not defined in one of them."""
+def by_surge(rows: list[dict], name: str) -> list[Setting] | str:
+    """A quantity of the few neurons of each surge, 0 where there are none; or why it is not defined in one of them."""
     found = []
     for row in rows:
-        if row["few"] == []:
-            row = row | {name: 0.0, f"{name}_low": 0.0, f"{name}_high": 0.0}
-        if row[name] is None:
+        ends = (0.0, 0.0, 0.0) if row["few"] == [] else (row[name], row[f"{name}_low"], row[f"{name}_high"])
+        if ends[0] is None:
             return f"layer {row['layer']}: {row['not_applicable'] or 'it adds less than half of the norm'}"
-        found.append(row)
-    return min(found, key=lambda row: row[name])
+        found.append(Setting(f"the surge in layer {row['layer']}", *ends, named(row), (_TABLE,)))
+    return found
 
 
 def named(row: Mapping) -> str:
@@ -48,25 +47,16 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
     rows = surges(tables)
     if rows is None:
         return
-    row = rows if isinstance(rows, str) else least(rows, "few_surge")
-    if isinstance(row, str):
-        yield not_applicable("", row, _TABLE)
+    found = rows if isinstance(rows, str) else by_surge(rows, "few_surge")
+    if isinstance(found, str):
+        yield not_applicable("", found, _TABLE)
         return
-    assert not isinstance(rows, str)
-    primary = Setting("", row["few_surge"], row["few_surge_low"], row["few_surge_high"], named(row), (_TABLE,))
+    primary = CLAIM.of_least(found, "")
     yield primary
     yield from CLAIM.with_thresholds(primary, 0.25, 0.75)
+    yield from found if len(found) > 1 else ()
+    assert not isinstance(rows, str)
     for each in rows:
-        one = least([each], "few_surge")
-        assert not isinstance(one, str)
-        yield Setting(
-            f"the surge in layer {one['layer']}",
-            one["few_surge"],
-            one["few_surge_low"],
-            one["few_surge_high"],
-            named(one),
-            (_TABLE,),
-        )
         if each["accounted"] is not None:
             yield Setting(
                 f"its largest neuron alone, layer {each['layer']}", each["accounted"], each["accounted_low"], each["accounted_high"],

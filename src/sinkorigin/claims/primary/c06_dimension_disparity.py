@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
-from sinkorigin.claims.primary.c05_super_neurons import least, named, surges
+from sinkorigin.claims.primary.c05_super_neurons import by_surge, surges
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
 
@@ -15,19 +15,14 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
     rows = surges(tables)
     if rows is None:
         return
-    row = rows if isinstance(rows, str) else least(rows, "few_largest")
-    if isinstance(row, str):
-        yield not_applicable("", row, _TABLE)
+    found = rows if isinstance(rows, str) else by_surge(rows, "few_largest")
+    if isinstance(found, str):
+        yield not_applicable("", found, _TABLE)
         return
-    assert not isinstance(rows, str)
-    primary = Setting("", row["few_largest"], row["few_largest_low"], row["few_largest_high"], named(row), (_TABLE,))
+    primary = CLAIM.of_least(found, "")
     yield primary
     yield from CLAIM.with_thresholds(primary, 0.25, 0.75)
-    for each in rows:
-        one = least([each], "few_largest")
-        assert not isinstance(one, str)
-        ends = (one["few_largest"], one["few_largest_low"], one["few_largest_high"])
-        yield Setting(f"the surge in layer {one['layer']}", *ends, named(one), (_TABLE,))
+    yield from found if len(found) > 1 else ()
 
 
 CLAIM = Claim(

@@ -33,7 +33,8 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
             yield not_applicable(what, which, _TABLE)
             continue
         reason = f"{row['aligned_share']:.0%} of {row['aligned']} aligned heads, {row['other_share']:.0%} of {row['others']} others"
-        yield Setting(what, row["difference"], row["difference_low"], row["difference_high"], reason, (_TABLE,))
+        ends = (row["difference"], row["difference_low"], row["difference_high"])
+        yield Setting(what, *ends, reason, (_TABLE,), max(row["p"], CLAIM.test.p(*ends)))
         if primary:
             level = replace(
                 CLAIM.test, quantity="share of the aligned heads whose scores are positive", threshold=0.9,
@@ -59,7 +60,8 @@ CLAIM = Claim(
         f"share of the heads with |cos(u_1, k_0)| > {ALIGNMENT:g} that have ≥ {POSITIVE:.0%} positive scores − the share of the other heads",
         "above",
         0.0,
-        "a relation, not a level: many heads have positive scores for other reasons",
+        "a relation, not a level: many heads have positive scores for other reasons. It must exceed what chance gives among these heads "
+        "(permutations of whole layers), whose number no sequences raise",
         "the other heads have positive scores as often",
     ),
     settings,
