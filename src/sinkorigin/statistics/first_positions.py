@@ -82,14 +82,14 @@ def compute(
             )
         )
     names = {"model": model, "prompts": prompts, "first_token": first_token}
-    rows = list(_sinks(np.mean(by_layer, axis=0), length, replicates, seed)) if by_layer else []
+    rows = list(sink_rows(np.mean(by_layer, axis=0), length, replicates, seed)) if by_layer else []
     return {
         "first_positions": pa.concat_tables(parts) if parts else SCHEMA.empty_table(),
         "first_position_sinks": from_rows(SINKS_SCHEMA, [names | row for row in rows]),
     }
 
 
-def _sinks(scores: np.ndarray, length: int, replicates: int, seed: int) -> Iterator[dict]:
+def sink_rows(scores: np.ndarray, length: int, replicates: int, seed: int) -> Iterator[dict]:
     """Rows of ``SINKS_SCHEMA`` without names, of (N, positions) scores, mean over layers and heads."""
     for position, by_sequence in enumerate(scores.T):
         uniform = uniform_score(position, length)

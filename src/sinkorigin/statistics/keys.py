@@ -149,7 +149,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        collapses.append(_collapse(columns, replicates, seed, names, layer, alike))
+        collapses.append(collapse_rows(columns, replicates, seed, names, layer, alike))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -274,7 +274,7 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
     }
 
 
-def _collapse(
+def collapse_rows(
     values: Mapping[str, np.ndarray | None], replicates: int, seed: int, names: dict, layer: int, alike: bool
 ) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.

@@ -122,8 +122,8 @@ def compute(
     rows: list[dict] = []
     removals: list[dict] = []
     for (cause, _), members in passes.items():
-        rows += _rows(members, length, replicates, seed)
-        removals += _removals(members, length, replicates, seed) if cause is None else ()
+        rows += pass_rows(members, length, replicates, seed)
+        removals += removal_rows(members, length, replicates, seed) if cause is None else ()
     names = {"model": model, "prompts": prompts}
     return {
         "mediation": from_rows(SCHEMA, [names | row for row in rows]),
@@ -131,7 +131,7 @@ def compute(
     }
 
 
-def _removals(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+def removal_rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
     """Rows of ``REMOVALS_SCHEMA`` without model and prompts."""
     found: dict[str | None, list[dict]] = {}
     for row in members:
@@ -184,7 +184,7 @@ def _counted(name: str, does: np.ndarray, of: np.ndarray) -> dict:
     return {name: count / sequences, f"{name}_low": low, f"{name}_high": high}
 
 
-def _rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+def pass_rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
     """Rows of one cause and target, without model and prompts."""
     by_pass: dict[tuple, list[dict]] = {}
     for row in members:

@@ -127,7 +127,7 @@ def compute(
                 )
             else:
                 changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, draws)
-                surge |= _written_by_few(first_token, _few(chosen, shares), before, norms[layer], replicates, seed)
+                surge |= written_by_few(first_token, _few(chosen, shares), before, norms[layer], replicates, seed)
             reason = "; ".join(part for part in reasons if part) or None
             surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
             neuron = {
@@ -154,7 +154,7 @@ def compute(
 
 
 @dataclass(frozen=True)
-class _FirstResiduals:
+class FirstResiduals:
     """The first tokens' residuals that leave a layer.
 
     Attributes:
@@ -167,10 +167,10 @@ class _FirstResiduals:
     dim: int
 
 
-def _first_token_norms(magnitudes: str) -> dict[int, _FirstResiduals]:
+def _first_token_norms(magnitudes: str) -> dict[int, FirstResiduals]:
     """Layer → the first tokens' residuals."""
     return {
-        layer: _FirstResiduals(columns["norm"], columns["max_abs"], int(np.bincount(columns["max_dim"]).argmax()))
+        layer: FirstResiduals(columns["norm"], columns["max_abs"], int(np.bincount(columns["max_dim"]).argmax()))
         for layer, _, columns in read_layers(
             magnitudes, axes=("sequence",), columns=("norm", "max_abs", "max_dim"), site="residual", position=0
         )
@@ -183,11 +183,11 @@ def _few(chosen: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return numbers[np.argsort(-shares.mean(axis=0)[numbers], kind="stable")][:FEW]
 
 
-def _written_by_few(
+def written_by_few(
     first_token: Mapping[str, np.ndarray],
     few: np.ndarray,
     before: np.ndarray,
-    residual: _FirstResiduals,
+    residual: FirstResiduals,
     replicates: int,
     seed: int,
 ) -> dict:

@@ -149,7 +149,7 @@ def variance_tables(
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
         trend = with_interval("ratio", np.append(*ratios))
         trend |= with_interval("kendall_tau", kendall_tau(replicated))
-        for name, ratio in _RATIOS.items():
+        for name, ratio in RATIOS.items():
             ends = ratio(replicated, positions, sequences)
             trend |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
         reason = _SAME if np.isnan(replicated).any() else None
@@ -249,4 +249,4 @@ def last_to_second(replicated: np.ndarray, positions: np.ndarray, sequences: int
     return np.exp([fall[0, 0], fall[0, 0] - width, fall[0, 0] + width])
 
 
-_RATIOS = {"ratio_to_highest": first_to_highest, "largest_rise": largest_rise, "last_to_second": last_to_second}
+RATIOS = {"ratio_to_highest": first_to_highest, "largest_rise": largest_rise, "last_to_second": last_to_second}

@@ -209,17 +209,21 @@ def group_order(
     return np.stack([kendall_between(whole_before, whole_after), crossed])
 
 
-def _ends(name: str, orders: np.ndarray) -> dict[str, float]:
-    """Columns of the τ of all sequences, and of an interval that holds those of both of :func:`group_order`.
+def order_interval(orders: np.ndarray) -> tuple[float, float, float]:
+    """The τ of all sequences, and an interval that holds those of both of :func:`group_order`.
 
     A replicate has twice the sampling error, which moves a τ; the interval holds that of the replicates as they are and as moved back to
     the estimate, so that the estimate never lies outside.
+
+    Args:
+        orders: (2, 1 + R) of :func:`group_order`, or their means over layers.
     """
     low, high = interval(orders[:, 1:], axis=1)
     moved = orders[:, 0] - orders[:, 1:].mean(axis=1)
-    value = orders[0, 0]
-    return {
-        name: value,
-        f"{name}_low": max(min(value, *low, *(low + moved)), -1.0),
-        f"{name}_high": min(max(value, *high, *(high + moved)), 1.0),
-    }
+    value = float(orders[0, 0])
+    return value, max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)
+
+
+def _ends(name: str, orders: np.ndarray) -> dict[str, float]:
+    """Columns of :func:`order_interval`."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), order_interval(orders), strict=True))

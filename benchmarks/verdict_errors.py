@@ -1,0 +1,47 @@
+"""How often the verdicts of the primary tests are wrong: on data generated under each claim's null, under the claim, and under its opposite.
+
+    python benchmarks/verdict_errors.py [--draws 1000] [C1 C2 …]
+
+Every draw goes through the statistic's own functions and the claim's own test, see tests/ledger_simulations.py. Under a null at most 5 % of
+the verdicts may be "reproduced" and at most 5 % "contradicted"; under the claim and its opposite the table shows the power, at effects that
+the simulations choose. The tests run the same with fewer draws.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from ledger_simulations import SIMULATIONS
+from sinkorigin.claims.tests import CONTRADICTED, REPRODUCED
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("codes", nargs="*", metavar="C1", help="claims; all of them without")
+    parser.add_argument("--draws", type=int, default=1000, help="generated studies under each null; a tenth elsewhere")
+    parser.add_argument("--sequences", type=int, nargs="+", default=[24, 64])
+    arguments = parser.parse_args()
+    print("| claim and simulation | N | null: reproduced | null: contradicted | claim: reproduced | opposite: contradicted | seconds |")
+    print("|---|---|---|---|---|---|---|")
+    for simulation in SIMULATIONS:
+        if arguments.codes and simulation.code not in arguments.codes:
+            continue
+        for sequences in arguments.sequences:
+            start, shares = time.perf_counter(), {}
+            for truth in ("null", "claim", "opposite"):
+                draws = arguments.draws if truth == "null" else max(1, arguments.draws // 10)
+                found = simulation.verdicts(truth, sequences, draws)
+                shares |= {(truth, verdict): found.count(verdict) / draws for verdict in (REPRODUCED, CONTRADICTED)}
+            cells = [
+                shares["null", REPRODUCED], shares["null", CONTRADICTED], shares["claim", REPRODUCED], shares["opposite", CONTRADICTED],
+            ]  # fmt: skip
+            numbers = " | ".join(f"{cell:.1%}" for cell in cells)
+            print(f"| {simulation} | {sequences} | {numbers} | {time.perf_counter() - start:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
