@@ -46,8 +46,8 @@ class Removal:
 
     Attributes:
         mediator: where.
-        by: what takes its place: zero; the mean over sequences at position 0; what the target has; what the next sequence of the batch has
-            at position 0.
+        by: what takes its place: zero; the mean over sequences of what the target has, which is usual after the first token; what the
+            target has in the same sequence; what the next sequence of the batch has at position 0.
         control_of: name of the removal that it is held against; None for a treatment.
     """
 
@@ -172,10 +172,16 @@ def exchanged(found: Structure) -> list[Mediator]:
     ]
 
 
-def removals(found: Structure) -> list[Removal]:
-    """What is taken from position 0, each treatment before its controls."""
+def removals(found: Structure, *, varied: bool) -> list[Removal]:
+    """What is taken from position 0, each treatment before its controls.
+
+    Args:
+        varied: whether sequences begin with different tokens; else the aggregation of another one is the same, and no control.
+    """
     aggregation = Mediator("aggregation", "value_aggregation", found.edited)
-    taken = [Removal(aggregation, "target"), Removal(aggregation, "next", "aggregation by target")]
+    taken = [Removal(aggregation, "target")]
+    if varied:
+        taken.append(Removal(aggregation, "next", "aggregation by target"))
     if not found.neurons:
         return taken
     layers = sorted(found.neurons)

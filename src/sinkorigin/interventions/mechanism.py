@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from sinkorigin.errors import NotApplicableError
+from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.interventions.chain import Removal, Structure, exchanged, mediators, removals
 from sinkorigin.interventions.context import EditTap
 from sinkorigin.interventions.kind import Edit, MeanAndSpread
@@ -81,10 +81,25 @@ def mechanism(
 
     Yields:
         Rows of ``statistics.mediation.PASSES_SCHEMA``, a list a batch.
+
+    Raises:
+        SinkoriginError: a cause edits other layers than those whose links are given, or only one sequence fits into a batch.
     """
+    for cause in causes:
+        if tuple(cause.edit.layers) != tuple(found.edited):
+            raise SinkoriginError(
+                f"intervention {cause.name} edits layers {listed(cause.edit.layers)}, but {causes[0].name} layers {listed(found.edited)}, and "
+                "both are to be followed through the same links; let the causes of mechanism edit the same layers"
+            )
     batch = architecture.fitting_batch(batch, token_ids.shape[1])
     parts = even_batches(len(token_ids), batch)
-    links, swaps, taken = mediators(found), exchanged(found), removals(found)
+    varied = bool((token_ids[:, 0] != token_ids[0, 0]).any())
+    links, swaps, taken = mediators(found), exchanged(found), removals(found, varied=varied)
+    if varied and min(part.stop - part.start for part in parts) < 2:
+        raise SinkoriginError(
+            f"{len(token_ids)} sequences make batches of one, in which position 0 cannot get what another sequence has there; run two or more "
+            "sequences at once, or shorter prompts"
+        )
     if architecture.eager:  # keys cannot be replaced inside a class's own attention
         links, swaps = ([one for one in some if one.site != "key"] for some in (links, swaps))
     replay = Replay(architecture)
@@ -127,11 +142,11 @@ def _once(places: Sequence[tuple[Mediator, int]]) -> list[tuple[Mediator, int]]:
 def _means(
     architecture: Architecture, token_ids: np.ndarray, parts: Sequence[slice], target: int, of: Sequence[Mediator]
 ) -> dict[str, dict[int, Tensor]]:
-    """Name of a mediator → layer → (1, w) mean over all sequences of what it has at position 0, unedited."""
+    """Name of a mediator → layer → (1, w) mean over all sequences of what it has at the target, unedited."""
     sums: dict[str, dict[int, Tensor]] = {}
     for part in parts if of else ():
         ids = torch.from_numpy(token_ids[part]).to(architecture.device)
-        _, recorded = run(architecture, ids, target=target, record=_once([(one, 0) for one in of]))
+        _, recorded = run(architecture, ids, target=target, record=_once([(one, target) for one in of]))
         for (name, _), by_layer in recorded.items():
             for layer, values in by_layer.items():
                 total = values.double().sum(dim=0, keepdim=True)
@@ -198,11 +213,3 @@ def _in_its_place(here: _Batch, removal: Removal, means: Mapping[str, Mapping[in
         return dict.fromkeys(one.layers, torch.zeros(()))
     source = here.found[one.name, 0 if removal.by == "next" else here.target]
     return {layer: values.roll(-1, dims=0) if removal.by == "next" else values for layer, values in source.items()}
-
-
-def refuse_unless_possible(found: Structure, length: int, target: int) -> None:
-    """Raise a NotApplicableError where there is nothing to follow: no layer to edit, or no later query."""
-    if not found.edited:
-        raise NotApplicableError("no layer of the model has the attention that is edited")
-    if target >= length - 1:
-        raise NotApplicableError(f"position {target} has no later query in prompts of {length} tokens")

@@ -49,7 +49,11 @@ PASSES_SCHEMA = tables.schema(
     **IDENTITY,
     sequence=(pa.int32(), "number of the sequence"),
     score=(pa.float32(), "attention weight on the target over q > k, mean over layers and heads"),
-    first_score=(pa.float32(), "attention weight on position 0 over q > 0, mean over layers and heads"),
+    first_score=(
+        pa.float32(),
+        "attention weight on position 0 over q > 0, mean over layers and heads; the query at k, whose weights an edit of the attention "
+        "changes itself, is one of them",
+    ),
     second_score=(pa.float32(), "attention weight on position 1 over q > 1, mean over layers and heads"),
 )
 

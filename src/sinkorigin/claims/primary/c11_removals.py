@@ -6,12 +6,14 @@ from dataclasses import replace
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
+from sinkorigin.statistics.shared_columns import BEGIN_ALIKE
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _TABLE = "removals"
 NO_SINK = (
     f"in no sequence is position 0 a sink, so there is none to lose (a sink: {SINK_FACTOR:g} times the uniform score)"
 )
+NO_CONTROL = f"{BEGIN_ALIKE}, so that its aggregation is the same in every other, which is then no control"
 
 
 def _settings(test: Test, removal: str, others: Mapping[str, str], lacking: str):
@@ -35,6 +37,9 @@ def _settings(test: Test, removal: str, others: Mapping[str, str], lacking: str)
             return
         if not primary[0]["before"]:
             yield not_applicable("", NO_SINK, _TABLE)
+            return
+        if primary[0]["control"] is None:
+            yield not_applicable("", NO_CONTROL, _TABLE)
             return
         kept = primary + [row for name in others for row in rows if row["removal"] == name]
         for number, row in enumerate(row for row in kept if row["control"] is not None):
@@ -104,9 +109,9 @@ SILENT = Claim(
         _SILENT,
         "super neurons by zero",
         {
-            "super neurons by mean": "set to their mean over sequences",
+            "super neurons by mean": "set to their mean at a later position",
             "dominating dims by zero": "the dims that they write, set to zero",
-            "dominating dims by mean": "the dims that they write, set to their mean",
+            "dominating dims by mean": "the dims that they write, set to their mean at a later position",
         },
         "no super neuron raises the first token's norm where it surges",
     ),
