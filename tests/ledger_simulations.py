@@ -129,10 +129,10 @@ POSITIONS = np.arange(16)
 GROUPS = np.floor(np.log2(np.maximum(POSITIONS, 0.5))).astype(int) + 1  # 0, 1, 2-3, 4-7, …
 
 
-def vectors(rng, sequences: int, curve: np.ndarray, width: int = 8) -> np.ndarray:
+def vectors(rng, sequences: int, curve: np.ndarray, *, width: int = 8, norms: float = 0.4) -> np.ndarray:
     """(N, T, d) vectors whose variance over sequences follows a curve; tokens' vectors differ in norm."""
     shape = (sequences, len(curve))
-    return rng.normal(size=(*shape, width)) * (rng.lognormal(0, 0.4, shape) * np.sqrt(curve))[..., None]
+    return rng.normal(size=(*shape, width)) * (rng.lognormal(0, norms, shape) * np.sqrt(curve))[..., None]
 
 
 def replicated_variances(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -163,8 +163,9 @@ def variance_at_first(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame
 
 
 def variance_falls(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:
-    """Null: the variance is the same at all positions."""
-    return trend(vectors(rng, sequences, {"null": 1.0, "claim": 0.5, "opposite": 2.0}[truth] ** GROUPS))
+    """Null: the variance is the same at all positions, so exactly that no rise by a tenth can be."""
+    curve = {"null": 1.0, "claim": 0.5, "opposite": 2.0}[truth] ** GROUPS
+    return trend(vectors(rng, sequences, curve, width=64, norms=0.0))
 
 
 def variance_rises_by_a_tenth(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:

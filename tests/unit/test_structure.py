@@ -299,6 +299,85 @@ def test_key_collapse_and_alignment_equal_numpy(llama_measured):
         assert row["count"] == 12
 
 
+def test_variance_through_output_by_groups_equals_numpy(llama_measured):
+    found = llama_measured
+    tables = variance_through_output.compute(inputs_of(found), **NAMES, **BOOTSTRAP)
+    rows = rows_of(tables["variance_through_output"])
+    for row in rows:
+        before, after = (
+            found.full[site, row["layer"]][:, [0, 2, 5, 7]] for site in ("value_aggregation", "attention_output")
+        )
+        # positions 0; 2; 5 and 7 are the groups 0, 2-3 and 4-7
+        groups = [[v[0], v[1], v[2:].mean()] for v in (x.var(axis=0, ddof=1).mean(axis=-1) for x in (before, after))]
+        np.testing.assert_allclose(row["group_tau"], pair_tau(*groups), atol=1e-9)
+        halves = [
+            [[v[0], v[1], v[2:].mean()] for v in (x[half::2].var(axis=0).mean(axis=-1) for half in (0, 1))]
+            for x in (before, after)
+        ]
+        crossed = (pair_tau(halves[0][0], halves[1][1]) + pair_tau(halves[0][1], halves[1][0])) / 2
+        assert row["group_tau_low"] <= min(row["group_tau"], crossed) + 1e-9
+        assert row["group_tau_high"] >= max(row["group_tau"], crossed) - 1e-9
+    for mean in rows_of(tables["variance_through_output_mean"]):
+        assert mean["layers"] == 3 and mean["tau_low"] <= mean["tau_high"]
+        np.testing.assert_allclose(mean["tau"], np.mean([row[mean["reading"]] for row in rows]), atol=1e-9)
+
+
+def test_what_a_few_neurons_write_adds_up_with_all_other_parts(tmp_path):
+    """Of the norm along the residual, and of its largest entry: attention, neurons and what enters are the whole."""
+    found = measured(with_super_neuron(), tmp_path)
+    _, surge = super_neurons_of(found)
+    row = surge.filter(pl.col("layer") == 1).row(0, named=True)
+    assert row["few"] == [7]
+    r, entering = (found.full["residual", layer][:, 0] for layer in (1, 0))
+    attention, ffn = (found.full[site, 1][:, 0] for site in ("attention_output", "ffn_output"))
+    down = found.model.model.layers[1].mlp.down_proj.weight.detach().double().numpy()
+    written = found.full["ffn_activation", 1][:, 0, 7:8] * down[:, 7]
+    along = r / np.linalg.norm(r, axis=1, keepdims=True)
+    added = np.linalg.norm(r, axis=1) - (entering * along).sum(1)
+    np.testing.assert_allclose(((attention + ffn) * along).sum(1), added, rtol=1e-5)
+    np.testing.assert_allclose(row["few_surge"], ((written * along).sum(1)).mean() / added.mean(), rtol=1e-5)
+    n, dims = np.arange(N), np.abs(r).argmax(axis=1)
+    largest = (written[n, dims] * np.sign(r[n, dims])).mean() / np.abs(r[n, dims]).mean()
+    np.testing.assert_allclose(row["few_largest"], largest, rtol=1e-5)
+    for name in ("few_surge", "few_largest"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+
+
+def test_aligned_heads_are_those_of_the_table_of_alignments(llama_measured):
+    tables = keys.compute(inputs_of(llama_measured), **NAMES, **BOOTSTRAP)
+    alignment = pl.DataFrame(tables["query_alignment"])
+    for row in rows_of(tables["aligned_heads"]):
+        chosen = alignment["alignment"] > row["alignment"]
+        aligned, others = alignment.filter(chosen), alignment.filter(~chosen)
+        assert (row["aligned"], row["others"]) == (len(aligned), len(others)) and len(aligned) + len(others) == 12
+        if len(aligned) and len(others):
+            shares = [(one["positive_ratio"] >= row["positive_ratio"]).mean() for one in (aligned, others)]
+            np.testing.assert_allclose(row["difference"], shares[0] - shares[1], atol=1e-9)
+            np.testing.assert_allclose(
+                row["mass_difference"], aligned["mass"].mean() - others["mass"].mean(), atol=1e-6
+            )
+            assert 1 / 6 <= row["p"] <= 1  # three layers have six orders
+
+
+def test_the_interval_of_a_mean_cosine_over_heads_is_studentised(llama_measured):
+    from sinkorigin.statistics.bootstrap import studentised_interval
+
+    collapse, _, _ = keys_of(llama_measured)
+    rows = (
+        pl.read_parquet(llama_measured.a / "first_token_keys.parquet")
+        .filter(pl.col("layer") == 1)
+        .sort("sequence", "head")
+    )
+    by_sequence = (
+        np.array([cosine(np.float64(k), np.float64(p)) for k, p in rows.select("key", "one_dim").rows()])
+        .reshape(N, 4)
+        .mean(axis=1)
+    )
+    row = collapse.filter((pl.col("layer") == 1) & pl.col("head").is_null()).row(0, named=True)
+    expected = studentised_interval(by_sequence, **BOOTSTRAP)
+    np.testing.assert_allclose([row["one_dim_low"], row["one_dim_high"]], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["gpt2", "opt", "gpt_neox", "phi", "cohere"])
 def test_the_key_of_one_dim_is_layer_norms_own_limit(name, tmp_path):
     """±sqrt(d/(1−1/d))·(e_c − 1/d) ⊙ γ + β through the key projection, for a residual stream with one dim."""

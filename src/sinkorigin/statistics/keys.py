@@ -11,6 +11,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
 from sinkorigin.statistics.bootstrap import (
+    interval,
     means_with_replicates,
     studentised_interval,
     weights_with_data,
@@ -217,8 +218,19 @@ def aligned_heads(
             "aligned": int(groups["aligned"][0].sum()),
             "others": int(groups["other"][0].sum()),
             "p": permutation_p(alignment[0], threshold, positive_ratio[0] >= least, orders),
-            **{key: value for name, samples in found.items() for key, value in with_interval(name, samples).items()},
+            **{key: value for name, samples in found.items() for key, value in _of_groups(name, samples).items()},
         }
+
+
+def _of_groups(name: str, samples: np.ndarray) -> dict[str, float]:
+    """Columns of a quantity of groups of heads, from (1 + R,) replicates.
+
+    Where many heads lie just above a threshold, replicates count fewer of them than the data do; the interval is therefore widened to
+    hold the estimate.
+    """
+    low, high = interval(samples[1:])
+    value = float(samples[0])
+    return {name: value, f"{name}_low": float(np.minimum(low, value)), f"{name}_high": float(np.maximum(high, value))}
 
 
 def layer_orders(layer: np.ndarray, seed: int) -> np.ndarray:
