@@ -9,6 +9,7 @@ from intervention_tables import resolved, write_study
 from sinkorigin.claims.ledger import judge
 from sinkorigin.claims.page import render_html
 from sinkorigin.claims.verdicts import NOT_APPLICABLE, NOT_SEEN, SEEN, UNDECIDED, Judged, verdict
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.interventions import compute
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
@@ -127,7 +128,7 @@ def write_edits(
         facts[name] = facts.get(name, {}) | nothing | {"reason": reason}
     found = compute(
         write_study(root / "made" / model, baseline, {k: v for k, v in every.items() if k not in lacking}, length=16, rules=rules),
-        model=model, prompts="p", length=16, replicates=50, comparison_replicates=1000, seed=0, only=None,
+        model=model, prompts="p", length=16, resampling=Resampling(50, 0), comparison_replicates=1000, only=None,
     )  # fmt: skip
     found["resolved_interventions"] = resolved(every, rules=rules, facts=facts)
     for name, table in found.items():

@@ -94,9 +94,7 @@ def _whole_share(tables: StudyTables) -> Iterator[Setting]:
         if row["share"] is None:
             yield not_applicable(what, row["not_applicable"], "mediation")
         else:
-            yield Setting(
-                what, row["share"] - 1, row["share_low"] - 1, row["share_high"] - 1, None, ("mediation",)
-            )
+            yield Setting(what, row["share"] - 1, row["share_low"] - 1, row["share_high"] - 1, None, ("mediation",))
 
 
 CHECKS = (

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, POSITION, estimate
 from sinkorigin.statistics.uniform import uniform_score
@@ -26,7 +26,7 @@ POSITIONS = 4  # a special token can keep the sink away from position 0, or send
 
 
 def compute(
-    inputs: Mapping[str, str], *, model: str, prompts: str, first_token: str, replicates: int, seed: int
+    inputs: Mapping[str, str], *, model: str, prompts: str, first_token: str, resampling: Resampling
 ) -> dict[str, pa.Table]:
     """A1 at the first positions (docs/paper.md): mean over sequences, heads and queries q > k of A[q, k], k = 0 … 3.
 
@@ -34,7 +34,7 @@ def compute(
         inputs: path of ``scores`` (sequence, layer, head, position, score_excluding_self).
         model, prompts: names, for the first columns.
         first_token: condition of the prompt set, for its column.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``first_positions``: L · 4 rows of ``SCHEMA``; a mass has no unit, from 0 to 1.
@@ -53,7 +53,7 @@ def compute(
                 first_token=first_token,
                 layer=layer,
                 position=points["position"][:POSITIONS],
-                **with_interval("mass", means_with_replicates(scores, replicates, seed)),
+                **resampling.with_interval("mass", resampling.means(scores)),
                 uniform=np.array([uniform_score(position, length) for position in range(scores.shape[1])]),
             )
         )
