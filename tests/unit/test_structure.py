@@ -27,6 +27,7 @@ from sinkorigin.statistics import (
     variance_through_output,
 )
 from sinkorigin.statistics import effective_rank as rank
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.effective_rank import effective_rank
@@ -42,7 +43,7 @@ from sinkorigin.statistics.weights import (
 from sinkorigin.tables import write_table
 
 NAMES = {"model": "m", "prompts": "p"}
-BOOTSTRAP = {"replicates": 25, "seed": 0}
+BOOTSTRAP = {"resampling": Resampling(25, 0)}
 SITES = {
     "value_aggregation": Kept(),
     "attention_output": Kept(positions=(0, 2, 5, 7)),
@@ -473,6 +474,7 @@ def write_prompts(path, tokens, ids=None):
             ),
             "tokens": pa.array(tokens),
             "text": ["" for _ in tokens],
+            "document": pa.nulls(len(tokens), pa.string()),
         },
         SCHEMA,
     )
@@ -540,12 +542,20 @@ def test_all_rises_and_falls_are_found_and_wiggles_are_not():
     assert turning_points([0.0, 0.1, 0.05], 0.2) == []
     samples = np.tile(curve, (5, 1))
     table = change_table(
-        np.array(curve), samples, list(range(9)), 0.2, factor=False, model="m", prompts="p", quantity="q"
+        np.array(curve),
+        samples,
+        list(range(9)),
+        0.2,
+        Resampling(5, 0),
+        factor=False,
+        model="m",
+        prompts="p",
+        quantity="q",
     )
     rows = pl.from_arrow(table).select("kind", "start", "layer", "end").rows()
     assert rows == [("rise", 0, 3, 4), ("fall", 4, 6, 6), ("rise", 6, 8, 8)]
     table = change_table(
-        np.array([1.0, 1.1, 9.0, 1.0]), np.array([[1.0, 1.0, 9.0, 1.0]]), [-1, 0, 1, 2], 2.0, factor=True,
+        np.array([1.0, 1.1, 9.0, 1.0]), np.array([[1.0, 1.0, 9.0, 1.0]]), [-1, 0, 1, 2], 2.0, Resampling(1, 0), factor=True,
         model="m", prompts="p", quantity="q",
     )  # fmt: skip
     assert pl.from_arrow(table).select("kind", "layer", "change").rows() == [

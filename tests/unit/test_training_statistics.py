@@ -13,6 +13,7 @@ from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.statistics import disparity, effective_rank, norms, sinks
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.training import QUANTITIES, Measured, training_table
 
 SIZE = {"layers": 3, "width": 32, "heads": 4, "kv_heads": 2, "ffn_width": 48, "length": 16, "tied_embeddings": True}
@@ -33,7 +34,7 @@ def ordinary(architecture, token_ids, folder) -> dict:
     inputs = {name: folder / "a" / f"{name}.parquet" for name in ("magnitudes", "residual_gram")}
     inputs["scores"] = folder / "s.parquet"
     names = {"model": "m", "prompts": "p"}
-    bootstrap = {"replicates": 20, "seed": 0}
+    bootstrap = {"resampling": Resampling(20, 0)}
     tables = (
         sinks.compute(inputs, epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names, **bootstrap)
         | disparity.compute(inputs, **names, **bootstrap)

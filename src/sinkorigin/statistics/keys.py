@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
-from sinkorigin.statistics.bootstrap import means_with_replicates, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
@@ -116,13 +116,13 @@ def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return (left * right).sum(axis=-1) / np.sqrt(np.square(left).sum(axis=-1) * np.square(right).sum(axis=-1))
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """K1 by layer and head (and mean over heads), K2 by layer and head, and K2's rank correlations with the sink mass.
 
     Args:
         inputs: paths of ``first_token_keys``, ``query_gram``, ``scores`` (the attention scores) and ``prompts`` (the tokens).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``key_collapse`` (``KEY_COLLAPSE_SCHEMA``), ``query_alignment`` (``QUERY_ALIGNMENT_SCHEMA``), ``alignment_correlation``
@@ -136,7 +136,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        collapses.append(_collapse(columns, weights_with_data(len(keys), replicates, seed), names, layer, alike))
+        collapses.append(_collapse(columns, resampling, names, layer, alike))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -146,8 +146,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         }
         intervals: dict[str, np.ndarray] = {}
         for name, value in values.items():
-            samples = means_with_replicates(value, replicates, seed)  # (1 + R, H)
-            intervals |= with_interval(name, samples)
+            samples = resampling.means(value)  # (1 + R, H)
+            intervals |= resampling.with_interval(name, samples)
             replicated[name].append(samples)
         alignments.append(to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=points["head"], **intervals))
     by_head = {
@@ -164,23 +164,28 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                     quantity=quantity,
                     over=over,
                     count=[every["mass"].shape[1]],
-                    **with_interval("correlation", spearman(every[quantity], every["mass"])),
+                    **resampling.with_interval("correlation", spearman(every[quantity], every["mass"])),
                 )
             )
     return {
-        "aligned_heads": from_rows(ALIGNED_HEADS_SCHEMA, [names | row for row in aligned_heads(**by_head)]),
+        "aligned_heads": from_rows(
+            ALIGNED_HEADS_SCHEMA, [names | row for row in aligned_heads(**by_head, resampling=resampling)]
+        ),
         "key_collapse": pa.concat_tables(collapses),
         "query_alignment": pa.concat_tables(alignments),
         "alignment_correlation": pa.concat_tables(correlations),
     }
 
 
-def aligned_heads(alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray) -> Iterator[dict]:
+def aligned_heads(
+    alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray, resampling: Resampling
+) -> Iterator[dict]:
     """Rows of ``ALIGNED_HEADS_SCHEMA`` without model and prompts: do the aligned heads have positive scores, and the sink?
 
     Args:
         alignment, positive_ratio, mass: (1 + R, heads) each, of the data and of bootstrap replicates, which decide anew which heads are
             aligned. A head without keys (NaN) belongs to neither group.
+        resampling: of the replicates.
     """
     for threshold, least in product(ALIGNED, POSITIVE):
         groups = {"aligned": alignment > threshold, "other": alignment <= threshold}
@@ -193,7 +198,11 @@ def aligned_heads(alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.nd
             "positive_ratio": least,
             "aligned": int(groups["aligned"][0].sum()),
             "others": int(groups["other"][0].sum()),
-            **{key: value for name, samples in found.items() for key, value in with_interval(name, samples).items()},
+            **{
+                key: value
+                for name, samples in found.items()
+                for key, value in resampling.with_interval(name, samples).items()
+            },
         }
 
 
@@ -214,19 +223,20 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
 
 
 def _collapse(
-    values: Mapping[str, np.ndarray | None], weights: np.ndarray, names: dict, layer: int, alike: bool
+    values: Mapping[str, np.ndarray | None], resampling: Resampling, names: dict, layer: int, alike: bool
 ) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.
 
     Args:
         values: columns of the first tokens' keys on a grid of (N, H).
-        weights: (1 + R, N) of the sequences in the data and in each bootstrap replicate.
+        resampling: how intervals resample the sequences.
         names: model and prompts.
         layer: number of the layer.
         alike: whether all sequences begin with the same token, and so have the same key there by construction.
     """
     keys = values["key"]
     heads = keys.shape[1]
+    weights = resampling.weights_with_data(len(keys))  # (1 + R, N)
     reasons = []
     if alike:
         between = np.full((len(weights), heads), np.nan)
@@ -245,7 +255,7 @@ def _collapse(
     columns: dict[str, np.ndarray] = {}
     for name, samples in found.items():
         mean = samples.mean(axis=1, keepdims=True)  # over heads, the last row
-        columns |= with_interval(name, np.concatenate([samples, mean], axis=1))
+        columns |= resampling.with_interval(name, np.concatenate([samples, mean], axis=1))
     return to_table(
         KEY_COLLAPSE_SCHEMA,
         **names,

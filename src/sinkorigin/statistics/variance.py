@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import CONFIDENCE, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import CONFIDENCE, Resampling
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -56,7 +56,7 @@ _NO_SITE = "the model has no such site, see architecture.parquet of its activati
 
 
 def compute(
-    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], replicates: int, seed: int
+    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], resampling: Resampling
 ) -> dict[str, pa.Table]:
     """V1 of several sites (docs/paper.md).
 
@@ -64,15 +64,13 @@ def compute(
         inputs: paths of ``sites``, the manifests of the sites' directories.
         model, prompts: names, for the first columns.
         sites: names of the sites, in the order of their manifests.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``variance`` (``VARIANCE_SCHEMA``) and ``variance_trend`` (``TREND_SCHEMA``).
     """
     found = [
-        variance_tables(
-            Path(manifest).parent, model=model, prompts=prompts, site=site, replicates=replicates, seed=seed
-        )
+        variance_tables(Path(manifest).parent, model=model, prompts=prompts, site=site, resampling=resampling)
         for site, manifest in zip(sites, inputs["sites"], strict=True)
     ]
     variances, trends = zip(*found, strict=True)
@@ -80,7 +78,7 @@ def compute(
 
 
 def variance_tables(
-    site_directory: str | Path, *, model: str, prompts: str, site: str, replicates: int, seed: int
+    site_directory: str | Path, *, model: str, prompts: str, site: str, resampling: Resampling
 ) -> tuple[pa.Table, pa.Table]:
     """V1 of one site: the variance by (layer, position), and its trend by layer.
 
@@ -89,7 +87,7 @@ def variance_tables(
     Args:
         site_directory: ``.../{site}``, with ``layer={layer}/part-0.parquet`` (sequence, position, activation).
         model, prompts, site: names, for the first columns and for messages.
-        replicates, seed: number and seed of the bootstrap replicates over sequences. In a replicate, with weights w that
+        resampling: how intervals resample the sequences. In a replicate, with weights w that
             add to 1, the variance is N/(N−1) · (Σ w ‖x‖² − ‖Σ w x‖²) / d.
 
     Returns:
@@ -110,7 +108,8 @@ def variance_tables(
                 f"model {model}, prompts {prompts}: a variance over sequences needs at least 2, {site} has "
                 f"{sequences}; raise the number of sequences of the prompts or of those that the site keeps"
             )
-        moments = ReplicatedMoments(weights_with_data(sequences, replicates, seed))
+        drawn = resampling.first(sequences)  # the site may keep fewer than were run
+        moments = ReplicatedMoments(drawn.weights_with_data(sequences))
         for block in file.blocks():
             moments.add(block)
         if not moments.is_finite():
@@ -129,18 +128,18 @@ def variance_tables(
                 position=positions,
                 sequences=sequences,
                 width=width,
-                **with_interval("variance", replicated),
+                **drawn.with_interval("variance", replicated),
                 relative_dispersion=dispersion,
             )
         )
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
-        trend = with_interval("ratio", np.append(*ratios))
-        trend |= with_interval("ratio_to_highest", first_to_highest(replicated, positions))
-        trend |= with_interval("kendall_tau", kendall_tau(replicated))
+        trend = drawn.with_interval("ratio", np.append(*ratios))
+        trend |= drawn.with_interval("ratio_to_highest", first_to_highest(replicated, positions))
+        trend |= drawn.with_interval("kendall_tau", kendall_tau(replicated))
         trend |= dict(
             zip(
                 ("largest_rise", "largest_rise_low", "largest_rise_high"),
-                largest_rise(replicated, positions),
+                largest_rise(replicated, positions, drawn),
                 strict=True,
             )
         )
@@ -173,7 +172,7 @@ def first_to_highest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return first[..., 0] / rest.max(axis=-1)
 
 
-def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def largest_rise(replicated: np.ndarray, positions: np.ndarray, resampling: Resampling) -> np.ndarray:
     """Largest ratio of a later part of a curve to an earlier one: what contradicts that the curve falls.
 
     Neighbouring positions differ by less than their sampling error, so a falling curve has rises everywhere; means over groups of
@@ -183,9 +182,10 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
     Args:
         replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
         positions: (T,) rising.
+        resampling: of the replicates.
 
     Returns:
-        (3,) the ratio, low and high; NaN where a value is NaN or there is one group only.
+        (3,) the ratio, low and high; NaN where a value is NaN or there is one group only, and low and high without replicates.
     """
     groups = np.floor(np.log2(np.maximum(positions, 0.5))).astype(int)  # 0 → −1, 1 → 0, 2-3 → 1, 4-7 → 2
     chosen = [groups == group for group in np.unique(groups)]
@@ -194,8 +194,10 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray) -> np.ndarray:
     means = np.log(np.stack([replicated[:, mask].mean(axis=1) for mask in chosen], axis=1))  # (1 + R, G)
     earlier, later = np.triu_indices(len(chosen), 1)
     rises = means[:, later] - means[:, earlier]  # (1 + R, pairs)
+    if len(rises) == 1:
+        return np.array([np.exp(rises[0].max()), np.nan, np.nan])
     error = rises[1:].std(axis=0)
     moved = np.abs(rises[1:] - rises[0])
     with np.errstate(divide="ignore", invalid="ignore"):
-        width = np.quantile(np.nan_to_num(moved / error).max(axis=1), CONFIDENCE) * error
+        width = np.quantile(np.nan_to_num(moved / error).max(axis=1), resampling.nominal(CONFIDENCE)) * error
     return np.exp([part.max() for part in (rises[0], rises[0] - width, rises[0] + width)])

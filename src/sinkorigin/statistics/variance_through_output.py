@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import LayeredTable, from_rows
 from sinkorigin.statistics.kendall import kendall_between, kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -56,14 +56,14 @@ def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: 
     return moments
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """V2 by layer (arXiv 2605.06611 gives a mean τ of 0.32 without saying over which pairs; docs/paper.md).
 
     Args:
         inputs: paths of ``value_aggregation`` and ``attention_output``, the manifests of the two sites' directories, and
             of ``output_projection``, the weight table of W_O (``weights.OUTPUT_PROJECTION_SCHEMA``).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``variance_through_output`` (``SCHEMA``) and ``variance_through_output_mean`` (``MEAN_SCHEMA``, whose interval is that of the
@@ -76,6 +76,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "not_applicable"))
     rows = []
     replicated: dict[str, list[np.ndarray]] = {"dim_tau": [], "position_tau": []}  # (1 + R,) by layer
+    drawn = resampling
     for layer, path in before.items():
         row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
         rows.append(row)
@@ -88,14 +89,15 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         inner, outer = SiteLayer(path), SiteLayer(after[layer])
         shared = np.intersect1d(inner.positions, outer.positions)
         sequences = min(inner.sequences, outer.sequences)
-        draws = weights_with_data(sequences, replicates, seed)
+        drawn = resampling.first(sequences)  # a site may keep fewer than were run
+        draws = drawn.weights_with_data(sequences)
         inside = _moments(inner, shared, draws, by_dim=True)
         outside = _moments(outer, shared, draws, by_dim=False)
         variances = inside.variance(), outside.variance()  # (1 + R, T')
         fixed = inside.same_vectors(variances[0])
         taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
         row["positions"] = int((~fixed).sum())
-        row |= with_interval("position_tau", taus)
+        row |= drawn.with_interval("position_tau", taus)
         replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
@@ -104,12 +106,12 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         if len(norms) == inner.width and not np.isnan(norms).any():
             spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
             taus = kendall_tau(spread[:, np.argsort(norms)])  # over dims in the order of the norms of their columns
-            row |= with_interval("dim_tau", taus)
+            row |= drawn.with_interval("dim_tau", taus)
             replicated["dim_tau"].append(taus)
         row["not_applicable"] = "; ".join(reason for reason in reasons if reason) or None
     names = {"model": model, "prompts": prompts}
     means = [
-        dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows)
+        dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows, drawn)
         for reading, samples in replicated.items()
     ]
     return {
@@ -118,10 +120,10 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     }
 
 
-def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping]) -> dict:
+def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping], resampling: Resampling) -> dict:
     """A row of ``MEAN_SCHEMA`` without model and prompts, from the (1 + R,) replicates of the layers that have one."""
     known = [values for values in samples if np.isfinite(values[0])]
     if not known:
         reason = next((row["not_applicable"] for row in rows if row["not_applicable"]), "no layer has both sites")
         return {"reading": reading, "layers": 0, "not_applicable": reason}
-    return {"reading": reading, "layers": len(known)} | with_interval("tau", np.nanmean(known, axis=0))
+    return {"reading": reading, "layers": len(known)} | resampling.with_interval("tau", np.nanmean(known, axis=0))
