@@ -42,7 +42,7 @@ class Study:
         missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
         trained: name of a model trained here → its run and seed.
-        studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
+        studied: (model, prompts) of every extraction: fetched models on the prompt sets that they read, trained ones on those of
             ``pretraining.prompts``.
         edits: (model, prompts) → the interventions there, for the pairs that have some.
         followed: (model, prompts) → the interventions there whose effect is followed through the chain; of fetched models and those
@@ -63,7 +63,9 @@ class Study:
         self.data = {data.name: data for data in config.pretraining.data}
         self.runs = {run.name: run for run in config.pretraining.runs}
         self.trained = config.trained
-        self.studied: list[Pair] = [*product(self.models, self.prompts)]
+        self.studied: list[Pair] = [
+            (model.name, prompts) for model in config.models for prompts in self.prompts if model.reads(prompts)
+        ]
         self.studied += product(config.studied, config.pretraining.prompts)
         self.edits: dict[Pair, list[Intervention]] = {}
         for pair in self.studied:
@@ -116,7 +118,7 @@ class Study:
 
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
-        return self.models[model].model_dump(exclude={"shape", "label", "licence", "control"})
+        return self.models[model].model_dump(exclude={"shape", "label", "licence", "control", "prompts"})
 
     def trusts_remote_code(self, wildcards: Wildcards) -> bool:
         """Whether the config lets code that comes with this model run."""

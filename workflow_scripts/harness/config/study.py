@@ -114,8 +114,17 @@ class Config(Strict):
             yield "models is empty, and pretraining has no runs; name a model, or a run"
         models = {m.name: m for m in self.models}
         fetched = [name for name, model in models.items() if model.kind != "random"]
+        sets = [prompts.name for prompts in self.prompts]
         for model in self.models:
+            yield from unknown(f"models.{model.name}.prompts", model.prompts or [], "prompt set", sets)
             base = model.place
+            if model.kind == "random" and base in models:
+                beyond = [name for name in sets if model.reads(name) and not models[base].reads(name)]
+                if beyond:
+                    yield (
+                        f"models.{model.name}.prompts: it reads {listed(beyond)}, which {base} does not, whose layers its edits take; "
+                        f"leave them out, or add them to {base}"
+                    )
             if model.kind == "random" and base not in fetched:
                 yield (
                     f"models.{model.name}.source: random:{base} names no fetched model of this study; known ones are "
