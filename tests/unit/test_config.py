@@ -483,7 +483,7 @@ def test_a_model_reads_the_prompt_sets_that_it_names_and_its_control_the_same():
     config = read_config(raw)
     assert [model.reads("natural_text") and not model.reads("random_tokens") for model in config.models] == [True, True]
     raw["models"][0]["prompts"] = ["texts"]
-    with pytest.raises(SinkoriginError, match="models.smollm2-135m.prompts: texts is no prompt set of this study"):
+    with pytest.raises(SinkoriginError, match="models.smollm2-135m.prompts: texts is no prompt set"):
         read_config(raw)
     raw["models"] = [
         raw["models"][0] | {"prompts": ["natural_text"]},
@@ -508,7 +508,7 @@ def test_a_model_reads_the_prompt_sets_that_it_names_and_its_control_the_same():
             "mechanism.position: mask does not edit position 11 by itself; choose one of its positions, 5, 10, 20, 40",
         ),
         ({"position": 1}, "position is 1, but it is to be later than positions 0 and 1"),
-        ({"prompts": ["texts"]}, "mechanism.prompts: texts is no prompt set of this study"),
+        ({"prompts": ["texts"]}, "mechanism.prompts: texts is no prompt set"),
         (
             {"prompts": ["random_tokens"], "sequences": 65},
             "mechanism.sequences: 65 are more than the 64 of prompt set random_tokens",

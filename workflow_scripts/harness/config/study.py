@@ -116,8 +116,9 @@ class Config(Strict):
         fetched = [name for name, model in models.items() if model.kind != "random"]
         sets = [prompts.name for prompts in self.prompts]
         for model in self.models:
-            yield from unknown(f"models.{model.name}.prompts", model.prompts or [], "prompt set", sets)
             base = model.place
+            if model.kind != "random" or base not in models or model.prompts != models[base].prompts:
+                yield from unknown(f"models.{model.name}.prompts", model.prompts or [], "prompt set", sets)
             if model.kind == "random" and base in models:
                 beyond = [name for name in sets if model.reads(name) and not models[base].reads(name)]
                 if beyond:
