@@ -149,7 +149,7 @@ def _settings(claim: Claim, tables: StudyTables) -> list[Setting]:
     """Settings of a claim on one prompt set; one without a value that says why, where tables that it reads should be there and are not."""
     found = list(claim.settings(tables))
     lacking = tables.lacking()
-    if found or not lacking:
+    if not lacking or any(setting.applicable for setting in found):
         return found
     return [not_applicable("", "; ".join(dict.fromkeys(lacking.values())), *lacking)]
 

@@ -125,13 +125,33 @@ def random_tokens(ids: np.ndarray, sequences: int, length: int, seed: int) -> np
     return np.random.default_rng(seed).choice(ids, size=(sequences, length))
 
 
+def by_turns(documents: np.ndarray, sequences: int, seed: int) -> np.ndarray:
+    """Places of windows, drawn so that they come from as many documents as there are: each gives one before any gives another.
+
+    Intervals resample documents, so a prompt set tells most where it has many, each with about equally many windows; and its first
+    sequences, which interventions run, come from as many as they can.
+
+    Args:
+        documents: (windows,) number of the document of each window.
+        sequences: how many are drawn.
+        seed: of the order in which documents, and the windows of each, are taken.
+    """
+    order = np.random.default_rng(seed).permutation(len(documents))
+    shuffled = documents[order]
+    grouped = np.argsort(shuffled, kind="stable")
+    _, sizes = np.unique(shuffled, return_counts=True)
+    turn = np.empty(len(documents), dtype=np.int64)
+    turn[grouped] = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[np.argsort(turn, kind="stable")[:sequences]]
+
+
 def natural_text(
     tokenizer, documents: Sequence[str], sequences: int, length: int, seed: int, *, model: str
 ) -> tuple[np.ndarray, list[int]]:
     """Disjoint windows of ``documents``, each starting at a paragraph.
 
-    Paragraphs are visited in a seeded order; a window runs over the following paragraphs of the same document until it
-    is full, and no window overlaps another.
+    A window runs over the following paragraphs of the same document until it is full, and no window overlaps another. Documents give
+    theirs by turns, see :func:`by_turns`.
 
     Returns:
         (sequences, length) ids, and the number of the document of each.
@@ -163,7 +183,7 @@ def natural_text(
             f"model {model}: the corpus gives {len(windows)} windows of {length} tokens but {sequences} sequences are "
             "wanted; lower sequences or length of this prompt set, or raise the corpus' validation_share"
         )
-    chosen = np.random.default_rng(seed).choice(len(windows), size=sequences, replace=False)
+    chosen = by_turns(np.array(sources), sequences, seed)
     return np.array([windows[i] for i in chosen], dtype=np.int64), [sources[i] for i in chosen]
 
 

