@@ -14,6 +14,7 @@ from snakemake.io import ancient, directory, local
 
 from harness.config.interventions import Intervention, kind_modules, tables_needed
 from harness.config.pretraining import BigramBackcopyData, Run, TextData
+from harness.config.prompts import Prompts
 from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.missing import Missing
@@ -161,7 +162,18 @@ class Study:
     def first_token_of(self, wildcards: Wildcards) -> str:
         """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
         model, prompts = wildcards.model, self.prompts[wildcards.prompts]
-        as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
+        run = self.trained[model][0] if model in self.trained else None
+        return self._first_token(run, prompts)
+
+    def first_tokens_of_run(self, wildcards: Wildcards) -> dict[str, str]:
+        """Each prompt set that a run's models are measured on → what their sequences of it begin with."""
+        run = self.runs[wildcards.run]
+        return {name: self._first_token(run, self.prompts[name]) for name in self.config.pretraining.measured_prompts}
+
+    @staticmethod
+    def _first_token(run: Run | None, prompts: Prompts) -> str:
+        """What sequences of a prompt set begin with: text does with what a run was trained with."""
+        as_trained = run is not None and run.first_token and prompts.kind == "natural_text"
         return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
 
     def first_tokens(self) -> list[dict[str, str]]:
@@ -420,7 +432,7 @@ class Study:
     def checkpoints_of_run(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """Final models, and kept checkpoints if there are some, of all seeds of a run, and the prompts that they read."""
         run = self.runs[wildcards.run]
-        found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.prompts]}
+        found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.measured_prompts]}
         for part in ["model", "checkpoints"] if run.keep else ["model"]:
             folders = [f"{self.run_folder(run.name, seed)}/{part}" for seed in run.seeds]
             found |= with_directories(part, [f"{folder}/manifest.json" for folder in folders])
@@ -449,11 +461,14 @@ class Study:
         baselines = self.config.pretraining.baselines
         return {run: f"{self.runs[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
 
+    def prompts_of_trainings(self) -> list[str]:
+        """Prompt sets that trained models are measured on, held-out text, which they are trained for, first."""
+        names = self.config.pretraining.measured_prompts
+        return sorted(names, key=lambda name: self.prompts[name].kind != "natural_text")
+
     def prompts_of_figures(self) -> str | None:
         """The prompt set on which figures show trained models: the first of held-out text, else the first."""
-        names = self.config.pretraining.prompts
-        texts = [name for name in names if self.prompts[name].kind == "natural_text"]
-        return next(iter([*texts, *names]), None)
+        return next(iter(self.prompts_of_trainings()), None)
 
     # the whole study
 
@@ -530,7 +545,7 @@ class Study:
             **dict.fromkeys(["follow_edits", "compute_mediation"], followed),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
-                for (name, start), prompts in product(starts, self.config.pretraining.prompts)
+                for (name, start), prompts in product(starts, self.config.pretraining.measured_prompts)
             ],
             "pretrain": [job for job in trainings if job["run"] not in self.keeping],
             "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],

@@ -207,6 +207,11 @@ class Pretraining(Strict):
         [],
         description="Prompt sets on which the trained models are studied, by name; none: those whose first token is drawn.",
     )
+    further_prompts: list[str] | None = Field(
+        None,
+        description="Prompt sets on which the final models of all seeds are measured besides, without being studied there; null: "
+        "those that begin with BOS and differ from one of prompts in nothing else.",
+    )
     studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
         min_length=1,
@@ -224,6 +229,11 @@ class Pretraining(Strict):
     gpus: int = Field(
         1, ge=1, description="GPUs of one training, which split every batch; on a CPU it makes no difference."
     )
+
+    @property
+    def measured_prompts(self) -> list[str]:
+        """Prompt sets on which the final model of every training is measured."""
+        return [*self.prompts, *(self.further_prompts or [])]
 
     @property
     def baselines(self) -> dict[str, str | None]:
