@@ -10,9 +10,9 @@ from sinkorigin.statistics.pretraining_comparison import (
     Training,
     by_seed_table,
     comparison_table,
-    paired_interval,
     tokens_to_reach,
 )
+from sinkorigin.statistics.student import paired_interval
 from sinkorigin.statistics.training import Measured, training_table
 
 

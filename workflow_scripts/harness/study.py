@@ -489,6 +489,16 @@ class Study:
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
 
+    def judged_runs(self) -> list[dict]:
+        """Every run with its variant, its baseline, and a label that says which reading of the variant it is."""
+        found = []
+        for run, baseline in self.config.pretraining.baselines.items():
+            variant = self.runs[run].variant
+            reading = VARIANTS[variant].reading(self.runs[run].options)
+            label = run.replace("_", " ") + (f" ({reading})" if reading else "")
+            found.append({"name": run, "variant": variant, "baseline": baseline, "label": label})
+        return found
+
     def judged_places(self) -> dict[str, list[dict]]:
         """Model → the conditions of the first token under which it is judged, each with its prompt sets: the first decides."""
         places: dict[str, dict[str, list[str]]] = {}

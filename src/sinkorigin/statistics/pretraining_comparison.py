@@ -13,6 +13,7 @@ from sinkorigin import tables
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.pretraining import last_known
 from sinkorigin.statistics.shared_columns import FIRST_TOKEN, PARAMETERS, RUN, SEED, TOKENS
+from sinkorigin.statistics.student import paired_interval
 
 # quantity → (what it is, unit)
 QUANTITIES = {
@@ -165,18 +166,6 @@ def compute(inputs: Mapping[str, Any], *, trainings: Sequence[Mapping]) -> dict[
     ]
     by_seed = by_seed_table(known)
     return {"by_seed": by_seed, "comparison": comparison_table(known, by_seed)}
-
-
-def paired_interval(differences: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean of paired differences over seeds, and its 95 % Student interval (n − 1 degrees of freedom; none for n = 1)."""
-    values = np.asarray(differences, dtype=np.float64)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, None, None
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
 
 
 def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float]) -> float | None:

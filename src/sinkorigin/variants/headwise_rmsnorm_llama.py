@@ -109,10 +109,7 @@ class HeadwiseNormProjection(nn.Linear):
         if self.offset is not None:
             shift = weight @ self._by_dim(self.offset)  # (d)
             bias = shift if bias is None else bias + shift
-        if self.scale is None:
-            weight = weight * self.scale_init
-        else:
-            weight = weight * self._by_dim(self.scale)  # (d, H·d_k)
+        weight = weight * (self.scale_init if self.scale is None else self._by_dim(self.scale))  # (d, H·d_k)
         return F.linear(normalised, weight, bias)
 
 
