@@ -401,20 +401,39 @@ class Study:
     def training_parameters(self, wildcards: Wildcards) -> dict:
         """What one training uses: its run without the other seeds, and without options of another variant."""
         run = self.runs[wildcards.run]
-        return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS.values()}) | {"options": run.options}
+        return run.model_dump(exclude={"seeds", "data", "tuning", *OPTION_KEYS.values()}) | {"options": run.options}
 
     def swept_parameters(self, wildcards: Wildcards) -> dict:
         """What one training of the learning-rate sweep uses; its models are not kept."""
-        rates = self.config.pretraining.learning_rates.rates
-        [rate] = [rate for rate in rates if f"{rate:g}" == wildcards.learning_rate]
-        return self.training_parameters(wildcards) | {"learning_rate": rate, "keep": []}
+        trials = self.config.pretraining.trials(self.runs[wildcards.run])
+        [trial] = [trial for trial in trials if trial.name == wildcards.learning_rate]
+        run = self.training_parameters(wildcards)
+        options = run["options"] | ({} if trial.option is None else {trial.option: trial.value})
+        return run | {"learning_rate": trial.learning_rate, "options": options, "keep": []}
+
+    def swept_option(self, wildcards: Wildcards) -> str | None:
+        """Option of the run's variant that the sweep tunes beside the learning rate."""
+        tuning = self.runs[wildcards.run].tuning
+        return None if tuning is None else tuning.option
+
+    def tuned(self) -> dict[str, dict]:
+        """Run → what the study trains it with of what the sweep tunes: its learning rate, and the option if there is one."""
+        found: dict[str, dict] = {}
+        for run in self.runs.values():
+            option = None if run.tuning is None else run.tuning.option
+            found[run.name] = {
+                "learning_rate": run.learning_rate,
+                "option_value": None if option is None else run.options[option],
+            }
+        return found
 
     def swept_histories(self) -> list[str]:
         """Histories of every training of the sweep."""
-        sweep = self.config.pretraining.learning_rates
+        pretraining = self.config.pretraining
         return [
-            f"{self.folder}/learning_rates/{run}/learning_rate={rate:g}/seed={seed}/history.parquet"
-            for run, rate, seed in product(self.runs, sweep.rates, sweep.seeds)
+            f"{self.folder}/learning_rates/{run.name}/learning_rate={trial.name}/seed={seed}/history.parquet"
+            for run in self.runs.values()
+            for trial, seed in product(pretraining.trials(run), pretraining.learning_rates.seeds)
         ]
 
     def histories(self) -> list[str]:
