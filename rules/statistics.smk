@@ -278,6 +278,8 @@ rule measure_training:
         device=TRAINING_DEVICE,
     params:
         run=study.measured_run,
+        over_training=STUDY_CONFIG.pretraining.prompts,
+        first_tokens=study.first_tokens_of_run,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         epsilons=STUDY_CONFIG.statistics.epsilons,

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sinkorigin.claims.tests import NOT_APPLICABLE, Test
-from sinkorigin.claims.verdicts import StudyTables
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ class Claim:
         statement: in a sentence.
         paper: what the paper reports; None for a claim that it does not make.
         test: what decides.
-        settings: the tests of one model on one prompt set, the primary one first; nothing where the study does not measure it.
+        settings: the tests of one model on one prompt set (``StudyTables``), or of a run against its baseline (``RunPair``), the
+            primary one first; nothing where the study does not measure it.
         in_random_weights: whether the claim is about random weights too.
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
     """
@@ -61,7 +61,7 @@ class Claim:
     statement: str
     paper: str | None
     test: Test
-    settings: Callable[[StudyTables], Iterator[Setting]]
+    settings: Callable[[Any], Iterator[Setting]]
     in_random_weights: bool = False
     scale: Literal["difference", "ratio"] = "difference"
 

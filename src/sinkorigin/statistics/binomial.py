@@ -76,6 +76,13 @@ def at_most_p(count: int, sequences: int, share: float) -> float:
     return float(bdtrc(count - 1, sequences, share)) if count else 1.0
 
 
+def two_sided_p(count: int, sequences: int, share: float) -> float:
+    """Two-sided p-value of "the true share is ``share``": twice the smaller tail, as the ends of :func:`exact_interval` are."""
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * min(float(bdtr(count, sequences, share)), at_most_p(count, sequences, share)))
+
+
 @dataclass(frozen=True)
 class PairedShares:
     """Two shares of the same N sequences.
