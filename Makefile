@@ -6,13 +6,14 @@
 # make report       results in one HTML page, after make reproduce
 # make schema       schemas/config.schema.json, from the config's models
 # make claims       docs/claims.md, from the claims' declarations
+# make robustness   docs/robustness.md, from the results of config.robustness.yaml
 # make support      docs/support.md, by trying every decoder class of transformers
 # make lint         format and lint checks
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce first-look test check report lint schema claims readme support clean
+.PHONY: environment reproduce first-look test check report lint schema claims robustness readme support clean
 
 reproduce: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
@@ -54,6 +55,9 @@ schema: .venv/installed
 
 claims: .venv/installed
 	$(BIN)/python docs/update_claims.py
+
+robustness: .venv/installed
+	$(BIN)/python docs/update_robustness.py
 
 environment: .venv/installed
 

@@ -34,6 +34,7 @@ rule measure_first_look:
         edited_files=ancient(f"{STUDY}/first_look/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/first_look/{{model}}/{{prompts}}/edited/interventions.json",
         resolved=rules.resolve_interventions.output.resolved_interventions,
+        prompts=study.prompts_of,
     output:
         **{
             table: f"{STUDY}/first_look/{{model}}/{{prompts}}/{table}.parquet"

@@ -146,6 +146,7 @@ rule pretrain_learning_rate:
         device=TRAINING_DEVICE,
     params:
         run=study.swept_parameters,
+        option=study.swept_option,
         threads=STUDY_CONFIG.pretraining.threads,
         wildcards=all_wildcards,
         code=code_by("pretrain_learning_rate.py", study.variant_modules),
@@ -162,7 +163,7 @@ rule compare_learning_rates:
         learning_rates=f"{STUDY}/statistics/learning_rates.parquet",
     params:
         **statistic("learning_rates"),
-        configured={run.name: run.learning_rate for run in study.runs.values()},
+        configured=study.tuned(),
     message:
         "Comparing the learning rates"
     script:

@@ -20,6 +20,7 @@ rule measure_weights:
 rule compute_variance:
     input:
         **study.variance_sites(),
+        prompts=study.prompts_of,
     output:
         variance=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance.parquet",
         variance_trend=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_trend.parquet",
@@ -36,6 +37,7 @@ rule compute_variance:
 rule compute_norms:
     input:
         magnitudes=rules.extract_activations.output.magnitudes,
+        prompts=study.prompts_of,
     output:
         norms=f"{STUDY}/statistics/{{model}}/{{prompts}}/norms.parquet",
         norm_ratio=f"{STUDY}/statistics/{{model}}/{{prompts}}/norm_ratio.parquet",
@@ -55,6 +57,7 @@ rule compute_norms:
 rule compute_disparity:
     input:
         magnitudes=rules.extract_activations.output.magnitudes,
+        prompts=study.prompts_of,
     output:
         disparity=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity.parquet",
         disparity_by_layer=f"{STUDY}/statistics/{{model}}/{{prompts}}/disparity_by_layer.parquet",
@@ -71,6 +74,7 @@ rule compute_disparity:
 rule compute_sinks:
     input:
         scores=rules.extract_activations.output.scores,
+        prompts=study.prompts_of,
     output:
         sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/sinks.parquet",
         sink_mass=f"{STUDY}/statistics/{{model}}/{{prompts}}/sink_mass.parquet",
@@ -92,6 +96,7 @@ rule compute_sinks:
 rule compute_first_positions:
     input:
         scores=rules.extract_activations.output.scores,
+        prompts=study.prompts_of,
     output:
         first_positions=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_positions.parquet",
         first_position_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/first_position_sinks.parquet",
@@ -110,6 +115,7 @@ rule compute_variance_through_output:
         **study.kept_site("value_aggregation"),
         **study.kept_site("attention_output"),
         output_projection=rules.measure_weights.output.output_projection,
+        prompts=study.prompts_of,
     output:
         variance_through_output=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output.parquet",
         variance_through_output_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/variance_through_output_mean.parquet",
@@ -129,6 +135,7 @@ rule compute_super_neurons:
         gate_cosines=rules.extract_activations.output.gate_cosines,
         magnitudes=rules.extract_activations.output.magnitudes,
         neurons=rules.measure_weights.output.neurons,
+        prompts=study.prompts_of,
     output:
         super_neurons=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neurons.parquet",
         super_neuron_surge=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_neuron_surge.parquet",
@@ -183,6 +190,7 @@ rule compute_secondary_sinks:
 rule compute_effective_rank:
     input:
         residual_gram=rules.extract_activations.output.residual_gram,
+        prompts=study.prompts_of,
     output:
         effective_rank=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank.parquet",
         effective_rank_mean=f"{STUDY}/statistics/{{model}}/{{prompts}}/effective_rank_mean.parquet",
@@ -209,6 +217,7 @@ rule compute_intervention_effects:
         edited_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/edited"),
         edited=f"{STUDY}/interventions/{{model}}/{{prompts}}/edited/interventions.json",
         resolved=f"{STUDY}/statistics/{{model}}/{{prompts}}/resolved_interventions.parquet",
+        prompts=study.prompts_of,
     output:
         interventions=f"{STUDY}/statistics/{{model}}/{{prompts}}/interventions.parquet",
         intervention_layers=f"{STUDY}/statistics/{{model}}/{{prompts}}/intervention_layers.parquet",
@@ -230,6 +239,7 @@ rule compute_intervention_effects:
 rule compute_mediation:
     input:
         passes=f"{STUDY}/interventions/{{model}}/{{prompts}}/mechanism.parquet",
+        prompts=study.prompts_of,
     output:
         mediation=f"{STUDY}/statistics/{{model}}/{{prompts}}/mediation.parquet",
         removals=f"{STUDY}/statistics/{{model}}/{{prompts}}/removals.parquet",
@@ -268,6 +278,8 @@ rule measure_training:
         device=TRAINING_DEVICE,
     params:
         run=study.measured_run,
+        over_training=STUDY_CONFIG.pretraining.prompts,
+        first_tokens=study.first_tokens_of_run,
         batch=STUDY_CONFIG.activations.batch,
         dtype=STUDY_CONFIG.dtype,
         epsilons=STUDY_CONFIG.statistics.epsilons,

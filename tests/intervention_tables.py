@@ -16,7 +16,7 @@ def write(folder, points, *, length, losses=False) -> Path:
 
     Args:
         points: mappings with kind, target and score (N, L, H), and optionally intervention, strength, mean_factor, site,
-            layers and positions (lists), first (N, L, H), and change (N,) of the loss.
+            layers and positions (lists), first (N, L, H), unit (N,), and change (N,) of the loss.
     """
     folder = Path(folder)
     parts = {name: [] for name in SCHEMAS if name != "losses" or losses}
@@ -32,7 +32,8 @@ def write(folder, points, *, length, losses=False) -> Path:
         lists = {"layers": point.get("layers", [0, 1]), "positions": point.get("positions", [point["target"]])}
         n, layer, head = np.meshgrid(*map(np.arange, score.shape), indexing="ij")
         parts["scores"].append(
-            {"target": point["target"], "sequence": n.ravel(), "layer": layer.ravel(), "head": head.ravel(),
+            {"target": point["target"], "sequence": n.ravel(), "unit": np.asarray(point.get("unit", np.arange(sequences)))[n.ravel()],
+             "layer": layer.ravel(), "head": head.ravel(),
              "score": score.ravel(), "first_score": first.ravel(), **identity, **lists}
         )  # fmt: skip
         n, layer = np.meshgrid(np.arange(sequences), np.arange(layers), indexing="ij")

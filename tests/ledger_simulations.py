@@ -25,13 +25,14 @@ from sinkorigin.statistics import (
     variance,
     variance_through_output,
 )
-from sinkorigin.statistics.bootstrap import resamples, weights_with_data
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.effects import Effect
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.uniform import uniform_score
 
-LENGTH, TARGET, REPLICATES = 64, 10, 200
+LENGTH, TARGET = 64, 10
+RESAMPLING = Resampling(replicates=200, seed=0)
 CLAIMS = {claim.code: claim for claim in PRIMARY}
 
 
@@ -113,7 +114,9 @@ def effect(kind: str, score: np.ndarray, unedited: np.ndarray, strength: float =
         "intervention": kind, "kind": kind, "strength": strength, "mean_factor": None, "site": "value_aggregation", "layers": [0, 1, 2],
         "positions": [TARGET], "layers_rule": "until_onset", "target": TARGET,
     }  # fmt: skip
-    return Effect(identity, {"score": score}, {"score": unedited}, {"uniform": uniform_score(TARGET, LENGTH)})
+    return Effect(
+        identity, {"score": score}, {"score": unedited}, RESAMPLING, {"uniform": uniform_score(TARGET, LENGTH)}
+    )
 
 
 # ---- the claims
@@ -121,7 +124,7 @@ def effect(kind: str, score: np.ndarray, unedited: np.ndarray, strength: float =
 
 def position_0(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:
     share = {"null": 0.5, "claim": 0.8, "opposite": 0.2}[truth]
-    rows = first_positions.sink_rows(scores(rng, sequences, share)[:, None] * 3.5, LENGTH, REPLICATES, 0)
+    rows = first_positions.sink_rows(scores(rng, sequences, share)[:, None] * 3.5, LENGTH, RESAMPLING)
     return {"first_position_sinks": table(first_positions.SINKS_SCHEMA, list(rows))}
 
 
@@ -137,7 +140,7 @@ def vectors(rng, sequences: int, curve: np.ndarray, *, width: int = 8, norms: fl
 
 def replicated_variances(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """(1 + R, T) variances over sequences and their replicates."""
-    moments = ReplicatedMoments(weights_with_data(len(values), REPLICATES, 0) if weights is None else weights)
+    moments = ReplicatedMoments(RESAMPLING.weights_with_data(len(values)) if weights is None else weights)
     moments.add(values.astype(np.float32))
     return moments.variance()
 
@@ -152,7 +155,7 @@ def trend(values: np.ndarray) -> dict[str, pl.DataFrame]:
         **names_of("ratio", (1.0, 1.0, 1.0)),
     }
     for name in ("ratio_to_highest", "largest_rise", "last_to_second"):
-        row |= names_of(name, variance.RATIOS[name](replicated, POSITIONS, sequences))
+        row |= names_of(name, variance.RATIOS[name](replicated, POSITIONS, RESAMPLING, sequences))
     return {"variance_trend": table(variance.TREND_SCHEMA, [row])}
 
 
@@ -185,7 +188,7 @@ def _through_output(rng, truth: str, sequences: int, *, step: float, shared: flo
         shared: share of the sampling error that both sides share.
     """
     order = {"null": None, "claim": np.arange(5), "opposite": np.arange(5)[::-1]}[truth]
-    halves = variance_through_output.half_weights(sequences, REPLICATES, 0)
+    halves = variance_through_output.half_weights(RESAMPLING, sequences)
     orders = []
     for _ in range(4):
         before = vectors(rng, sequences, step**GROUPS)
@@ -196,10 +199,10 @@ def _through_output(rng, truth: str, sequences: int, *, step: float, shared: flo
         whole, split = [], []
         for values in (before, after):
             whole.append(variance.group_means(replicated_variances(values), POSITIONS))
-            both = replicated_variances(values, np.concatenate(halves)).reshape(2, 1 + REPLICATES, -1)
+            both = replicated_variances(values, np.concatenate(halves)).reshape(2, 1 + RESAMPLING.replicates, -1)
             split.append(np.stack([variance.group_means(half, POSITIONS) for half in both]))
         orders.append(variance_through_output.group_order(*whole, *split))
-    taus = names_of("tau", variance_through_output.order_interval(np.mean(orders, axis=0)))
+    taus = names_of("tau", variance_through_output.order_interval(np.mean(orders, axis=0), RESAMPLING))
     rows = [{"reading": "group_tau", "layers": 4, **taus}]
     rows += [
         {"reading": reading, "layers": 4, **names_of("tau", (0.0, 0.0, 0.0))} for reading in ("position_tau", "dim_tau")
@@ -244,7 +247,7 @@ def _surge_rows(rng, truth: str, sequences: int, *, surges: int) -> dict[str, pl
             "on_largest": (written[1] * 0.8 * norm)[:, None] * [0.7, 0.3], "added": 0.9 * norm,
         }  # fmt: skip
         leaving = super_neurons.FirstResiduals(norm, 0.8 * norm, 0)
-        found = super_neurons.written_by_few(tokens, np.array([0, 1]), 0.1 * norm, leaving, REPLICATES, 0)
+        found = super_neurons.written_by_few(tokens, np.array([0, 1]), 0.1 * norm, leaving, RESAMPLING)
         rows.append({"layer": layer, "largest": 0, **found})
     frames = {
         "sink_mass": SINK_MASS,
@@ -274,7 +277,7 @@ def fixed_key(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:
     values = {
         "key": key, "one_dim": predicted, "two_dims": predicted, "one_hot": np.ones((sequences, 2)), "top_dim": np.zeros((sequences, 2), int),
     }  # fmt: skip
-    rows = keys.collapse_rows(values, REPLICATES, 0, {"model": "m", "prompts": "p"}, 3, alike=False)
+    rows = keys.collapse_rows(values, RESAMPLING, {"model": "m", "prompts": "p"}, 3, alike=False)
     return {"sink_mass": SINK_MASS.filter(pl.col("layer").is_in([2, 3])), "key_collapse": pl.DataFrame(rows)}
 
 
@@ -287,15 +290,13 @@ def aligned_heads(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:
         positive = aligned if truth == "claim" else ~aligned
         if not 8 <= aligned.sum() <= 16:
             return aligned_heads(rng, truth, sequences)
-    draws = resamples(sequences, REPLICATES, 0)
 
     def replicated(mean: np.ndarray, spread: float) -> np.ndarray:
-        values = np.clip(mean + spread * rng.normal(size=(sequences, 24)), 0, 1)
-        return np.concatenate([values.mean(axis=0, keepdims=True), draws @ values])
+        return RESAMPLING.means(np.clip(mean + spread * rng.normal(size=(sequences, 24)), 0, 1))
 
     found = keys.aligned_heads(
         replicated(np.where(aligned, 0.75, 0.2), 0.05), replicated(np.where(positive, 0.999, 0.5), 0.002), replicated(np.full(24, 0.3), 0.1),
-        layer, 0,
+        layer, RESAMPLING,
     )  # fmt: skip
     return {"sink_mass": SINK_MASS, "aligned_heads": table(keys.ALIGNED_HEADS_SCHEMA, list(found))}
 
@@ -320,7 +321,7 @@ def _curves(rng, truth: str, sequences: int, share: float) -> dict[str, pl.DataF
         for number, strength in enumerate(STRENGTHS):
             seen = scores(rng, sequences, ever & (begins <= number)) * 2
             edits.append(effect(kind, seen, np.full(sequences, 0.02), strength))
-    return {"curve_contrasts": table(curve_contrasts.SCHEMA, list(curve_contrasts.rows(edits, REPLICATES, 0)))}
+    return {"curve_contrasts": table(curve_contrasts.SCHEMA, list(curve_contrasts.rows(edits)))}
 
 
 def curves(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:
@@ -354,7 +355,7 @@ def passes(rng, sequences: int, lost: Mapping[str, float], controls: Mapping[str
 def _removal(rng, truth: str, sequences: int, removal: str, control: str, share: float) -> dict[str, pl.DataFrame]:
     treated, held = {"null": (share, share), "claim": (0.8, 0.05), "opposite": (0.05, 0.8)}[truth]
     rows = list(passes(rng, sequences, {removal: treated, control: held}, {control: removal}))
-    return {"removals": table(mediation.REMOVALS_SCHEMA, list(mediation.removal_rows(rows, LENGTH, REPLICATES, 0)))}
+    return {"removals": table(mediation.REMOVALS_SCHEMA, list(mediation.removal_rows(rows, LENGTH, RESAMPLING)))}
 
 
 def averaged(rng, truth: str, sequences: int) -> dict[str, pl.DataFrame]:

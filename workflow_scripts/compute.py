@@ -11,6 +11,14 @@ with job(snakemake, module):
 
     statistic = import_module(module)
     settings = {name: value for name, value in snakemake.params.items() if name not in ("statistic", "code")}
+    no_intervals = None
+    if "replicates" in settings:
+        from sinkorigin.corpora.prompts import read_documents
+        from sinkorigin.statistics.bootstrap import Resampling
+
+        documents = read_documents(snakemake.input.prompts)
+        resampling = Resampling.over(settings.pop("replicates"), settings.pop("seed"), documents)
+        settings["resampling"], no_intervals = resampling, resampling.too_few
     found = statistic.compute(dict(snakemake.input.items()), **dict(snakemake.wildcards.items()), **settings)
     for name, schema in statistic.TABLES.items():
-        write_table(snakemake.output[name], found[name], schema)
+        write_table(snakemake.output[name], found[name], schema, no_intervals=no_intervals)

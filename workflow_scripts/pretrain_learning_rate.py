@@ -1,4 +1,4 @@
-"""Train one run at one learning rate of the sweep; only its history is kept, also of a training that diverges."""
+"""Train one run with one setting of the sweep; only its history is kept, also of a training that diverges."""
 
 from pathlib import Path
 
@@ -15,6 +15,8 @@ with job(snakemake):
     seed = int(snakemake.wildcards.seed)
     tokens, tokenizer = snakemake.input.tokens, snakemake.input.tokenizer
     settings = TrainingSettings(**snakemake.params.run)
+    option = snakemake.params.option
+    tried = {"peak": settings.learning_rate, "option": option, "value": settings.options.get(option)}
     folder = Path(snakemake.output[0]).parent
     folder.mkdir(parents=True, exist_ok=True)
     state = folder.parent / f".state-seed={seed}-{state_key(settings, tokens, tokenizer)}"
@@ -31,11 +33,9 @@ with job(snakemake):
                 device=snakemake.resources.get("device", "cpu"),
                 cache_directory="results/.cache/torch",
             )
-            history = swept_history(run_directory / "history.parquet", settings.learning_rate)
+            history = swept_history(run_directory / "history.parquet", **tried)
         except DivergedError as error:
             print(error)
-            history = diverged_history(
-                str(error), run=settings.name, variant=settings.variant, seed=seed, peak=settings.learning_rate
-            )
+            history = diverged_history(str(error), run=settings.name, variant=settings.variant, seed=seed, **tried)
         write_table(snakemake.output[0], history, HISTORY_SCHEMA)
     remove_states(folder.parent, seed)  # that of a training that diverged too: it would do so again

@@ -36,6 +36,7 @@ LIST = "interventions.json"  # the manifest of a folder of interventions, each o
 
 _HASH_KEY, _PLACE_KEY, _INPUTS_KEY = "sinkorigin.sha256", "sinkorigin.place", "sinkorigin.inputs"
 _REASON_KEY = "sinkorigin.not_applicable"
+_NO_INTERVALS_KEY = "sinkorigin.no_intervals"
 _NO_HASH = "0" * 64  # stands in place of a file's hash while it is computed
 _BLOCK = 1 << 20
 
@@ -164,8 +165,13 @@ def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWri
             _seal(partial)
 
 
-def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, schema_: pa.Schema) -> None:
+def write_table(
+    path: str | Path, columns: Mapping[str, object] | pa.Table, schema_: pa.Schema, *, no_intervals: str | None = None
+) -> None:
     """Write a table in memory, which is an Arrow table or a mapping of column names to arrays, as one row group.
+
+    Args:
+        no_intervals: why the ends of its intervals are null, for :func:`no_intervals`.
 
     Raises:
         ValueError: a column is missing, unknown, or of a type that cannot be cast without loss.
@@ -179,6 +185,8 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, sche
         table = table.cast(schema_)  # only where needed: it imports pyarrow.compute
     with table_writer(path, schema_) as writer:
         writer.write_table(table)
+        if no_intervals is not None:
+            writer.add_key_value_metadata({_NO_INTERVALS_KEY: no_intervals})
 
 
 def write_not_applicable(path: str | Path, reason: str, schema_: pa.Schema | None = None) -> None:
@@ -208,14 +216,26 @@ def not_applicable(path: str | Path) -> str | None:
         SinkoriginError: it is missing, or damaged.
     """
     path = Path(path)
-    if path.suffix == ".json":
-        return read_json(path).get("not_applicable")
+    return read_json(path).get("not_applicable") if path.suffix == ".json" else _fact(path, _REASON_KEY)
+
+
+def no_intervals(path: str | Path) -> str | None:
+    """Why no quantity of a table has an interval: too few documents to resample; None where the table has intervals.
+
+    Raises:
+        SinkoriginError: it is missing, or damaged.
+    """
+    return _fact(Path(path), _NO_INTERVALS_KEY)
+
+
+def _fact(path: Path, key: str) -> str | None:
+    """What the metadata of a Parquet file say under a key."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowInvalid) as error:
         raise SinkoriginError(f"{path} cannot be read as Parquet; {remedy(path)}") from error
-    reason = metadata.get(_REASON_KEY.encode())
-    return None if reason is None else reason.decode()
+    found = metadata.get(key.encode())
+    return None if found is None else found.decode()
 
 
 def _hash_offset(path: Path) -> int | None:

@@ -16,12 +16,14 @@ import pytest
 from snakemake.cli import parse_args
 
 from local_slurm import LocalSlurm, fill_in, snakemake
-from tiny_study import ROOT, Project, digests
+from sinkorigin.pretraining.loop import train
+from sinkorigin.pretraining.settings import TrainingSettings
+from tiny_study import ROOT, TINY, Project, digests
 
 FOLDER = "results/tiny/statistics/tiny/random_tokens"
 TARGETS = [
     f"{FOLDER}/interventions.parquet",
-    *(f"results/tiny/learning_rates/backcopy/learning_rate={rate}/seed=0/history.parquet" for rate in (0.004, 0.008)),
+    *(f"results/tiny/learning_rates/backcopy/learning_rate={rate}/seed=100/history.parquet" for rate in (0.004, 0.008)),
 ]
 
 
@@ -95,14 +97,23 @@ def ran(slurm, fresh, tmp_path_factory) -> Run:
     return Run(project, slurm, said, slurm.jobs())
 
 
-def test_the_tables_are_those_of_a_run_on_this_machine(ran, finished):
+def test_the_tables_are_those_of_a_run_on_this_machine(ran, finished, tmp_path):
     expected, found = digests(finished.results), digests(ran.project.results)
     compared = [name for name in found if "learning_rates" not in name]
     assert len(compared) > 20
     assert [name for name in compared if found[name] != expected[name]] == []
-    # one rate of the sweep is the run's own, and that training was cancelled or ran out of time
-    swept = pl.read_parquet(ran.project.results / "learning_rates/backcopy/learning_rate=0.004/seed=0/history.parquet")
-    trained = pl.read_parquet(finished.results / "pretraining/backcopy/seed=0/history.parquet")
+    # a training of the sweep was cancelled or ran out of time, and ends as one that was not
+    swept = pl.read_parquet(
+        ran.project.results / "learning_rates/backcopy/learning_rate=0.004/seed=100/history.parquet"
+    )
+    run = next(run for run in TINY["pretraining"]["runs"] if run["name"] == "backcopy")
+    settings = {name: value for name, value in run.items() if name not in ("data", "seeds")}
+    data = finished.results / "pretraining/data/backcopy"
+    train(
+        TrainingSettings(**settings, weight_decay=0.1, clip=1.0), seed=100, tokens_directory=data / "tokens",
+        tokenizer_directory=data / "tokenizer", run_directory=tmp_path / "run", state_directory=tmp_path / "state",
+    )  # fmt: skip
+    trained = pl.read_parquet(tmp_path / "run" / "history.parquet")
     columns = [name for name in trained.columns if name in swept.columns]
     assert {"step", "train_loss", "validation_loss"} <= set(columns)
     assert swept.select(columns).equals(trained.select(columns))

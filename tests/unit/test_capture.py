@@ -21,6 +21,7 @@ from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
 from sinkorigin.pretraining.layer_statistics import layer_statistics
 from sinkorigin.sites.architecture import read_architecture
+from sinkorigin.statistics.bootstrap import Resampling
 
 SITES = {
     "residual": Kept(),
@@ -143,7 +144,11 @@ def test_variance_of_averaged_values_falls_as_one_over_the_number_of_keys(tmp_pa
         activations=tmp_path / "a", scores=tmp_path / "s.parquet",
     )  # fmt: skip
     variance, trend = variance_tables(
-        tmp_path / "a" / "value_aggregation", model="m", prompts="p", site="value_aggregation", replicates=20, seed=0
+        tmp_path / "a" / "value_aggregation",
+        model="m",
+        prompts="p",
+        site="value_aggregation",
+        resampling=Resampling(20, 0),
     )
     table = pl.from_arrow(variance)
     of_one_token = model.model.embed_tokens.weight.detach().numpy().var(axis=0).mean()  # uniform over the vocabulary
@@ -239,8 +244,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from importlib import import_module
 from pathlib import Path
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.tables import write_table
-folder = Path(sys.argv[2]); a = folder / "a"; many = dict(replicates=200, seed=0)
+folder = Path(sys.argv[2]); a = folder / "a"; many = dict(resampling=Resampling(200, 0))
 scores, magnitudes = {"scores": folder / "s.parquet"}, {"magnitudes": a / "magnitudes.parquet"}
 inputs, settings = {
  "variance": ({"sites": [a / "value_aggregation" / "manifest.json"]}, dict(sites=["value_aggregation"], **many)),

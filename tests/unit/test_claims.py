@@ -14,7 +14,8 @@ from sinkorigin.claims.ledger import PRIMARY
 from sinkorigin.claims.page import claim_order, render_html
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
 from sinkorigin.claims.verdicts import Judged
-from sinkorigin.tables import schema, write_not_applicable
+from sinkorigin.statistics.bootstrap import Resampling
+from sinkorigin.tables import schema, write_not_applicable, write_table
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
@@ -91,6 +92,16 @@ def test_a_table_that_is_not_applicable_gives_its_reason(tmp_path):
     write_not_applicable(path, "the model has no BOS token", schema(a=(pa.float64(), "a")))
     [row] = judged(tmp_path, read_as("C1", "a"))[0]
     assert (row["verdict"], row["reason"]) == (NOT_APPLICABLE, "the model has no BOS token")
+
+
+def test_a_table_without_intervals_is_not_judged(tmp_path):
+    """Text of too few documents has values, and even where these speak for a claim their interval is unknown."""
+    reason = Resampling(200, 0, (0, 0, 1, 1)).too_few
+    path = tmp_path / "statistics" / "m" / "p" / "trend.parquet"
+    write_table(path, {"a": [3.0]}, schema(a=(pa.float64(), "a")), no_intervals=reason)
+    [row] = judged(tmp_path, read_as("C1", "a"))[0]
+    assert (row["verdict"], row["reason"]) == (NOT_APPLICABLE, reason)
+    assert "2 documents" in reason and "corpus.validation_share" in reason
 
 
 @pytest.mark.parametrize(("prompts", "what"), [("p", "trend"), (None, None), ("p", "sinks, trend")])

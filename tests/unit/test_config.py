@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -474,3 +475,47 @@ def test_a_study_is_not_called_as_a_folder_of_all_studies(name):
 def test_no_model_is_called_as_the_folder_of_all_results():
     with pytest.raises(SinkoriginError, match="models: the name results is taken by the folder of all results; choose"):
         read_config(changed("models.1.name", "results"))
+
+
+def test_a_model_reads_the_prompt_sets_that_it_names_and_its_control_the_same():
+    raw = copy.deepcopy(DEFAULT)
+    raw["models"] = [raw["models"][0] | {"prompts": ["natural_text"]}]
+    config = read_config(raw)
+    assert [model.reads("natural_text") and not model.reads("random_tokens") for model in config.models] == [True, True]
+    raw["models"][0]["prompts"] = ["texts"]
+    with pytest.raises(SinkoriginError, match="models.smollm2-135m.prompts: texts is no prompt set"):
+        read_config(raw)
+    raw["models"] = [
+        raw["models"][0] | {"prompts": ["natural_text"]},
+        DEFAULT["models"][1] | {"prompts": ["random_tokens"]},
+    ]
+    with pytest.raises(
+        SinkoriginError, match="it reads random_tokens, which smollm2-135m does not, whose layers its edits take"
+    ):
+        read_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "sentence"),
+    [
+        ({"causes": ["masks"]}, "mechanism.causes: masks is no intervention of this study"),
+        (
+            {"causes": ["norm_control"]},
+            "mechanism.causes: norm_control is a control, and causes are edits that make a sink",
+        ),
+        (
+            {"position": 11},
+            "mechanism.position: mask does not edit position 11 by itself; choose one of its positions, 5, 10, 20, 40",
+        ),
+        ({"position": 1}, "position is 1, but it is to be later than positions 0 and 1"),
+        ({"prompts": ["texts"]}, "mechanism.prompts: texts is no prompt set"),
+        (
+            {"prompts": ["random_tokens"], "sequences": 65},
+            "mechanism.sequences: 65 are more than the 64 of prompt set random_tokens",
+        ),
+    ],
+)
+def test_a_mistake_in_what_is_followed_is_one_sentence(mechanism, sentence):
+    raw = copy.deepcopy(DEFAULT) | {"mechanism": {"causes": ["mask"]} | mechanism}
+    with pytest.raises(SinkoriginError, match=re.escape(sentence)):
+        read_config(raw)

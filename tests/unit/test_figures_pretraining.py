@@ -37,7 +37,9 @@ def trainings(runs=RUNS, seeds=(0, 1, 2)):
                         Measured(layer, "effective_rank", 80 - 10 * s * jitter),
                     ]
                 checkpoints.append((step, "natural_text", found))
-            table = training_table(checkpoints, run=run, variant=run, seed=seed, step_tokens=1024)
+            table = training_table(
+                checkpoints, run=run, variant=run, seed=seed, step_tokens=1024, first_tokens={"natural_text": "drawn"}
+            )
             losses = [7.6 - (7.6 - loss) * s**0.2 + 0.02 * seed for s in share[1:]]
             history = pl.DataFrame(
                 {

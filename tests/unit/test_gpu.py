@@ -18,7 +18,7 @@ from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplif
 from sinkorigin.interventions.sweep import Sweep, run_sweeps
 from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch
-from sinkorigin.pretraining.layer_statistics import layer_statistics
+from sinkorigin.pretraining.layer_statistics import SITES, layer_statistics
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.processes import train_in_processes
 from sinkorigin.pretraining.settings import TrainingSettings
@@ -84,7 +84,7 @@ def test_statistics_of_every_architecture(any_model, token_ids, dtype):
     near = {torch.float32: 1e-3, torch.bfloat16: 0.15}[dtype]
     values = []
     for model in (any_model, deepcopy(any_model).to(dtype).to("cuda")):
-        found = layer_statistics(read_architecture(model), token_ids, model="m", batch=6, epsilons=[0.3])
+        found = layer_statistics(read_architecture(model, sites=SITES), token_ids, model="m", batch=6, epsilons=[0.3])
         values.append(np.array([one.value for one in found if one.quantity != "sink_rate"], dtype=float))
     np.testing.assert_allclose(values[1], values[0], rtol=near)
 

@@ -6,7 +6,7 @@ import pytest
 
 from intervention_tables import write_study
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import resamples, simultaneous_interval
+from sinkorigin.statistics.bootstrap import Resampling, simultaneous_interval
 from sinkorigin.statistics.effects import effect_size
 from sinkorigin.statistics.interventions import compute
 from sinkorigin.statistics.kendall import kendall_tau_b
@@ -17,9 +17,8 @@ OPTIONS = {
     "model": "m",
     "prompts": "p",
     "length": 16,
-    "replicates": 50,
+    "resampling": Resampling(50, 0),
     "comparison_replicates": 1000,
-    "seed": 0,
     "only": None,
 }
 TARGET = 4
@@ -56,7 +55,7 @@ def test_effects_equal_numpy_and_are_paired_by_sequence(study):
     unedited, edits, found = study
     rows = {(row["intervention"], row["strength"]): row for row in found["interventions"].to_dicts()}
     assert found["interventions"]["kind"][0] == "baseline"
-    weights = resamples(N, 50, 0)
+    weights = Resampling(50, 0).weights(N)
     for name, strengths in edits.items():
         for strength, [point] in strengths.items():
             row = rows[name, strength]
@@ -211,10 +210,10 @@ def test_a_missing_baseline_is_told(tmp_path, rng):
 
 def test_simultaneous_intervals_hold_together_about_as_often_as_they_say():
     rng, hits, tries, wide = np.random.default_rng(1), 0, 200, []
-    weights = resamples(40, 1000, 0)
+    resampling = Resampling(1000, 0)
     for _ in range(tries):
         values = rng.standard_normal((40, 20))
-        low, high = simultaneous_interval(values, weights)
+        low, high = simultaneous_interval(values, resampling)
         hits += bool(((low <= 0) & (high >= 0)).all())
         wide.append((high - low).mean() / (2 * 1.96 / np.sqrt(40)))
     assert 0.89 <= hits / tries <= 1.0  # each alone with 95 % would hold together 0.36 of the time
@@ -224,10 +223,10 @@ def test_simultaneous_intervals_hold_together_about_as_often_as_they_say():
 def test_equal_quantities_cost_nothing_and_constant_ones_have_no_width():
     rng = np.random.default_rng(2)
     one = rng.standard_normal((30, 1))
-    weights = resamples(30, 2000, 0)
-    alone, many = simultaneous_interval(one, weights), simultaneous_interval(np.repeat(one, 9, axis=1), weights)
+    resampling = Resampling(2000, 0)
+    alone, many = simultaneous_interval(one, resampling), simultaneous_interval(np.repeat(one, 9, axis=1), resampling)
     np.testing.assert_allclose(many[0], alone[0][0])
-    low, high = simultaneous_interval(np.hstack([one, np.full((30, 1), 0.3)]), weights)
+    low, high = simultaneous_interval(np.hstack([one, np.full((30, 1), 0.3)]), resampling)
     np.testing.assert_allclose([low[1], high[1]], 0.3)
 
 

@@ -22,6 +22,7 @@ from sinkorigin.interventions.entries import edits_of, table_facts
 from sinkorigin.interventions.folders import key_of
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.registry import KINDS
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.interventions import compute
 from sinkorigin.tables import write_table
 from tiny_study import ROOT
@@ -194,10 +195,9 @@ def test_a_new_kind_in_one_module_is_compared_judged_and_drawn(tmp_path, monkeyp
         model="m",
         prompts="p",
         length=16,
-        replicates=50,
+        resampling=Resampling(50, 0),
         comparison_replicates=1000,
         only=None,
-        seed=0,
     )
     contrasts = pl.from_arrow(found["intervention_contrasts"])
     assert contrasts.select("control_kind", "strength").rows() == [("sign_flip", 2.0), ("sign_flip", 4.0)]

@@ -9,15 +9,14 @@ from scipy import optimize, stats
 
 from ledger_simulations import LENGTH, TARGET, effect, scores
 from sinkorigin.statistics import conversions, curve_contrasts, keys, mediation
-from sinkorigin.statistics.binomial import share_p, tango_interval
+from sinkorigin.statistics.binomial import tango_interval, two_sided_p
 from sinkorigin.statistics.bootstrap import (
-    cluster_resamples,
+    Resampling,
     ratio_interval,
     resamples,
     simultaneous_widths,
     studentised_interval,
     students_interval,
-    weights_with_data,
 )
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.uniform import uniform_score
@@ -26,6 +25,7 @@ from sinkorigin.statistics.variance_through_output import group_order, half_weig
 from sinkorigin.tables import write_table
 
 REPLICATES = 120
+ONE_BY_ONE = Resampling(REPLICATES, seed=0)
 
 
 def rng():
@@ -79,7 +79,7 @@ def test_equal_shares_that_no_sequence_tells_apart_have_an_interval_all_the_same
 @pytest.mark.parametrize(("count", "n", "share"), [(3, 5, 0.2), (0, 5, 0.2), (5, 5, 0.2), (32, 64, 0.5), (10, 64, 0.5)])
 def test_the_p_of_a_share_is_twice_the_smaller_tail(count, n, share):
     tails = [stats.binomtest(count, n, share, alternative=side).pvalue for side in ("greater", "less")]
-    np.testing.assert_allclose(share_p(count, n, share), min(1.0, 2 * min(tails)), atol=1e-9)
+    np.testing.assert_allclose(two_sided_p(count, n, share), min(1.0, 2 * min(tails)), atol=1e-9)
 
 
 def slow_studentised(values: np.ndarray, replicates: int = REPLICATES) -> tuple[float, float]:
@@ -95,9 +95,10 @@ def slow_studentised(values: np.ndarray, replicates: int = REPLICATES) -> tuple[
 
 @pytest.mark.parametrize("values", [rng().lognormal(size=24), rng().normal(size=40), scores(rng(), 64)])
 def test_a_studentised_interval_equals_a_loop_over_resamples(values):
-    np.testing.assert_allclose(studentised_interval(values, REPLICATES, 0), slow_studentised(values), atol=1e-5)
+    np.testing.assert_allclose(studentised_interval(values, ONE_BY_ONE), slow_studentised(values), atol=1e-5)
     np.testing.assert_allclose(
-        students_interval(values), stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+        students_interval(values, np.arange(len(values))),
+        stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values)),
     )
 
 
@@ -105,10 +106,10 @@ def test_an_interval_with_its_support_is_students_with_two_values_more():
     values = np.array([0.0] * 60 + [0.5, -0.3, 0.5, 0.5])
     more = np.append(values, [-1, 1])
     expected = stats.t.interval(0.95, 65, more.mean(), stats.sem(more))
-    np.testing.assert_allclose(studentised_interval(values, REPLICATES, 0, support=(-1, 1)), expected, atol=1e-9)
-    low, high = studentised_interval(np.zeros(64), REPLICATES, 0, support=(-1, 1))
+    np.testing.assert_allclose(studentised_interval(values, ONE_BY_ONE, support=(-1, 1)), expected, atol=1e-9)
+    low, high = studentised_interval(np.zeros(64), ONE_BY_ONE, support=(-1, 1))
     assert -0.06 < low < 0 < high < 0.06  # nothing seen in 64 sequences is not nothing
-    low, high = studentised_interval(np.ones(64), REPLICATES, 0, support=(-1, 1))
+    low, high = studentised_interval(np.ones(64), ONE_BY_ONE, support=(-1, 1))
     assert 0.9 < low < 1 and high == 1
 
 
@@ -117,7 +118,7 @@ def test_an_interval_of_a_ratio_is_that_of_its_linear_part():
     above = below * rng().beta(5, 5, 30)
     ratio = above.mean() / below.mean()
     linear = ratio + (above - ratio * below) / below.mean()
-    np.testing.assert_allclose(ratio_interval(above, below, REPLICATES, 0), slow_studentised(linear), atol=1e-9)
+    np.testing.assert_allclose(ratio_interval(above, below, ONE_BY_ONE), slow_studentised(linear), atol=1e-9)
 
 
 @pytest.mark.parametrize("sequences", [24, 64])
@@ -130,20 +131,32 @@ def test_intervals_cover_the_mean_and_the_share_of_scores_that_are_nearly_all_or
     for _ in range(300):
         values = scores(generator, sequences, 0.48)
         through = values * (generator.random(sequences) < 0.6)
-        low, high = studentised_interval(values, 200, 0)
-        below, above = ratio_interval(through, values, 200, 0)
+        low, high = studentised_interval(values, Resampling(200, seed=0))
+        below, above = ratio_interval(through, values, Resampling(200, seed=0))
         covered.append((low <= many.mean() <= high, below <= 0.6 <= above))
     assert (np.mean(covered, axis=0) > 0.925).all(), np.mean(covered, axis=0)
 
 
 def test_replicates_of_clusters_are_means_over_whole_clusters():
-    clusters = np.array([3, 3, 7, 7, 7, 9])
-    values = rng().normal(size=6)
-    names = np.unique(clusters)
-    expected = [np.concatenate([values[clusters == names[one]] for one in rows]).mean() for rows in drawn(3)]
-    np.testing.assert_allclose(
-        cluster_resamples(tuple(clusters.tolist()), REPLICATES, 0) @ values, expected, atol=1e-12
+    """Nine clusters: with fewer than eight there is no interval."""
+    clusters = np.repeat([3, 7, 9, 11, 12, 13, 14, 20, 21], [2, 3, 1, 1, 2, 1, 4, 1, 1])
+    values, names = rng().normal(size=16), np.unique(clusters)
+    expected = [np.concatenate([values[clusters == names[one]] for one in rows]).mean() for rows in drawn(9)]
+    resampling = Resampling(REPLICATES, 0, tuple(clusters.tolist()))
+    np.testing.assert_allclose(resampling.weights(16) @ values, expected, atol=1e-12)
+    # the standard error over clusters is in both ends
+    left = np.array([(values[clusters == name] - values.mean()).sum() for name in names])
+    error = np.sqrt(9 / 8 * np.square(left).sum()) / 16
+    low, high = studentised_interval(values, resampling)
+    student = stats.t.interval(0.95, 8, values.mean(), error)
+    assert low <= student[0] + 1e-12 and high >= student[1] - 1e-12
+    few = Resampling(REPLICATES, 0, (0, 0, 1, 1, 2, 2))
+    assert (
+        np.isnan(studentised_interval(values[:6], few)).all()
+        and np.isnan(studentised_interval(values[:6], few, support=(-1, 1))).all()
     )
+    replicated = few.means(np.exp(values[:6, None] + np.zeros(3)))
+    assert np.isnan(largest_rise(replicated, np.array([0, 1, 2]), few, 6)[1:]).all()
 
 
 # ---- curves of variances
@@ -155,7 +168,7 @@ GROUPS = [[0], [1], [2, 3], [4], [5, 6], [7]]  # places of 0, 1, 2-3, 4-7, 8-15,
 def curve(sequences: int = 20, width: int = 5):
     """Vectors, the variances that the library makes of them, and those of every resample by NumPy's own variance."""
     x = rng().normal(size=(sequences, len(POSITIONS), width)) * np.linspace(2, 1, len(POSITIONS))[:, None]
-    moments = ReplicatedMoments(weights_with_data(sequences, REPLICATES, 0))
+    moments = ReplicatedMoments(ONE_BY_ONE.weights_with_data(sequences))
     moments.add(x)
     slow = [x.var(axis=0, ddof=1).mean(axis=-1)]
     slow += [x[rows].var(axis=0).mean(axis=-1) * sequences / (sequences - 1) for rows in drawn(sequences)]
@@ -176,34 +189,34 @@ def test_ratios_of_a_curve_and_their_simultaneous_intervals_equal_loops():
     to_others = np.stack([logs[:, 0] - logs[:, place] for place in range(1, len(POSITIONS))], axis=1)
     width = slow_widths(to_others, 20)
     expected = np.exp([min(to_others[0]), min(to_others[0] - width), min(to_others[0] + width)])
-    np.testing.assert_allclose(first_to_highest(replicated, POSITIONS, 20), expected, rtol=1e-5)
+    np.testing.assert_allclose(first_to_highest(replicated, POSITIONS, ONE_BY_ONE, 20), expected, rtol=1e-5)
 
     means = np.log(np.stack([slow[:, group].mean(axis=1) for group in GROUPS], axis=1))
     pairs = [(i, j) for j in range(len(GROUPS)) for i in range(j)]
     rises = np.stack([means[:, j] - means[:, i] for i, j in pairs], axis=1)
     width = slow_widths(rises, 20)
     expected = np.exp([max(rises[0]), max(rises[0] - width), max(rises[0] + width)])
-    np.testing.assert_allclose(largest_rise(replicated, POSITIONS, 20), expected, rtol=1e-5)
+    np.testing.assert_allclose(largest_rise(replicated, POSITIONS, ONE_BY_ONE, 20), expected, rtol=1e-5)
 
     fall = means[:, [-1]] - means[:, [1]]
     [width] = slow_widths(fall, 20)
     expected = np.exp([fall[0, 0], fall[0, 0] - width, fall[0, 0] + width])
-    np.testing.assert_allclose(last_to_second(replicated, POSITIONS, 20), expected, rtol=1e-5)
+    np.testing.assert_allclose(last_to_second(replicated, POSITIONS, ONE_BY_ONE, 20), expected, rtol=1e-5)
 
 
 def test_a_quantity_that_does_not_vary_has_no_width():
     samples = np.column_stack([np.full(50, 2.0), rng().normal(size=50)])
-    widths = simultaneous_widths(samples, 20)
+    widths = simultaneous_widths(samples, ONE_BY_ONE, 20)
     assert widths[0] == 0 and widths[1] > 0
-    assert (simultaneous_widths(np.ones((50, 3)), 20) == 0).all()
+    assert (simultaneous_widths(np.ones((50, 3)), ONE_BY_ONE, 20) == 0).all()
 
 
 def test_ratios_of_a_curve_with_too_few_positions_are_not_defined():
     ones = np.ones((10, 3))
-    assert np.isnan(first_to_highest(ones, np.array([1, 2, 3]), 8)).all()
-    assert np.isnan(largest_rise(ones[:, :1], np.array([0]), 8)).all()
-    assert np.isnan(last_to_second(ones[:, :2], np.array([0, 1]), 8)).all()
-    assert np.isnan(largest_rise(np.full((10, 3), np.nan), np.array([0, 1, 2]), 8)).all()
+    assert np.isnan(first_to_highest(ones, np.array([1, 2, 3]), ONE_BY_ONE, 8)).all()
+    assert np.isnan(largest_rise(ones[:, :1], np.array([0]), ONE_BY_ONE, 8)).all()
+    assert np.isnan(last_to_second(ones[:, :2], np.array([0, 1]), ONE_BY_ONE, 8)).all()
+    assert np.isnan(largest_rise(np.full((10, 3), np.nan), np.array([0, 1, 2]), ONE_BY_ONE, 8)).all()
 
 
 def slow_tau(left, right) -> float:
@@ -212,7 +225,7 @@ def slow_tau(left, right) -> float:
 
 
 def test_the_order_of_groups_is_compared_between_halves_of_the_sequences():
-    weights = half_weights(9, 30, 0)
+    weights = half_weights(Resampling(30, seed=0), 9)
     assert weights.shape == (2, 31, 9)
     np.testing.assert_allclose(weights.sum(axis=2), 1)
     np.testing.assert_allclose(weights[0, 0], np.arange(9) % 2 == 0, atol=0.81)
@@ -224,7 +237,7 @@ def test_the_order_of_groups_is_compared_between_halves_of_the_sequences():
         np.testing.assert_allclose(orders[0, row], slow_tau(whole[0, row], whole[1, row]))
         crossed = slow_tau(halves[0, 0, row], halves[1, 1, row]) + slow_tau(halves[0, 1, row], halves[1, 0, row])
         np.testing.assert_allclose(orders[1, row], crossed / 2)
-    value, low, high = order_interval(orders)
+    value, low, high = order_interval(orders, ONE_BY_ONE)
     ends = [
         np.percentile(part[1:], end) + move
         for part in orders
@@ -247,7 +260,7 @@ def test_aligned_heads_equal_counts_and_every_permutation_of_layers():
     alignment[0, 4] = np.nan  # a head without keys
     rows = {
         (row["alignment"], row["positive_ratio"]): row
-        for row in keys.aligned_heads(alignment, positive, mass, layer, 0)
+        for row in keys.aligned_heads(alignment, positive, mass, layer, ONE_BY_ONE)
     }
     assert len(rows) == 9
     for (threshold, least), row in rows.items():
@@ -321,7 +334,7 @@ def test_curve_contrasts_are_areas_over_the_logarithm_of_the_strength():
         effect("shuffled_deviations", s, unedited, strength)
         for s, strength in zip([at_one, *held], [1.0, *strengths], strict=True)
     ]
-    [row] = curve_contrasts.rows(edits, REPLICATES, 0)
+    [row] = curve_contrasts.rows(edits)
     assert row["strengths"] == [1, 2, 4, 16] and row["sequences"] == 30
     x = np.log([1, 2, 4, 16])
     threshold = 3 * uniform_score(TARGET, LENGTH)
@@ -382,7 +395,7 @@ def computed(tmp_path, frame, name):
         tmp_path / "passes.parquet", frame.select(mediation.PASSES_SCHEMA.names).to_arrow(), mediation.PASSES_SCHEMA
     )
     inputs = {"passes": str(tmp_path / "passes.parquet")}
-    found = mediation.compute(inputs, model="m", prompts="p", length=LENGTH, replicates=REPLICATES, seed=0)
+    found = mediation.compute(inputs, model="m", prompts="p", length=LENGTH, resampling=ONE_BY_ONE)
     return pl.DataFrame(found[name])
 
 

@@ -18,6 +18,7 @@ from sinkorigin.interventions.mechanism import Cause, mechanism
 from sinkorigin.interventions.mediation import EMBEDDING, Mediator, Patch, at_position, run
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.mediation import PASSES_SCHEMA, compute
 from sinkorigin.tables import write_table
 
@@ -302,7 +303,11 @@ def test_every_architecture_is_followed_and_its_tables_are_made(architecture, to
     assert rows.null_count()["score"].item() == 0 and np.isfinite(rows["score"].to_numpy()).all()
     write_table(tmp_path / "passes.parquet", rows.select(PASSES_SCHEMA.names).to_arrow(), PASSES_SCHEMA)
     found = compute(
-        {"passes": str(tmp_path / "passes.parquet")}, model="m", prompts="p", length=T, replicates=40, seed=0
+        {"passes": str(tmp_path / "passes.parquet")},
+        model="m",
+        prompts="p",
+        length=T,
+        resampling=Resampling(40, seed=0),
     )
     mediation = pl.DataFrame(found["mediation"])
     whole = mediation.filter(mediator="value aggregation").filter(pl.col("share").is_not_null())

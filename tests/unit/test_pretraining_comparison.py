@@ -10,9 +10,9 @@ from sinkorigin.statistics.pretraining_comparison import (
     Training,
     by_seed_table,
     comparison_table,
-    paired_interval,
     tokens_to_reach,
 )
+from sinkorigin.statistics.student import paired_interval
 from sinkorigin.statistics.training import Measured, training_table
 
 
@@ -29,11 +29,15 @@ def training(run, seed, losses, *, mass=0.5, variant="softmax", baseline="base")
         Measured(0, "sink_mass_normalised", mass, uniform=0.1), Measured(0, "sink_rate", 0.2, epsilon=0.3),
         Measured(-1, "norm_ratio", 1.0), Measured(0, "norm_ratio", 2.0),
         Measured(-1, "effective_rank", 9.0), Measured(0, "effective_rank", 5.0), Measured(1, "effective_rank", 7.0),
+        Measured(0, "effective_rank_later", 6.0), Measured(1, "effective_rank_later", 8.0),
+        Measured(0, "variance_ratio", 4.0), Measured(1, "variance_ratio", 2.0),
+        Measured(0, "aggregation_variance_ratio", 5.0),
     ]  # fmt: skip
     early = [Measured(0, "sink_mass", 9.0, uniform=0.1)]
     table = training_table(
-        [(5, "p", early), (steps[-1], "p", measured)], run=run, variant=variant, seed=seed, step_tokens=100
-    )
+        [(5, "p", early), (steps[-1], "p", measured)], run=run, variant=variant, seed=seed, step_tokens=100,
+        first_tokens={"p": "drawn"},
+    )  # fmt: skip
     return Training(run, variant, seed, baseline, 1000, history, pl.from_arrow(table))
 
 
@@ -61,7 +65,12 @@ def test_means_and_paired_differences_are_those_of_the_seeds():
 def test_structure_is_of_the_last_checkpoint_and_the_layer_that_the_claims_take():
     found = compared([training("base", 0, [4.0, 3.0])])
     values = {name: row["mean"] for (_, name), row in found.items()}
-    assert values["dimension_disparity"] == 20.0 and values["disparity_over_rest"] == 5.0
+    assert (
+        values["dimension_disparity"] == 14.0 and values["disparity_over_rest"] == 3.5
+    )  # the paper's, mean over layers
+    assert values["dimension_disparity_largest"] == 20.0 and values["disparity_over_rest_largest"] == 5.0
+    assert values["variance_ratio"] == 4.0 and values["variance_ratio_mean"] == 3.0
+    assert values["aggregation_variance_ratio"] == 5.0 and values["effective_rank_later"] == 7.0
     assert values["sink_mass"] == 0.5 and values["sink_mass_mean"] == pytest.approx(0.3)
     assert values["effective_rank"] == 6.0 and values["sink_rate"] == 0.2
     assert found["base", "sink_mass"]["uniform"] == 0.1 and found["base", "sink_rate"]["epsilon"] == 0.3
@@ -79,6 +88,7 @@ def test_a_loss_that_one_seed_did_not_reach_has_no_difference():
     row = compared(runs)["new", "tokens_to_baseline_loss"]
     assert (row["seeds"], row["of_seeds"], row["pairs"]) == (1, 2, 2)
     assert row["mean"] == 1500.0 and row["difference"] is None
+    assert compared(runs)["new", "token_ratio"]["mean"] == 0.75 and compared(runs)["base", "token_ratio"]["mean"] == 1.0
     assert compared(runs)["base", "tokens_to_baseline_loss"]["mean"] == 2000.0
 
 
@@ -100,7 +110,7 @@ def test_the_table_that_people_see_has_means_differences_and_what_was_not_reache
     runs += [training("new", s, [4.0, 3.2 + 0.1 * s], variant="sigmoid", mass=0.2) for s in (0, 1)]
     table = comparison_table(runs, by_seed_table(runs))
     rows = {run: (facts, dict(zip(COLUMNS, cells, strict=True))) for run, facts, cells in rows_of(table, "p")}
-    assert rows["base"][0] == "baseline; 1,000 parameters, 2,000 tokens, 2 seeds"
+    assert rows["base"][0] == "baseline; 1,000 parameters, 2,000 tokens, 2 seeds; first token drawn"
     assert rows["base"][1]["validation loss"] == ("3.0500 ± 0.0707", "")
     assert rows["new"][1]["validation loss"] == ("3.2500 ± 0.0707", "+0.2 [0.2, 0.2]")
     assert rows["new"][1]["tokens to baseline's loss"] == ("–", "")

@@ -16,7 +16,7 @@ SIZE = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "ffn_width": 48, "l
 OPTIONS = [
     ("softmax", {}),
     ("sigmoid", {"bias": "log_length"}),
-    ("gated", {}),
+    *((variant, {}) for variant in ("gated", "sink_logits", "qk_norm", "sandwich_norm")),
     *(
         ("headwise_rmsnorm", {"scale": scale, "bias": bias, "scale_init": 1.0})
         for scale in ("per_head", "shared", "none")

@@ -222,16 +222,17 @@ def split_of(*lengths):
 
 def test_held_out_windows_lie_in_the_validation_split_apart_and_inside_documents():
     tokens = Tokens(split_of(5), split_of(30, 11, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 5, 8, 0, room=False, data="d")
+    windows, documents = held_out_windows(tokens, 5, 8, 0, room=False, data="d")
     assert windows.shape == (5, 8) and np.all(np.diff(windows, axis=1) == 1)
     assert len(np.unique(windows)) == 40
-    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, room=False, data="d"))
-    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, room=False, data="d"))
+    assert documents.tolist() == np.searchsorted([30, 41], windows[:, -1]).tolist()  # the last id of each document
+    assert np.array_equal(windows, held_out_windows(tokens, 5, 8, 0, room=False, data="d")[0])
+    assert not np.array_equal(windows, held_out_windows(tokens, 5, 8, 1, room=False, data="d")[0])
 
 
 def test_held_out_windows_begin_as_the_training_did():
     tokens = Tokens(split_of(5), split_of(30, 30), 10_000, 0, "")
-    windows = held_out_windows(tokens, 4, 8, 0, room=True, data="d")
+    windows, _ = held_out_windows(tokens, 4, 8, 0, room=True, data="d")
     assert windows.shape == (4, 8) and np.all(windows[:, 0] == 0) and np.all(np.diff(windows[:, 1:], axis=1) == 1)
 
 

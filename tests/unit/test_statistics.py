@@ -11,14 +11,15 @@ from sinkorigin.activations.summaries.scores import SCHEMA as SCORES_SCHEMA
 from sinkorigin.activations.writers import activation_schema
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics import disparity, first_positions, norms, sinks, site_layers
-from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples
+from sinkorigin.statistics.bootstrap import Resampling, first_layer_above, interval, resamples
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import variance_tables
 from sinkorigin.tables import atomic_directory, table_writer, write_table
 
 NAMES = {"model": "m", "prompts": "p"}
-BOOTSTRAP = {"replicates": 50, "seed": 0}
+RESAMPLING = Resampling(50, 0)
+BOOTSTRAP = {"resampling": RESAMPLING}
 N, T, L, D, H = 12, 7, 3, 10, 2
 
 
@@ -75,7 +76,7 @@ def test_variance_and_dispersion_equal_numpy_on_full_arrays(tmp_path, rng):
 def test_variance_intervals_equal_a_bootstrap_done_sequence_by_sequence(tmp_path, rng):
     values = rng.normal(size=(1, N, T, D)).astype(np.float32)
     table, trend = variance_of(tmp_path / "s", values)
-    weights = resamples(N, **BOOTSTRAP)
+    weights = RESAMPLING.weights(N)
     samples = np.empty((50, T))
     for replicate, row in enumerate(weights):
         drawn = np.repeat(np.arange(N), np.rint(row * N).astype(int))
@@ -347,4 +348,4 @@ def test_the_bootstrap_is_the_same_for_a_seed_and_resamples_sequences():
 
 def test_an_onset_interval_counts_a_missing_onset_as_beyond_the_last_layer():
     samples = np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
-    assert first_layer_above(np.array([0.0, 1.0]), samples, np.array([0, 1]), 0.5) == (1, 1, 2)
+    assert first_layer_above(np.array([0.0, 1.0]), samples, np.array([0, 1]), 0.5, RESAMPLING) == (1, 1, 2)

@@ -27,6 +27,7 @@ from sinkorigin.statistics import (
     variance_through_output,
 )
 from sinkorigin.statistics import effective_rank as rank
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.change_points import change_table, turning_points
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.effective_rank import effective_rank
@@ -42,7 +43,7 @@ from sinkorigin.statistics.weights import (
 from sinkorigin.tables import write_table
 
 NAMES = {"model": "m", "prompts": "p"}
-BOOTSTRAP = {"replicates": 25, "seed": 0}
+BOOTSTRAP = {"resampling": Resampling(25, 0)}
 SITES = {
     "value_aggregation": Kept(),
     "attention_output": Kept(positions=(0, 2, 5, 7)),
@@ -58,14 +59,15 @@ def measured(name_or_model, folder, workers=1, first_token=None):
         first_token: with which all sequences begin; by default each begins with another.
     """
     model = build(name_or_model) if isinstance(name_or_model, str) else name_or_model
-    architecture = read_architecture(model)
+    watched = [site for site in registry.SITES if site != "attention"]
+    architecture = read_architecture(model, sites=watched)
     ids = np.random.default_rng(3).integers(3, 96, size=(N, T))
     if first_token is not None:
         ids[:, 0] = first_token
     full, weights = {}, {}
     with watch_sites(
         architecture,
-        [site for site in registry.SITES if site != "attention"],
+        watched,
         lambda layer, site, x: full.__setitem__((site, layer), x.detach().reshape(N, T, -1).double().numpy()),
         lambda layer, query, key, a: weights.__setitem__(layer, a.double().numpy()),
     ):
@@ -552,6 +554,7 @@ def write_prompts(path, tokens, ids=None):
             ),
             "tokens": pa.array(tokens),
             "text": ["" for _ in tokens],
+            "document": pa.nulls(len(tokens), pa.string()),
         },
         SCHEMA,
     )
@@ -619,12 +622,20 @@ def test_all_rises_and_falls_are_found_and_wiggles_are_not():
     assert turning_points([0.0, 0.1, 0.05], 0.2) == []
     samples = np.tile(curve, (5, 1))
     table = change_table(
-        np.array(curve), samples, list(range(9)), 0.2, factor=False, model="m", prompts="p", quantity="q"
+        np.array(curve),
+        samples,
+        list(range(9)),
+        0.2,
+        Resampling(5, 0),
+        factor=False,
+        model="m",
+        prompts="p",
+        quantity="q",
     )
     rows = pl.from_arrow(table).select("kind", "start", "layer", "end").rows()
     assert rows == [("rise", 0, 3, 4), ("fall", 4, 6, 6), ("rise", 6, 8, 8)]
     table = change_table(
-        np.array([1.0, 1.1, 9.0, 1.0]), np.array([[1.0, 1.0, 9.0, 1.0]]), [-1, 0, 1, 2], 2.0, factor=True,
+        np.array([1.0, 1.1, 9.0, 1.0]), np.array([[1.0, 1.0, 9.0, 1.0]]), [-1, 0, 1, 2], 2.0, Resampling(1, 0), factor=True,
         model="m", prompts="p", quantity="q",
     )  # fmt: skip
     assert pl.from_arrow(table).select("kind", "layer", "change").rows() == [

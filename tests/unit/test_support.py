@@ -34,6 +34,7 @@ from sinkorigin.statistics import (
     variance,
     variance_through_output,
 )
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.weights import weight_tables
 from sinkorigin.support import checks
 from sinkorigin.support import survey as surveying
@@ -159,7 +160,7 @@ def test_every_statistic_takes_a_hybrid(hybrid):
     inputs = {path.stem: str(path) for path in folder.glob("*.parquet")}
     sites = {name: str(folder / name / "manifest.json") for name in ("value_aggregation", "attention_output")}
     names = {"model": "m", "prompts": "p"}
-    drawn = {"replicates": 20, "seed": 0}
+    drawn = {"resampling": Resampling(20, 0)}
     tables = {
         **sinks.compute(inputs, **names, epsilons=[0.3], onset_mass=0.1, change_mass=0.1, **drawn),
         **keys.compute(inputs, **names, **drawn),
@@ -205,7 +206,7 @@ def test_interventions_of_a_hybrid_change_the_layers_with_attention(hybrid, tmp_
     inputs = {name: str(tmp_path / name / "manifest.json") for name in ("baseline", "edited")}
     effects = interventions.compute(
         {**inputs, "resolved": str(tmp_path / "resolved.parquet")},
-        model="m", prompts="p", length=T, replicates=20, comparison_replicates=20, seed=0, only=None,
+        model="m", prompts="p", length=T, resampling=Resampling(20, 0), comparison_replicates=20, only=None,
     )  # fmt: skip
     assert set(pl.DataFrame(effects["intervention_layers"])["layer"]) == set(attends)
     assert set(pl.DataFrame(effects["interventions"])["peak_layer"]) <= set(attends)

@@ -469,6 +469,7 @@ from sinkorigin.interventions.resolution import SCHEMA
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.interventions import compute
 from sinkorigin.tables import write_manifest, write_table
 count, root = int(sys.argv[3]), Path(sys.argv[4])
@@ -487,7 +488,7 @@ write_table(root / "resolved.parquet", resolved(points), SCHEMA)
 inputs = {"baseline": str(root / "baseline/manifest.json"), "edited": str(root / "edited/interventions.json")}
 inputs["resolved"] = str(root / "resolved.parquet")
 compute(
-    inputs, model="m", prompts="p", length=32, replicates=50, comparison_replicates=1000, seed=0, only=None
+    inputs, model="m", prompts="p", length=32, resampling=Resampling(50, 0), comparison_replicates=1000, only=None
 )
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(status["VmHWM"].split()[0])

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.loading import load_model
 from sinkorigin.pretraining import acceleration, loop
 from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype
-from sinkorigin.pretraining.data import batch, tokenize_documents
+from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.processes import train_in_processes
@@ -190,7 +191,7 @@ def test_a_compiled_run_has_the_same_names_and_bits_when_it_is_resumed(corpus, t
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm"])
+@pytest.mark.parametrize("variant", ["softmax", "headwise_rmsnorm", "sink_logits", "qk_norm", "sandwich_norm"])
 def test_training_runs_through_the_fused_attention_kernel(variant):
     size = {"layers": 1, "width": 32, "heads": 2, "kv_heads": 2, "ffn_width": 32, "length": 16, "tied_embeddings": True}
     measured = loop._Loss(build_model(size, vocabulary=40, variant=variant, seed=0).train())
@@ -199,6 +200,24 @@ def test_training_runs_through_the_fused_attention_kernel(variant):
         measured(ids, ids).backward()
     names = {event.key for event in profile.key_averages()}
     assert any("scaled_dot_product_flash_attention_for_cpu_backward" in name for name in names), sorted(names)
+
+
+@pytest.mark.parametrize("variant", ["sink_logits", "qk_norm", "sandwich_norm"])
+def test_a_trained_checkpoint_loads_and_has_the_validation_loss_that_training_ended_with(corpus, tmp_path, variant):
+    directory = run(corpus, tmp_path, replace(SETTINGS, variant=variant, learning_rate=3e-2))
+    tables.write_manifest(directory / "model")
+    model = load_model(directory / "model").eval()
+    assert model.config.model_type == f"{variant}_llama"
+    added = [
+        value for name, value in model.named_parameters() if name.endswith(("sinks", "scale", "output_norm.weight"))
+    ]
+    assert added and all(
+        (value != value.flatten()[0]).any() for value in added
+    )  # learned, so no longer all as at the start
+    windows = validation_windows(load_tokens(corpus / "tokens").validation, count=10, length=16, first=None)
+    with torch.no_grad():
+        loss = loop._Loss(model)(*map(torch.from_numpy, windows)).item()
+    assert loss == pytest.approx(history(directory)["validation_loss"][-1], abs=1e-5)
 
 
 # ---- bad ends

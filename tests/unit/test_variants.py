@@ -42,6 +42,7 @@ HEADWISE_OPTIONS = [
 CASES = [
     *(("headwise_rmsnorm", options) for options in HEADWISE_OPTIONS[:2]),
     ("sigmoid", {"bias": "log_visible"}),
+    ("sandwich_norm", {"scale_init": 0.5}),
     *((name, {}) for name in VARIANTS),
 ]
 each_variant = pytest.mark.parametrize(("variant", "options"), CASES, ids=str)
@@ -78,8 +79,8 @@ def rows_of(logits):
         yield index, index[-1] + 1, logits[index][: index[-1] + 1]
 
 
-def slow(name, logits, *, bias="log_length", length=8):
-    """Causal attention weights, a row at a time, from the definitions."""
+def slow(name, logits, *, bias="log_length", length=8, sinks=None):
+    """Causal attention weights (N, H, T, T), a row at a time, from the definitions; ``sinks`` are learned logits by head."""
     weights = np.zeros_like(logits)
     for index, keys, row in rows_of(logits):
         for j, x in enumerate(row):
@@ -87,6 +88,8 @@ def slow(name, logits, *, bias="log_length", length=8):
                 value = 1 / (1 + math.exp(-(x - math.log(length if bias == "log_length" else keys))))
             elif name == "softmax_off_by_one":
                 value = math.exp(x) / (1 + sum(math.exp(y) for y in row))
+            elif name == "sink_logits":
+                value = math.exp(x) / (math.exp(sinks[index[1]]) + sum(math.exp(y) for y in row))
             elif name == "softpick":
                 value = max(math.exp(x) - 1, 0) / (sum(abs(math.exp(y) - 1) for y in row) + 1e-6)
             else:
@@ -241,7 +244,10 @@ def test_a_model_computes_the_weights_of_its_variant_and_their_sum_over_values(v
     architecture = read_architecture(model)
     with architecture.tapped(seen):
         architecture.forward(IDS)
-    expected = slow(variant, seen.logits[0].double().numpy(), **({} if variant == "headwise_rmsnorm" else options))
+    options = {} if VARIANTS[variant].load_class else options  # those of functions of the logits
+    if variant == "sink_logits":
+        options = {"sinks": model.model.layers[0].self_attn.attention_weights.sinks.tolist()}
+    expected = slow(variant, seen.logits[0].double().numpy(), **options)
     np.testing.assert_allclose(seen.weights[0].numpy(), expected, rtol=1e-4, atol=1e-6)
     layer = model.model.layers[0]
     values = layer.self_attn.v_proj(layer.input_layernorm(model.model.embed_tokens(IDS)))
@@ -267,8 +273,108 @@ def test_value_aggregation_through_the_output_projection_is_the_attention_output
             o = (heads + attention.o_proj.offset).flatten(-2)
         elif variant == "gated":
             o = o * torch.sigmoid(x @ attention.o_proj.gate_weight.T)
-        torch.testing.assert_close(o @ weight.T, sites["attention_output", layer], rtol=1e-5, atol=1e-5)
-    assert architecture.missing == [{}, {}]
+        attended = o @ weight.T
+        if variant == "sandwich_norm":
+            attended = model.model.layers[layer].attention_output_norm(attended)
+        torch.testing.assert_close(attended, sites["attention_output", layer], rtol=1e-5, atol=1e-5)
+    # behind a norm the FFN's neurons do not write their down weights to the residual stream as they are
+    assert [set(missing) for missing in architecture.missing] == [
+        {"contribution"} if variant == "sandwich_norm" else set()
+    ] * 2
+
+
+def of_heads(x, gain=None):
+    """Vectors (..., d) divided by the root of their mean square, times a gain; the formula of RMSNorm in NumPy."""
+    normed = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-5)
+    return normed if gain is None else normed * gain
+
+
+def rotated(x):
+    """Vectors (N, H, T, d_k) after the rotary embedding: dims c and c + d_k / 2 turn by t · 10000^(−2c / d_k)."""
+    half = x.shape[-1] // 2
+    angle = np.arange(x.shape[-2])[:, None] * 10000.0 ** (-np.arange(half) / half)
+    first, second = x[..., :half], x[..., half:]
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def by_hand(variant, model, ids):
+    """Logits, and by layer what attention and FFN add, of softmax Llama with sandwich norm, QK-norm or sink logits, in NumPy."""
+    weights = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+    x = weights["model.embed_tokens.weight"][ids.numpy()]  # (N, T, d)
+    added = {}
+    for layer in range(SIZE["layers"]):
+        own = {
+            name.removeprefix(f"model.layers.{layer}.").removesuffix(".weight"): value
+            for name, value in weights.items()
+        }
+        normed = of_heads(x, own["input_layernorm"])
+        query, key, value = (
+            (normed @ own[f"self_attn.{name}_proj"].T).reshape(*ids.shape, -1, 4).swapaxes(1, 2) for name in "qkv"
+        )  # (N, H or H_kv, T, d_k)
+        if variant == "qk_norm":
+            query = of_heads(query, own["self_attn.q_proj.scale"])
+            key = of_heads(key, own["self_attn.k_proj.scale"])
+        key, value = (part.repeat(2, axis=1) for part in (rotated(key), value))
+        logits = rotated(query) @ key.swapaxes(2, 3) / 2  # √d_k
+        attention = slow(variant, logits, sinks=own.get("self_attn.attention_weights.sinks"))
+        attended = (attention @ value).swapaxes(1, 2).reshape(*ids.shape, -1) @ own["self_attn.o_proj"].T
+        if variant == "sandwich_norm":
+            attended = of_heads(attended, own["attention_output_norm"])
+        x = x + attended
+        normed = of_heads(x, own["post_attention_layernorm"])
+        gate, up = (normed @ own[f"mlp.{name}_proj"].T for name in ("gate", "up"))
+        fed = (gate / (1 + np.exp(-gate)) * up) @ own["mlp.down_proj"].T
+        if variant == "sandwich_norm":
+            fed = of_heads(fed, own["ffn_output_norm"])
+        x = x + fed
+        added |= {("attention_output", layer): attended, ("ffn_output", layer): fed}
+    return of_heads(x, weights["model.norm.weight"]) @ weights["model.embed_tokens.weight"].T, added
+
+
+@pytest.mark.parametrize("variant", ["softmax", "sink_logits", "qk_norm", "sandwich_norm"])
+def test_a_model_and_what_it_adds_to_the_residual_stream_equal_the_formula_in_numpy(variant):
+    model = build(variant)
+    logits, added = by_hand(variant, model, IDS)
+    sites: dict = {}
+    architecture = read_architecture(model)
+    with watch_sites(
+        architecture,
+        ["attention_output", "ffn_output"],
+        lambda layer, site, value: sites.__setitem__((site, layer), value.clone()),
+    ):
+        architecture.forward(IDS)
+    for found, expected in [(model(IDS).logits.detach(), logits), *((sites[place], added[place]) for place in added)]:
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_the_fused_kernel_of_sink_logits_is_pytorchs_and_learns_the_sinks():
+    model = build("sink_logits").train()
+    with torch.profiler.profile() as profile:
+        model(IDS, labels=IDS, use_cache=False).loss.backward()
+    called = {event.key for event in profile.key_averages()}
+    assert "aten::_scaled_dot_product_flash_attention_for_cpu" in called
+    assert all(layer.self_attn.attention_weights.sinks.grad.abs().max() > 0 for layer in model.model.layers)
+
+
+def test_a_sink_logit_takes_attention_and_gives_nothing():
+    """Of rows that do not sum to one the taps see the scores as they are; divided by their sum they are the softmax's."""
+    model = build("sink_logits")
+    sinks = torch.tensor([-30.0, 0.0, 2.0, 30.0])  # none, as much as one key of logit 0, more, nearly all
+    with torch.no_grad():
+        model.model.layers[0].self_attn.attention_weights.sinks.copy_(sinks)
+    seen = Seen()
+    architecture = read_architecture(model)
+    with architecture.tapped(seen):
+        architecture.forward(IDS)
+    [weights], logits = seen.weights, seen.logits[0].double()  # (N, H, T, T)
+    rows = weights.double().sum(-1)
+    softmax = logits.softmax(-1)
+    denominator = logits.exp().sum(-1)
+    torch.testing.assert_close(rows, denominator / (denominator + sinks.double().exp()[:, None]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(weights / rows[..., None], softmax, rtol=1e-5, atol=1e-8)
+    assert (rows[:, 0] - 1).abs().max() < 1e-6 and rows[:, 3].max() < 0.01
+    assert not any(architecture.rows_sum_to_one)
 
 
 @each_variant
@@ -350,7 +456,7 @@ def test_a_later_token_or_another_sequence_changes_nothing(variant, options):
 def test_no_softmax_kernel_can_be_set_on_a_variant_with_other_weights():
     with_weights = [name for name, variant in VARIANTS.items() if variant.weights is not None]
     assert with_weights == ["sigmoid", "softmax_off_by_one", "softpick"]
-    for variant in with_weights:
+    for variant in [*with_weights, "sink_logits"]:
         model = build(variant)
         with pytest.raises(ValueError, match="another function than softmax, so attn_implementation flex_attention"):
             model.set_attn_implementation("flex_attention")
@@ -394,7 +500,13 @@ def test_scale_and_offset_start_as_stated_also_on_top_of_a_softmax_checkpoint(op
 def test_all_variants_of_a_seed_start_from_the_same_weights():
     start = {"std": 0.03, "embedding_std": 0.3, "scale_residual": True}
     softmax = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=5, initialisation=start).named_parameters())
-    added = {"headwise_rmsnorm": ("o_proj.scale", "o_proj.offset"), "gated": ("o_proj.gate_weight",)}
+    added = {
+        "headwise_rmsnorm": ("o_proj.scale", "o_proj.offset"),
+        "gated": ("o_proj.gate_weight",),
+        "sink_logits": ("attention_weights.sinks",),
+        "qk_norm": ("q_proj.scale", "k_proj.scale"),
+        "sandwich_norm": ("attention_output_norm.weight", "ffn_output_norm.weight"),
+    }
     for variant in VARIANTS:
         varied = dict(
             build_model(SIZE, vocabulary=40, variant=variant, seed=5, initialisation=start).named_parameters()
@@ -406,6 +518,28 @@ def test_all_variants_of_a_seed_start_from_the_same_weights():
         assert all(name.endswith(added[variant]) for name in extra)
     other = dict(build_model(SIZE, vocabulary=40, variant="softmax", seed=6).named_parameters())
     assert not torch.equal(softmax["model.embed_tokens.weight"], other["model.embed_tokens.weight"])
+
+
+def test_what_these_variants_add_starts_as_stated():
+    ids = IDS
+    plain = build_model(SIZE, vocabulary=40, variant="softmax", seed=0).eval()
+    sinks = build_model(SIZE, vocabulary=40, variant="sink_logits", seed=0).eval()
+    off_by_one = build_model(SIZE, vocabulary=40, variant="softmax_off_by_one", seed=0).eval()
+    torch.testing.assert_close(sinks(ids).logits, off_by_one(ids).logits, rtol=1e-5, atol=1e-6)
+    normed = build_model(SIZE, vocabulary=40, variant="qk_norm", seed=0)
+    for projection in (normed.model.layers[1].self_attn.q_proj, normed.model.layers[1].self_attn.k_proj):
+        heads = projection(torch.randn(3, 16)).unflatten(-1, (-1, 4))
+        torch.testing.assert_close(heads.square().mean(-1), torch.ones(heads.shape[:-1]), rtol=0.05, atol=0)
+    for start in (1.0, 0.1):
+        sandwich = build_model(SIZE, vocabulary=40, variant="sandwich_norm", seed=0, options={"scale_init": start})
+        layer = sandwich.model.layers[0]
+        assert (layer.attention_output_norm.weight == start).all() and (layer.ffn_output_norm.weight == start).all()
+    # a sandwich without what its outer norms divide by is the plain block
+    layer.attention_output_norm = layer.ffn_output_norm = torch.nn.Identity()
+    x, angles = torch.randn(1, 8, 16), plain.model.rotary_emb(torch.zeros(1), torch.arange(8)[None])
+    torch.testing.assert_close(
+        layer.eval()(x, position_embeddings=angles), plain.model.layers[0](x, position_embeddings=angles)
+    )
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -579,8 +713,9 @@ def test_another_variant_changes_the_version_of_no_other_job(with_relu):
 
 def test_the_code_of_a_variant_counts_for_its_jobs_and_no_others():
     code = Code(ROOT, ROOT / "requirements.lock")
-    with_classes = {"gated": {"gated_llama"}, "headwise_rmsnorm": {"headwise_rmsnorm_llama"}}
-    modules = {*VARIANTS, "gated_llama", "headwise_rmsnorm_llama", "registry"}
+    with_classes = {name: {f"{name}_llama"} for name, variant in VARIANTS.items() if variant.load_class}
+    with_classes["softmax"] = set()  # transformers' own
+    modules = {*VARIANTS, *set().union(*with_classes.values()), "registry"}
     for script in ("pretrain.py", "extract_activations.py"):
         assert not modules & {path.stem for path in code.closure(script)}
         for variant in VARIANTS:

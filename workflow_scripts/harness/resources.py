@@ -472,14 +472,18 @@ class Estimates:
         """What measuring all seeds of a run needs, one after the other."""
         settings = self._runs[run]
         name, seeds = f"{run}-seed{settings.seeds[0]}", len(settings.seeds)
-        read = [self._sizes(name, prompts) for prompts in self.config.pretraining.prompts]
+        further = set(self.config.pretraining.further_prompts or [])
+        read = [self._sizes(name, prompts) for prompts in self.config.pretraining.measured_prompts]
+        reads = [
+            1 if prompts in further else 1 + len(settings.keep) for prompts in self.config.pretraining.measured_prompts
+        ]
         gflops = self.config.machine.core_gflops
         passes = [1 + self._forward_seconds(s.shape, s.N * s.T, s.T, 1) + s.gram_seconds(gflops) for s in read]
         return self._runs_model(
             self.shape(name),
             live=max(s.layer_megabytes for s in read),
             host=max(s.seen_megabytes + s.gram_megabytes for s in read),
-            seconds=seeds * (1 + len(settings.keep)) * sum(passes),
+            seconds=seeds * sum(number * seconds for number, seconds in zip(reads, passes, strict=True)),
             disk=0.1 * seeds,
         )
 
@@ -513,7 +517,7 @@ class Estimates:
 def _width(shape: Shape, site: str, length: int) -> int:
     """Width of the vectors of a site."""
     match site:
-        case "value_aggregation" | "query" | "key":
+        case "value_aggregation" | "output_projection_input" | "query" | "key":
             return shape.attention_width
         case "ffn_activation":
             return shape.ffn_width

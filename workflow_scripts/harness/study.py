@@ -14,6 +14,7 @@ from snakemake.io import ancient, directory, local
 
 from harness.config.interventions import Intervention, kind_modules, tables_needed
 from harness.config.pretraining import BigramBackcopyData, Run, TextData
+from harness.config.prompts import Prompts
 from harness.config.study import Config
 from harness.config.variants import OPTION_KEYS, VARIANTS, variant_module, variant_modules
 from harness.missing import Missing
@@ -42,7 +43,7 @@ class Study:
         missing: as above; nothing in an ordinary run.
         models, prompts, data, runs: entries of the config, by name.
         trained: name of a model trained here → its run and seed.
-        studied: (model, prompts) of every extraction: all fetched models on all prompt sets, trained ones on those of
+        studied: (model, prompts) of every extraction: fetched models on the prompt sets that they read, trained ones on those of
             ``pretraining.prompts``.
         edits: (model, prompts) → the interventions there, for the pairs that have some.
         followed: (model, prompts) → the interventions there whose effect is followed through the chain; of fetched models and those
@@ -63,7 +64,9 @@ class Study:
         self.data = {data.name: data for data in config.pretraining.data}
         self.runs = {run.name: run for run in config.pretraining.runs}
         self.trained = config.trained
-        self.studied: list[Pair] = [*product(self.models, self.prompts)]
+        self.studied: list[Pair] = [
+            (model.name, prompts) for model in config.models for prompts in self.prompts if model.reads(prompts)
+        ]
         self.studied += product(config.studied, config.pretraining.prompts)
         self.edits: dict[Pair, list[Intervention]] = {}
         for pair in self.studied:
@@ -116,7 +119,7 @@ class Study:
 
     def fetched_as(self, model: str) -> dict:
         """Everything that decides which files a fetched model has."""
-        return self.models[model].model_dump(exclude={"shape", "label", "licence", "control"})
+        return self.models[model].model_dump(exclude={"shape", "label", "licence", "control", "prompts"})
 
     def trusts_remote_code(self, wildcards: Wildcards) -> bool:
         """Whether the config lets code that comes with this model run."""
@@ -159,7 +162,18 @@ class Study:
     def first_token_of(self, wildcards: Wildcards) -> str:
         """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
         model, prompts = wildcards.model, self.prompts[wildcards.prompts]
-        as_trained = model in self.trained and self.trained[model][0].first_token and prompts.kind == "natural_text"
+        run = self.trained[model][0] if model in self.trained else None
+        return self._first_token(run, prompts)
+
+    def first_tokens_of_run(self, wildcards: Wildcards) -> dict[str, str]:
+        """Each prompt set that a run's models are measured on → what their sequences of it begin with."""
+        run = self.runs[wildcards.run]
+        return {name: self._first_token(run, self.prompts[name]) for name in self.config.pretraining.measured_prompts}
+
+    @staticmethod
+    def _first_token(run: Run | None, prompts: Prompts) -> str:
+        """What sequences of a prompt set begin with: text does with what a run was trained with."""
+        as_trained = run is not None and run.first_token and prompts.kind == "natural_text"
         return "bos" if as_trained and prompts.first_token == "drawn" else prompts.first_token
 
     def first_tokens(self) -> list[dict[str, str]]:
@@ -387,20 +401,39 @@ class Study:
     def training_parameters(self, wildcards: Wildcards) -> dict:
         """What one training uses: its run without the other seeds, and without options of another variant."""
         run = self.runs[wildcards.run]
-        return run.model_dump(exclude={"seeds", "data", *OPTION_KEYS.values()}) | {"options": run.options}
+        return run.model_dump(exclude={"seeds", "data", "tuning", *OPTION_KEYS.values()}) | {"options": run.options}
 
     def swept_parameters(self, wildcards: Wildcards) -> dict:
         """What one training of the learning-rate sweep uses; its models are not kept."""
-        rates = self.config.pretraining.learning_rates.rates
-        [rate] = [rate for rate in rates if f"{rate:g}" == wildcards.learning_rate]
-        return self.training_parameters(wildcards) | {"learning_rate": rate, "keep": []}
+        trials = self.config.pretraining.trials(self.runs[wildcards.run])
+        [trial] = [trial for trial in trials if trial.name == wildcards.learning_rate]
+        run = self.training_parameters(wildcards)
+        options = run["options"] | ({} if trial.option is None else {trial.option: trial.value})
+        return run | {"learning_rate": trial.learning_rate, "options": options, "keep": []}
+
+    def swept_option(self, wildcards: Wildcards) -> str | None:
+        """Option of the run's variant that the sweep tunes beside the learning rate."""
+        tuning = self.runs[wildcards.run].tuning
+        return None if tuning is None else tuning.option
+
+    def tuned(self) -> dict[str, dict]:
+        """Run → what the study trains it with of what the sweep tunes: its learning rate, and the option if there is one."""
+        found: dict[str, dict] = {}
+        for run in self.runs.values():
+            option = None if run.tuning is None else run.tuning.option
+            found[run.name] = {
+                "learning_rate": run.learning_rate,
+                "option_value": None if option is None else run.options[option],
+            }
+        return found
 
     def swept_histories(self) -> list[str]:
         """Histories of every training of the sweep."""
-        sweep = self.config.pretraining.learning_rates
+        pretraining = self.config.pretraining
         return [
-            f"{self.folder}/learning_rates/{run}/learning_rate={rate:g}/seed={seed}/history.parquet"
-            for run, rate, seed in product(self.runs, sweep.rates, sweep.seeds)
+            f"{self.folder}/learning_rates/{run.name}/learning_rate={trial.name}/seed={seed}/history.parquet"
+            for run in self.runs.values()
+            for trial, seed in product(pretraining.trials(run), pretraining.learning_rates.seeds)
         ]
 
     def histories(self) -> list[str]:
@@ -418,7 +451,7 @@ class Study:
     def checkpoints_of_run(self, wildcards: Wildcards) -> dict[str, list[str]]:
         """Final models, and kept checkpoints if there are some, of all seeds of a run, and the prompts that they read."""
         run = self.runs[wildcards.run]
-        found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.prompts]}
+        found = {"prompts": [self.data_prompts(run, prompts) for prompts in self.config.pretraining.measured_prompts]}
         for part in ["model", "checkpoints"] if run.keep else ["model"]:
             folders = [f"{self.run_folder(run.name, seed)}/{part}" for seed in run.seeds]
             found |= with_directories(part, [f"{folder}/manifest.json" for folder in folders])
@@ -447,11 +480,14 @@ class Study:
         baselines = self.config.pretraining.baselines
         return {run: f"{self.runs[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
 
+    def prompts_of_trainings(self) -> list[str]:
+        """Prompt sets that trained models are measured on, held-out text, which they are trained for, first."""
+        names = self.config.pretraining.measured_prompts
+        return sorted(names, key=lambda name: self.prompts[name].kind != "natural_text")
+
     def prompts_of_figures(self) -> str | None:
         """The prompt set on which figures show trained models: the first of held-out text, else the first."""
-        names = self.config.pretraining.prompts
-        texts = [name for name in names if self.prompts[name].kind == "natural_text"]
-        return next(iter([*texts, *names]), None)
+        return next(iter(self.prompts_of_trainings()), None)
 
     # the whole study
 
@@ -471,6 +507,16 @@ class Study:
             reading = VARIANTS[run.variant].reading(run.options)
             judged.append({"name": name, "label": labels[name], "role": "trained", **training, "reading": reading})
         return judged
+
+    def judged_runs(self) -> list[dict]:
+        """Every run with its variant, its baseline, and a label that says which reading of the variant it is."""
+        found = []
+        for run, baseline in self.config.pretraining.baselines.items():
+            variant = self.runs[run].variant
+            reading = VARIANTS[variant].reading(self.runs[run].options)
+            label = run.replace("_", " ") + (f" ({reading})" if reading else "")
+            found.append({"name": run, "variant": variant, "baseline": baseline, "label": label})
+        return found
 
     def judged_places(self) -> dict[str, list[dict]]:
         """Model → the conditions of the first token under which it is judged, each with its prompt sets: the first decides."""
@@ -528,7 +574,7 @@ class Study:
             **dict.fromkeys(["follow_edits", "compute_mediation"], followed),
             "draw_data_prompts": [
                 {"data": name, "start": start, "prompts": prompts}
-                for (name, start), prompts in product(starts, self.config.pretraining.prompts)
+                for (name, start), prompts in product(starts, self.config.pretraining.measured_prompts)
             ],
             "pretrain": [job for job in trainings if job["run"] not in self.keeping],
             "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
-from sinkorigin.claims.verdicts import StudyTables
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class Claim:
         statement: in a sentence.
         paper: what the paper reports; None for a claim that it does not make.
         test: what decides.
-        settings: the tests of one model on one prompt set, the primary one first; nothing where the study does not measure it.
+        settings: the tests of one model on one prompt set (``StudyTables``), or of a run against its baseline (``RunPair``), the
+            primary one first; nothing where the study does not measure it.
         in_random_weights: whether the claim is about random weights too.
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
     """
@@ -62,7 +62,7 @@ class Claim:
     statement: str
     paper: str | None
     test: Test
-    settings: Callable[[StudyTables], Iterator[Setting]]
+    settings: Callable[[Any], Iterator[Setting]]
     in_random_weights: bool = False
     scale: Literal["difference", "ratio"] = "difference"
 
@@ -70,9 +70,8 @@ class Claim:
         """A setting held against other thresholds, by its interval alone: a p-value of its own belongs to one threshold."""
         for threshold in thresholds:
             test = replace(setting.test or self.test, threshold=threshold)
-            yield replace(
-                setting, what=", ".join(filter(None, [setting.what, f"threshold {threshold:g}"])), test=test, p=None
-            )
+            what = ", ".join(filter(None, [setting.what, f"threshold {threshold:g}"]))
+            yield replace(setting, what=what, test=test, p=None)
 
     def verdict(self, setting: Setting) -> str:
         """Verdict of a setting alone."""

@@ -12,10 +12,12 @@ COLUMNS = {
     "train loss": "train_loss",
     "validation loss": "validation_loss",
     "effective rank": "effective_rank",
-    "dimension disparity": "dimension_disparity",
+    "dimension disparity, mean over layers": "dimension_disparity",
     "sink mass, largest": "sink_mass",
     "rows normalised": "sink_mass_normalised",
     "sink rate": "sink_rate",
+    "dimension disparity, largest layer": "dimension_disparity_largest",
+    "variance at 0 over the others'": "variance_ratio",
     "tokens to baseline's loss": "tokens_to_baseline_loss",
 }
 # what the authors report of their 152 M models after 20 B tokens; no result of this project
@@ -27,7 +29,8 @@ PAPER_ROWS = {
 NOTE = (
     "Mean ± standard deviation over seeds, and below it the paired difference to the baseline with its 95 % Student interval. "
     "Losses in nats per token; sink mass is the attention to position 0 in the layer where it is largest (uniform attention: "
-    "{uniform}), as it is and with rows that sum to one; sink rate at ε = {epsilon:g}. A baseline's tokens to its own last loss "
+    "{uniform}), as it is and with rows that sum to one; sink rate at ε = {epsilon:g}. The variance over sequences is that of what enters "
+    "W_O in layer 0; it is 0 at position 0 where all sequences begin with one token. A baseline's tokens to its own last loss "
     "are fewer than all where its loss was lower before the end; “–” is not reached, or not by every seed."
 )
 
@@ -66,6 +69,8 @@ def rows_of(table: pa.Table, prompts: str) -> Iterator[tuple[str, str, list[tupl
         shown = {row["quantity"]: row for row in rows if row["run"] == run and row["epsilon"] in (None, *rates[:1])}
         first = next(iter(shown.values()))
         facts = f"{first['parameters']:,} parameters, {first['tokens']:,} tokens, {first['of_seeds']} seeds"
+        for begins in dict.fromkeys(row["first_token"] for row in shown.values() if row["first_token"] is not None):
+            facts += f"; first token {begins}"
         if first["baseline"] == run:
             facts = f"baseline; {facts}"
         elif first["baseline"] is not None:

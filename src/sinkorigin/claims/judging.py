@@ -149,7 +149,7 @@ def _settings(claim: Claim, tables: StudyTables) -> list[Setting]:
     """Settings of a claim on one prompt set; one without a value that says why, where tables that it reads should be there and are not."""
     found = list(claim.settings(tables))
     lacking = tables.lacking()
-    if found or not lacking:
+    if not lacking or any(setting.applicable for setting in found):
         return found
     return [not_applicable("", "; ".join(dict.fromkeys(lacking.values())), *lacking)]
 
@@ -166,17 +166,17 @@ def _judged(
     about = {
         "model": model.name, "label": model.label, "role": model.role, "prompts": place.prompts, "first_token": place.first_token,
     }  # fmt: skip
-    return rows_of_family(measured, about)
+    return rows_of_family(measured, [about] * len(measured))
 
 
 def rows_of_family(
-    measured: Sequence[tuple[Claim, Sequence[tuple[Source, Setting]]]], about: Mapping[str, str | None]
+    measured: Sequence[tuple[Claim, Sequence[tuple[Source, Setting]]]], abouts: Sequence[Mapping[str, str | None]]
 ) -> tuple[list[dict], list[dict]]:
     """Rows of claims whose primary tests are one family: the verdicts in the ledger hold together.
 
     Args:
         measured: each claim with its settings, the primary one first, and the tables that each was read from.
-        about: model, label, role, prompts and first_token.
+        abouts: of each claim, model, label, role, prompts and first_token.
 
     Returns:
         Rows of ``LEDGER_SCHEMA``, one a claim; and of ``ROBUSTNESS_SCHEMA``, one a setting.
@@ -187,8 +187,8 @@ def rows_of_family(
     verdicts, adjusted = decide(alone, p_values)
     ledger: list[dict] = []
     robustness: list[dict] = []
-    for (claim, settings), verdict, by_itself, p, p_adjusted in zip(
-        measured, verdicts, alone, p_values, adjusted, strict=True
+    for (claim, settings), about, verdict, by_itself, p, p_adjusted in zip(
+        measured, abouts, verdicts, alone, p_values, adjusted, strict=True
     ):
         claimed = {"claim": claim.code, "words": claim.words, **about}
         rows = [

@@ -14,7 +14,11 @@ from sinkorigin.claims.primary import (
     c09_mask,
     c10_variance_not_norm,
     c11_removals,
+    c12_trains_faster,
+    c13_what_the_norm_removes,
+    c14_sigmoid,
 )
+from sinkorigin.claims.run_pairs import TrainingClaim
 
 PRIMARY: tuple[Claim, ...] = (
     c00_sink.CLAIM,
@@ -30,4 +34,16 @@ PRIMARY: tuple[Claim, ...] = (
     c10_variance_not_norm.CLAIM,
     c11_removals.AVERAGED,
     c11_removals.SILENT,
+)
+
+# about models that are trained here, each run against its baseline
+TRAININGS: tuple[TrainingClaim, ...] = (
+    c12_trains_faster.FASTER,
+    c12_trains_faster.LOWER,
+    c13_what_the_norm_removes.SINK,
+    c13_what_the_norm_removes.DISPARITY_CLAIM,
+    c13_what_the_norm_removes.RANK,
+    c13_what_the_norm_removes.PARITY_CLAIM,
+    c14_sigmoid.SINK,
+    c14_sigmoid.WORSE,
 )

@@ -70,7 +70,7 @@ class StudyTables:
         return f"statistics/{self.model.name}/{self.prompts}/{name}.parquet"
 
     def read(self, name: str) -> pl.DataFrame | None:
-        """A table; None where the study does not have it of this model and prompt set, or it is not applicable to them.
+        """A table; None where the study does not have it of this model and prompt set, or it is not applicable to them, or has no intervals.
 
         Raises:
             KeyError: the study's tables were given without this one.
@@ -80,7 +80,7 @@ class StudyTables:
             sentence = self._sentences.get(name, self._sentences.get(""))
             why = None if sentence is None else f"not measured, because a job failed: {sentence}"
         else:
-            why = tables.not_applicable(path)
+            why = tables.not_applicable(path) or tables.no_intervals(path)
         if why is not None:
             self._lacking[name] = why
         return None if path is None or why is not None else pl.DataFrame(tables.read_table(path))

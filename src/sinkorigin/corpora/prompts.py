@@ -24,6 +24,10 @@ SCHEMA = tables.schema(
     token_ids=(pa.list_(pa.int32()), "the token ids, all sequences equally long"),
     tokens=(pa.list_(pa.string()), "the tokens as the tokenizer writes them"),
     text=(pa.string(), "the decoded tokens"),
+    document=(
+        pa.string(),
+        "held-out document that a window of text comes from, over which intervals resample; null: random tokens",
+    ),
 )
 
 _FIXED = 1  # with a set's seed, that of the fixed first token
@@ -121,19 +125,43 @@ def random_tokens(ids: np.ndarray, sequences: int, length: int, seed: int) -> np
     return np.random.default_rng(seed).choice(ids, size=(sequences, length))
 
 
+def by_turns(documents: np.ndarray, sequences: int, seed: int) -> np.ndarray:
+    """Places of windows, drawn so that they come from as many documents as there are: each gives one before any gives another.
+
+    Intervals resample documents, so a prompt set tells most where it has many, each with about equally many windows; and its first
+    sequences, which interventions run, come from as many as they can.
+
+    Args:
+        documents: (windows,) number of the document of each window.
+        sequences: how many are drawn.
+        seed: of the order in which documents, and the windows of each, are taken.
+    """
+    order = np.random.default_rng(seed).permutation(len(documents))
+    shuffled = documents[order]
+    grouped = np.argsort(shuffled, kind="stable")
+    _, sizes = np.unique(shuffled, return_counts=True)
+    turn = np.empty(len(documents), dtype=np.int64)
+    turn[grouped] = np.arange(len(documents)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[np.argsort(turn, kind="stable")[:sequences]]
+
+
 def natural_text(
     tokenizer, documents: Sequence[str], sequences: int, length: int, seed: int, *, model: str
-) -> np.ndarray:
-    """(sequences, length) ids of disjoint windows of ``documents``, each starting at a paragraph.
+) -> tuple[np.ndarray, list[int]]:
+    """Disjoint windows of ``documents``, each starting at a paragraph.
 
-    Paragraphs are visited in a seeded order; a window runs over the following paragraphs of the same document until it
-    is full, and no window overlaps another.
+    A window runs over the following paragraphs of the same document until it is full, and no window overlaps another. Documents give
+    theirs by turns, see :func:`by_turns`.
+
+    Returns:
+        (sequences, length) ids, and the number of the document of each.
 
     Raises:
         SinkoriginError: the text is too short, or the tokenizer cannot read it.
     """
     windows: list[list[int]] = []
-    for text in documents:
+    sources: list[int] = []
+    for number, text in enumerate(documents):
         paragraphs = [part.strip() + "\n\n" for part in re.split(r"\n\s*\n", text) if part.strip()]
         if not paragraphs:
             continue
@@ -148,21 +176,23 @@ def natural_text(
                 end += 1
             if len(window) >= length:
                 windows.append(window[:length])
+                sources.append(number)
             start = end
     if len(windows) < sequences:
         raise SinkoriginError(
             f"model {model}: the corpus gives {len(windows)} windows of {length} tokens but {sequences} sequences are "
             "wanted; lower sequences or length of this prompt set, or raise the corpus' validation_share"
         )
-    chosen = np.random.default_rng(seed).choice(len(windows), size=sequences, replace=False)
-    return np.array([windows[i] for i in chosen], dtype=np.int64)
+    chosen = by_turns(np.array(sources), sequences, seed)
+    return np.array([windows[i] for i in chosen], dtype=np.int64), [sources[i] for i in chosen]
 
 
-def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
+def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer, documents: Sequence[str] | None = None) -> None:
     """Write the prompt table of (sequences, length) ids.
 
     Args:
         tokenizer: None where the model has none: its tokens are written as their ids then, and there is no text.
+        documents: name of the document of each sequence; None for random tokens.
     """
     rows = token_ids.tolist()
     tables.write_table(
@@ -174,6 +204,7 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
                 [list(map(str, row)) if tokenizer is None else tokenizer.convert_ids_to_tokens(row) for row in rows]
             ),
             "text": pa.array([None if tokenizer is None else tokenizer.decode(row) for row in rows], type=pa.string()),
+            "document": pa.array(documents or [None] * len(rows), type=pa.string()),
         },
         SCHEMA,
     )
@@ -182,6 +213,11 @@ def write_prompts(path: str | Path, token_ids: np.ndarray, tokenizer) -> None:
 def read_token_ids(path: str | Path) -> np.ndarray:
     """Read the (sequences, length) int64 ids of a prompt table."""
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
+
+
+def read_documents(path: str | Path) -> list[str | None]:
+    """Read the document of each sequence of a prompt table, None for random tokens."""
+    return tables.read_table(path, ["document"]).column("document").to_pylist()
 
 
 def begin_alike(path: str | Path) -> bool:
@@ -267,6 +303,7 @@ def make_prompts(
         if first is None:
             tables.write_not_applicable(path, "the model has no BOS token", SCHEMA)
             return
+    documents = None
     ids = ids_without_tokenizer(stated_ids, rows) if tokenizer is None else ordinary_token_ids(tokenizer, rows)
     if len(ids) < 2 and (first_token == "fixed" or not text):
         raise SinkoriginError(
@@ -276,9 +313,10 @@ def make_prompts(
     if first_token == "fixed":
         first = fixed_token_id(ids, seed)
     if text:
-        documents = tables.read_table(corpus).to_pylist()
-        held_out = [row["text"] for row in documents if row["split"] == "validation"]
-        token_ids = natural_text(tokenizer, held_out, sequences, length, seed, model=model)
+        held_out = [row for row in tables.read_table(corpus).to_pylist() if row["split"] == "validation"]
+        texts = [row["text"] for row in held_out]
+        token_ids, sources = natural_text(tokenizer, texts, sequences, length, seed, model=model)
+        documents = [held_out[number]["document"] for number in sources]
         if token_ids.max() >= rows:
             token = tokenizer.convert_ids_to_tokens(int(token_ids.max()))
             raise SinkoriginError(
@@ -287,4 +325,4 @@ def make_prompts(
             )
     else:
         token_ids = random_tokens(ids, sequences, length, seed)
-    write_prompts(path, with_first_token(token_ids, first, shift=text), tokenizer)
+    write_prompts(path, with_first_token(token_ids, first, shift=text), tokenizer, documents)

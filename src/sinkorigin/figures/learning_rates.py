@@ -50,11 +50,12 @@ def draw(*, learning_rates: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
 
 
 def _losses(ax: Axes, rows: pl.DataFrame, look: dict[str, Any]) -> None:
-    """Draw the losses of one run: a dot a seed, a line through the means, a star at the best rate."""
+    """Draw the losses of one run: a dot a seed, a line through the means with each value of a tuned option, a star at the best."""
     known = rows.drop_nulls("validation_loss").sort("learning_rate")
     ax.plot(known["learning_rate"].to_numpy(), known["validation_loss"].to_numpy(), **look | DOTS)
-    means = rows.drop_nulls("mean_validation_loss").unique("learning_rate").sort("learning_rate")
-    style.line(ax, means, "learning_rate", "mean_validation_loss", band=False, **look)
+    means = rows.drop_nulls("mean_validation_loss").unique(["learning_rate", "option_value"]).sort("learning_rate")
+    for _, line in means.group_by("option_value", maintain_order=True):
+        style.line(ax, line, "learning_rate", "mean_validation_loss", band=False, **look)
     best = means.filter("best")
     style.line(ax, best, "learning_rate", "mean_validation_loss", band=False, zorder=4, **look | BEST)
 
@@ -71,4 +72,5 @@ def _label(table: pl.DataFrame, run: str) -> str:
         return f"{style.as_words(run)}: every rate diverged"
     row = best.to_dicts()[0]
     edge = ", an end of the grid" if row["at_edge"] else ""
-    return f"{style.as_words(run)}: {row['learning_rate']:g} ({row['mean_validation_loss']:.3f}{edge})"
+    option = "" if row["option"] is None else f", {style.as_words(row['option'])} {row['option_value']:g}"
+    return f"{style.as_words(run)}: {row['learning_rate']:g}{option} ({row['mean_validation_loss']:.3f}{edge})"

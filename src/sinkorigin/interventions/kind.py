@@ -176,6 +176,10 @@ class Edit:
         """Fewest sequences of a batch that the edit needs, because it mixes them."""
         return 1
 
+    def units(self, sequences: int) -> np.ndarray:
+        """(N,) number of the group that each sequence of a batch is mixed with: a group is one observation, its members are not."""
+        return np.arange(sequences)
+
     @classmethod
     def refusal(cls, targets: Sequence[int], strengths: Sequence[float]) -> str | None:
         """What is wrong with targets and strengths of the config, and what to do; None where nothing is."""

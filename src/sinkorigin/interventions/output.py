@@ -117,6 +117,7 @@ class Output:
         }  # fmt: skip
         sequences, _, heads = firsts.shape
         numbers = np.arange(first, first + sequences, dtype=np.int32)
+        units = numbers if edit is None else (first + edit.units(sequences)).astype(np.int32)
         layers, attending = np.arange(shown.norms.shape[1], dtype=np.int32), np.array(shown.attending, dtype=np.int32)
         for i, target in enumerate(shown.targets):
             identity = self._identity(edit, [target] if edit is None else edit.positions)
@@ -124,7 +125,7 @@ class Output:
             self._write(
                 "scores", identity,
                 {
-                    "target": targeted, "sequence": numbers[:, None, None], "layer": attending[:, None],
+                    "target": targeted, "sequence": numbers[:, None, None], "unit": units[:, None, None], "layer": attending[:, None],
                     "head": np.arange(heads, dtype=np.int32), "score": scores[..., i], "first_score": firsts,
                 },
             )  # fmt: skip

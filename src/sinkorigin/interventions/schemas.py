@@ -25,6 +25,11 @@ SCHEMAS = {
         **EDIT,
         target=_TARGET,
         sequence=_SEQUENCE,
+        unit=(
+            pa.int32(),
+            "first sequence of the group that the edit mixes with one another, which is one observation; the sequence itself where it "
+            "mixes none",
+        ),
         layer=_LAYER,
         head=(pa.int32(), "query head"),
         score=(pa.float32(), "mean attention weight on the target over queries q > target"),

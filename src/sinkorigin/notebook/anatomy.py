@@ -299,10 +299,9 @@ def _edited(
         model=name,
         prompts="drawn",
         length=token_ids.shape[1],
-        replicates=settings.replicates,
+        resampling=settings.resampling,
         comparison_replicates=settings.comparison_replicates,
         only=None,
-        seed=settings.seed,
     )
 
 

@@ -304,7 +304,7 @@ def measure_into(
 
 def _options(settings: Settings, sites: list[str], first_token: str) -> dict[str, dict[str, Any]]:
     """Statistic → its settings, as its rule in rules/statistics.smk gives them."""
-    bootstrap: dict[str, Any] = settings.bootstrap
+    bootstrap: dict[str, Any] = {"resampling": settings.resampling}
     return {
         "sinks": {
             **bootstrap, "epsilons": settings.epsilons, "onset_mass": settings.onset_mass, "change_mass": settings.change_mass,

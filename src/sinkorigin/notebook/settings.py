@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError, listed
+from sinkorigin.statistics.bootstrap import Resampling
 
 SOME_POSITIONS = (0, 1, 2, 4, 8, 16, 32, 48)
 # sites whose variance is measured → positions at which it is, None for all, as in the default study
@@ -47,9 +48,9 @@ class Settings:
         return cls(**given)
 
     @property
-    def bootstrap(self) -> dict[str, int]:
-        """Number and seed of the bootstrap replicates."""
-        return {"replicates": self.replicates, "seed": self.seed}
+    def resampling(self) -> Resampling:
+        """How intervals are made; the sequences count as independent."""
+        return Resampling(self.replicates, self.seed)
 
 
 def kept(positions: Sequence[int] | None, length: int) -> Kept:

@@ -1,4 +1,4 @@
-"""Sink, dimension disparity, norms and effective rank of every layer, straight from a forward pass, without tables.
+"""Sink, dimension disparity, norms, effective rank and variance of every layer, straight from a forward pass, without tables.
 
 For the many checkpoints of a training. Definitions and functions are those of the extraction and the statistics, which say
 more, with intervals, and cost several times as much; here they are summed while the model runs.
@@ -17,10 +17,20 @@ from sinkorigin.activations.summaries.magnitudes import magnitude_rows
 from sinkorigin.activations.summaries.residual_gram import ResidualGram
 from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
 from sinkorigin.sites.architecture import Architecture
+from sinkorigin.sites.definitions import output_projection_input, residual, value_aggregation
 from sinkorigin.statistics.disparity import dominance_ratio
 from sinkorigin.statistics.effective_rank import effective_rank
+from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.training import Measured
 from sinkorigin.statistics.uniform import uniform_score
+from sinkorigin.statistics.variance import first_to_rest
+
+# quantity → site whose variance over sequences it compares between positions
+_VARIANCES = {
+    "variance_ratio": output_projection_input.SITE.name,
+    "aggregation_variance_ratio": value_aggregation.SITE.name,
+}
+SITES = (residual.SITE.name, *_VARIANCES.values())
 
 
 @dataclass
@@ -68,9 +78,10 @@ def layer_statistics(
 ) -> list[Measured]:
     """Every quantity of ``statistics.training.QUANTITIES`` in every layer that has it.
 
-    Memory holds a batch and two (d, d) float64 matrices a layer, whatever the number of sequences.
+    Memory holds a batch, two (d, d) float64 matrices and a few (T, d) ones a layer, whatever the number of sequences.
 
     Args:
+        architecture: of the model, read for ``SITES``.
         token_ids: (N, T) ids, T >= 2.
         batch: sequences in one forward pass, at most; long ones run fewer at a time.
         epsilons: thresholds of the sink rate.
@@ -83,13 +94,18 @@ def layer_statistics(
     batch = architecture.fitting_batch(batch, length)
     thresholds = np.asarray(epsilons, dtype=np.float64)
     attention: dict[int, _Attention] = {}
-    residual: dict[int, _Residual] = {}
+    stream: dict[int, _Residual] = {}
     gram = ResidualGram()
+    sequences = np.full((1, len(token_ids)), 1 / len(token_ids))  # their weights
+    moments: dict[tuple[str, int], ReplicatedMoments] = {}
 
     def on_site(layer: int, site: str, values: Tensor) -> None:
         values = values.detach().reshape(-1, length, values.shape[-1]).to("cpu", torch.float32)
         check_finite(values, model, site, layer)
-        residual.setdefault(layer, _Residual()).add(layer, values.numpy())
+        if site != residual.SITE.name:
+            moments.setdefault((site, layer), ReplicatedMoments(sequences)).add(values.numpy())
+            return
+        stream.setdefault(layer, _Residual()).add(layer, values.numpy())
         gram.add(layer, "first", values[:, 0])
         gram.add(layer, "rest", values[:, 1:].reshape(-1, values.shape[-1]))
 
@@ -99,7 +115,7 @@ def layer_statistics(
 
     architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
     # BLAS on one thread: the matrices are small, and threads that wait for one another cost more than they do
-    with watch_sites(architecture, ["residual"], on_site, on_attention), threadpool_limits(1, user_api="blas"):
+    with watch_sites(architecture, SITES, on_site, on_attention), threadpool_limits(1, user_api="blas"):
         for first in range(0, len(token_ids), batch):
             architecture.forward(torch.from_numpy(token_ids[first : first + batch]).to(architecture.device))
 
@@ -110,10 +126,11 @@ def layer_statistics(
         found.append(Measured(layer, "sink_mass_normalised", sums.normalised / sums.count, uniform=uniform))
         for epsilon, above in zip(epsilons, np.atleast_1d(sums.above), strict=True):
             found.append(Measured(layer, "sink_rate", float(above / sums.count), epsilon=epsilon))
-    grams: dict[int, np.ndarray] = {}
-    for layer, _, matrix in gram.matrices():
-        grams[layer] = grams.get(layer, 0.0) + matrix
-    for layer, totals in sorted(residual.items()):
+    for quantity, site in _VARIANCES.items():
+        for layer in sorted(layer for name, layer in moments if name == site):
+            found.append(Measured(layer, quantity, _first_to_rest(moments[site, layer])))
+    grams = {(layer, tokens): matrix for layer, tokens, matrix in gram.matrices()}
+    for layer, totals in sorted(stream.items()):
         ratio, norm = totals.ratio / totals.count, totals.norm / totals.count
         values = {
             "dominance_ratio_first": ratio[0],
@@ -121,7 +138,15 @@ def layer_statistics(
             "norm_first": norm[0],
             "norm_rest": norm[1],
             "norm_ratio": norm[0] / norm[1],
-            "effective_rank": effective_rank(grams[layer]),
+            "effective_rank": effective_rank(grams[layer, "first"] + grams[layer, "rest"]),
+            "effective_rank_later": effective_rank(grams[layer, "rest"]),
         }
         found += [Measured(layer, quantity, float(value)) for quantity, value in values.items()]
     return found
+
+
+def _first_to_rest(moments: ReplicatedMoments) -> float:
+    """Variance at position 0 / mean of the others; 0 where all sequences begin with one vector."""
+    variance = moments.variance()  # (1, T)
+    variance[:, moments.same_vectors(variance)] = 0.0
+    return float(first_to_rest(variance, np.arange(variance.shape[1]))[0])

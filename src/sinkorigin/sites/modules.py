@@ -46,6 +46,27 @@ class Place:
 
 
 @dataclass(frozen=True)
+class MatrixInput(Place):
+    """What the matrix of a module is multiplied with: its input, or what a module with a norm or a gate of its own makes of it.
+
+    Such a module has a method ``matrix_input`` of the arguments that it is called with. What it makes can be seen, not edited.
+    """
+
+    def hook(self, see: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+        """Call ``see`` with what the matrix is multiplied with in every forward pass, until the handle is removed."""
+        matrix_input = getattr(self.module, "matrix_input", None)
+        if matrix_input is None:
+            return super().hook(see)
+        return self.module.register_forward_pre_hook(
+            lambda module, args, kwargs: self._show(see, matrix_input(*args, **kwargs)), with_kwargs=True
+        )
+
+    @staticmethod
+    def _show(see: Callable[[Tensor], Tensor | None], values: Tensor) -> None:
+        see(values)
+
+
+@dataclass(frozen=True)
 class Projection:
     """Matrix of a module, or the part of a fused matrix that makes the outputs ``start`` to ``stop``."""
 

@@ -7,6 +7,7 @@ SITES = (
     "residual",
     "attention_input",
     "value_aggregation",
+    "output_projection_input",
     "attention_output",
     "ffn_input",
     "ffn_activation",

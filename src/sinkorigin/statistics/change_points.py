@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import KEYS
 
@@ -54,7 +54,14 @@ def turning_points(values: Sequence[float] | np.ndarray, threshold: float) -> li
 
 
 def change_table(
-    values: np.ndarray, samples: np.ndarray, layers: Sequence[int], threshold: float, *, factor: bool, **names: str
+    values: np.ndarray,
+    samples: np.ndarray,
+    layers: Sequence[int],
+    threshold: float,
+    resampling: Resampling,
+    *,
+    factor: bool,
+    **names: str,
 ) -> pa.Table:
     """Every rise and fall of a curve over layers.
 
@@ -63,6 +70,7 @@ def change_table(
         samples: (R, L) its bootstrap replicates.
         layers: (L,) the layers' numbers, rising.
         threshold: smallest change that counts: a difference, or, with ``factor``, a ratio above 1.
+        resampling: of the replicates.
         factor: whether to measure the curve, which is then positive, on a logarithmic scale.
         names: model, prompts and quantity, for the first columns.
 
@@ -80,7 +88,7 @@ def change_table(
         steps = np.diff(curve[start : end + 1]) * np.sign(curve[end] - curve[start])
         change = np.concatenate([[curve[end] - curve[start]], replicates[:, end] - replicates[:, start]])
         change = np.exp(change) if factor else change
-        low, high = interval(change[1:])
+        low, high = resampling.interval(change[1:])
         rows.append(
             {
                 **names,

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.binomial import exact_interval
+from sinkorigin.statistics.binomial import share_columns
 from sinkorigin.statistics.effects import IDENTITY, Effect
 from sinkorigin.statistics.uniform import FACTORS
 
@@ -45,14 +45,8 @@ def rows(edits: Sequence[Effect]) -> Iterator[dict]:
             "factor": factor,
             "threshold": threshold,
             "before": int(np.count_nonzero(before)),
-            **_share("converted", "share", int(np.count_nonzero(after & ~before)), len(after)),
-            **_share("lost", "lost_share", int(np.count_nonzero(before & ~after)), int(np.count_nonzero(before))),
+            "converted": int(np.count_nonzero(after & ~before)),
+            **share_columns("share", after & ~before, edit.resampling),
+            "lost": int(np.count_nonzero(before & ~after)),
+            **share_columns("lost_share", ~after[before], edit.resampling.among(before)),
         }
-
-
-def _share(count_name: str, name: str, count: int, sequences: int) -> dict:
-    """Columns of a count, of its share and of the share's exact interval; null where there are no sequences."""
-    if not sequences:
-        return {count_name: count, name: None, f"{name}_low": None, f"{name}_high": None}
-    low, high = exact_interval(count, sequences)
-    return {count_name: count, name: count / sequences, f"{name}_low": low, f"{name}_high": high}

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.interventions.schemas import NUMBERS
-from sinkorigin.statistics.binomial import exact_interval, paired_shares
-from sinkorigin.statistics.bootstrap import studentised_interval
+from sinkorigin.statistics.binomial import paired_shares, share_interval
+from sinkorigin.statistics.bootstrap import joined, studentised_interval
 from sinkorigin.statistics.effects import Effect
 from sinkorigin.statistics.shared_columns import KEYS
 from sinkorigin.statistics.uniform import SINK_FACTOR
@@ -76,12 +76,11 @@ SCHEMA = tables.schema(
 )
 
 
-def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
+def rows(edits: Sequence[Effect]) -> Iterator[dict]:
     """Rows of ``SCHEMA`` without model and prompts, where a treatment and a control have two strengths in common.
 
     Args:
         edits: all edits, without the unedited model.
-        replicates, seed: of the bootstrap over sequences.
     """
     curves: dict[tuple, dict[float, Effect]] = {}
     for edit in edits:
@@ -96,13 +95,12 @@ def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
             if other_place == place and next(iter(control.values())).kind.control_of == kind.kind:
                 shared = sorted(treatment.keys() & control.keys() - {1.0})
                 if len(shared) > 1:
-                    yield _contrast(treatment, control, shared, replicates, seed)
+                    yield _contrast(treatment, control, shared)
 
 
-def _contrast(
-    treatment: dict[float, Effect], control: dict[float, Effect], shared: Sequence[float], replicates: int, seed: int
-) -> dict:
+def _contrast(treatment: dict[float, Effect], control: dict[float, Effect], shared: Sequence[float]) -> dict:
     first, other = treatment[shared[0]], control[shared[0]]
+    resampling = joined([edit.resampling for edit in (*treatment.values(), *control.values())])
     strengths = [1.0, *shared]
     unedited = first.unedited["score"]
     curve = np.stack([unedited, *(treatment[strength].seen["score"] for strength in shared)])  # (strengths, N)
@@ -111,18 +109,18 @@ def _contrast(
     threshold = SINK_FACTOR * first.row["uniform"]
     converted, control_converted = ((scores > threshold) & (unedited <= threshold) for scores in (curve, beside))
     weights = _log_weights(strengths)
-    ever = paired_shares(converted.any(axis=0), control_converted.any(axis=0))
-    count, control_count = int(converted.any(axis=0).sum()), int(control_converted.any(axis=0).sum())
+    converts, control_converts = converted.any(axis=0), control_converted.any(axis=0)
+    ever = paired_shares(converts, control_converts, resampling)
     row = {
         "treatment": first["intervention"], "treatment_kind": first["kind"], "control": other["intervention"],
         "control_kind": other["kind"], **{name: first[name] for name in ("layers", "positions", "target")},
-        "sequences": curve.shape[1], "strengths": strengths, "ever": count, "control_ever": control_count,
+        "sequences": curve.shape[1], "strengths": strengths, "ever": int(converts.sum()), "control_ever": int(control_converts.sum()),
         "ever_difference": ever.difference, "ever_difference_low": ever.low, "ever_difference_high": ever.high, "ever_p": ever.p,
         **dict.fromkeys(("swap", "swap_low", "swap_high")),
     }  # fmt: skip
-    for name, number in (("ever_share", count), ("control_ever_share", control_count)):
-        row |= {name: number / curve.shape[1]}
-        row |= dict(zip((f"{name}_low", f"{name}_high"), exact_interval(number, curve.shape[1]), strict=True))
+    for name, does in (("ever_share", converts), ("control_ever_share", control_converts)):
+        low, high = share_interval(does, resampling)
+        row |= {name: does.mean(), f"{name}_low": low, f"{name}_high": high}
     by_sequence = {
         "area": weights @ (curve - beside),
         "converted_area": weights @ (converted.astype(float) - control_converted),
@@ -131,7 +129,7 @@ def _contrast(
         by_sequence["swap"] = at_one - unedited
     for name, values in by_sequence.items():
         support = (-1.0, 1.0) if name == "converted_area" else None  # 0 in most sequences, or in all
-        low, high = studentised_interval(values, replicates, seed, support=support)
+        low, high = studentised_interval(values, resampling, support=support)
         row |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     return row
 

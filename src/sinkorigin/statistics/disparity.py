@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.shared_columns import POSITION, SITE_KEYS, estimate
 
@@ -54,13 +54,13 @@ TABLES = {
 MASSIVE_MAGNITUDE, MASSIVE_OVER_MEDIAN = 100.0, 1000.0
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """D1 of the sites in ``SITES`` that the table has, and D2 of the residual stream.
 
     Args:
         inputs: path of ``magnitudes`` (site, layer, sequence, position, mean_abs, max_abs, max_dim, hidden_median, ...).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``disparity`` (by layer and position, ``DISPARITY_SCHEMA``), ``disparity_by_layer`` (first token against the rest,
@@ -79,7 +79,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
             keys = {**names, "site": site, "layer": layer}
             width = int(columns["width"].flat[0])
             ratio = dominance_ratio(columns["max_abs"], columns["mean_abs"])  # (N, T)
-            means = means_with_replicates(ratio, replicates, seed)
+            means = resampling.means(ratio)
             dim, count = _most_frequent(columns["max_dim"])
             by_position.append(
                 to_table(
@@ -87,7 +87,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                     **keys,
                     position=points["position"],
                     width=width,
-                    **with_interval("dominance_ratio", means),  # of (1 + R, T)
+                    **resampling.with_interval("dominance_ratio", means),  # of (1 + R, T)
                     relative=means[0] / width,
                     dominant_dim=dim,
                     dominant_share=count / len(ratio),
@@ -95,18 +95,18 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
             )
             first = means[:, 0]
             rest = means[:, 1:].mean(axis=1) if means.shape[1] > 1 else np.full_like(first, np.nan)
-            intervals = with_interval("first", first) | with_interval("rest", rest)
+            intervals = resampling.with_interval("first", first) | resampling.with_interval("rest", rest)
             by_layer.append(to_table(DISPARITY_BY_LAYER_SCHEMA, **keys, width=[width], **intervals))
     if not by_layer:
         raise SinkoriginError(f"{magnitudes} has none of the sites {', '.join(SITES)}; add one to the sites to extract")
     return {
         "disparity": pa.concat_tables(by_position),
         "disparity_by_layer": pa.concat_tables(by_layer),
-        "massive_activations": _massive_activations(magnitudes, names, replicates, seed),
+        "massive_activations": _massive_activations(magnitudes, names, resampling),
     }
 
 
-def _massive_activations(magnitudes: str, names: Mapping[str, str], replicates: int, seed: int) -> pa.Table:
+def _massive_activations(magnitudes: str, names: Mapping[str, str], resampling: Resampling) -> pa.Table:
     """D2 of the residual stream by (layer, position): a table of ``MASSIVE_SCHEMA``."""
     parts = []
     for layer, points, columns in read_layers(
@@ -125,7 +125,7 @@ def _massive_activations(magnitudes: str, names: Mapping[str, str], replicates: 
                 site="residual",
                 layer=layer,
                 position=points["position"],
-                **with_interval("share", means_with_replicates(massive.astype(np.float64), replicates, seed)),
+                **resampling.with_interval("share", resampling.means(massive.astype(np.float64))),
                 max_abs=largest.mean(axis=0),
                 max_over_median=over,
                 dim=np.where(count > 0, dim, np.nan),

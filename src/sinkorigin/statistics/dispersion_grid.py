@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import resamples
+from sinkorigin.statistics.bootstrap import joined
 from sinkorigin.statistics.effects import IDENTITY, Effect, ends_among, estimated, groups
 from sinkorigin.statistics.kendall import kendall_tau_b
 from sinkorigin.statistics.shared_columns import among_all, estimate
@@ -22,12 +22,17 @@ SCHEMA = tables.schema(
 )
 
 
-def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
-    """Rows of ``SCHEMA`` without model and prompts: one a grid and target."""
+def rows(edits: Sequence[Effect], replicates: int) -> Iterator[dict]:
+    """Rows of ``SCHEMA`` without model and prompts: one a grid and target.
+
+    Args:
+        replicates: bootstrap replicates of each grid.
+    """
     found = groups([edit for edit in edits if edit.kind.takes("mean_factor")], without=("strength", "mean_factor"))
     for identity, members in found:
         values = np.stack([edit.seen["score"] for edit in members], axis=-1)  # (N, points)
-        samples = resamples(len(values), replicates, seed) @ values
+        resampling = joined([edit.resampling for edit in members]).times(replicates)
+        samples = resampling.weights(len(values)) @ values
         deviation = np.array([edit["strength"] for edit in members])
         with np.errstate(divide="ignore"):
             ratio = deviation / np.array([edit["mean_factor"] for edit in members])
@@ -39,8 +44,8 @@ def rows(edits: Sequence[Effect], replicates: int, seed: int) -> Iterator[dict]:
             **identity,
             "points": len(members),
             "grids": len(found),
-            **estimated("dispersion_tau", dispersion, dispersions),
-            **estimated("variance_tau", variance, variances),
-            **estimated("difference", dispersion - variance, dispersions - variances),
-            **ends_among(len(found), "difference", dispersions - variances),
+            **estimated("dispersion_tau", dispersion, dispersions, resampling),
+            **estimated("variance_tau", variance, variances, resampling),
+            **estimated("difference", dispersion - variance, dispersions - variances, resampling),
+            **ends_among(len(found), "difference", dispersions - variances, resampling),
         }

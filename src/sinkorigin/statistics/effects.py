@@ -18,7 +18,7 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 from sinkorigin.interventions.schemas import EDIT
-from sinkorigin.statistics.bootstrap import CONFIDENCE, interval
+from sinkorigin.statistics.bootstrap import CONFIDENCE, Resampling
 from sinkorigin.statistics.shared_columns import KEYS
 
 LAYERS_RULE = (
@@ -45,6 +45,7 @@ class Measured:
     Attributes:
         identity: its columns of ``IDENTITY``, without model and prompts.
         sequences: (N,) numbers.
+        units: (N,) number of the group of sequences that the edit mixes with one another; a number each where it mixes none.
         layers: (L,) numbers, rising, of the layers that have attention.
         score, first: (L, N) means over heads.
         residuals: (L,) means over sequences of norm, dominance ratio and key cosine.
@@ -54,6 +55,7 @@ class Measured:
 
     identity: dict[str, Any]
     sequences: np.ndarray
+    units: np.ndarray
     layers: np.ndarray
     score: np.ndarray
     first: np.ndarray
@@ -78,12 +80,14 @@ class Effect:
     Attributes:
         identity: as in :class:`Measured`.
         seen, unedited: (N,) quantities of the edited and of the unedited model, over the same layers.
+        resampling: how its intervals resample the sequences.
         row: the edit's row of the table of interventions, as far as it is known.
     """
 
     identity: dict[str, Any]
     seen: dict[str, np.ndarray]
     unedited: dict[str, np.ndarray]
+    resampling: Resampling
     row: dict[str, Any]
 
     def __getitem__(self, name: str) -> Any:
@@ -135,6 +139,7 @@ def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]
         yield Measured(
             identity | {"layers_rule": layers_rule},
             sequences.to_numpy(),
+            here["unit"].head(len(sequences)).to_numpy(),
             numbers.to_numpy(),
             here["score"].to_numpy().reshape(depth, -1),
             here["first_score"].to_numpy().reshape(depth, -1),
@@ -150,7 +155,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 def _mean_over_heads(path: Path) -> pl.DataFrame:
     """Scores of every edit, layer and sequence, read a row group at a time: each holds all heads of its sequences."""
-    keys = [*_NAMES, "layer", "sequence"]
+    keys = [*_NAMES, "layer", "sequence", "unit"]
     parts = []
     try:
         with pq.ParquetFile(path) as file:
@@ -183,15 +188,15 @@ def groups(edits: Sequence[Effect], without: Sequence[str]) -> list[tuple[dict[s
     return [found[key] for key in sorted(found)]
 
 
-def estimated(name: str, value: float | np.ndarray, samples: np.ndarray) -> dict[str, float]:
+def estimated(name: str, value: float | np.ndarray, samples: np.ndarray, resampling: Resampling) -> dict[str, float]:
     """Columns of a quantity and of its interval, from (R,) replicates."""
-    low, high = interval(samples)
+    low, high = resampling.interval(samples)
     return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def ends_among(count: int, name: str, samples: np.ndarray) -> dict[str, float]:
+def ends_among(count: int, name: str, samples: np.ndarray, resampling: Resampling) -> dict[str, float]:
     """Columns of the interval of one among ``count`` quantities that are to hold together (Bonferroni)."""
-    low, high = interval(samples, confidence=1 - (1 - CONFIDENCE) / count)
+    low, high = resampling.interval(samples, confidence=1 - (1 - CONFIDENCE) / count)
     return {f"{name}_low_all": float(low), f"{name}_high_all": float(high)}
 
 
@@ -199,7 +204,7 @@ def effect_size(difference: np.ndarray, weights: np.ndarray | None = None) -> np
     """Cohen's d_z of (N,) paired differences: mean / unbiased standard deviation; NaN where they do not vary.
 
     Args:
-        weights: (R, N) of :func:`resamples`; then (R,) replicates.
+        weights: (R, N) of a resampling; then (R,) replicates.
     """
     sequences = len(difference)
     weights = np.full((1, sequences), 1 / sequences) if weights is None else weights

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.binomial import exact_interval
-from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
+from sinkorigin.statistics.binomial import share_columns
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, POSITION, estimate
 from sinkorigin.statistics.uniform import FACTORS, uniform_score
@@ -47,7 +47,7 @@ POSITIONS = 4  # a special token can keep the sink away from position 0, or send
 
 
 def compute(
-    inputs: Mapping[str, str], *, model: str, prompts: str, first_token: str, replicates: int, seed: int
+    inputs: Mapping[str, str], *, model: str, prompts: str, first_token: str, resampling: Resampling
 ) -> dict[str, pa.Table]:
     """A1 at the first positions (docs/paper.md): mean over sequences, heads and queries q > k of A[q, k], k = 0 … 3.
 
@@ -55,7 +55,7 @@ def compute(
         inputs: path of ``scores`` (sequence, layer, head, position, score_excluding_self).
         model, prompts: names, for the first columns.
         first_token: condition of the prompt set, for its column.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``first_positions``: L · 4 rows of ``SCHEMA``; a mass has no unit, from 0 to 1. ``first_position_sinks``: rows of
@@ -77,28 +77,26 @@ def compute(
                 first_token=first_token,
                 layer=layer,
                 position=points["position"][:POSITIONS],
-                **with_interval("mass", means_with_replicates(scores, replicates, seed)),
+                **resampling.with_interval("mass", resampling.means(scores)),
                 uniform=np.array([uniform_score(position, length) for position in range(scores.shape[1])]),
             )
         )
     names = {"model": model, "prompts": prompts, "first_token": first_token}
-    rows = list(sink_rows(np.mean(by_layer, axis=0), length, replicates, seed)) if by_layer else []
+    rows = list(sink_rows(np.mean(by_layer, axis=0), length, resampling)) if by_layer else []
     return {
         "first_positions": pa.concat_tables(parts) if parts else SCHEMA.empty_table(),
         "first_position_sinks": from_rows(SINKS_SCHEMA, [names | row for row in rows]),
     }
 
 
-def sink_rows(scores: np.ndarray, length: int, replicates: int, seed: int) -> Iterator[dict]:
+def sink_rows(scores: np.ndarray, length: int, resampling: Resampling) -> Iterator[dict]:
     """Rows of ``SINKS_SCHEMA`` without names, of (N, positions) scores, mean over layers and heads."""
     for position, by_sequence in enumerate(scores.T):
         uniform = uniform_score(position, length)
-        found = with_interval("ratio", means_with_replicates(by_sequence, replicates, seed) / uniform)
+        found = resampling.with_interval("ratio", resampling.means(by_sequence) / uniform)
         for factor in FACTORS:
-            sinks = int((by_sequence > factor * uniform).sum())
-            low, high = exact_interval(sinks, len(by_sequence))
+            sinks = by_sequence > factor * uniform
             yield {
-                "position": position, "factor": factor, "sequences": len(by_sequence), "sinks": sinks,
-                "share": sinks / len(by_sequence), "share_low": low, "share_high": high,
-                **{name: float(value) for name, value in found.items()}, "uniform": uniform,
+                "position": position, "factor": factor, "sequences": len(by_sequence), "sinks": int(sinks.sum()),
+                **share_columns("share", sinks, resampling), **{name: float(value) for name, value in found.items()}, "uniform": uniform,
             }  # fmt: skip

@@ -7,7 +7,7 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.interventions.layers import is_later, main_layers
 from sinkorigin.interventions.schemas import NUMBERS
-from sinkorigin.statistics.bootstrap import resamples
+from sinkorigin.statistics.bootstrap import joined
 from sinkorigin.statistics.effects import COMPARISONS, Effect, effect_size, estimated
 from sinkorigin.statistics.shared_columns import KEYS, among_all, estimate
 
@@ -76,11 +76,12 @@ def compared(treatment: Effect, control: Effect) -> str:
     return "reached_score" if treatment.kind.compared_at == "layers" and "reached_score" in control.seen else "score"
 
 
-def contrast(treatment: Effect, control: Effect, replicates: int, seed: int) -> dict:
+def contrast(treatment: Effect, control: Effect) -> dict:
     """A row of ``SCHEMA`` without model, prompts and the intervals among all comparisons."""
     name = compared(treatment, control)
     score, control_score = treatment.seen[name], control.seen[name]
-    weights = resamples(len(score), replicates, seed)
+    resampling = joined([treatment.resampling, control.resampling])
+    weights = resampling.weights(len(score))
     difference = score - control_score
     return {
         "treatment": treatment["intervention"],
@@ -91,6 +92,6 @@ def contrast(treatment: Effect, control: Effect, replicates: int, seed: int) -> 
         "sequences": len(score),
         "score": float(score.mean()),
         "control_score": float(control_score.mean()),
-        **estimated("difference", difference.mean(), weights @ difference),
-        **estimated("effect_size", effect_size(difference)[0], effect_size(difference, weights)),
+        **estimated("difference", difference.mean(), weights @ difference, resampling),
+        **estimated("effect_size", effect_size(difference)[0], effect_size(difference, weights), resampling),
     }

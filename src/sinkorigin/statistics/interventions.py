@@ -11,7 +11,7 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kind import BASELINE
 from sinkorigin.statistics import conversions, curve_contrasts, dispersion_grid, dose_response, intervention_contrasts
-from sinkorigin.statistics.bootstrap import interval, resamples, simultaneous_interval
+from sinkorigin.statistics.bootstrap import Resampling, joined, simultaneous_interval
 from sinkorigin.statistics.effects import COMPARISONS, IDENTITY, Effect, Measured, effect_size, estimated, measured
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import LAYER, among_all, estimate
@@ -88,9 +88,8 @@ def compute(
     model: str,
     prompts: str,
     length: int,
-    replicates: int,
+    resampling: Resampling,
     comparison_replicates: int,
-    seed: int,
     only: Sequence[str] | None,
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
@@ -105,7 +104,7 @@ def compute(
             of which those that are not applicable have no folder, and no rows here.
         model, prompts: names, for the first columns.
         length: T, the number of tokens of a prompt.
-        replicates, seed: of the bootstrap over sequences, which are drawn together with their baselines.
+        resampling: how intervals resample the sequences, which are drawn together with their baselines.
         comparison_replicates: of the intervals among all comparisons.
         only: names of the interventions that there are, where not all of the resolved ones were made; else None.
 
@@ -129,21 +128,21 @@ def compute(
     for edited, before in _beside_unedited(
         Path(str(inputs["baseline"])).parent, Path(str(inputs["edited"])).parent, rules
     ):
-        weights = resamples(len(edited.sequences), replicates, seed)
-        row = {**keys, **_row(edited, before, weights, length)}
-        effects.append(Effect(edited.identity, edited.by_sequence(edited), before.by_sequence(edited), row))
-        by_layer += [{**keys, **row} for row in _layer_rows(edited, weights)]
+        drawn = resampling.first(len(edited.sequences)).mixed(edited.units.tolist())
+        row = {**keys, **_row(edited, before, drawn, length)}
+        effects.append(Effect(edited.identity, edited.by_sequence(edited), before.by_sequence(edited), drawn, row))
+        by_layer += [{**keys, **row} for row in _layer_rows(edited, drawn)]
     pairs = list(intervention_contrasts.pairs(effects))
-    comparisons = _compare(effects, pairs, comparison_replicates, seed)
+    comparisons = _compare(effects, pairs, comparison_replicates)
     contrasts = [
-        {**keys, **intervention_contrasts.contrast(treatment, control, replicates, seed), **found}
+        {**keys, **intervention_contrasts.contrast(treatment, control), **found}
         for (treatment, control), found in zip(pairs, comparisons, strict=True)
     ]
     edits = [effect for effect in effects if not effect.is_baseline]
-    doses = dose_response.rows(edits, comparison_replicates, seed)
-    grids = dispersion_grid.rows(edits, comparison_replicates, seed)
+    doses = dose_response.rows(edits, comparison_replicates)
+    grids = dispersion_grid.rows(edits, comparison_replicates)
     converted = conversions.rows(edits)
-    curves = curve_contrasts.rows(edits, replicates, seed)
+    curves = curve_contrasts.rows(edits)
 
     def order(row: Mapping) -> tuple:
         return (
@@ -186,15 +185,16 @@ def _beside_unedited(
         yield edited, before
 
 
-def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -> dict:
+def _row(edited: Measured, before: Measured, resampling: Resampling, length: int) -> dict:
     """A row of ``SCHEMA`` without model, prompts and the intervals among all comparisons."""
     score, unedited = edited.score.mean(axis=0), before.score.mean(axis=0)
     first, first_unedited = edited.first.mean(axis=0), before.first.mean(axis=0)
     by_sequence = {"score": score, "baseline": unedited, "effect": score - unedited}
     by_sequence |= {"first_score": first, "first_effect": first - first_unedited}
     row = {**edited.identity, "sequences": len(edited.sequences), "first_baseline": float(first_unedited.mean())}
+    weights = resampling.weights(len(score))  # (R, N)
     for name, values in by_sequence.items():
-        row |= estimated(name, values.mean(), weights @ values)
+        row |= estimated(name, values.mean(), weights @ values, resampling)
     layers = edited.score.mean(axis=1)  # (L,)
     uniform = uniform_score(edited.identity["target"], length)
     above = np.flatnonzero(layers > SINK_FACTOR * uniform)
@@ -216,8 +216,8 @@ def _row(edited: Measured, before: Measured, weights: np.ndarray, length: int) -
         change = edited.losses["loss"] - edited.losses["baseline_loss"]
         divergence = edited.losses["divergence"]
         row["loss"] = float(edited.losses["loss"].mean())
-        row |= estimated("loss_change", change.mean(), weights @ change)
-        row |= estimated("divergence", divergence.mean(), weights @ divergence)
+        row |= estimated("loss_change", change.mean(), weights @ change, resampling)
+        row |= estimated("divergence", divergence.mean(), weights @ divergence, resampling)
     return row
 
 
@@ -232,8 +232,8 @@ def _highest(columns: np.ndarray, edited: Sequence[int]) -> dict:
     }  # fmt: skip
 
 
-def _layer_rows(edited: Measured, weights: np.ndarray) -> list[dict]:
-    low, high = interval(weights @ edited.score.T)  # (L,)
+def _layer_rows(edited: Measured, resampling: Resampling) -> list[dict]:
+    low, high = resampling.interval(resampling.weights(len(edited.sequences)) @ edited.score.T)  # (L,)
     return [
         {
             **edited.identity, "layer": int(layer), "score": float(edited.score[row].mean()),
@@ -245,9 +245,12 @@ def _layer_rows(edited: Measured, weights: np.ndarray) -> list[dict]:
     ]  # fmt: skip
 
 
-def _compare(effects: Sequence[Effect], pairs, replicates: int, seed: int) -> list[dict]:
-    """Add the intervals among all comparisons to the effects' rows, and return those of the pairs."""
-    quantities, places = [], []
+def _compare(effects: Sequence[Effect], pairs, replicates: int) -> list[dict]:
+    """Add the intervals among all comparisons to the effects' rows, and return those of the pairs.
+
+    Comparisons whose sequences are resampled in other clusters, because an edit mixes sequences, are a family of their own.
+    """
+    quantities, places, resamplings = [], [], []
     for effect in effects:
         row = effect.row
         row |= {f"{name}{end}_all": 0.0 for name in _EFFECTS.values() for end in ("_low", "_high")}
@@ -258,23 +261,27 @@ def _compare(effects: Sequence[Effect], pairs, replicates: int, seed: int) -> li
             if name != "first_score":
                 quantities.append(values)
                 places.append((row, name))
+                resamplings.append(effect.resampling)
             if not effect.is_baseline:
                 quantities.append(change)
                 places.append((row, _EFFECTS[name]))
+                resamplings.append(effect.resampling)
             if name == "reached_score":
                 row |= {name: float(values.mean()), _EFFECTS[name]: float(change.mean())}
     for treatment, control in pairs:
         name = intervention_contrasts.compared(treatment, control)
         quantities.append(treatment.seen[name] - control.seen[name])
-    sequences = len(quantities[0])
-    low, high = simultaneous_interval(np.stack(quantities, axis=1), resamples(sequences, replicates, seed))
+        resamplings.append(joined([treatment.resampling, control.resampling]))
+    low, high, family = _ends(quantities, resamplings, replicates)
     for (row, name), below, above in zip(places, low, high, strict=False):
         row |= {f"{name}_low_all": float(below), f"{name}_high_all": float(above)}
-    for row in (effect.row for effect in effects):
-        row["comparisons"] = len(quantities)
-        row["sink"] = row["score_low_all"] > row["uniform"] and row["effect_low_all"] > 0
+    for (row, _), comparisons in zip(places, family, strict=False):
+        row["comparisons"] = int(comparisons)
+        known = np.isfinite(row["score_low_all"])
+        row["sink"] = row["score_low_all"] > row["uniform"] and row["effect_low_all"] > 0 if known else None
     found = []
-    for (treatment, control), below, above in zip(pairs, low[len(places) :], high[len(places) :], strict=True):
+    of_pairs = zip(pairs, *(ends[len(places) :] for ends in (low, high, family)), strict=True)
+    for (treatment, control), below, above, comparisons in of_pairs:
         name = intervention_contrasts.compared(treatment, control)
         overlap = (
             treatment.row[f"{name}_low_all"] <= control.row[f"{name}_high_all"]
@@ -282,8 +289,21 @@ def _compare(effects: Sequence[Effect], pairs, replicates: int, seed: int) -> li
         )
         found.append(
             {
-                "difference_low_all": float(below), "difference_high_all": float(above), "overlap": overlap,
-                "comparisons": len(quantities),
+                "difference_low_all": float(below), "difference_high_all": float(above), "overlap": overlap if np.isfinite(below) else None,
+                "comparisons": int(comparisons),
             }
         )  # fmt: skip
     return found
+
+
+def _ends(
+    quantities: Sequence[np.ndarray], resamplings: Sequence[Resampling], replicates: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ends of the intervals of (N,) quantities that hold together with those resampled alike, and how many these are."""
+    low, high, family = np.empty((3, len(quantities)))
+    for resampling in dict.fromkeys(resamplings):
+        here = [number for number, other in enumerate(resamplings) if other == resampling]
+        values = np.stack([quantities[number] for number in here], axis=1)
+        low[here], high[here] = simultaneous_interval(values, resampling.times(replicates))
+        family[here] = len(here)
+    return low, high, family

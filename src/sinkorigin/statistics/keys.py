@@ -1,8 +1,9 @@
 """K1 and K2: does the key of position 0 collapse to one direction, and do the queries point along it?"""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,13 +11,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
-from sinkorigin.statistics.bootstrap import (
-    interval,
-    means_with_replicates,
-    studentised_interval,
-    weights_with_data,
-    with_interval,
-)
+from sinkorigin.statistics.bootstrap import Resampling, studentised_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 
@@ -66,7 +61,7 @@ ALIGNED_HEADS_SCHEMA = tables.schema(
     p=(
         pa.float64(),
         "two-sided p-value of the difference if which heads are aligned had nothing to do with which have positive scores: from "
-        "permutations of whole layers",
+        "permutations of whole layers; null where one of the groups is empty",
     ),
     **estimate("mass_difference", "mean sink mass of the aligned heads - that of the others"),
 )
@@ -129,13 +124,13 @@ def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return (left * right).sum(axis=-1) / np.sqrt(np.square(left).sum(axis=-1) * np.square(right).sum(axis=-1))
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """K1 by layer and head (and mean over heads), K2 by layer and head, and K2's rank correlations with the sink mass.
 
     Args:
         inputs: paths of ``first_token_keys``, ``query_gram``, ``scores`` (the attention scores) and ``prompts`` (the tokens).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``key_collapse`` (``KEY_COLLAPSE_SCHEMA``), ``query_alignment`` (``QUERY_ALIGNMENT_SCHEMA``), ``alignment_correlation``
@@ -150,7 +145,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
         keys = columns["key"]  # (N, H, d_k)
-        collapses.append(collapse_rows(columns, replicates, seed, names, layer, alike))
+        collapses.append(collapse_rows(columns, resampling, names, layer, alike))
         gram = read_layer(grams, layer, axes=("head", "dim"), columns=("products",))[1]["products"]
         first = first_right_singular_vector(gram)  # (H, d_k)
         values = {
@@ -160,8 +155,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         }
         intervals: dict[str, np.ndarray] = {}
         for name, value in values.items():
-            samples = means_with_replicates(value, replicates, seed)  # (1 + R, H)
-            intervals |= with_interval(name, samples)
+            samples = resampling.means(value)  # (1 + R, H)
+            intervals |= resampling.with_interval(name, samples)
             replicated[name].append(samples)
         depth.append(np.full(keys.shape[1], layer))
         alignments.append(to_table(QUERY_ALIGNMENT_SCHEMA, **names, layer=layer, head=points["head"], **intervals))
@@ -179,10 +174,10 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                     quantity=quantity,
                     over=over,
                     count=[every["mass"].shape[1]],
-                    **with_interval("correlation", spearman(every[quantity], every["mass"])),
+                    **resampling.with_interval("correlation", spearman(every[quantity], every["mass"])),
                 )
             )
-    heads = [names | row for row in aligned_heads(**by_head, layer=np.concatenate(depth), seed=seed)]
+    heads = [names | row for row in aligned_heads(**by_head, layer=np.concatenate(depth), resampling=resampling)]
     return {
         "aligned_heads": from_rows(ALIGNED_HEADS_SCHEMA, heads),
         "key_collapse": pa.concat_tables(collapses),
@@ -192,7 +187,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
 
 
 def aligned_heads(
-    alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray, layer: np.ndarray, seed: int
+    alignment: np.ndarray, positive_ratio: np.ndarray, mass: np.ndarray, layer: np.ndarray, resampling: Resampling
 ) -> Iterator[dict]:
     """Rows of ``ALIGNED_HEADS_SCHEMA`` without model and prompts: do the aligned heads have positive scores, and the sink?
 
@@ -203,9 +198,9 @@ def aligned_heads(
         alignment, positive_ratio, mass: (1 + R, heads) each, of the data and of bootstrap replicates, which decide anew which heads are
             aligned. A head without keys (NaN) belongs to neither group.
         layer: (heads,) layer of each, rising.
-        seed: of the permutations.
+        resampling: of the replicates; its seed is also that of the permutations.
     """
-    orders = layer_orders(layer, seed)
+    orders = layer_orders(layer, resampling.seed)
     for threshold, least in product(ALIGNED, POSITIVE):
         groups = {"aligned": alignment > threshold, "other": alignment <= threshold}
         shares = {name: _mean_where(positive_ratio >= least, group) for name, group in groups.items()}
@@ -218,17 +213,21 @@ def aligned_heads(
             "aligned": int(groups["aligned"][0].sum()),
             "others": int(groups["other"][0].sum()),
             "p": permutation_p(alignment[0], threshold, positive_ratio[0] >= least, orders),
-            **{key: value for name, samples in found.items() for key, value in _of_groups(name, samples).items()},
+            **{
+                key: value
+                for name, samples in found.items()
+                for key, value in _of_groups(name, samples, resampling).items()
+            },
         }
 
 
-def _of_groups(name: str, samples: np.ndarray) -> dict[str, float]:
+def _of_groups(name: str, samples: np.ndarray, resampling: Resampling) -> dict[str, float]:
     """Columns of a quantity of groups of heads, from (1 + R,) replicates.
 
     Where many heads lie just above a threshold, replicates count fewer of them than the data do; the interval is therefore widened to
     hold the estimate.
     """
-    low, high = interval(samples[1:])
+    low, high = resampling.interval(samples[1:])
     value = float(samples[0])
     return {name: value, f"{name}_low": float(np.minimum(low, value)), f"{name}_high": float(np.maximum(high, value))}
 
@@ -243,11 +242,13 @@ def layer_orders(layer: np.ndarray, seed: int) -> np.ndarray:
         (P, heads) places, the first as it is: all orders of few layers, else ``PERMUTATIONS`` random ones after it.
     """
     members = np.split(np.arange(len(layer)), np.flatnonzero(np.diff(layer)) + 1)
+    several = range(len(members))
+    orders: list[Sequence[int]] = [several]
     if math.factorial(min(len(members), 20)) <= PERMUTATIONS:
-        orders = list(permutations(range(len(members))))
+        orders = list(permutations(several))
     else:
         rng = np.random.default_rng(seed)
-        orders = [range(len(members)), *(rng.permutation(len(members)) for _ in range(PERMUTATIONS))]
+        orders += [rng.permutation(len(members)).tolist() for _ in range(PERMUTATIONS)]
     return np.array([np.concatenate([members[one] for one in order]) for order in orders])
 
 
@@ -286,14 +287,12 @@ def _sink_masses(scores: str) -> dict[int, np.ndarray]:
     }
 
 
-def collapse_rows(
-    values: Mapping[str, np.ndarray | None], replicates: int, seed: int, names: dict, layer: int, alike: bool
-) -> pa.Table:
+def collapse_rows(values: Mapping[str, Any], resampling: Resampling, names: dict, layer: int, alike: bool) -> pa.Table:
     """K1 of one layer: a row a head, and one of their mean.
 
     Args:
         values: columns of the first tokens' keys on a grid of (N, H).
-        replicates, seed: of the bootstrap over sequences. The mean over heads is what a claim is about, so its interval is that of
+        resampling: how intervals resample the sequences. The mean over heads is what a claim is about, so its interval is that of
             :func:`studentised_interval`, except between sequences, which is no mean of one value a sequence.
         names: model and prompts.
         layer: number of the layer.
@@ -301,7 +300,7 @@ def collapse_rows(
     """
     keys = values["key"]
     heads = keys.shape[1]
-    weights = weights_with_data(len(keys), replicates, seed)  # (1 + R, N)
+    weights = resampling.weights_with_data(len(keys))  # (1 + R, N)
     reasons = []
     if alike:
         between = np.full((len(weights), heads), np.nan)
@@ -322,11 +321,10 @@ def collapse_rows(
     columns: dict[str, np.ndarray] = {}
     for name, samples in found.items():
         mean = samples.mean(axis=1, keepdims=True)  # over heads, the last row
-        columns |= with_interval(name, np.concatenate([samples, mean], axis=1))
+        columns |= resampling.with_interval(name, np.concatenate([samples, mean], axis=1))
         if name in by_sequence:
-            columns[f"{name}_low"][-1], columns[f"{name}_high"][-1] = studentised_interval(
-                by_sequence[name].mean(axis=1), replicates, seed
-            )
+            ends = studentised_interval(by_sequence[name].mean(axis=1), resampling)
+            columns[f"{name}_low"][-1], columns[f"{name}_high"][-1] = ends
     return to_table(
         KEY_COLLAPSE_SCHEMA,
         **names,

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.interventions.schemas import NUMBERS
-from sinkorigin.statistics.binomial import exact_interval, paired_shares
-from sinkorigin.statistics.bootstrap import ratio_interval, studentised_interval
+from sinkorigin.statistics.binomial import paired_shares, share_columns
+from sinkorigin.statistics.bootstrap import Resampling, ratio_interval, studentised_interval
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.shared_columns import KEYS, estimate
 from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
@@ -107,7 +107,7 @@ _NO_EFFECT = "the edit's effect is not distinguished from none, so there is noth
 
 
 def compute(
-    inputs: Mapping[str, str], *, model: str, prompts: str, length: int, replicates: int, seed: int
+    inputs: Mapping[str, str], *, model: str, prompts: str, length: int, resampling: Resampling
 ) -> dict[str, pa.Table]:
     """Effects and shares of every patched pass.
 
@@ -115,7 +115,7 @@ def compute(
         inputs: ``passes``, a table of ``PASSES_SCHEMA``.
         model, prompts: names, for the first columns.
         length: T, the number of tokens of a prompt.
-        replicates, seed: of the bootstrap over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``mediation`` (``SCHEMA``, a row a pass) and ``removals`` (``REMOVALS_SCHEMA``, a row a removal, with its controls).
@@ -126,8 +126,8 @@ def compute(
     rows: list[dict] = []
     removals: list[dict] = []
     for (cause, _), members in passes.items():
-        rows += pass_rows(members, length, replicates, seed)
-        removals += removal_rows(members, length, replicates, seed) if cause is None else ()
+        rows += pass_rows(members, length, resampling)
+        removals += removal_rows(members, length, resampling) if cause is None else ()
     names = {"model": model, "prompts": prompts}
     return {
         "mediation": from_rows(SCHEMA, [names | row for row in rows]),
@@ -135,7 +135,7 @@ def compute(
     }
 
 
-def removal_rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+def removal_rows(members: list[dict], length: int, resampling: Resampling) -> Iterator[dict]:
     """Rows of ``REMOVALS_SCHEMA`` without model and prompts."""
     found: dict[str | None, list[dict]] = {}
     for row in members:
@@ -148,47 +148,49 @@ def removal_rows(members: list[dict], length: int, replicates: int, seed: int) -
     first, second = (SINK_FACTOR * uniform_score(position, length) for position in (0, 1))
     unedited = scores(None, "first_score")
     sink = unedited > first
+    resampling = resampling.first(len(unedited))
     second_unedited = scores(None, "second_score")
     for name, some in found.items():
         if name is None:
             continue
         after, second_score = scores(name, "first_score"), scores(name, "second_score")
         lost, moved = sink & (after <= first), (second_score > second) & (second_unedited <= second)
-        low, high = ratio_interval(unedited - after, unedited, replicates, seed)
+        low, high = ratio_interval(unedited - after, unedited, resampling)
         row = {
             "removal": name, "layers": some[0]["mediator_layers"], "sequences": len(after), "before": int(sink.sum()),
-            "lost": int(lost.sum()), **_counted("lost_share", lost, sink), "first_score": after.mean(),
+            "lost": int(lost.sum()), **share_columns("lost_share", lost[sink], resampling.among(sink)), "first_score": after.mean(),
             "first_unedited": unedited.mean(), "gone": 1 - after.mean() / unedited.mean(), "gone_low": low, "gone_high": high,
             "second_score": second_score.mean(), "second_unedited": second_unedited.mean(), "moved": int(moved.sum()),
-            **_counted("moved_share", moved, np.ones_like(moved)),
+            **share_columns("moved_share", moved, resampling),
         }  # fmt: skip
         controls = [other for other, rows in found.items() if other is not None and rows[0]["control_of"] == name]
         for control in controls or [None]:
-            yield dict.fromkeys(REMOVALS_SCHEMA.names[2:]) | row | _against(control, scores, lost, sink, first)
+            yield (
+                dict.fromkeys(REMOVALS_SCHEMA.names[2:])
+                | row
+                | _against(control, scores, lost, sink, first, resampling.among(sink))
+            )
 
 
-def _against(control: str | None, scores, lost: np.ndarray, sink: np.ndarray, threshold: float) -> dict:
-    """Columns of a removal beside one of its controls, of the sequences that have a sink to lose."""
+def _against(
+    control: str | None, scores, lost: np.ndarray, sink: np.ndarray, threshold: float, resampling: Resampling
+) -> dict:
+    """Columns of a removal beside one of its controls, of the sequences that have a sink to lose.
+
+    Args:
+        resampling: of these sequences.
+    """
     if control is None or not sink.any():
         return {"control": control}
-    other = sink & (scores(control, "first_score") <= threshold)
-    pair = paired_shares(lost[sink], other[sink])
+    other = scores(control, "first_score")[sink] <= threshold
+    pair = paired_shares(lost[sink], other, resampling)
     return {
-        "control": control, "control_lost": int(other.sum()), **_counted("control_lost_share", other, sink),
+        "control": control, "control_lost": int(other.sum()), **share_columns("control_lost_share", other, resampling),
         "difference": pair.difference, "difference_low": pair.low, "difference_high": pair.high, "p": pair.p,
     }  # fmt: skip
 
 
-def _counted(name: str, does: np.ndarray, of: np.ndarray) -> dict:
-    """Columns of the share of the sequences ``of`` that do something; none where there are no such sequences."""
-    count, sequences = int(does.sum()), int(of.sum())
-    if not sequences:
-        return {}
-    low, high = exact_interval(count, sequences)
-    return {name: count / sequences, f"{name}_low": low, f"{name}_high": high}
-
-
-def pass_rows(members: list[dict], length: int, replicates: int, seed: int) -> Iterator[dict]:
+def pass_rows(members: list[dict], length: int, resampling: Resampling) -> Iterator[dict]:
     """Rows of one cause and target, without model and prompts."""
     by_pass: dict[tuple, list[dict]] = {}
     for row in members:
@@ -198,44 +200,42 @@ def pass_rows(members: list[dict], length: int, replicates: int, seed: int) -> I
         return np.array([row[name] for row in sorted(by_pass[place], key=itemgetter("sequence"))], dtype=np.float64)
 
     unedited, first_unedited = column(("none", None), "score"), column(("none", None), "first_score")
+    resampling = resampling.first(len(unedited))
     total = column(("all", None), "score") - unedited if ("all", None) in by_pass else None
     certain = False
     if total is not None:
-        low, high = studentised_interval(total, replicates, seed)
+        low, high = studentised_interval(total, resampling)
         certain = low > 0 or high < 0
     threshold = SINK_FACTOR * uniform_score(members[0]["target"], length)
     for (direction, mediator), some in by_pass.items():
         score, first_score = (column((direction, mediator), name) for name in ("score", "first_score"))
-        sinks = int((score > threshold).sum())
-        sink_low, sink_high = exact_interval(sinks, len(score))
+        sinks = score > threshold
         row = {
             **{name: some[0][name] for name in IDENTITY},
             "sequences": len(score),
             "score": score.mean(),
             "unedited": unedited.mean(),
-            **_difference("effect", score - unedited, replicates, seed),
+            **_difference("effect", score - unedited, resampling),
             **dict.fromkeys(("share", "share_low", "share_high", "not_applicable")),
-            "sinks": sinks,
-            "sink_share": sinks / len(score),
-            "sink_share_low": sink_low,
-            "sink_share_high": sink_high,
+            "sinks": int(sinks.sum()),
+            **share_columns("sink_share", sinks, resampling),
             "first_score": first_score.mean(),
-            **_difference("first_effect", first_score - first_unedited, replicates, seed),
+            **_difference("first_effect", first_score - first_unedited, resampling),
         }
         if direction in ("restored", "inserted") and total is not None:
-            row |= _share(score - unedited, total, replicates, seed, restored=direction == "restored") if certain else {
-                "not_applicable": _NO_EFFECT
+            row |= _share(score - unedited, total, resampling, restored=direction == "restored") if certain else {
+                "not_applicable": resampling.too_few or _NO_EFFECT
             }  # fmt: skip
         yield row
 
 
-def _difference(name: str, values: np.ndarray, replicates: int, seed: int) -> dict:
-    low, high = studentised_interval(values, replicates, seed)
+def _difference(name: str, values: np.ndarray, resampling: Resampling) -> dict:
+    low, high = studentised_interval(values, resampling)
     return {name: values.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
-def _share(effect: np.ndarray, total: np.ndarray, replicates: int, seed: int, *, restored: bool) -> dict:
+def _share(effect: np.ndarray, total: np.ndarray, resampling: Resampling, *, restored: bool) -> dict:
     """Columns of the share of an effect that goes through a mediator: a ratio of means."""
     through = total - effect if restored else effect
-    low, high = ratio_interval(through, total, replicates, seed)
+    low, high = ratio_interval(through, total, resampling)
     return {"share": through.mean() / total.mean(), "share_low": low, "share_high": high}

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics import change_points
-from sinkorigin.statistics.bootstrap import first_layer_above, means_with_replicates, with_interval
+from sinkorigin.statistics.bootstrap import Resampling, first_layer_above
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, POSITION, SITE, SITE_KEYS, estimate, onset_columns
 
@@ -41,8 +41,7 @@ def compute(
     prompts: str,
     surge_ratio: float,
     change_factor: float,
-    replicates: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, pa.Table]:
     """V3 of the residual stream (docs/paper.md; "massive activations", Sun et al. 2024, §2, are what makes the surge).
 
@@ -52,7 +51,7 @@ def compute(
         surge_ratio: the surge is in the first layer whose ratio (first token's mean norm / mean norm of the others)
             is above this.
         change_factor: the ratio's change points are where it rises or falls by this factor; a model can have several.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``norms`` (L·T rows of ``NORMS_SCHEMA``), ``norm_ratio`` (L of ``NORM_RATIO_SCHEMA``), ``norm_surge`` (one of
@@ -66,8 +65,8 @@ def compute(
         inputs["magnitudes"], axes=("sequence", "position"), columns=("norm",), site=_SITE
     ):
         norm = columns["norm"]  # (N, T)
-        means = means_with_replicates(norm, replicates, seed)
-        curve = with_interval("norm", means)  # of (1 + R, T)
+        means = resampling.means(norm)
+        curve = resampling.with_interval("norm", means)  # of (1 + R, T)
         norms.append(to_table(NORMS_SCHEMA, **names, layer=layer, position=points["position"], **curve))
         layers.append(layer)
         first = means[:, 0]
@@ -76,15 +75,15 @@ def compute(
     parts = dict(zip(("first", "rest", "ratio"), np.stack(ratios, axis=-1), strict=True))  # each (1 + R, L)
     intervals: dict[str, np.ndarray] = {}
     for name, part in parts.items():
-        intervals |= with_interval(name, part)
+        intervals |= resampling.with_interval(name, part)
     ratio = parts["ratio"]
-    surge, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio)
+    surge, earliest, latest = first_layer_above(ratio[0], ratio[1:], np.array(layers), surge_ratio, resampling)
     onset = {"threshold": surge_ratio, "layer": [surge], "layer_low": earliest, "layer_high": latest}
     return {
         "norms": pa.concat_tables(norms),
         "norm_ratio": to_table(NORM_RATIO_SCHEMA, **names, layer=layers, **intervals),
         "norm_surge": to_table(NORM_SURGE_SCHEMA, **names, **onset),
         "norm_changes": change_points.change_table(
-            ratio[0], ratio[1:], layers, change_factor, factor=True, quantity="norm ratio", **study
+            ratio[0], ratio[1:], layers, change_factor, resampling, factor=True, quantity="norm ratio", **study
         ),
     }

@@ -12,7 +12,8 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.statistics.grids import from_rows
 from sinkorigin.statistics.pretraining import last_known
-from sinkorigin.statistics.shared_columns import PARAMETERS, RUN, SEED, TOKENS
+from sinkorigin.statistics.shared_columns import FIRST_TOKEN, PARAMETERS, RUN, SEED, TOKENS
+from sinkorigin.statistics.student import paired_interval
 
 # quantity → (what it is, unit)
 QUANTITIES = {
@@ -24,22 +25,59 @@ QUANTITIES = {
         "between two rows of the history",
         "tokens",
     ),
+    "token_ratio": (
+        "tokens_to_baseline_loss / the tokens after which the baseline of the same seed itself first reaches that loss",
+        "1",
+    ),
     "effective_rank": ("effective rank of the residual, all positions, uncentred, mean over layers", "dims"),
-    "dimension_disparity": (
+    "effective_rank_later": ("the same without position 0", "dims"),
+    "dimension_disparity": ("dominance ratio of the first token's residual, mean over layers", "1"),
+    "disparity_over_rest": ("the same / the mean over layers of the other tokens' dominance ratio", "1"),
+    "dimension_disparity_largest": (
         "dominance ratio of the first token's residual in the layer where it is largest, the embedding included",
         "1",
     ),
-    "disparity_over_rest": ("the same / the dominance ratio of the other tokens in that layer", "1"),
+    "disparity_over_rest_largest": ("the same / the dominance ratio of the other tokens in that layer", "1"),
     "sink_mass": ("attention to position 0 over q > 0, in the layer where it is largest", "1"),
     "sink_mass_mean": ("the same, mean over layers", "1"),
     "sink_mass_normalised": ("as sink_mass, with every row of the attention divided by its sum", "1"),
     "sink_mass_normalised_mean": ("the same, mean over layers", "1"),
     "sink_rate": ("share of (sequence, layer, head) whose score of position 0 over q >= 0 is above epsilon", "1"),
     "norm_ratio": ("norm of the first token's residual / the others', in the layer where it is largest", "1"),
+    "variance_ratio": (
+        "variance over sequences at position 0 / mean of the others, in layer 0, of what enters W_O, after any norm or gate; 0: all "
+        "sequences begin with one token",
+        "1",
+    ),
+    "variance_ratio_mean": ("the same, mean over layers", "1"),
+    "aggregation_variance_ratio": ("as variance_ratio, of the value aggregation, before any norm or gate", "1"),
+}
+
+# (quantity, summary over layers or number of the layer) of the statistics over training → quantity here
+_STRUCTURE: dict[tuple[str, str | int], str] = {
+    ("effective_rank", "mean"): "effective_rank",
+    ("effective_rank_later", "mean"): "effective_rank_later",
+    ("dominance_ratio_first", "mean"): "dimension_disparity",
+    ("dominance_ratio_first", "largest"): "dimension_disparity_largest",
+    ("sink_mass", "largest"): "sink_mass",
+    ("sink_mass", "mean"): "sink_mass_mean",
+    ("sink_mass_normalised", "largest"): "sink_mass_normalised",
+    ("sink_mass_normalised", "mean"): "sink_mass_normalised_mean",
+    ("sink_rate", "mean"): "sink_rate",
+    ("norm_ratio", "largest"): "norm_ratio",
+    ("variance_ratio", 0): "variance_ratio",
+    ("variance_ratio", "mean"): "variance_ratio_mean",
+    ("aggregation_variance_ratio", 0): "aggregation_variance_ratio",
+}
+# disparity of the first token → what it is divided by that of the others as
+_OVER_REST = {
+    "dimension_disparity": "disparity_over_rest",
+    "dimension_disparity_largest": "disparity_over_rest_largest",
 }
 
 _QUANTITY = {
     "prompts": (pa.string(), "prompt set; null for losses"),
+    "first_token": (FIRST_TOKEN[0], f"{FIRST_TOKEN[1]}; null for losses"),
     "quantity": (pa.string(), "; ".join(f"{name}: {text}" for name, (text, _) in QUANTITIES.items())),
     "epsilon": (pa.float64(), "sink_rate: threshold of the score"),
     "unit": (pa.string(), "unit of the values"),
@@ -130,18 +168,6 @@ def compute(inputs: Mapping[str, Any], *, trainings: Sequence[Mapping]) -> dict[
     return {"by_seed": by_seed, "comparison": comparison_table(known, by_seed)}
 
 
-def paired_interval(differences: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean of paired differences over seeds, and its 95 % Student interval (n − 1 degrees of freedom; none for n = 1)."""
-    values = np.asarray(differences, dtype=np.float64)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, None, None
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
 def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float]) -> float | None:
     """Tokens after which a loss curve is first at or below ``loss``, linear between its points; None if it never is."""
     for i, value in enumerate(losses):
@@ -153,35 +179,44 @@ def tokens_to_reach(loss: float, tokens: Sequence[int], losses: Sequence[float])
     return None
 
 
+def _tokens_to_reach(loss: float, history: pl.DataFrame) -> float | None:
+    curve = history.sort("step").drop_nulls("validation_loss")
+    return tokens_to_reach(loss, curve["tokens"].to_list(), curve["validation_loss"].to_list())
+
+
 def _losses(one: Training, baseline: Training | None) -> Iterator[dict]:
     history = one.history.sort("step")
     curve = history.drop_nulls("validation_loss")
     for name in ("train_loss", "validation_loss"):
         yield {"quantity": name, "value": last_known(history[name])}
     yield {"quantity": "validation_loss_over_training", "value": curve["validation_loss"].mean()}
-    reached = None
+    reached = needed = None
     if baseline is not None and (goal := last_known(baseline.history.sort("step")["validation_loss"])) is not None:
-        reached = tokens_to_reach(goal, curve["tokens"].to_list(), curve["validation_loss"].to_list())
+        reached, needed = _tokens_to_reach(goal, one.history), _tokens_to_reach(goal, baseline.history)
     yield {"quantity": "tokens_to_baseline_loss", "value": reached}
+    yield {"quantity": "token_ratio", "value": None if reached is None or needed is None else reached / needed}
 
 
 def _structure(one: Training) -> Iterator[dict]:
     """What the statistics of the final model say, on each prompt set."""
     final = one.measured.filter(pl.col("step") == pl.col("step").max())
-    for (prompts,), rows in final.group_by("prompts", maintain_order=True):
-        by_layer = {(r["quantity"], r["layer"]): r["value"] for r in rows.filter(pl.col("over") == "layer").to_dicts()}
-        summaries = rows.filter(pl.col("over") != "layer").to_dicts()
-        for row in summaries:
-            name, over, uniform = row["quantity"], row["over"], row["uniform"]
-            shared = {"prompts": prompts, "value": row["value"], "uniform": uniform, "epsilon": row["epsilon"]}
-            if (name, over) == ("dominance_ratio_first", "largest"):
-                yield {**shared, "quantity": "dimension_disparity"}
-                rest = by_layer["dominance_ratio_rest", row["layer"]]
-                yield {**shared, "quantity": "disparity_over_rest", "value": row["value"] / rest}
-            elif name in ("sink_mass", "sink_mass_normalised"):
-                yield {**shared, "quantity": name if over == "largest" else f"{name}_mean"}
-            elif (name, over) in (("effective_rank", "mean"), ("sink_rate", "mean"), ("norm_ratio", "largest")):
-                yield {**shared, "quantity": name}
+    for _, rows in final.group_by("prompts", maintain_order=True):
+        found = {(row["quantity"], _over(row)): row["value"] for row in rows.to_dicts()}
+        for row in rows.to_dicts():
+            name = _STRUCTURE.get((row["quantity"], _over(row)))
+            if name is None:
+                continue
+            shared = {key: row[key] for key in ("prompts", "first_token", "uniform", "epsilon", "value")}
+            yield {**shared, "quantity": name}
+            if name in _OVER_REST:
+                layer = "mean" if row["over"] == "mean" else row["layer"]
+                rest = found["dominance_ratio_rest", layer]
+                yield {**shared, "quantity": _OVER_REST[name], "value": row["value"] / rest}
+
+
+def _over(row: Mapping[str, Any]) -> str | int:
+    """Summary over layers of a row, or its layer."""
+    return row["layer"] if row["over"] == "layer" else row["over"]
 
 
 def by_seed_table(trainings: Sequence[Training]) -> pa.Table:
@@ -190,7 +225,7 @@ def by_seed_table(trainings: Sequence[Training]) -> pa.Table:
     rows = []
     for one in trainings:
         facts = {name: getattr(one, name) for name in ("run", "variant", "baseline", "seed")}
-        empty = {"prompts": None, "epsilon": None, "uniform": None}
+        empty = {"prompts": None, "first_token": None, "epsilon": None, "uniform": None}
         for found in (*_losses(one, known.get((one.baseline, one.seed))), *_structure(one)):
             rows.append({**facts, **empty, "unit": QUANTITIES[found["quantity"]][1], **found})
     return from_rows(BY_SEED_SCHEMA, rows)

@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import means_with_replicates, with_interval
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, estimate
@@ -36,7 +36,7 @@ SECONDARY_BY_LAYER_SCHEMA = tables.schema(
 TABLES = {"secondary_sinks": SECONDARY_SINKS_SCHEMA, "secondary_sinks_by_layer": SECONDARY_BY_LAYER_SCHEMA}
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """Sinks at positions other than 0, found by a rule and named by the token that stands there.
 
     Position k >= 1 of a sequence is a sink in a layer when its score over q > k, mean over heads, is more than
@@ -47,7 +47,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         inputs: paths of ``scores`` (the attention scores), ``prompts`` (the tokens) and ``magnitudes`` (the residual
             stream's largest activations).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``secondary_sinks`` (``SECONDARY_SINKS_SCHEMA``, the tokens with most sinks first) and
@@ -76,7 +76,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
                 layer=[layer],
                 candidates=sink.size,
                 sinks=sink.sum(),
-                **with_interval("share", means_with_replicates(sink.mean(axis=1), replicates, seed)),
+                **resampling.with_interval("share", resampling.means(sink.mean(axis=1))),
             )
         )
     sinks = np.stack(found)  # (L, N, T/2)

@@ -16,6 +16,11 @@ _HIGH_ALL = (pa.float64(), "upper end of it")
 NOT_APPLICABLE = (pa.string(), "why values are null")
 BEGIN_ALIKE = "every sequence begins with the same token"  # why position 0 has no variance over sequences
 
+FIRST_TOKEN = (
+    pa.string(),
+    "what the sequences begin with: drawn, bos or fixed; there is no variance at position 0 but of drawn ones",
+)
+
 RUN = {"run": (pa.string(), "name of the run in the config"), "variant": (pa.string(), "attention variant")}
 SEED = (pa.int32(), "seed of the weights and of the order of the data")
 PARAMETERS = (pa.int64(), "number of stored parameters; tied embeddings count once")

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics import change_points
-from sinkorigin.statistics.bootstrap import first_layer_above, interval, resamples, with_interval
+from sinkorigin.statistics.bootstrap import Resampling, first_layer_above
 from sinkorigin.statistics.grids import read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, estimate, onset_columns
 from sinkorigin.statistics.uniform import uniform_score
@@ -72,12 +72,13 @@ class _LayerScores:
 
     @classmethod
     def measure(
-        cls, score: np.ndarray, excluding_self: np.ndarray, draws: np.ndarray, epsilons: Sequence[float]
+        cls, score: np.ndarray, excluding_self: np.ndarray, resampling: Resampling, epsilons: Sequence[float]
     ) -> "_LayerScores":
-        """Summarise (N, H, T) scores over q >= k and over q > k, under (R, N) weights of bootstrap replicates."""
+        """Summarise (N, H, T) scores over q >= k and over q > k."""
         sequences, heads, length = score.shape
-        samples = (draws @ excluding_self.reshape(sequences, -1)).reshape(-1, heads, length)  # (R, H, T)
-        low, high = interval(samples)
+        draws = resampling.weights(sequences)  # (R, N)
+        samples = (draws @ excluding_self.reshape(sequences, -1)).reshape(len(draws), heads, length)  # (R, H, T)
+        low, high = resampling.interval(samples)
         mean = excluding_self.mean(axis=0)  # (H, T)
         mass = np.concatenate([[mean[:, 0].mean()], samples[:, :, 0].mean(axis=1)])
         above = np.stack([(score > epsilon).sum(axis=1) for epsilon in epsilons])
@@ -92,8 +93,7 @@ def compute(
     epsilons: Sequence[float],
     onset_mass: float,
     change_mass: float,
-    replicates: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, pa.Table]:
     """A1 and A2 from the attention scores, a layer at a time (docs/paper.md).
 
@@ -108,7 +108,7 @@ def compute(
         epsilons: thresholds of the sink rate.
         onset_mass: the sink begins in the first layer whose mass is above this.
         change_mass: the mass' change points are where it rises or falls by this much.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``sinks`` (L·H·T rows of ``SINKS_SCHEMA``), ``sink_mass`` (L of ``SINK_MASS_SCHEMA``), ``sink_rate`` (epsilons·T of
@@ -125,13 +125,12 @@ def compute(
         columns=[name + form for form in found for name in ("score", "score_excluding_self")],
     ):
         sequences, heads, length = columns["score"].shape
-        draws = resamples(sequences, replicates, seed)  # (R, N)
         values: dict[str, np.ndarray] = {}
         for form, measured in found.items():
             score, excluding_self = columns[f"score{form}"], columns[f"score_excluding_self{form}"]
             # nulls say that rows sum to one: the normalised form is the other
             sums_to_one = np.isnan(score).all()
-            scores = found[""][-1] if sums_to_one else _LayerScores.measure(score, excluding_self, draws, epsilons)
+            scores = found[""][-1] if sums_to_one else _LayerScores.measure(score, excluding_self, resampling, epsilons)
             measured.append(scores)
             values |= {
                 f"score{form}": scores.score,
@@ -146,12 +145,13 @@ def compute(
     masses: dict[str, np.ndarray] = {}
     rates: dict[str, np.ndarray] = {}
     for form, measured in found.items():
-        masses |= with_interval(f"mass{form}", np.stack([scores.mass for scores in measured], axis=1))  # of (1 + R, L)
+        mass = np.stack([scores.mass for scores in measured], axis=1)  # (1 + R, L)
+        masses |= resampling.with_interval(f"mass{form}", mass)
         rate = np.sum([scores.above for scores in measured], axis=0) / heads_in_all  # (epsilons, N, T)
-        low, high = interval(draws @ rate, axis=1)  # of (epsilons, R, T)
+        low, high = resampling.interval(resampling.weights(sequences) @ rate, axis=1)  # of (epsilons, R, T)
         rates |= {f"rate{form}": rate.mean(axis=1), f"rate{form}_low": low, f"rate{form}_high": high}
     mass = np.stack([scores.mass for scores in found[""]], axis=1)
-    onset, earliest, latest = first_layer_above(mass[0], mass[1:], np.array(layers), onset_mass)
+    onset, earliest, latest = first_layer_above(mass[0], mass[1:], np.array(layers), onset_mass, resampling)
     uniform = uniform_score(0, length)
     rows = {"epsilon": np.asarray(epsilons, dtype=np.float64)[:, None], "position": points["position"]}
     onsets = {"threshold": onset_mass, "layer": [onset], "layer_low": earliest, "layer_high": latest}
@@ -161,6 +161,6 @@ def compute(
         "sink_rate": to_table(SINK_RATE_SCHEMA, **names, **rows, **rates),
         "sink_onset": to_table(SINK_ONSET_SCHEMA, **names, **onsets),
         "sink_changes": change_points.change_table(
-            mass[0], mass[1:], layers, change_mass, factor=False, quantity="sink mass", **names
+            mass[0], mass[1:], layers, change_mass, resampling, factor=False, quantity="sink mass", **names
         ),
     }

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import interval, ratio_interval, resamples
+from sinkorigin.statistics.bootstrap import Resampling, ratio_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER, LAYER_KEYS, NOT_APPLICABLE, estimate
 
@@ -81,7 +81,7 @@ _WEIGHTS = (
 
 
 def compute(
-    inputs: Mapping[str, str], *, model: str, prompts: str, share: float, ratio: float, replicates: int, seed: int
+    inputs: Mapping[str, str], *, model: str, prompts: str, share: float, ratio: float, resampling: Resampling
 ) -> dict[str, pa.Table]:
     """S1 of every FFN neuron, ranked, and what the super neurons account for by layer (docs/paper.md).
 
@@ -90,7 +90,7 @@ def compute(
             extraction, and of ``neurons``, the weight table of the model (``weights.NEURONS_SCHEMA``).
         model, prompts: names, for the first columns.
         share, ratio: thresholds of the rule, see :func:`is_super_neuron`.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``super_neurons`` (``SUPER_NEURONS_SCHEMA``, by rank) and ``super_neuron_surge`` (``SURGE_SCHEMA``).
@@ -114,11 +114,10 @@ def compute(
         neuron: dict = {"neuron": [None], "not_applicable": reasons[0]}
         surge: dict = {"not_applicable": reasons[0]}
         if not np.isnan(weights["neuron"]).any() and len(first_token["output_norm"]):
-            draws = resamples(len(after), replicates, seed)  # (R, N)
             weight = {name: weights[name][np.argsort(weights["neuron"], kind="stable")] for name in _WEIGHTS}
             firing = _firing(moments, cosines, layer)
             shares = shares_of_output(*(first_token[name] for name in ("activation", "on_output", "output_norm")))
-            share_low, share_high = interval(draws @ shares)
+            share_low, share_high = resampling.interval(resampling.weights(len(after)) @ shares)
             chosen = is_super_neuron(share_low, firing["activation_ratio"], share=share, ratio=ratio)
             changes: dict = {}
             if first_token["on_residual"] is None:
@@ -126,8 +125,8 @@ def compute(
                     "a norm after the FFN rescales what its neurons write, so their part of the norm is not defined"
                 )
             else:
-                changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, draws)
-                surge |= written_by_few(first_token, _few(chosen, shares), before, norms[layer], replicates, seed)
+                changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, resampling)
+                surge |= written_by_few(first_token, _few(chosen, shares), before, norms[layer], resampling)
             reason = "; ".join(part for part in reasons if part) or None
             surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
             neuron = {
@@ -188,8 +187,7 @@ def written_by_few(
     few: np.ndarray,
     before: np.ndarray,
     residual: FirstResiduals,
-    replicates: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict:
     """Columns ``few…`` of the surge table.
 
@@ -199,7 +197,7 @@ def written_by_few(
     Args:
         few: numbers of the neurons.
         before: (N,) norms of the residual that enters the layer; ``residual``: what leaves it.
-        replicates, seed: of the bootstrap over sequences.
+        resampling: how intervals resample the sequences.
     """
     row: dict = {"few": few.tolist()}
     if not len(few):
@@ -207,14 +205,14 @@ def written_by_few(
     firing = first_token["activation"][:, few]
     along = (firing * first_token["on_residual"][:, few]).sum(axis=1) / residual.norm  # (N,)
     if (residual.norm - before).mean() > residual.norm.mean() / 2:
-        row |= _ratio_of_means("few_surge", along, first_token["added"], replicates, seed)
+        row |= _ratio_of_means("few_surge", along, first_token["added"], resampling)
     written = (firing * first_token["on_largest"][:, few]).sum(axis=1)
-    return row | _ratio_of_means("few_largest", written, residual.largest, replicates, seed)
+    return row | _ratio_of_means("few_largest", written, residual.largest, resampling)
 
 
-def _ratio_of_means(name: str, above: np.ndarray, below: np.ndarray, replicates: int, seed: int) -> dict:
+def _ratio_of_means(name: str, above: np.ndarray, below: np.ndarray, resampling: Resampling) -> dict:
     """Columns of the mean of (N,) values / the mean of others, with its interval."""
-    low, high = ratio_interval(above, below, replicates, seed)
+    low, high = ratio_interval(above, below, resampling)
     return {name: above.mean() / below.mean(), f"{name}_low": low, f"{name}_high": high}
 
 
@@ -244,7 +242,7 @@ def _norm_changes(
     down_norm: np.ndarray,
     before: np.ndarray,
     after: np.ndarray,
-    draws: np.ndarray,
+    resampling: Resampling,
 ) -> tuple[dict, dict]:
     """What the first token's norm loses without each neuron of a layer.
 
@@ -252,7 +250,7 @@ def _norm_changes(
         first_token: columns (N, f) of the first tokens' neurons.
         down_norm: (f,) norms of the down weights.
         before, after: (N,) norms of the residual that enters and leaves the layer.
-        draws: (R, N) weights of the sequences in each bootstrap replicate.
+        resampling: how intervals resample the sequences.
 
     Returns:
         Columns (f,) of the neurons, and those of the layer's row in the surge table.
@@ -263,9 +261,10 @@ def _norm_changes(
     largest = int(np.abs(change).argmax())
     neuron = {"norm_change": change}
     surge: dict = {"without_largest": without[:, largest].mean(), "largest": largest}
+    draws = resampling.weights(len(after))  # (R, N)
     added, added_draws = (after - before).mean(), draws @ (after - before)
     if added > after.mean() / 2:
-        low, high = interval((draws @ lost) / added_draws[:, None])
+        low, high = resampling.interval((draws @ lost) / added_draws[:, None])
         neuron |= {"surge_share": change / added, "surge_share_low": low, "surge_share_high": high}
         surge |= {f"accounted{end}": neuron[f"surge_share{end}"][largest] for end in ("", "_low", "_high")}
     return neuron, surge

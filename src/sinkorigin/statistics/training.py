@@ -1,6 +1,6 @@
 """Sink, disparity and rank over training: the statistics of every kept checkpoint of a run, by layer and over layers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.statistics.grids import from_rows
-from sinkorigin.statistics.shared_columns import RUN, SEED
+from sinkorigin.statistics.shared_columns import FIRST_TOKEN, RUN, SEED
 
 QUANTITIES = {
     "sink_mass": "mean over sequences and heads of the attention to position 0 over q > 0 (A1)",
@@ -20,12 +20,16 @@ QUANTITIES = {
     "norm_rest": "the same over positions >= 1",
     "norm_ratio": "norm_first / norm_rest",
     "effective_rank": "effective rank of the residual, uncentred, all positions (E1)",
+    "effective_rank_later": "the same without position 0",
+    "variance_ratio": "variance over sequences at position 0 / mean of the others, of what enters W_O, after any norm or gate (V1)",
+    "aggregation_variance_ratio": "the same of the value aggregation, before any norm or gate",
 }
 
 SCHEMA = tables.schema(
     **RUN,
     seed=SEED,
     prompts=(pa.string(), "name of the prompt set"),
+    first_token=FIRST_TOKEN,
     step=(pa.int32(), "optimizer steps done; 0 is the initialisation"),
     tokens=(pa.int64(), "training tokens seen"),
     over=(
@@ -78,7 +82,13 @@ def with_summaries(found: Sequence[Measured]) -> Iterator[dict]:
 
 
 def training_table(
-    checkpoints: Iterable[tuple[int, str, Sequence[Measured]]], *, run: str, variant: str, seed: int, step_tokens: int
+    checkpoints: Iterable[tuple[int, str, Sequence[Measured]]],
+    *,
+    run: str,
+    variant: str,
+    seed: int,
+    step_tokens: int,
+    first_tokens: Mapping[str, str],
 ) -> pa.Table:
     """Statistics of the checkpoints of one training: a table of ``SCHEMA``.
 
@@ -86,9 +96,11 @@ def training_table(
         checkpoints: (step, prompts, what was measured), in the order of the table.
         run, variant, seed: names and seed of the training.
         step_tokens: training tokens in one step.
+        first_tokens: prompt set → what the model's sequences of it begin with.
     """
     rows = []
     for step, prompts, found in checkpoints:
         facts = {"run": run, "variant": variant, "seed": seed, "prompts": prompts, "step": step}
+        facts["first_token"] = first_tokens[prompts]
         rows += [{**facts, "tokens": step * step_tokens, **row} for row in with_summaries(found)]
     return from_rows(SCHEMA, rows)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.statistics.bootstrap import simultaneous_widths, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import Resampling, simultaneous_widths
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.kendall import kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -69,7 +69,7 @@ _NO_SITE = "the model has no such site, see architecture.parquet of its activati
 
 
 def compute(
-    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], replicates: int, seed: int
+    inputs: Mapping[str, Sequence[str]], *, model: str, prompts: str, sites: Sequence[str], resampling: Resampling
 ) -> dict[str, pa.Table]:
     """V1 of several sites (docs/paper.md).
 
@@ -77,15 +77,13 @@ def compute(
         inputs: paths of ``sites``, the manifests of the sites' directories.
         model, prompts: names, for the first columns.
         sites: names of the sites, in the order of their manifests.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``variance`` (``VARIANCE_SCHEMA``) and ``variance_trend`` (``TREND_SCHEMA``).
     """
     found = [
-        variance_tables(
-            Path(manifest).parent, model=model, prompts=prompts, site=site, replicates=replicates, seed=seed
-        )
+        variance_tables(Path(manifest).parent, model=model, prompts=prompts, site=site, resampling=resampling)
         for site, manifest in zip(sites, inputs["sites"], strict=True)
     ]
     variances, trends = zip(*found, strict=True)
@@ -93,7 +91,7 @@ def compute(
 
 
 def variance_tables(
-    site_directory: str | Path, *, model: str, prompts: str, site: str, replicates: int, seed: int
+    site_directory: str | Path, *, model: str, prompts: str, site: str, resampling: Resampling
 ) -> tuple[pa.Table, pa.Table]:
     """V1 of one site: the variance by (layer, position), and its trend by layer.
 
@@ -102,7 +100,7 @@ def variance_tables(
     Args:
         site_directory: ``.../{site}``, with ``layer={layer}/part-0.parquet`` (sequence, position, activation).
         model, prompts, site: names, for the first columns and for messages.
-        replicates, seed: number and seed of the bootstrap replicates over sequences. In a replicate, with weights w that
+        resampling: how intervals resample the sequences. In a replicate, with weights w that
             add to 1, the variance is N/(N−1) · (Σ w ‖x‖² − ‖Σ w x‖²) / d.
 
     Returns:
@@ -123,7 +121,8 @@ def variance_tables(
                 f"model {model}, prompts {prompts}: a variance over sequences needs at least 2, {site} has "
                 f"{sequences}; raise the number of sequences of the prompts or of those that the site keeps"
             )
-        moments = ReplicatedMoments(weights_with_data(sequences, replicates, seed))
+        drawn = resampling.first(sequences)  # the site may keep fewer than were run
+        moments = ReplicatedMoments(drawn.weights_with_data(sequences))
         for block in file.blocks():
             moments.add(block)
         if not moments.is_finite():
@@ -142,15 +141,15 @@ def variance_tables(
                 position=positions,
                 sequences=sequences,
                 width=width,
-                **with_interval("variance", replicated),
+                **drawn.with_interval("variance", replicated),
                 relative_dispersion=dispersion,
             )
         )
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
-        trend = with_interval("ratio", np.append(*ratios))
-        trend |= with_interval("kendall_tau", kendall_tau(replicated))
+        trend = drawn.with_interval("ratio", np.append(*ratios))
+        trend |= drawn.with_interval("kendall_tau", kendall_tau(replicated))
         for name, ratio in RATIOS.items():
-            ends = ratio(replicated, positions, sequences)
+            ends = ratio(replicated, positions, drawn, sequences)
             trend |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
         reason = _SAME if np.isnan(replicated).any() else None
         trends.append(
@@ -172,7 +171,9 @@ def first_to_rest(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
         return first[..., 0] / rest.mean(axis=-1)
 
 
-def first_to_highest(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
+def first_to_highest(
+    replicated: np.ndarray, positions: np.ndarray, resampling: Resampling, sequences: int
+) -> np.ndarray:
     """Value at position 0 / largest value at another position.
 
     The largest of many noisy values is too large, and so are its bootstrap replicates, which would put the whole interval below the true
@@ -181,16 +182,17 @@ def first_to_highest(replicated: np.ndarray, positions: np.ndarray, sequences: i
     Args:
         replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
         positions: (T,) rising.
+        resampling: of the replicates.
         sequences: N.
 
     Returns:
-        (3,) the ratio, low and high; NaN where a value is NaN, or position 0 or all others are missing.
+        (3,) the ratio, low and high; NaN where a value is NaN, or position 0 or all others are missing; low and high without replicates.
     """
     first, rest = replicated[:, positions == 0], replicated[:, positions > 0]
     if not first.shape[1] or not rest.shape[1] or np.isnan(replicated).any():
         return np.full(3, np.nan)
     ratios = np.log(first) - np.log(rest)  # (1 + R, T - 1)
-    width = simultaneous_widths(ratios, sequences)
+    width = simultaneous_widths(ratios, resampling, sequences)
     return np.exp([part.min() for part in (ratios[0], ratios[0] - width, ratios[0] + width)])
 
 
@@ -205,7 +207,7 @@ def group_means(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.stack([values[:, mask].mean(axis=1) for mask in position_groups(positions)], axis=1)
 
 
-def largest_rise(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
+def largest_rise(replicated: np.ndarray, positions: np.ndarray, resampling: Resampling, sequences: int) -> np.ndarray:
     """Largest ratio of a later part of a curve to an earlier one: what contradicts that the curve falls.
 
     Neighbouring positions differ by less than their sampling error, so a falling curve has rises everywhere; means over groups of
@@ -215,6 +217,7 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray, sequences: int) 
     Args:
         replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
         positions: (T,) rising.
+        resampling: of the replicates.
         sequences: N.
 
     Returns:
@@ -225,16 +228,17 @@ def largest_rise(replicated: np.ndarray, positions: np.ndarray, sequences: int) 
     means = np.log(group_means(replicated, positions))  # (1 + R, G)
     earlier, later = np.triu_indices(means.shape[1], 1)
     rises = means[:, later] - means[:, earlier]  # (1 + R, pairs)
-    width = simultaneous_widths(rises, sequences)
+    width = simultaneous_widths(rises, resampling, sequences)
     return np.exp([part.max() for part in (rises[0], rises[0] - width, rises[0] + width)])
 
 
-def last_to_second(replicated: np.ndarray, positions: np.ndarray, sequences: int) -> np.ndarray:
+def last_to_second(replicated: np.ndarray, positions: np.ndarray, resampling: Resampling, sequences: int) -> np.ndarray:
     """Mean value of the last group of positions / that of the first group after position 0: does the curve go on falling?
 
     Args:
         replicated: (1 + R, T) positive values of the curve, and of its bootstrap replicates.
         positions: (T,) rising.
+        resampling: of the replicates.
         sequences: N.
 
     Returns:
@@ -245,7 +249,7 @@ def last_to_second(replicated: np.ndarray, positions: np.ndarray, sequences: int
         return np.full(3, np.nan)
     means = np.log(group_means(replicated[:, after], positions[after]))
     fall = means[:, -1:] - means[:, :1]
-    [width] = simultaneous_widths(fall, sequences)
+    [width] = simultaneous_widths(fall, resampling, sequences)
     return np.exp([fall[0, 0], fall[0, 0] - width, fall[0, 0] + width])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.statistics.bootstrap import interval, weights_with_data, with_interval
+from sinkorigin.statistics.bootstrap import Resampling, resamples
 from sinkorigin.statistics.grids import LayeredTable, from_rows
 from sinkorigin.statistics.kendall import kendall_between, kendall_tau
 from sinkorigin.statistics.moments import ReplicatedMoments
@@ -68,14 +68,14 @@ def _moments(site: SiteLayer, wanted: np.ndarray, draws: np.ndarray, *, by_dim: 
     return moments
 
 
-def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: int, seed: int) -> dict[str, pa.Table]:
+def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """V2 by layer (arXiv 2605.06611 gives a mean τ of 0.32 without saying over which pairs; docs/paper.md).
 
     Args:
         inputs: paths of ``value_aggregation`` and ``attention_output``, the manifests of the two sites' directories, and
             of ``output_projection``, the weight table of W_O (``weights.OUTPUT_PROJECTION_SCHEMA``).
         model, prompts: names, for the first columns.
-        replicates, seed: number and seed of the bootstrap replicates over sequences.
+        resampling: how intervals resample the sequences.
 
     Returns:
         ``variance_through_output`` (``SCHEMA``) and ``variance_through_output_mean`` (``MEAN_SCHEMA``, whose interval is that of the
@@ -89,6 +89,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
     rows = []
     group_orders: list[np.ndarray] = []  # (2, 1 + R) by layer
     replicated: dict[str, list[np.ndarray]] = {"dim_tau": [], "position_tau": []}  # (1 + R,) by layer
+    drawn = resampling
     for layer, path in before.items():
         row: dict = dict.fromkeys(SCHEMA.names) | {"model": model, "prompts": prompts, "layer": layer}
         rows.append(row)
@@ -101,17 +102,18 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         inner, outer = SiteLayer(path), SiteLayer(after[layer])
         shared = np.intersect1d(inner.positions, outer.positions)
         sequences = min(inner.sequences, outer.sequences)
-        draws = weights_with_data(sequences, replicates, seed)
+        drawn = resampling.first(sequences)  # a site may keep fewer than were run
+        draws = drawn.weights_with_data(sequences)
         inside = _moments(inner, shared, draws, by_dim=True)
         outside = _moments(outer, shared, draws, by_dim=False)
         variances = inside.variance(), outside.variance()  # (1 + R, T')
         fixed = inside.same_vectors(variances[0])
         taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
         row["positions"] = int((~fixed).sum())
-        orders = _group_orders(inner, outer, shared, ~fixed, variances, replicates, seed)
-        row |= _ends("group_tau", orders)
+        orders = _group_orders(inner, outer, shared, ~fixed, variances, drawn)
+        row |= _ends("group_tau", orders, drawn)
         group_orders.append(orders)
-        row |= with_interval("position_tau", taus)
+        row |= drawn.with_interval("position_tau", taus)
         replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
@@ -120,17 +122,17 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, replicates: 
         if len(norms) == inner.width and not np.isnan(norms).any():
             spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
             taus = kendall_tau(spread[:, np.argsort(norms)])  # over dims in the order of the norms of their columns
-            row |= with_interval("dim_tau", taus)
+            row |= drawn.with_interval("dim_tau", taus)
             replicated["dim_tau"].append(taus)
         row["not_applicable"] = "; ".join(reason for reason in reasons if reason) or None
     names = {"model": model, "prompts": prompts}
     means = [
-        dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows)
+        dict.fromkeys(MEAN_SCHEMA.names) | names | _mean(reading, samples, rows, drawn)
         for reading, samples in replicated.items()
     ]
     known = [orders for orders in group_orders if np.isfinite(orders[:, 0]).all()]
     groups: dict = {"reading": "group_tau", "layers": len(known)}
-    groups |= _ends("tau", np.nanmean(known, axis=0)) if known else {"not_applicable": _why(rows)}
+    groups |= _ends("tau", np.nanmean(known, axis=0), drawn) if known else {"not_applicable": _why(rows)}
     means.append(dict.fromkeys(MEAN_SCHEMA.names) | names | groups)
     return {
         "variance_through_output": from_rows(SCHEMA, rows),
@@ -143,12 +145,12 @@ def _why(rows: Sequence[Mapping]) -> str:
     return next((row["not_applicable"] for row in rows if row["not_applicable"]), "no layer has both sites")
 
 
-def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping]) -> dict:
+def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping], resampling: Resampling) -> dict:
     """A row of ``MEAN_SCHEMA`` without model and prompts, from the (1 + R,) replicates of the layers that have one."""
     known = [values for values in samples if np.isfinite(values[0])]
     if not known:
         return {"reading": reading, "layers": 0, "not_applicable": _why(rows)}
-    return {"reading": reading, "layers": len(known)} | with_interval("tau", np.nanmean(known, axis=0))
+    return {"reading": reading, "layers": len(known)} | resampling.with_interval("tau", np.nanmean(known, axis=0))
 
 
 def _group_orders(
@@ -157,15 +159,14 @@ def _group_orders(
     shared: np.ndarray,
     varies: np.ndarray,
     variances: tuple[np.ndarray, np.ndarray],
-    replicates: int,
-    seed: int,
+    resampling: Resampling,
 ) -> np.ndarray:
-    """(2, 1 + R) of :func:`group_order`, of one layer; NaN where there is one group only, or a half of the sequences has no variance."""
+    """(2, 1 + R) of :func:`group_order`, of one layer; NaN where there is one group only."""
     positions = shared[varies]
+    replicates = len(variances[0]) - 1
     if len(position_groups(positions)) < 2:
         return np.full((2, 1 + replicates), np.nan)
-    sequences = min(inner.sequences, outer.sequences)
-    halves = half_weights(sequences, replicates, seed)  # (2, 1 + R, N)
+    halves = half_weights(resampling, min(inner.sequences, outer.sequences))  # (2, 1 + R, N)
     split = [
         _moments(site, shared, np.concatenate(halves), by_dim=False)
         .variance()[:, varies]
@@ -173,17 +174,26 @@ def _group_orders(
         for site in (inner, outer)
     ]
     before, after = (np.stack([group_means(half, positions) for half in site]) for site in split)
-    whole = tuple(group_means(variance[:, varies], positions) for variance in variances)
-    return group_order(*whole, before, after)
+    whole_before, whole_after = (group_means(variance[:, varies], positions) for variance in variances)
+    return group_order(whole_before, whole_after, before, after)
 
 
-def half_weights(sequences: int, replicates: int, seed: int) -> np.ndarray:
-    """(2, 1 + R, N) weights of the sequences with even numbers and of those with odd ones, by themselves and in bootstrap replicates."""
+def half_weights(resampling: Resampling, sequences: int) -> np.ndarray:
+    """(2, 1 + R, N) weights of two halves of the sequences, by themselves and in bootstrap replicates.
+
+    A half has every second cluster, which is every second sequence where these are independent. Without replicates (R = 0) where there are
+    too few clusters.
+    """
+    members = resampling.members(sequences)
+    replicates = 0 if resampling.too_few else resampling.replicates
     weights = np.zeros((2, 1 + replicates, sequences))
     for half, drawn in enumerate(weights):
-        members = np.arange(half, sequences, 2)
-        if len(members):
-            drawn[:, members] = weights_with_data(len(members), replicates, seed + half)
+        chosen = members % 2 == half
+        _, clusters = np.unique(members[chosen], return_inverse=True)
+        if len(clusters):
+            drawn[0, chosen] = 1 / len(clusters)
+            times = resamples(int(clusters.max()) + 1, replicates, resampling.seed + half)[:, clusters]
+            drawn[1:, chosen] = times / times.sum(axis=1, keepdims=True)
     return weights
 
 
@@ -209,7 +219,7 @@ def group_order(
     return np.stack([kendall_between(whole_before, whole_after), crossed])
 
 
-def order_interval(orders: np.ndarray) -> tuple[float, float, float]:
+def order_interval(orders: np.ndarray, resampling: Resampling) -> tuple[float, float, float]:
     """The τ of all sequences, and an interval that holds those of both of :func:`group_order`.
 
     A replicate has twice the sampling error, which moves a τ; the interval holds that of the replicates as they are and as moved back to
@@ -217,13 +227,19 @@ def order_interval(orders: np.ndarray) -> tuple[float, float, float]:
 
     Args:
         orders: (2, 1 + R) of :func:`group_order`, or their means over layers.
+        resampling: of the replicates.
+
+    Returns:
+        τ, low and high; NaN ends without replicates.
     """
-    low, high = interval(orders[:, 1:], axis=1)
-    moved = orders[:, 0] - orders[:, 1:].mean(axis=1)
     value = float(orders[0, 0])
+    if orders.shape[1] < 2:
+        return value, np.nan, np.nan
+    low, high = resampling.interval(orders[:, 1:], axis=1)
+    moved = orders[:, 0] - orders[:, 1:].mean(axis=1)
     return value, max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)
 
 
-def _ends(name: str, orders: np.ndarray) -> dict[str, float]:
+def _ends(name: str, orders: np.ndarray, resampling: Resampling) -> dict[str, float]:
     """Columns of :func:`order_interval`."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), order_interval(orders), strict=True))
+    return dict(zip((name, f"{name}_low", f"{name}_high"), order_interval(orders, resampling), strict=True))

@@ -33,10 +33,13 @@ class GatedProjection(nn.Linear):
         self.gate_weight = nn.Parameter(torch.empty(aggregation_width, width))
         nn.init.normal_(self.gate_weight, std=0.02)
 
+    def matrix_input(self, aggregation: torch.Tensor, attention_input: torch.Tensor) -> torch.Tensor:
+        """What W_O is applied to (N, T, H·d_k): the aggregation after the gate."""
+        return aggregation * torch.sigmoid(F.linear(attention_input, self.gate_weight))
+
     def forward(self, aggregation: torch.Tensor, attention_input: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Attention output (N, T, d) of the value aggregation (N, T, H·d_k) and the attention input (N, T, d)."""
-        gate = torch.sigmoid(F.linear(attention_input, self.gate_weight))  # (N, T, H·d_k)
-        return F.linear(aggregation * gate, self.weight, self.bias)
+        return F.linear(self.matrix_input(aggregation, attention_input), self.weight, self.bias)
 
 
 class GatedLlamaAttention(LlamaAttention):

@@ -85,20 +85,31 @@ class HeadwiseNormProjection(nn.Linear):
         self.scale = None if scale == "none" else nn.Parameter(torch.full(shape, float(scale_init)))
         self.offset = nn.Parameter(torch.zeros(shape)) if offset else None
 
+    def _normalised(self, aggregation: torch.Tensor) -> torch.Tensor:
+        """The aggregation (..., H·d_k) with each head divided by its root mean square."""
+        heads = aggregation.unflatten(-1, (self.heads, self.head_width))  # (..., H, d_k)
+        return _RMSNorm.apply(heads, self.eps).flatten(-2)
+
+    def _by_dim(self, values: torch.Tensor) -> torch.Tensor:
+        """Scale or offset of every dim (H·d_k), from that of every head or of all heads."""
+        return values.expand(self.heads, -1).flatten()
+
+    def matrix_input(self, aggregation: torch.Tensor) -> torch.Tensor:
+        """What W_O is applied to (..., H·d_k): the aggregation after norm, scale and offset."""
+        normalised = self._normalised(aggregation)
+        scaled = normalised * (self.scale_init if self.scale is None else self._by_dim(self.scale))
+        return scaled if self.offset is None else scaled + self._by_dim(self.offset)
+
     def forward(self, aggregation: torch.Tensor) -> torch.Tensor:
         """Attention output (..., d) of the value aggregation (..., H·d_k)."""
-        heads = aggregation.unflatten(-1, (self.heads, self.head_width))  # (..., H, d_k)
-        normalised = _RMSNorm.apply(heads, self.eps).flatten(-2)  # (..., H·d_k)
+        normalised = self._normalised(aggregation)
         # W (ô ⊙ scale + offset) = (W ⊙ scale) ô + W offset: two operations on the weights, not on every token
         weight: torch.Tensor = self.weight
         bias: torch.Tensor | None = self.bias
         if self.offset is not None:
-            shift = weight @ self.offset.expand(self.heads, -1).flatten()  # (d)
+            shift = weight @ self._by_dim(self.offset)  # (d)
             bias = shift if bias is None else bias + shift
-        if self.scale is None:
-            weight = weight * self.scale_init
-        else:
-            weight = weight * self.scale.expand(self.heads, -1).flatten()  # (d, H·d_k)
+        weight = weight * (self.scale_init if self.scale is None else self._by_dim(self.scale))  # (d, H·d_k)
         return F.linear(normalised, weight, bias)
 
 

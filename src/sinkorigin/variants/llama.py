@@ -45,10 +45,13 @@ class WeightsConfig(LlamaConfig):
     attention_options: dict[str, Any] | None = None
 
 
-class _WeightsMixin:
-    """Choice of the attention implementation: a plain softmax kernel would be silently wrong."""
+class OtherWeights:
+    """Choice of the attention implementation, where a plain softmax kernel would be silently wrong.
 
-    variant: Any  # declaration.Variant, which imports this module
+    Attributes:
+        fused: name of the attention function that computes these weights by PyTorch's fused softmax, where there is one.
+    """
+
     fused: str | None
 
     def get_correct_attn_implementation(self, requested_attention: str | None, is_init_check: bool = False) -> str:
@@ -65,8 +68,10 @@ class _WeightsMixin:
         )
 
 
-class WeightsModel(_WeightsMixin, VariedModel):
+class WeightsModel(OtherWeights, VariedModel):
     """Llama's decoder with attention weights by a variant's ``weights``; each variant has a subclass."""
+
+    variant: Any  # declaration.Variant, which imports this module
 
     def vary(self, layer: Any, number: int) -> None:
         layer.self_attn.attention_weights = partial(
@@ -74,7 +79,7 @@ class WeightsModel(_WeightsMixin, VariedModel):
         )
 
 
-class WeightsForCausalLM(_WeightsMixin, VariedForCausalLM):
+class WeightsForCausalLM(OtherWeights, VariedForCausalLM):
     """Llama with attention weights by a variant's ``weights`` and the language-model head; each variant has a subclass."""
 
 

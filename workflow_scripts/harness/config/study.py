@@ -73,8 +73,20 @@ class Config(Strict):
             if edited:  # a study of pretraining alone may have none
                 edits.append(edit.model_copy(update={"models": edited, "prompts": edit.prompts or first}))
         drawn = [prompts.name for prompts in self.prompts if prompts.first_token == "drawn"]
-        pretraining = self.pretraining.model_copy(update={"prompts": self.pretraining.prompts or drawn})
+        read = self.pretraining.prompts or drawn
+        further = self.pretraining.further_prompts
+        filled = {"prompts": read, "further_prompts": self._with_bos(read) if further is None else further}
+        pretraining = self.pretraining.model_copy(update=filled)
         return self.model_copy(update={"models": models, "interventions": edits, "pretraining": pretraining})
+
+    def _with_bos(self, names: list[str]) -> list[str]:
+        """Prompt sets that begin with BOS and differ from one of these in nothing else."""
+        shapes = [(p.kind, p.sequences, p.length, p.seed) for p in self.prompts if p.name in names]
+        return [
+            p.name
+            for p in self.prompts
+            if p.first_token == "bos" and p.name not in names and (p.kind, p.sequences, p.length, p.seed) in shapes
+        ]
 
     @model_validator(mode="after")
     def _cross_checks(self):
@@ -114,8 +126,18 @@ class Config(Strict):
             yield "models is empty, and pretraining has no runs; name a model, or a run"
         models = {m.name: m for m in self.models}
         fetched = [name for name, model in models.items() if model.kind != "random"]
+        sets = [prompts.name for prompts in self.prompts]
         for model in self.models:
             base = model.place
+            if model.kind != "random" or base not in models or model.prompts != models[base].prompts:
+                yield from unknown(f"models.{model.name}.prompts", model.prompts or [], "prompt set", sets)
+            if model.kind == "random" and base in models:
+                beyond = [name for name in sets if model.reads(name) and not models[base].reads(name)]
+                if beyond:
+                    yield (
+                        f"models.{model.name}.prompts: it reads {listed(beyond)}, which {base} does not, whose layers its edits take; "
+                        f"leave them out, or add them to {base}"
+                    )
             if model.kind == "random" and base not in fetched:
                 yield (
                     f"models.{model.name}.source: random:{base} names no fetched model of this study; known ones are "
@@ -137,6 +159,10 @@ class Config(Strict):
         """What runs demand of prompt sets and data, as far as it is known before anything is made."""
         prompts, data = {p.name: p for p in self.prompts}, {d.name: d for d in self.pretraining.data}
         yield from unknown("pretraining.prompts", self.pretraining.prompts, "prompt set", prompts)
+        further = self.pretraining.further_prompts or []
+        yield from unknown("pretraining.further_prompts", further, "prompt set", prompts)
+        if twice := first_repeated([*self.pretraining.prompts, *further]):
+            yield f"pretraining.further_prompts: {twice} is given twice, or is one of pretraining.prompts; keep one"
         if self.pretraining.runs and not self.pretraining.prompts:
             yield "pretraining.prompts is missing, and the first token of no prompt set is drawn; add it"
         studied = self.pretraining.studied_seeds

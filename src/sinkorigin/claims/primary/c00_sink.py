@@ -6,7 +6,6 @@ from dataclasses import replace
 from sinkorigin.claims.claim import Claim, Setting
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
-from sinkorigin.statistics.binomial import share_p
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _TABLE = "first_position_sinks"
@@ -22,8 +21,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
     for number, row in enumerate(first):
         what = "" if not number else f"a sink from {row['factor']:g} × uniform on"
         reason = _reason(row, [] if number else rows)
-        p = share_p(row["sinks"], row["sequences"], CLAIM.test.threshold)
-        yield Setting(what, row["share"], row["share_low"], row["share_high"], reason, (_TABLE,), p)
+        yield Setting(what, row["share"], row["share_low"], row["share_high"], reason, (_TABLE,))
     mean = replace(
         CLAIM.test,
         quantity="mean score of position 0 / uniform attention",

@@ -7,7 +7,7 @@ from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.sinks import FOLLOWS, NO_SINK, rises, sink_layers
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
-from sinkorigin.statistics.binomial import exact_interval, share_p
+from sinkorigin.statistics.binomial import exact_interval, two_sided_p
 
 _TABLES = ("norm_changes", "sink_changes")
 
@@ -38,7 +38,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
             f"the norm rises at layer {_listed(norm)}, the sink mass at {_listed(sink)}; {len(near)} of {len(mass)} layers lie that near "
             "to a rise of the norm"
         )
-        p = share_p(hits, len(sink), chance)
+        p = two_sided_p(hits, len(sink), chance)
         test = replace(CLAIM.test, threshold=chance)
         yield Setting(what, hits / len(sink), low, high, reason, _TABLES, p, test)
 

@@ -27,10 +27,12 @@ def by_surge(rows: list[dict], name: str) -> list[Setting] | str:
     """A quantity of the few neurons of each surge, 0 where there are none; or why it is not defined in one of them."""
     found = []
     for row in rows:
-        ends = (0.0, 0.0, 0.0) if row["few"] == [] else (row[name], row[f"{name}_low"], row[f"{name}_high"])
-        if ends[0] is None:
+        if row["few"] == []:
+            row = row | {name: 0.0, f"{name}_low": 0.0, f"{name}_high": 0.0}
+        value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+        if value is None:
             return f"layer {row['layer']}: {row['not_applicable'] or 'it adds less than half of the norm'}"
-        found.append(Setting(f"the surge in layer {row['layer']}", *ends, named(row), (_TABLE,)))
+        found.append(Setting(f"the surge in layer {row['layer']}", value, low, high, named(row), (_TABLE,)))
     return found
 
 

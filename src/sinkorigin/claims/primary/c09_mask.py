@@ -7,7 +7,6 @@ from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
 from sinkorigin.interventions.kind import SHOWN_POSITION
 from sinkorigin.interventions.layers import is_later
-from sinkorigin.statistics.binomial import share_p
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _TABLE = "conversions"
@@ -33,8 +32,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
             f"position {row['target']}, layers {row['layers'][0]} to {row['layers'][-1]}: {row['converted']} of {row['sequences']} sequences, "
             f"{row['before']} had a sink there unedited"
         )
-        p = share_p(row["converted"], row["sequences"], CLAIM.test.threshold)
-        yield Setting(what, row["share"], row["share_low"], row["share_high"], reason, (_TABLE,), p)
+        yield Setting(what, row["share"], row["share_low"], row["share_high"], reason, (_TABLE,))
 
 
 def _distance(row: Mapping, early: list[int]) -> tuple:

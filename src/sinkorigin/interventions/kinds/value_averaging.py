@@ -13,11 +13,14 @@ class ValueAveraging(VectorEdit):
 
     At position 0, where o_0 = v_0, this is what a position would have that attends evenly to so many value vectors of first
     tokens: position 0 averages like the others.
+
+    A batch falls into groups of ``strength`` consecutive sequences (what is left over joins the last group), and a sequence averages the
+    vectors of its group alone. Members of a group have the same vectors, so that intervals resample groups, not sequences.
     """
 
     strength: float
 
-    formula = "mean of the o_k of λ sequences of the batch"
+    formula = "mean of the o_k of a group of λ sequences of the batch"
     role = "necessity"
     counts = "sequences"
     identity_at = 1.0
@@ -41,6 +44,14 @@ class ValueAveraging(VectorEdit):
     def at_first(cls, strength, mean_factor, to):
         return f"averaging {strength:g} value vectors", False
 
+    def units(self, sequences):
+        first = np.arange(sequences) // int(self.strength) * int(self.strength)
+        return np.minimum(first, (sequences // int(self.strength) - 1) * int(self.strength))
+
     def edited(self, vectors, at):
-        sequences = np.arange(len(vectors))
-        return vectors[(sequences + np.arange(int(self.strength))[:, None]) % len(vectors)].mean(dim=0)
+        units = self.units(len(vectors))
+        sizes = np.bincount(units)[units]
+        places = (
+            np.arange(len(vectors)) - units + np.arange(int(self.strength))[:, None]
+        )  # (λ, N), from each group's first
+        return vectors[units + places % sizes].mean(dim=0)

@@ -1,0 +1,64 @@
+"""Write docs/robustness.md from the results of config.robustness.yaml: ``make robustness``."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "src")]
+
+from sinkorigin.claims.first_tokens import NAMES
+from sinkorigin.claims.page import claim_order, settings_text, value_text
+from sinkorigin.tables import read_table
+
+STUDY = ROOT / "results" / "robustness"
+_HEAD = """# How far the claims hold
+
+What `config.robustness.yaml` found: prompts of 16 to 512 tokens, another draw, held-out text, positions 5, 10, 20 and 40, three first tokens, two
+model families, several thresholds, and five random initialisations of the control. The ledger has the primary test of each claim
+([claims.md](claims.md)); every other test is a setting of it, and counted. This page is made from the study's tables by `make robustness`.
+"""
+
+
+def _cell(row: Mapping) -> str:
+    return f"**{row['verdict']}**<br>{value_text(row)}<br>{settings_text(row)}"
+
+
+def _matrix(rows: list[dict]) -> Iterator[str]:
+    """A row a claim, a column a model and first token."""
+    columns = list(dict.fromkeys((row["label"], row["first_token"]) for row in rows))
+    cells = {(row["claim"], row["label"], row["first_token"]): _cell(row) for row in rows}
+    yield "| claim | " + " | ".join(f"{label}<br>{NAMES[first]}" for label, first in columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
+    claims = sorted({(row["claim"], row["words"]) for row in rows}, key=lambda claim: claim_order(claim[0]))
+    for code, words in claims:
+        yield f"| {code}: {words} | " + " | ".join(cells.get((code, *column), "") for column in columns) + " |"
+
+
+def _exceptions(rows: list[dict], settings: list[dict]) -> Iterator[str]:
+    """Settings that say the opposite of a claim that is reproduced or contradicted, a line a claim and model."""
+    said = {"reproduced": "contradicted", "contradicted": "reproduced"}
+    for row in rows:
+        identity = [row[name] for name in ("claim", "model", "first_token")]
+        other = [
+            one["setting"]
+            for one in settings
+            if [one[name] for name in ("claim", "model", "first_token")] == identity
+            and one["verdict"] == said.get(row["verdict"])
+        ]
+        if other:
+            yield f"- {row['claim']} is {row['verdict']} in {row['label']} under {NAMES[row['first_token']]}, but not: {'; '.join(other)}."
+
+
+def main() -> None:
+    ledger = read_table(STUDY / "claims.parquet").to_pylist()
+    settings = read_table(STUDY / "robustness.parquet").to_pylist()
+    models = [row for row in ledger if row["role"] == "pretrained"]
+    controls = [row for row in ledger if row["role"] == "random"]
+    lines = [_HEAD, "## Models", "", *_matrix(models), "", "## Random weights", "", *_matrix(controls), ""]
+    lines += ["## Settings that say the opposite", "", *_exceptions(models, settings)]
+    (ROOT / "docs" / "robustness.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
