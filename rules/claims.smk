@@ -19,6 +19,9 @@ rule judge_claims:
                 "super_neuron_surge",
                 "key_collapse",
                 "aligned_heads",
+                "value_drain_and_sink",
+                "entropy_valley",
+                "super_weight",
             )
         },
         **{name: study.tables(name, study.edits) for name in ("conversions", "curve_contrasts")},

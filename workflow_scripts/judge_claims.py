@@ -23,12 +23,12 @@ with job(snakemake, "sinkorigin.claims.judging"):
     places = {model: [Place(**place) for place in found] for model, found in params.places.items()}
     study = {"models": models, "places": places}
     ledger, robustness = judge(tables, **study, missing=params.missing)
-    of_runs, their_settings = judge_trainings(
-        by_seed, runs=params.runs, prompts=params.prompts_of_runs, missing=params.missing
-    )
+    runs = {"runs": params.runs, "prompts": params.prompts_of_runs, "missing": params.missing}
+    of_runs, their_settings = judge_trainings(by_seed, **runs)
     ledger += of_runs
     robustness += their_settings
     predicted, _ = judge(tables, **study, missing=params.missing, claims=accounts.PREDICTIONS)
+    predicted += judge_trainings(by_seed, **runs, claims=accounts.TRAINING_PREDICTIONS)[0]
     rows = {
         "claims": (ledger, LEDGER_SCHEMA),
         "robustness": (robustness, ROBUSTNESS_SCHEMA),
