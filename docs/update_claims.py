@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 from sinkorigin.claims.document import page
-from sinkorigin.claims.ledger import PRIMARY
+from sinkorigin.claims.ledger import PRIMARY, TRAININGS
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "claims.md").write_text(page(PRIMARY))
+    (ROOT / "docs" / "claims.md").write_text(page([*PRIMARY, *TRAININGS]))

@@ -19,12 +19,16 @@ rule judge_claims:
                 "super_neuron_surge",
                 "key_collapse",
                 "aligned_heads",
+                "value_drain_and_sink",
+                "entropy_valley",
+                "super_weight",
             )
         },
         **{name: study.tables(name, study.edits) for name in ("conversions", "curve_contrasts")},
         **{name: study.tables(name, study.followed) for name in ("mediation", "removals")},
         provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
+        pretraining_by_seed=study.comparisons("pretraining_by_seed"),
         pretraining_comparison=study.comparisons("pretraining_comparison"),
     output:
         claims=f"{STUDY}/claims.parquet",
@@ -41,6 +45,8 @@ rule judge_claims:
     params:
         models=study.judged_models(),
         places=study.judged_places(),
+        runs=study.judged_runs(),
+        prompts_of_runs=study.prompts_of_trainings(),
         missing=study.missing.parts(STUDY),
         undrawn=study.missing.undrawn(STUDY),
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),

@@ -10,6 +10,7 @@ with job(snakemake, "sinkorigin.claims.judging"):
     from sinkorigin.claims import accounts, checks, over_models
     from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA, Place, checked, judge
     from sinkorigin.claims.page import render_html
+    from sinkorigin.claims.trainings import judge_trainings
     from sinkorigin.claims.verdicts import Judged
     from sinkorigin.models.labels import complete_labels
     from sinkorigin.tables import read_table, write_table, write_text
@@ -17,11 +18,17 @@ with job(snakemake, "sinkorigin.claims.judging"):
     tables, params = dict(snakemake.input.items()), snakemake.params
     labels = complete_labels({facts["name"]: facts["label"] for facts in params.models}, tables.pop("provenance"))
     comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
+    by_seed = tables.pop("pretraining_by_seed")
     models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in params.models]
     places = {model: [Place(**place) for place in found] for model, found in params.places.items()}
     study = {"models": models, "places": places}
     ledger, robustness = judge(tables, **study, missing=params.missing)
+    runs = {"runs": params.runs, "prompts": params.prompts_of_runs, "missing": params.missing}
+    of_runs, their_settings = judge_trainings(by_seed, **runs)
+    ledger += of_runs
+    robustness += their_settings
     predicted, _ = judge(tables, **study, missing=params.missing, claims=accounts.PREDICTIONS)
+    predicted += judge_trainings(by_seed, **runs, claims=accounts.TRAINING_PREDICTIONS)[0]
     rows = {
         "claims": (ledger, LEDGER_SCHEMA),
         "robustness": (robustness, ROBUSTNESS_SCHEMA),

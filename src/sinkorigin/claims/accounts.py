@@ -4,13 +4,16 @@ A prediction is declared like a claim of the ledger. No account is judged as a w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
 
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.judging import LEDGER_SCHEMA
+from sinkorigin.claims.primary.c13_what_the_norm_removes import disparity
+from sinkorigin.claims.run_pairs import TABLE, RunPair, TrainingClaim, exceeds, interval_text, over_seeds
+from sinkorigin.claims.sinks import NO_SINK, sink_layers
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
 from sinkorigin.interventions.kind import SHOWN_POSITION
@@ -138,8 +141,215 @@ STRUCTURAL = Account(
     ),
 )
 
-ACCOUNTS: tuple[Account, ...] = (STRUCTURAL,)
-PREDICTIONS: tuple[Claim, ...] = tuple(prediction for account in ACCOUNTS for prediction in account.predictions)
+
+def _column(table_name: str, name: str, *, one: str | None = None):
+    """Settings: a column of a table of one row, or of the row in which another column is 1."""
+
+    def settings(tables: StudyTables) -> Iterator[Setting]:
+        table = tables.read(table_name)
+        if table is None:
+            return
+        rows = (table if one is None else table.filter(pl.col(one) == 1)).to_dicts()
+        if not rows or rows[0][name] is None:
+            reason = (rows or table.to_dicts() or [{"not_applicable": None}])[0]["not_applicable"]
+            yield not_applicable("", reason or f"{name} is not defined there", table_name)
+            return
+        [row] = rows[:1]
+        where = f"layer {row['layer']}" if "layer" in row else None
+        yield Setting("", row[name], row[f"{name}_low"], row[f"{name}_high"], where, (table_name,))
+
+    return settings
+
+
+def _between_sequences(tables: StudyTables) -> Iterator[Setting]:
+    layers = sink_layers(tables)
+    table = tables.read("key_collapse")
+    if table is None:
+        return
+    if not layers:
+        yield not_applicable("", NO_SINK, "key_collapse")
+        return
+    row = table.filter(pl.col("head").is_null() & (pl.col("layer") == layers[0].layer)).to_dicts()[0]
+    if row["between_sequences"] is None:
+        yield not_applicable("", row["not_applicable"], "key_collapse")
+        return
+    ends = (row["between_sequences"], row["between_sequences_low"], row["between_sequences_high"])
+    yield Setting("", *ends, f"layer {row['layer']}, where the sink is strongest", ("key_collapse",))
+
+
+def _sink_stays(pair: RunPair) -> Iterator[Setting]:
+    """Largest sink mass of a layer over uniform attention, where the baseline has a sink."""
+    raw = pair.pairs("sink_mass")
+    if not len(raw) or raw.uniform is None:
+        return
+    base = pair.baseline_values("sink_mass") / raw.uniform
+    if not exceeds(base, SINK_FACTOR):
+        yield not_applicable("", f"{pair.baseline} has no sink: {interval_text(base)} × uniform attention", TABLE)
+        return
+    yield over_seeds("", raw.run / raw.uniform, _STAYS, f"{pair.baseline} {interval_text(base)}", log=True)
+
+
+_STAYS = Test(
+    "sink mass of the layer where it is largest / uniform attention, mean over seeds",
+    "above",
+    SINK_FACTOR,
+    "this is what a sink is (docs/science.md)",
+    "no layer has a sink at position 0",
+)
+_GOES = replace(_STAYS, side="below", contradicted_by="a layer has a sink at position 0 still")
+_NO_DISPARITY = Test(
+    "first token's dominance ratio, mean over layers, / the baseline's of the same seed, geometric mean over seeds",
+    "below",
+    0.9,
+    "a tenth less is the smallest effect of interest",
+    "it is as large, or smaller by less than that",
+)
+
+
+def _decoupled(variant: str, words: str, numbers: tuple[int, int]) -> tuple[TrainingClaim, TrainingClaim]:
+    """The two predictions about a variant that is to part massive activations from sinks."""
+    stays, falls = numbers
+    return (
+        TrainingClaim(
+            f"spike-{stays}", f"{words}: the sink stays", f"with {words} position 0 is a sink still, where softmax has one",
+            "massive activations and sinks part", _STAYS, _sink_stays, scale="ratio", variant=variant,
+        ),
+        TrainingClaim(
+            f"spike-{falls}", f"{words}: the disparity falls",
+            f"with {words} the first token has a smaller dimension disparity, where softmax has one",
+            "massive activations and sinks part", _NO_DISPARITY, disparity, scale="ratio", variant=variant,
+        ),
+    )  # fmt: skip
+
+
+SPIKE = Account(
+    "norm placement and QK-norm",
+    "Sun et al. 2026, arXiv 2603.05498",
+    (
+        Claim(
+            "spike-1",
+            "first token's key is nearly constant",
+            "normalisation makes the first token's vectors nearly the same in every sequence, so that they act as parameters",
+            "near-constant representations",
+            Test(
+                "cosine of the first token's keys between sequences, mean over heads, where the sink is strongest",
+                "above",
+                0.9,
+                "a cosine of 0.9 leaves a fifth of the squared length to what varies",
+                "the first token's key varies between sequences",
+            ),
+            _between_sequences,
+        ),
+        *_decoupled("sandwich_norm", "norms after attention and FFN", (2, 3)),
+        *_decoupled("qk_norm", "QK-norm", (4, 5)),
+    ),
+)
+
+DRAIN = Account(
+    "value drain",
+    "Guo et al. 2024, arXiv 2410.13835",
+    (
+        Claim(
+            "drain-1",
+            "first token's values are small",
+            "in the layers with a sink the first token's value vectors are small",
+            "sinks have small value vectors",
+            Test(
+                "norm of the value vectors at position 0 / mean of the others, mean over the layers with a sink",
+                "below",
+                0.5,
+                "half of the others'",
+                "they are more than half as large as the others'",
+            ),
+            _column("value_drain_and_sink", "with_sink"),
+        ),
+        Claim(
+            "drain-2",
+            "smaller values where the sink is stronger",
+            "heads with more attention on position 0 have smaller value vectors there",
+            "sinks have small value vectors",
+            Test(
+                "Spearman's rank correlation, over key/value heads, of that ratio and the sink mass",
+                "below",
+                0.0,
+                "a relation, not a level",
+                "heads with more attention on position 0 have values there that are as large",
+            ),
+            _column("value_drain_and_sink", "correlation"),
+        ),
+        TrainingClaim(
+            "drain-3",
+            "a learned sink logit takes the sink's place",
+            "with a learned logit that takes attention and gives nothing, position 0 is no sink, where softmax has one",
+            "a sink is where a head puts attention that it does not need",
+            _GOES,
+            lambda pair: (replace(one, test=_GOES) if one.applicable else one for one in _sink_stays(pair)),
+            scale="ratio",
+            variant="sink_logits",
+        ),
+    ),
+)
+
+VALLEY = Account(
+    "entropy valley",
+    "Queipo-de-Llano et al. 2025, arXiv 2510.06477",
+    (
+        Claim(
+            "valley-1",
+            "position 0 makes the entropy valley",
+            "the residual's matrix entropy is low because of position 0",
+            "massive activations compress the residual stream",
+            Test(
+                "normalised matrix entropy without position 0 − with it, in the layer where it is lowest",
+                "above",
+                0.1,
+                "a tenth of the largest possible entropy",
+                "without position 0 the entropy is as low",
+            ),
+            _column("entropy_valley", "first_token"),
+        ),
+        Claim(
+            "valley-2",
+            "sinks where the entropy is low",
+            "layers with more attention on position 0 read a residual stream of lower entropy",
+            "sinks and valleys appear together",
+            Test(
+                "Spearman's rank correlation, over layers, of the sink mass and the entropy of the residual that enters the layer",
+                "below",
+                0.0,
+                "a relation, not a level",
+                "layers with more attention on position 0 read a residual stream of as much entropy",
+            ),
+            _column("entropy_valley", "correlation"),
+        ),
+    ),
+)
+
+SUPER_WEIGHT = Account(
+    "one super weight",
+    "Yu et al. 2024, arXiv 2411.07191",
+    (
+        Claim(
+            "weight-1",
+            "one weight makes the spike",
+            "one weight of a down-projection gives most of the largest output at position 0",
+            "a single super weight",
+            Test(
+                "share of the largest output spike at position 0 that the weight between the two spikes gives alone",
+                "above",
+                0.5,
+                "more than half is most of it",
+                "half of the spike or more comes from other weights",
+            ),
+            _column("super_weight", "share", one="place"),
+        ),
+    ),
+)
+
+ACCOUNTS: tuple[Account, ...] = (STRUCTURAL, SPIKE, DRAIN, VALLEY, SUPER_WEIGHT)
+_ALL = tuple(prediction for account in ACCOUNTS for prediction in account.predictions)
+TRAINING_PREDICTIONS = tuple(one for one in _ALL if isinstance(one, TrainingClaim))
+PREDICTIONS = tuple(one for one in _ALL if not isinstance(one, TrainingClaim))
 
 SCHEMA = pa.schema(
     [

@@ -7,7 +7,7 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _HEAD = f"""# The claims, and how each is decided
 
-A dozen claims, each with one primary test that stands here before any run: what is measured, what it is held against and why, and what
+The claims of the chain and of the trainings, each with one primary test that stands here before any run: what is measured, what it is held against and why, and what
 would contradict it. Each is judged for every model under every condition of the first token that the study has (drawn, BOS, fixed).
 
 - **reproduced**: the whole 95 % interval satisfies the predicate, and Holm's correction over the primary tests of that model and
