@@ -28,6 +28,7 @@ from sinkorigin.statistics import (
 from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.effects import Effect
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.kendall import order_interval
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.uniform import uniform_score
 
@@ -202,7 +203,7 @@ def _through_output(rng, truth: str, sequences: int, *, step: float, shared: flo
             both = replicated_variances(values, np.concatenate(halves)).reshape(2, 1 + RESAMPLING.replicates, -1)
             split.append(np.stack([variance.group_means(half, POSITIONS) for half in both]))
         orders.append(variance_through_output.group_order(*whole, *split))
-    taus = names_of("tau", variance_through_output.order_interval(np.mean(orders, axis=0), RESAMPLING))
+    taus = names_of("tau", order_interval(np.mean(orders, axis=0), RESAMPLING))
     rows = [{"reading": "group_tau", "layers": 4, **taus}]
     rows += [
         {"reading": reading, "layers": 4, **names_of("tau", (0.0, 0.0, 0.0))} for reading in ("position_tau", "dim_tau")

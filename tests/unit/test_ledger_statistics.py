@@ -18,10 +18,11 @@ from sinkorigin.statistics.bootstrap import (
     studentised_interval,
     students_interval,
 )
+from sinkorigin.statistics.kendall import order_interval
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import first_to_highest, largest_rise, last_to_second
-from sinkorigin.statistics.variance_through_output import group_order, half_weights, order_interval
+from sinkorigin.statistics.variance_through_output import group_order, half_weights
 from sinkorigin.tables import write_table
 
 REPLICATES = 120

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sinkorigin.statistics.bootstrap import Resampling
+
 
 def kendall_tau(values: np.ndarray) -> np.ndarray:
     """Kendall's tau-a of (..., T) values against their index (Kendall 1938): (rising − falling pairs) / all pairs.
@@ -63,3 +65,24 @@ def kendall_tau_b(values: np.ndarray, against: np.ndarray) -> np.ndarray:
     order = np.sign(values[..., upper[0]] - values[..., upper[1]])
     with np.errstate(divide="ignore", invalid="ignore"):
         return (order * sign).sum(axis=-1) / np.sqrt((order != 0).sum(axis=-1) * (sign != 0).sum())
+
+
+def order_interval(orders: np.ndarray, resampling: Resampling) -> tuple[float, float, float]:
+    """A τ, and an interval that holds those of several estimates of it.
+
+    A replicate has the sampling error twice, which lowers |τ|: its percentiles alone may lie beside the estimate. The interval holds those
+    of the replicates as they are and as moved back to the estimate.
+
+    Args:
+        orders: (estimates, 1 + R) of τ and its replicates; the first estimate is the one that is given.
+        resampling: of the replicates.
+
+    Returns:
+        τ, low and high; NaN ends without replicates, or where a τ is NaN.
+    """
+    value = float(orders[0, 0])
+    if orders.shape[1] < 2 or not np.isfinite(orders[:, 0]).all():
+        return value, np.nan, np.nan
+    low, high = resampling.interval(orders[:, 1:], axis=1)
+    moved = orders[:, 0] - np.nanmean(orders[:, 1:], axis=1)
+    return value, max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)

@@ -32,6 +32,16 @@ def estimate(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
     return {name: (pa.float64(), description), f"{name}_low": _LOW, f"{name}_high": _HIGH}
 
 
+def order_columns(name: str, description: str) -> dict[str, tuple[pa.DataType, str]]:
+    """Columns of a Kendall's τ and of its 95 % interval, see ``kendall.order_interval``."""
+    how = "percentile over bootstrap replicates of sequences, of these as they are or moved by their bias"
+    return {
+        name: (pa.float64(), description),
+        f"{name}_low": (pa.float64(), f"2.5th {how}, whichever is lower"),
+        f"{name}_high": (pa.float64(), f"97.5th {how}, whichever is higher"),
+    }
+
+
 def among_all(name: str) -> dict[str, tuple[pa.DataType, str]]:
     """Columns of the interval of a quantity that holds together with those of all comparisons."""
     return {f"{name}_low_all": _LOW_ALL, f"{name}_high_all": _HIGH_ALL}

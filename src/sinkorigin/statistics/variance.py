@@ -14,9 +14,9 @@ from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.bootstrap import Resampling, simultaneous_widths
 from sinkorigin.statistics.grids import to_table
-from sinkorigin.statistics.kendall import kendall_tau
+from sinkorigin.statistics.kendall import kendall_tau, order_interval
 from sinkorigin.statistics.moments import ReplicatedMoments
-from sinkorigin.statistics.shared_columns import NOT_APPLICABLE, POSITION, SITE_KEYS, estimate
+from sinkorigin.statistics.shared_columns import NOT_APPLICABLE, POSITION, SITE_KEYS, estimate, order_columns
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
 
 VARIANCE_SCHEMA = tables.schema(
@@ -47,7 +47,7 @@ TREND_SCHEMA = tables.schema(
         "variance at position 0 / highest variance of a later position; null where undefined",
         "for all later positions together (max-T, 95 %)",
     ),
-    **estimate("kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
+    **order_columns("kendall_tau", "Kendall's tau-a of variance against position; -1 is a strictly falling curve"),
     **_held_together(
         "largest_rise",
         "largest ratio of the mean variance of a group of positions (0, 1, 2-3, 4-7, ...) to that of an earlier group; below 1 where "
@@ -146,8 +146,9 @@ def variance_tables(
             )
         )
         ratios = [first_to_rest(part, positions) for part in (replicated[0], replicated[1:])]
-        trend = drawn.with_interval("ratio", np.append(*ratios))
-        trend |= drawn.with_interval("kendall_tau", kendall_tau(replicated))
+        trend: dict = drawn.with_interval("ratio", np.append(*ratios))
+        tau, low, high = order_interval(kendall_tau(replicated)[None], drawn)
+        trend |= {"kendall_tau": tau, "kendall_tau_low": low, "kendall_tau_high": high}
         for name, ratio in RATIOS.items():
             ends = ratio(replicated, positions, drawn, sequences)
             trend |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))

@@ -9,33 +9,29 @@ import pyarrow as pa
 from sinkorigin import tables
 from sinkorigin.statistics.bootstrap import Resampling, resamples
 from sinkorigin.statistics.grids import LayeredTable, from_rows
-from sinkorigin.statistics.kendall import kendall_between, kendall_tau
+from sinkorigin.statistics.kendall import kendall_between, kendall_tau, order_interval
 from sinkorigin.statistics.moments import ReplicatedMoments
-from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
+from sinkorigin.statistics.shared_columns import KEYS, LAYER_KEYS, NOT_APPLICABLE, order_columns
 from sinkorigin.statistics.site_layers import SiteLayer, layer_files
 from sinkorigin.statistics.variance import group_means, position_groups
 
 SCHEMA = tables.schema(
     **LAYER_KEYS,
-    **estimate(
+    **order_columns(
         "dim_tau",
         "(a) Kendall's τ over dims c between the std over sequences of the value aggregation's dim c and the norm of "
         "W_O's column c; the variance is the mean over the shared positions",
     ),
-    **estimate(
+    **order_columns(
         "position_tau",
         "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
         "attention output",
     ),
-    group_tau=(
-        pa.float64(),
-        "(b) of the mean variances of groups of these positions (0, 1, 2-3, 4-7, ...), which sampling error changes less",
+    **order_columns(
+        "group_tau",
+        "(b) of the mean variances of groups of these positions (0, 1, 2-3, 4-7, ...), which sampling error changes less; the interval "
+        "holds that of τ between halves of the sequences too, which sampling error that both sites share cannot raise",
     ),
-    group_tau_low=(
-        pa.float64(),
-        "lower end of its 95 % interval, which allows for sampling error that both sites share: see group_order",
-    ),
-    group_tau_high=(pa.float64(), "upper end of it"),
     positions=(pa.int32(), "number of positions of which both sites were kept"),
     ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
     ratio_after=(pa.float64(), "the same of the attention output"),
@@ -46,9 +42,7 @@ MEAN_SCHEMA = tables.schema(
     **KEYS,
     reading=(pa.string(), "dim_tau, position_tau or group_tau: which reading of the paper's τ"),
     layers=(pa.int32(), "number of layers that have it"),
-    tau=(pa.float64(), "its mean over these layers"),
-    tau_low=(pa.float64(), "lower end of its 95 % interval, made as those of the layers"),
-    tau_high=(pa.float64(), "upper end of it"),
+    **order_columns("tau", "its mean over these layers"),
     not_applicable=NOT_APPLICABLE,
 )
 
@@ -113,7 +107,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
         orders = _group_orders(inner, outer, shared, ~fixed, variances, drawn)
         row |= _ends("group_tau", orders, drawn)
         group_orders.append(orders)
-        row |= drawn.with_interval("position_tau", taus)
+        row |= _ends("position_tau", taus[None], drawn)
         replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
@@ -122,7 +116,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
         if len(norms) == inner.width and not np.isnan(norms).any():
             spread = inside.variance_by_dim(~fixed)  # (1 + R, d); its root has the same order
             taus = kendall_tau(spread[:, np.argsort(norms)])  # over dims in the order of the norms of their columns
-            row |= drawn.with_interval("dim_tau", taus)
+            row |= _ends("dim_tau", taus[None], drawn)
             replicated["dim_tau"].append(taus)
         row["not_applicable"] = "; ".join(reason for reason in reasons if reason) or None
     names = {"model": model, "prompts": prompts}
@@ -150,7 +144,7 @@ def _mean(reading: str, samples: Sequence[np.ndarray], rows: Sequence[Mapping], 
     known = [values for values in samples if np.isfinite(values[0])]
     if not known:
         return {"reading": reading, "layers": 0, "not_applicable": _why(rows)}
-    return {"reading": reading, "layers": len(known)} | resampling.with_interval("tau", np.nanmean(known, axis=0))
+    return {"reading": reading, "layers": len(known)} | _ends("tau", np.nanmean(known, axis=0)[None], resampling)
 
 
 def _group_orders(
@@ -217,27 +211,6 @@ def group_order(
         kendall_between(halves_before[0], halves_after[1]) + kendall_between(halves_before[1], halves_after[0])
     ) / 2
     return np.stack([kendall_between(whole_before, whole_after), crossed])
-
-
-def order_interval(orders: np.ndarray, resampling: Resampling) -> tuple[float, float, float]:
-    """The τ of all sequences, and an interval that holds those of both of :func:`group_order`.
-
-    A replicate has twice the sampling error, which moves a τ; the interval holds that of the replicates as they are and as moved back to
-    the estimate, so that the estimate never lies outside.
-
-    Args:
-        orders: (2, 1 + R) of :func:`group_order`, or their means over layers.
-        resampling: of the replicates.
-
-    Returns:
-        τ, low and high; NaN ends without replicates.
-    """
-    value = float(orders[0, 0])
-    if orders.shape[1] < 2:
-        return value, np.nan, np.nan
-    low, high = resampling.interval(orders[:, 1:], axis=1)
-    moved = orders[:, 0] - orders[:, 1:].mean(axis=1)
-    return value, max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)
 
 
 def _ends(name: str, orders: np.ndarray, resampling: Resampling) -> dict[str, float]:
