@@ -7,15 +7,17 @@ import pyarrow as pa
 import pytest
 
 from claim_tables import declared_tables
+from sinkorigin.claims.accounts import ACCOUNTS
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.document import page as document
 from sinkorigin.claims.judging import Place, judge
-from sinkorigin.claims.ledger import PRIMARY
+from sinkorigin.claims.ledger import PRIMARY, TRAININGS
 from sinkorigin.claims.page import claim_order, render_html
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
 from sinkorigin.claims.verdicts import Judged
 from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.tables import schema, write_not_applicable, write_table
+from tiny_study import ROOT
 
 MODEL = Judged("m", "M, dequantised from Q4_1", "pretrained")
 CONTROL = Judged("r", "M, random weights", "random")
@@ -131,12 +133,14 @@ def test_a_claim_without_a_whole_test_is_refused(changed):
         Test(**{"quantity": "q", "side": "above", "threshold": 1.0, "why": "w", "contradicted_by": "c"} | changed)
 
 
-def test_every_primary_claim_stands_in_the_document_with_its_test():
-    written = document(PRIMARY)
-    for claim in PRIMARY:
-        assert f"## {claim.code}: {claim.words}" in written and claim.test.words in written
-    assert len({claim.code for claim in PRIMARY}) == len(PRIMARY)
-    assert sorted((claim.code for claim in PRIMARY), key=claim_order) == [claim.code for claim in PRIMARY]
+CLAIMS = [*PRIMARY, *TRAININGS]
+EVERY = [*CLAIMS, *(prediction for account in ACCOUNTS for prediction in account.predictions)]
+
+
+def test_the_page_of_the_claims_is_that_of_their_declarations():
+    assert (ROOT / "docs" / "claims.md").read_text() == document(CLAIMS, ACCOUNTS), "run make claims"
+    assert len({claim.code for claim in EVERY}) == len({claim.words for claim in EVERY}) == len(EVERY)
+    assert sorted((claim.code for claim in CLAIMS), key=claim_order) == [claim.code for claim in CLAIMS]
 
 
 def test_the_page_shows_verdict_interval_settings_and_reason(tmp_path):

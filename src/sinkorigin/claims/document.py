@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from sinkorigin.claims.accounts import Account
 from sinkorigin.claims.claim import Claim
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _HEAD = f"""# The claims, and how each is decided
 
-The claims of the chain and of the trainings, each with one primary test that stands here before any run: what is measured, what it is held against and why, and what
-would contradict it. Each is judged for every model under every condition of the first token that the study has (drawn, BOS, fixed).
+The claims of the chain and of the trainings, each with one primary test that stands here before any run: what is measured, what it is held
+against and why, and what would contradict it. Each claim of the chain is judged for every model under every condition of the first token that
+the study has (drawn, BOS, fixed), each claim about trainings for every run with its variant.
 
 - **reproduced**: the whole 95 % interval satisfies the predicate, and Holm's correction over the primary tests of that model and
   condition leaves it.
@@ -26,15 +28,27 @@ This page is made from the declarations in `src/sinkorigin/claims/primary/` by `
 """
 
 
-def page(claims: Sequence[Claim]) -> str:
+_ACCOUNTS = """# What accounts of attention sinks predict
+
+Beside this paper's, other explanations of attention sinks make predictions that the same tables test. They are written down like the claims
+and judged like them (`accounts.parquet`), all predictions about a model under one condition as one family. An account is not judged as a
+whole.
+"""
+
+
+def page(claims: Sequence[Claim], accounts: Sequence[Account] = ()) -> str:
     """The page as Markdown."""
-    return "\n".join([_HEAD, *map(_section, claims)])
+    parts = [_HEAD, *map(_section, claims)]
+    for number, account in enumerate(accounts):
+        parts += [*([] if number else [_ACCOUNTS]), f"## {_capital(account.name)}", "", f"{account.source}.", ""]
+        parts += [_section(prediction, "###") for prediction in account.predictions]
+    return "\n".join(parts)
 
 
-def _section(claim: Claim) -> str:
+def _section(claim: Claim, heading: str = "##") -> str:
     test = claim.test
     lines = [
-        f"## {claim.code}: {claim.words}",
+        f"{heading} {claim.code}: {claim.words}",
         "",
         f"{_capital(claim.statement)}.",
         "",
