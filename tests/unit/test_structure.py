@@ -689,7 +689,7 @@ def test_with_one_first_token_what_is_not_defined_is_null_with_its_reason_and_al
         )
     for row in rows_of(through_output_of(found)):
         assert row["ratio_before"] is None and "left out" in row["not_applicable"]
-        assert row["positions"] == 3 and row["position_tau"] is not None
+        assert row["positions"] == 3 and (row["position_tau"] is None) == (name == "gemma2")
     collapse, alignment, correlation = keys_of(found)
     assert collapse["between_sequences"].null_count() == len(collapse)
     assert all("every sequence begins with the same token" in reason for reason in collapse["not_applicable"])
@@ -728,7 +728,11 @@ def test_every_architecture_goes_through_every_statistic(any_model, tmp_path):
     rows = rows_of(through_output_of(found))
     assert len(alignment) == 3 * 4 and len(ranks) == 16 and len(rows) == 3 and len(table) >= 3
     assert len(collapse) == 3 * 5
-    assert all(row["position_tau"] is not None for row in rows)
+    assert all(row["dim_tau"] is not None and row["ratio_after"] is not None for row in rows)
+    post_norm = any_model.config.model_type in {"gemma2", "gemma3_text", "olmo2"}
+    for row in rows:  # there attention_output is not what W_O gives
+        assert (row["position_tau"] is None) == (row["group_tau"] is None) == post_norm
+        assert ("a norm stands between W_O" in (row["not_applicable"] or "")) == post_norm
 
 
 def test_a_site_that_a_model_lacks_has_no_variance_and_the_reason(tmp_path):

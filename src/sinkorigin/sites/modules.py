@@ -86,6 +86,11 @@ def has_matrix(module: nn.Module) -> bool:
     return any(parameter.ndim >= 2 for parameter in module.parameters())
 
 
+def is_norm(module: nn.Module) -> bool:
+    """Whether the module has parameters of one axis only, as a norm and unlike attention, an FFN or dropout."""
+    return any(True for _ in module.parameters()) and not has_matrix(module)
+
+
 def is_projection(module: nn.Module) -> bool:
     """Whether the module is one matrix (a Linear or GPT-2's Conv1D), not a container and not a stack of experts."""
     weight = getattr(module, "weight", None)
