@@ -40,9 +40,9 @@ SCHEMA = files.schema(
 NO_MORE_THAN = 0.1  # share of sequences that a control may convert
 NO_SINK = 1.5  # so many times the uniform attention at most, where there is no sink
 SAME_SHARE = 0.01  # difference of a share from the one that an identity gives
-SAME_SCORE = (
-    1e-3  # difference of scores that an identity makes equal, in attention weight; rounding in float32 makes 1e-5 of it
-)
+_NOT_LINEAR = ("headwise_rmsnorm", "gated")  # variants with something between the value aggregation and W_O
+# difference of scores that an identity makes equal, in attention weight; rounding in float32 makes 1e-5 of it
+SAME_SCORE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,12 @@ def _whole_share(tables: StudyTables) -> Iterator[Setting]:
 def _after_output(tables: StudyTables) -> Iterator[Setting]:
     """Amplification before W_O against the same one after it, paired by sequence."""
     table = tables.read("intervention_contrasts")
+    if table is not None and tables.model.variant in _NOT_LINEAR:
+        yield not_applicable("", f"{tables.model.variant} has a norm or a gate between the value aggregation and W_O")
+        return
     for row in () if table is None else table.to_dicts():
         same = row["treatment_kind"] == row["control_kind"] == "variance_amplification"
-        if same and row["control_site"] == "projected_aggregation":
+        if same and row["control_site"] == "output_projection_output":
             yield Setting(
                 f"{row['control']}, position {row['target']}, λ = {row['strength']:g}",
                 row["difference"], row["difference_low"], row["difference_high"],

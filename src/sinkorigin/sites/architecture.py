@@ -24,7 +24,7 @@ from sinkorigin.sites.definitions import (
     ffn_activation,
     ffn_input,
     ffn_output,
-    projected_aggregation,
+    output_projection_output,
     residual,
 )
 from sinkorigin.sites.modules import Place, Projection
@@ -39,7 +39,7 @@ _ALWAYS = tuple(
     for module in (
         residual,
         attention_input,
-        projected_aggregation,
+        output_projection_output,
         attention_output,
         ffn_input,
         ffn_activation,

@@ -7,11 +7,8 @@ SITES = (
     "residual",
     "attention_input",
     "value_aggregation",
-<<<<<<< HEAD
     "output_projection_input",
-=======
-    "projected_aggregation",
->>>>>>> 75fedf5 (Necessity edits remove what they say: variance never grows, dims are all that the starting neurons write, neurons that end the surge stay)
+    "output_projection_output",
     "attention_output",
     "ffn_input",
     "ffn_activation",

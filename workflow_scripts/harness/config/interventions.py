@@ -67,7 +67,7 @@ class Intervention(Strict):
         min_length=1,
         description="mean_and_deviation: the α that the mean is multiplied with, for every strength.",
     )
-    site: Literal["value_aggregation", "projected_aggregation", "attention_output"] = Field(
+    site: Literal["value_aggregation", "output_projection_output", "attention_output"] = Field(
         "value_aggregation",
         description="Where vectors are edited: before W_O, after it, or what is added to the residual stream, which in Gemma and OLMo 2 "
         "lies behind a norm.",
