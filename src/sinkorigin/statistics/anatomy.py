@@ -274,7 +274,8 @@ def _conversion_words(row: Mapping[str, Any], prefix: str) -> str:
     strength = row[f"{prefix}_strength"]
     how = "" if prefix == "mask" else f" by λ = {strength:g}"
     share, low, high = (row[f"{prefix}_share{end}"] for end in ("", "_low", "_high"))
+    ends = "" if low is None else f", {low:.0%} to {high:.0%}"
     return (
         f"position {row[f'{prefix}_target']}{how} becomes a sink in {row[f'{prefix}_converted']} of {row[f'{prefix}_sequences']} "
-        f"sequences ({share:.0%}{'' if low is None else f', {low:.0%} to {high:.0%}'})"
+        f"sequences ({share:.0%}{ends})"
     )
