@@ -85,7 +85,7 @@ def one_of_each(edits: pl.DataFrame) -> pl.DataFrame:
         edits: rows of interventions.parquet or intervention_layers.parquet, without the baseline.
     """
     place = ["model", "prompts", "kind", "layers", "positions"]
-    return with_most_strengths(edits, place, ["site", "intervention"], pl.col("site") == "attention_output")
+    return with_most_strengths(edits, place, ["site", "intervention"], pl.col("site") != "value_aggregation")
 
 
 def with_most_strengths(table: pl.DataFrame, place: list[str], names: list[str], *last: pl.Expr) -> pl.DataFrame:

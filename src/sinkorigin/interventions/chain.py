@@ -1,6 +1,6 @@
 """The links of the chain in one model, as mediators, and what can be taken from position 0, with its controls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from sinkorigin.interventions.mediation import EMBEDDING, Mediator
+from sinkorigin.interventions.surge import by_layer, dims_by_layer, from_there_on, starting
 
 By = Literal["zero", "mean", "target", "next"]
-
-WRITTEN = 0.1  # share of its squared down weights from which a neuron writes a dim
 
 
 @dataclass(frozen=True)
@@ -79,21 +78,15 @@ def structure(
         seed: of the random neurons and dims.
     """
     known = super_neurons.drop_nulls("neuron")
-    raising = pl.col("norm_change").is_null() | (pl.col("norm_change") > 0)
-    chosen = known.filter(pl.col("super_neuron") & raising & pl.col("layer").is_in(list(rises))).sort("layer", "neuron")
+    chosen = starting(known, rises)
     reason = None
-    if chosen.is_empty():
+    if not chosen:
         reason = (
             "the first token's norm surges in no layer"
             if not rises
             else "no super neuron raises the first token's norm where it surges"
         )
-    neurons: dict[int, list[int]] = {}
-    written: dict[int, list[int]] = {}
-    for row in chosen.to_dicts():
-        neurons.setdefault(row["layer"], []).append(row["neuron"])
-        here = [row["dim_1"], *([row["dim_2"]] if row["dim_2_share"] >= WRITTEN else [])]
-        written[row["layer"]] = sorted({*written.get(row["layer"], []), *here})
+    neurons, written = by_layer(chosen), dims_by_layer(chosen)
     rng = np.random.default_rng(seed)
     others = {
         layer: known.filter((pl.col("layer") == layer) & ~pl.col("super_neuron")).sort("neuron") for layer in neurons
@@ -110,7 +103,7 @@ def structure(
             for layer, some in neurons.items()
         },
     }
-    dims = dict(_from_there_on(written, layers))
+    dims = dict(from_there_on(written, range(layers)))
     other_dims = {
         layer: sorted(rng.choice(np.setdiff1d(np.arange(width), some), len(some), replace=False).tolist())
         for layer, some in written.items()
@@ -122,15 +115,9 @@ def structure(
         neurons,
         controls if neurons else {},
         dims,
-        dict(_from_there_on(other_dims, layers)),
+        dict(from_there_on(other_dims, range(layers))),
         reason,
     )
-
-
-def _from_there_on(found: Mapping[int, Sequence[int]], layers: int) -> Iterator[tuple[int, list[int]]]:
-    """What was found in a layer or in those below it, for each layer from the first on."""
-    for layer in range(min(found, default=layers), layers):
-        yield layer, sorted({number for start, some in found.items() if start <= layer for number in some})
 
 
 def _of_equal_norm(chosen: pl.DataFrame, others: pl.DataFrame) -> list[int]:
