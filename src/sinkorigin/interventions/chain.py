@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from sinkorigin.interventions.links import AGGREGATION, DIMS, KEY, NEURONS, OUTPUT
 from sinkorigin.interventions.mediation import EMBEDDING, Mediator
 from sinkorigin.interventions.surge import by_layer, dims_by_layer, from_there_on, starting
 
@@ -136,14 +137,14 @@ def mediators(found: Structure) -> list[Mediator]:
     """The links that an edit's effect can go through, in the order of the chain."""
     later = [layer for layer in found.attending if layer > found.edited[0]]
     links = [
-        Mediator("value aggregation", "value_aggregation", found.edited),
-        Mediator("attention output", "attention_output", found.edited),
+        Mediator(AGGREGATION, "value_aggregation", found.edited),
+        Mediator(OUTPUT, "attention_output", found.edited),
     ]
     if found.neurons:
-        links.append(Mediator("super neurons", "ffn_activation", sorted(found.neurons), found.neurons))
-        links.append(Mediator("dominating dims", "residual", sorted(found.dims), found.dims))
+        links.append(Mediator(NEURONS, "ffn_activation", sorted(found.neurons), found.neurons))
+        links.append(Mediator(DIMS, "residual", sorted(found.dims), found.dims))
     if later:
-        links.append(Mediator("key", "key", later))
+        links.append(Mediator(KEY, "key", later))
     return links
 
 
@@ -153,9 +154,9 @@ def exchanged(found: Structure) -> list[Mediator]:
     later = [layer for layer in found.attending if layer > found.edited[0]]
     return [
         Mediator("embedding", EMBEDDING, [0]),
-        Mediator("value aggregation", "value_aggregation", found.edited),
+        Mediator(AGGREGATION, "value_aggregation", found.edited),
         Mediator("FFN output", "ffn_output", range(surge + 1)),
-        *([Mediator("key", "key", later)] if later else []),
+        *([Mediator(KEY, "key", later)] if later else []),
     ]
 
 
@@ -174,18 +175,18 @@ def removals(found: Structure, *, varied: bool) -> list[Removal]:
     layers = sorted(found.neurons)
     ways: tuple[By, ...] = ("zero", "mean")
     for by in ways:
-        taken.append(Removal(Mediator("super neurons", "ffn_activation", layers, found.neurons), by))
+        taken.append(Removal(Mediator(NEURONS, "ffn_activation", layers, found.neurons), by))
         taken += [
-            Removal(Mediator(name, "ffn_activation", layers, numbers), by, f"super neurons by {by}")
+            Removal(Mediator(name, "ffn_activation", layers, numbers), by, f"{NEURONS} by {by}")
             for name, numbers in found.controls.items()
         ]
     for by in ways:
-        taken.append(Removal(Mediator("dominating dims", "residual", sorted(found.dims), found.dims), by))
+        taken.append(Removal(Mediator(DIMS, "residual", sorted(found.dims), found.dims), by))
         taken.append(
             Removal(
                 Mediator("other dims", "residual", sorted(found.other_dims), found.other_dims),
                 by,
-                f"dominating dims by {by}",
+                f"{DIMS} by {by}",
             )
         )
     return taken

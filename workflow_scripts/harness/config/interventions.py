@@ -168,6 +168,7 @@ def intervention_figures(interventions: Iterable[Intervention]) -> list[str]:
     shown = {
         "sink_by_intervention": any(kind.look for kind in later),
         "intervention_contrasts": {kind.control_of for kind in later} & {kind.kind for kind in later},
+        "conversion_curves": {kind.control_of for kind in later if kind.has_doses()} & {kind.kind for kind in later},
         "mask_by_layers_and_position": any(kind.compared_at == "layers" for kind in later),
         "edited_layers": any(kind.look and kind.look.dashes is not None for kind in later),
         "dispersion_grid": any(kind.takes("mean_factor") for kind in kinds),
