@@ -1,6 +1,8 @@
 """The ladder: gaps to the baseline by size, their slope with its interval over seeds, and how many seeds would find one."""
 
 import copy
+import re
+from importlib import import_module
 from itertools import pairwise, product
 
 import numpy as np
@@ -15,6 +17,7 @@ from harness.study import Study
 from sinkorigin.figures import ladder as figure
 from sinkorigin.statistics import ladder
 from sinkorigin.statistics.grids import from_rows
+from sinkorigin.statistics.learning_rates import SCHEMA as SWEEP_SCHEMA
 from sinkorigin.statistics.pretraining import SCHEMA as ENDS_SCHEMA
 from sinkorigin.statistics.pretraining_comparison import BY_SEED_SCHEMA, QUANTITIES
 from sinkorigin.tables import write_table
@@ -164,6 +167,34 @@ def test_the_figure_shows_every_seed_and_tells_the_slope(laddered):
     texts = " ".join(text.get_text() for text in drawn.legends[0].get_texts()).replace("\n", " ")
     [slope] = [row["slope"] for row in tables["ladder_slope"].to_pylist() if row["quantity"] == "validation_loss"]
     assert f"gap of the validation loss {slope:+.3f} [" in texts
+
+
+def test_the_page_is_written_from_the_tables(laddered, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    page = import_module("update_ladder")
+    monkeypatch.setattr(page, "STUDY", tmp_path)
+    found = laddered(random_gaps())
+    ends = {0.001: 3.5, 0.002: None, 0.004: 3.25}
+    row = dict.fromkeys(SWEEP_SCHEMA.names) | {"run": "base_small", "variant": "softmax"}
+    found["learning_rates"] = from_rows(
+        SWEEP_SCHEMA,
+        [
+            row | {"learning_rate": rate, "mean_validation_loss": loss, "best": loss == 3.25}
+            for rate, loss in ends.items()
+        ],
+    )
+    for name, schema in {**ladder.TABLES, "learning_rates": SWEEP_SCHEMA}.items():
+        write_table(tmp_path / "statistics" / f"{name}.parquet", found[name], schema)
+    text = page.result()
+    [slope] = found["ladder_slope"].to_pylist()
+    assert (
+        f"{slope['slope']:+.4f} [{slope['slope_low']:+.4f}, {slope['slope_high']:+.4f}] | **{slope['answer']}**" in text
+    )
+    assert "| `base_small` | 3.5000 | diverged | **3.2500** |" in text
+    # the first of the longer ladders is this one, as near as one spread for all sizes is to the measured one of the slopes
+    [seeds] = re.findall(r"\| 3 \| 0.66 M \| 5 M \| (\d+) \|", text)
+    assert int(seeds) == pytest.approx(slope["seeds_for_closing"], rel=0.5)
+    assert "| 7 | 168.96 M |" in text and "| 8 |" not in text
 
 
 # ---- which study has one

@@ -171,7 +171,7 @@ def slope_row(gaps: np.ndarray, parameters: np.ndarray) -> dict[str, float | int
     slopes = gaps @ slope_weights(parameters)  # (seeds,)
     row: dict[str, float | int | str | None] = {}
     for name, values in (("gap_smallest", gaps[:, 0]), ("gap_largest", gaps[:, -1]), ("slope", slopes)):
-        row[name], row[f"{name}_low"], row[f"{name}_high"] = paired_interval(values)
+        row[name], row[f"{name}_low"], row[f"{name}_high"] = paired_interval(values.tolist())
     left = np.log(PAPER_PARAMETERS / parameters[-1]) / np.log(4)  # sizes from the largest to the paper's
     closing = float(-gaps[:, -1].mean() / left) if left > 0 else None
     row |= {"answer": "undecided", "closing": closing}
