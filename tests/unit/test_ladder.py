@@ -164,9 +164,10 @@ def test_the_figure_shows_every_seed_and_tells_the_slope(laddered):
     dots = [line for line in gaps.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in dots] == [0, 15]  # baselines have none
     assert [len(line.get_xdata()) for line in values.lines if line.get_marker() == "o"] == [15, 15]
+    assert figure.MARKERS[1] in {line.get_marker() for line in gaps.lines}
     texts = " ".join(text.get_text() for text in drawn.legends[0].get_texts()).replace("\n", " ")
     [slope] = [row["slope"] for row in tables["ladder_slope"].to_pylist() if row["quantity"] == "validation_loss"]
-    assert f"gap of the validation loss {slope:+.3f} [" in texts
+    assert f"gap of the validation loss {slope:+.3f} [".replace("-", "−") in texts
 
 
 def test_the_page_is_written_from_the_tables(laddered, tmp_path, monkeypatch):

@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-from sinkorigin.figures import style
+from sinkorigin.figures import run_looks, style
 from sinkorigin.statistics.ladder import slope_weights
 from sinkorigin.statistics.student import paired_interval
 
 TITLES = {"validation_loss": "validation loss", "sink_mass": "sink mass, largest layer"}
 DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "alpha": 0.5}
-MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": ""}
+MARKERS = "Ds^ov"  # of the means of each family
+MEAN: dict[str, Any] = {"markersize": 5, "markerfacecolor": "white", "linestyle": ""}
 ASIDE = 1.05  # factor on the x axis between one variant and the next, so that none hides another
 
 
@@ -30,15 +31,20 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
     ]
     figure, axes = style.panels(columns, rows=2, share_x=True)
     families = ladder.select("variant", "reading").unique(maintain_order=True).rows()
-    colour = style.colours(families)
+    looks = {
+        family: {**look, "marker": MARKERS[number % len(MARKERS)]}
+        for number, (family, look) in enumerate(run_looks.looks(families).items())
+    }
     several = len({column[:3] for column in columns}) > 1
     for key, (above, below) in axes.items():
         for number, family in enumerate(families):
             rows = _of(ladder, key, family)
             factor = ASIDE ** (number - (len(families) - 1) / 2)
-            _points(above, rows, "value", factor, colour[family])
-            _points(below, rows, "gap", factor, colour[family])
-            _trend(below, rows, factor, colour[family])
+            _points(above, rows, "value", factor, looks[family])
+            _points(below, rows, "gap", factor, looks[family])
+            _trend(below, rows, factor, looks[family])
+        for level in _of(ladder, key)["uniform"].drop_nulls().unique():
+            above.axhline(level, **run_looks.UNIFORM)
         data, first_token, length, quantity, prompts = key
         start = "begins with the end-of-text token" if first_token else "begins anywhere"
         where = f"{style.as_words(data)}, {length} tokens, {start}" if several else ""
@@ -54,16 +60,18 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
         above.set_ylabel("share of attention" if unit == "1" else unit)
         below.set_ylabel("gap to the baseline")
     handles = [
-        style.line_handle(
-            f"{_name(family)}{_slope(ladder_slope, family)}", color=colour[family], marker="D", markerfacecolor="white"
-        )
-        for family in families
+        style.line_handle(f"{_name(family)}{_slope(ladder_slope, family)}", markerfacecolor="white", **look)
+        for family, look in looks.items()
     ]
     grey = {"color": style.REFERENCE}
     handles += [
         style.line_handle("one seed", **DOTS, **grey),
-        style.line_handle("mean over seeds, with its 95 % Student interval; line: least squares", **MEAN, **grey),
+        style.line_handle(
+            "mean over seeds, with its 95 % Student interval; line: least squares", **MEAN, marker=MARKERS[0], **grey
+        ),
     ]
+    if ladder["uniform"].is_not_null().any():
+        handles.append(style.line_handle("sink mass under uniform attention", **run_looks.UNIFORM))
     style.legend(figure, handles)
     return figure
 
@@ -75,19 +83,19 @@ def _of(table: pl.DataFrame, key: tuple, family: tuple | None = None) -> pl.Data
     return table.filter(*(pl.col(name).eq_missing(pl.lit(value)) for name, value in pairs))
 
 
-def _points(ax: Axes, rows: pl.DataFrame, name: str, factor: float, colour: tuple) -> None:
+def _points(ax: Axes, rows: pl.DataFrame, name: str, factor: float, look: dict[str, Any]) -> None:
     """Draw a dot for each seed, and the mean of each size with its interval."""
-    rows = rows.drop_nulls(name)
+    rows, colour = rows.drop_nulls(name), look["color"]
     ax.plot(rows["parameters"].to_numpy() * factor, rows[name].to_numpy(), color=colour, **DOTS)
     for (parameters,), own in rows.group_by("parameters", maintain_order=True):
         mean, low, high = paired_interval(own[name].to_list())
         place = float(str(parameters)) * factor
         if low is not None and high is not None:
             ax.plot([place, place], [low, high], color=colour, linewidth=1.2)
-        ax.plot([place], [mean], color=colour, **MEAN)
+        ax.plot([place], [mean], color=colour, marker=look["marker"], **MEAN)
 
 
-def _trend(ax: Axes, rows: pl.DataFrame, factor: float, colour: tuple) -> None:
+def _trend(ax: Axes, rows: pl.DataFrame, factor: float, look: dict[str, Any]) -> None:
     """Draw the least-squares line through the mean gaps."""
     means = rows.drop_nulls("gap").group_by("parameters").agg(pl.col("gap").mean()).sort("parameters")
     if len(means) < 2:
@@ -95,7 +103,7 @@ def _trend(ax: Axes, rows: pl.DataFrame, factor: float, colour: tuple) -> None:
     parameters, gaps = means["parameters"].to_numpy().astype(float), means["gap"].to_numpy()
     x = np.log(parameters) / np.log(4)
     fitted = gaps.mean() + slope_weights(parameters) @ gaps * (x - x.mean())
-    ax.plot(parameters * factor, fitted, color=colour, linewidth=1.0)
+    ax.plot(parameters * factor, fitted, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
 
 
 def _name(family: tuple) -> str:
@@ -116,4 +124,5 @@ def _slope(slopes: pl.DataFrame, family: tuple) -> str:
         return ""
     row = rows[0]
     interval = "" if row["slope_low"] is None else f" [{row['slope_low']:+.3f}, {row['slope_high']:+.3f}]"
-    return f": gap of the validation loss {row['slope']:+.3f}{interval} for a factor 4, {row['answer']}"
+    text = f": gap of the validation loss {row['slope']:+.3f}{interval} for a factor 4, {row['answer']}"
+    return text.replace("-", "−")

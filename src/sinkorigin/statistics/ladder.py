@@ -42,6 +42,7 @@ SCHEMA = tables.schema(
     tokens=TOKENS,
     seed=SEED,
     **_QUANTITY,
+    uniform=(pa.float64(), "sink mass: what uniform attention would give"),
     value=(pa.float64(), "value of the run"),
     gap=(pa.float64(), "value of the run − value of the baseline of the same seed; null for baselines"),
 )
@@ -110,7 +111,7 @@ def compute(inputs: Mapping[str, str], *, runs: Sequence[Mapping[str, Any]]) -> 
     ends = pl.DataFrame(tables.read_table(inputs["pretraining"]))
     sizes = dict(ends.group_by("run").agg(pl.struct(pl.col("parameters").first(), pl.col("tokens").max())).iter_rows())
     values = {
-        (row["run"], row["seed"], row["quantity"], row["prompts"]): row["value"]
+        (row["run"], row["seed"], row["quantity"], row["prompts"]): (row["value"], row["uniform"])
         for row in by_seed.iter_rows(named=True)
     }
     rows, there = [], set()
@@ -120,10 +121,10 @@ def compute(inputs: Mapping[str, str], *, runs: Sequence[Mapping[str, Any]]) -> 
         if place in there:  # the first run of a family and size stands for it, as the first softmax run is the baseline
             continue
         there.add(place)
-        for (run, seed, quantity, prompts), value in values.items():
+        for (run, seed, quantity, prompts), (value, uniform) in values.items():
             if run != facts["run"]:
                 continue
-            base = values.get((facts["baseline"], seed, quantity, prompts)) if run != facts["baseline"] else None
+            base, _ = values.get((facts["baseline"], seed, quantity, prompts), (None, None))
             rows.append(
                 {
                     **facts,
@@ -133,8 +134,9 @@ def compute(inputs: Mapping[str, str], *, runs: Sequence[Mapping[str, Any]]) -> 
                     "prompts": prompts,
                     "quantity": quantity,
                     "unit": QUANTITIES[quantity][1],
+                    "uniform": uniform,
                     "value": value,
-                    "gap": None if value is None or base is None else value - base,
+                    "gap": None if None in (value, base) or run == facts["baseline"] else value - base,
                 }
             )
     ladder = from_rows(SCHEMA, rows)
