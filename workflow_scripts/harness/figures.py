@@ -25,6 +25,8 @@ _FILES = {
     "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
+    "ladder": "statistics/ladder.parquet",
+    "ladder_slope": "statistics/ladder_slope.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
     "first_look": "first_look/{model}/{prompts}/interventions.parquet",
     "claims": "claims.parquet",
@@ -233,6 +235,11 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
+def has_ladder(study: Study) -> bool:
+    """Whether the study trains a variant at several sizes."""
+    return bool(study.ladder())
+
+
 def intervention_figure(
     name: str, *tables: str, in_order: bool = False, covers: Callable[[Study], list[Wildcards]] = edited
 ) -> Figure:
@@ -300,6 +307,7 @@ FIGURES = (
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
+    Figure("ladder", ("ladder", "ladder_slope"), whole_study, when=has_ladder),
     # the targets first_look and learning_rates alone demand these
     Figure(
         "first_look",
