@@ -57,3 +57,13 @@ rule learning_rates:
         rules.compare_learning_rates.input,
         rules.compare_learning_rates.output,
         rules.plot_learning_rates.output,
+
+
+if study.ladder():
+
+    # of a study with runs of several sizes, what compares the sizes
+    rule ladder:
+        input:
+            DATA_FILES,
+            rules.compute_ladder.output,
+            rules.plot_ladder.output,

@@ -18,12 +18,12 @@ FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
 
-def between(readme: str, name: str, content: str) -> str:
-    """The README with other content between two of its marks."""
+def between(readme: str, name: str, content: str, page: str = "README.md") -> str:
+    """The README, or another page, with other content between two of its marks."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     before, found, rest = readme.partition(start)
     if not found or end not in rest:
-        sys.exit(f"README.md lacks the marks {start.strip()} and {end}; put them where the table belongs")
+        sys.exit(f"{page} lacks the marks {start.strip()} and {end}; put them where the table belongs")
     return before + start + content + "\n" + end + rest.partition(end)[2]
 
 

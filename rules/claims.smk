@@ -24,7 +24,15 @@ rule judge_claims:
                 "super_weight",
             )
         },
-        **{name: study.tables(name, study.edits) for name in ("conversions", "curve_contrasts")},
+        **{
+            name: study.tables(name, study.edits)
+            for name in (
+                "interventions",
+                "intervention_contrasts",
+                "conversions",
+                "curve_contrasts",
+            )
+        },
         **{name: study.tables(name, study.followed) for name in ("mediation", "removals")},
         provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs

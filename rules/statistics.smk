@@ -319,3 +319,19 @@ rule compare_pretraining:
         "Comparing the pretraining runs"
     script:
         "../workflow_scripts/compute.py"
+
+
+rule compute_ladder:
+    input:
+        by_seed=rules.compare_pretraining.output.by_seed,
+        pretraining=rules.summarize_pretraining.output.pretraining,
+    output:
+        ladder=f"{STUDY}/statistics/ladder.parquet",
+        ladder_slope=f"{STUDY}/statistics/ladder_slope.parquet",
+    params:
+        **statistic("ladder"),
+        runs=study.ladder(),
+    message:
+        "Comparing the sizes of the runs"
+    script:
+        "../workflow_scripts/compute.py"

@@ -96,11 +96,15 @@ FIGURES = [
 INTERVENTION_FIGURES = [
     "sink_by_intervention",
     "intervention_contrasts",
+    "conversion_curves",
     "mask_by_layers_and_position",
     "edited_layers",
     "dispersion_grid",
     "necessity",
 ]
+
+# of the edits that are followed through the chain
+MECHANISM_FIGURES = ["chain", "removals", "interchange"]
 
 
 @dataclass

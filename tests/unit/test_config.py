@@ -42,7 +42,12 @@ def changed(path: str, value):
 def test_the_default_study_is_valid():
     config = read_config(DEFAULT)
     assert list(config.studied) == [f"{run.name}-seed0" for run in config.pretraining.runs]
-    assert len(config.trained) == 3 * len(config.studied)
+    assert len(config.trained) == 4 * 3 + 4 * 8  # three seeds on text, eight on the copies
+    readings = {
+        (run.options["scale"], run.options["bias"]) for run in config.pretraining.runs if "scale" in run.options
+    }
+    assert readings == {("per_head", True), ("shared", False)}
+    assert {len(config.pretraining.trials(run)) for run in config.pretraining.runs} == {6}
     assert config.pretraining.prompts == ["random_tokens", "natural_text"]
 
 
@@ -264,6 +269,26 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             'pretraining.data.shakespeare.vocabulary is "8": input should be a valid integer, but YAML reads this as text',
         ),
         (
+            "pretraining.learning_rates.seeds",
+            [100, 2],
+            "pretraining: learning_rates.seeds: seed 2 is a seed of runs too (softmax, headwise_rmsnorm, headwise_rmsnorm_shared, sigmoid, ",
+        ),
+        (
+            "pretraining.runs.1.tuning.rates",
+            [0.001, 0.002],
+            "pretraining: runs.headwise_rmsnorm.tuning: the sweep tries 4 settings for it, but 6 for softmax, with which it is compared",
+        ),
+        (
+            "pretraining.runs.1.tuning.option",
+            "bias",
+            "pretraining.runs.headwise_rmsnorm: tuning.option: bias is no number among the options of variant headwise_rmsnorm; choose",
+        ),
+        (
+            "pretraining.runs.1.tuning.values",
+            [0.1000000001, 0.1000000002],
+            "pretraining.runs.headwise_rmsnorm.tuning: values has 0.1 twice to six digits; keep one",
+        ),
+        (
             "pretraining.data.0",
             {"name": "shakespeare", "vocabulary": 300},
             "pretraining.data.shakespeare.kind is missing; add it",
@@ -295,7 +320,11 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_remedy(path, value, s
         ("interventions.21.strengths", [2.5], [{"interventions.21.strengths": [2, 3]}]),
         ("corpus.source", "hub:owner/name@commit", [{"corpus.sha256": None}]),
         ("pretraining.runs.0.sigmoid", {}, [{"pretraining.runs.0.sigmoid": DELETED}]),
-        ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED}]),
+        ("pretraining.runs.1.variant", "gated", [{"pretraining.runs.1.headwise_norm": DELETED, "pretraining.runs.1.tuning": DELETED}]),
+        ("pretraining.learning_rates.seeds", [0], [{"pretraining.learning_rates.seeds": [50]}]),
+        ("pretraining.runs.1.tuning.values", DELETED, [{f"pretraining.runs.{i}.tuning": DELETED for i in (1, 2)}]),
+        ("pretraining.runs.1.tuning.rates", [0.1], [{f"pretraining.runs.{i}.tuning": DELETED for i in (1, 2)}]),
+        ("pretraining.runs.1.tuning.rates", [0.1], [{"pretraining.runs.1.tuning.rates": [0.1, 0.2, 0.3]}]),
         ("pretraining.data.0.tokenizer", "hub:a/b@c", [{f"pretraining.data.0.{key}": DELETED} for key in ("vocabulary", "tokenizer")]),
         ("pretraining.runs.0.warmup", 100_000, [{"pretraining.runs.0.warmup": 10}]),
     ],

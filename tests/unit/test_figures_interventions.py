@@ -323,9 +323,19 @@ def test_a_dose_curve_begins_at_the_unedited_score_unless_strength_1_edits_too(f
     assert len(bands(ax)) == len(DOSES)
 
 
-def test_the_mask_the_unedited_and_the_uniform_score_are_lines_across_the_panel(figures):
+def test_the_mask_the_unedited_score_and_that_of_a_sink_are_lines_across_the_panel(figures):
     for ax in shown(figures["sink_by_intervention"]):
-        assert levels(ax) == {0.2, 0.01, 0.04}  # not the mask of layers that no amplification edits
+        assert levels(ax) == {0.2, 0.01, 3 * 0.04}  # not the mask of layers that no amplification edits
+
+
+def test_estimates_without_an_interval_are_drawn_without_a_bar_or_band():
+    """Where the sequences come from too few documents."""
+    table = study(("small",))
+    unknown = [name for name in table.columns if name.endswith(("_low", "_high", "_low_all", "_high_all"))]
+    table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in unknown)
+    for ax in [*shown(draw_sinks(table, LABELS)), *shown(draw_necessity(table, LABELS))]:
+        assert ax.lines and not [path for band in bands(ax) for path in band.get_paths()]
+        assert not [found for found in ax.collections if isinstance(found, LineCollection)]
 
 
 def test_all_models_and_targets_have_one_scale(figures):
@@ -337,7 +347,7 @@ def test_all_models_and_targets_have_one_scale(figures):
 def test_a_study_of_masks_alone_shows_all_of_them():
     masks = [edit("mask"), edit("mask", 0.012, layers=range(20, 24))]
     figure = draw_sinks(study(("small",), masks), LABELS)
-    assert levels(shown(figure)[0]) == {0.2, 0.012, 0.01, 0.04} and "layers 20–23" in words(figure)
+    assert levels(shown(figure)[0]) == {0.2, 0.012, 0.01, 3 * 0.04} and "layers 20–23" in words(figure)
     assert "strength" not in words(figure)
     layers = draw_layers(by_layer(("small",), [*masks, edit("baseline", 0.01, strength=None)]), LABELS)
     assert max(curves(shown(layers)[0])[colour("mask")]) == 0.2 and "λ" not in words(layers)
@@ -458,7 +468,7 @@ def test_the_grid_has_large_deviations_above_and_frames_around_its_two_lines(fig
     assert [int(patch.get_x()) for patch in amplified] == [1]
     assert [(int(patch.get_x()), int(patch.get_y())) for patch in scaled] == [(1, 1), (2, 0)]
     text = words(figures["dispersion_grid"])
-    assert "λ/α 0.50 [0.45…0.55]" in text and "with λ −0.20 [−0.22…−0.18]" in text and "unedited 0.010" in text
+    assert "λ/α 0.50 [0.45, 0.55]" in text and "with λ −0.20 [−0.22, −0.18]" in text and "unedited 0.010" in text
 
 
 def test_a_grid_whose_correlations_are_missing_is_drawn():

@@ -19,7 +19,7 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.figures import loss_curves, style
 from sinkorigin.tables import write_table
 from tiny_study import FIGURES as EVERY_STUDY
-from tiny_study import INTERVENTION_FIGURES, TINY
+from tiny_study import INTERVENTION_FIGURES, MECHANISM_FIGURES, TINY
 
 LOSSES = next(figure for figure in FIGURES if figure.name == "loss_curves")
 MADE = {pattern for figure in FIGURES for pattern in figure.patterns().values()}
@@ -46,9 +46,9 @@ def test_a_figure_draws_from_its_tables_its_settings_and_the_labels_of_its_model
 
 
 def test_a_study_has_the_figures_of_what_it_does():
-    assert had() == {*EVERY_STUDY, *INTERVENTION_FIGURES, *TRAININGS}
+    assert had() == {*EVERY_STUDY, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, *TRAININGS}
     assert had(interventions=[]) == {*EVERY_STUDY, *TRAININGS}
-    assert had(pretraining=TINY["pretraining"] | {"runs": []}) == {*EVERY_STUDY, *INTERVENTION_FIGURES}
+    assert had(pretraining=TINY["pretraining"] | {"runs": []}) == had() - {*TRAININGS}
     by_kind = {edit["name"]: edit for edit in TINY["interventions"]}
     only = {kind: had(interventions=[by_kind[kind]]) & {*INTERVENTION_FIGURES} for kind in ("mask", "grid", "matched")}
     assert only == {
@@ -56,6 +56,22 @@ def test_a_study_has_the_figures_of_what_it_does():
         "grid": {"dispersion_grid"},
         "matched": {"necessity"},
     }
+
+
+def test_edits_that_are_followed_have_figures_of_the_models_on_which_they_are():
+    assert had(mechanism={"causes": []}) == had() - {*MECHANISM_FIGURES}
+    chain = next(figure for figure in FIGURES if figure.name == "chain")
+    assert chain.inputs(study())["mediation"] == ["results/tiny/statistics/tiny/random_tokens/mediation.parquet"]
+    assert "sinkorigin.interventions.kinds.mask" in chain.modules(study())
+
+
+def test_curves_are_compared_where_a_treatment_and_its_control_have_strengths():
+    edits = {edit["name"]: edit for edit in TINY["interventions"]}
+    for names, there in (
+        (["variance_amplification", "norm_control"], True),
+        (["variance_amplification", "mask"], False),
+    ):
+        assert ("conversion_curves" in had(interventions=[edits[name] for name in names])) == there
 
 
 def test_prompts_that_differ_in_their_first_token_alone_are_compared_on_fetched_models():

@@ -41,7 +41,7 @@ def tables(root, baseline, edits, **options):
 @pytest.fixture
 def study(tmp_path, rng):
     unedited = noisy(rng, 0.02)
-    curve = {1.5: 0.05, 4.0: 0.2, 16.0: 0.15}
+    curve = {1.5: 0.05, 4.0: 0.4, 16.0: 0.15}
     edits = {
         "amplify": {s: [{"kind": "variance_amplification", "target": TARGET, "score": noisy(rng, v)}] for s, v in curve.items()},
         "scale": {s: [{"kind": "norm_control", "target": TARGET, "score": noisy(rng, 0.02)}] for s in curve},
@@ -70,6 +70,10 @@ def test_effects_equal_numpy_and_are_paired_by_sequence(study):
             above = np.flatnonzero(score.mean((0, 2)) > 3 * uniform_score(TARGET, T))
             assert row["onset_layer"] == (above[0] if len(above) else None)
     assert rows["amplify", 4.0]["sink"] and not rows["scale", 4.0]["sink"]
+    assert rows["amplify", 16.0]["score_low_all"] > uniform_score(
+        TARGET, T
+    )  # which is not enough: a sink has 3 times that
+    assert not rows["amplify", 16.0]["sink"]
     assert rows["amplify", 4.0]["norm"] == L and rows["amplify", 4.0]["dominance_ratio"] == L + 1
     assert rows["amplify", 4.0]["top_position"] == 0 and rows["amplify", 4.0]["other_position"] == T // 2
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import intervene
@@ -175,11 +176,30 @@ def test_shuffled_deviations_keep_mean_and_variance_and_change_the_content(llama
     torch.testing.assert_close(shuffled[0], 2 * plain[1] - plain.mean(0))
 
 
-def test_value_averaging_takes_the_mean_of_first_values(llama, token_ids):
-    ids = torch.from_numpy(token_ids)
+def test_value_averaging_takes_the_mean_of_first_values_of_a_group_alone(llama, token_ids):
+    ids = torch.from_numpy(token_ids)[:5]
     plain = rows(llama, ids, position=0)
-    averaged = rows(llama, ids, ValueAveraging(layers=[0], positions=[0], strength=3), position=0)
-    torch.testing.assert_close(averaged[1], plain[1:4].mean(0))
+    edit = ValueAveraging(layers=[0], positions=[0], strength=2)
+    averaged = rows(llama, ids, edit, position=0)
+    torch.testing.assert_close(averaged[0], plain[:2].mean(0))
+    torch.testing.assert_close(averaged[1], averaged[0])
+    for number, others in ((2, [2, 3]), (3, [3, 4]), (4, [4, 2])):  # the last group has what is left over
+        torch.testing.assert_close(averaged[number], plain[others].mean(0))
+    assert edit.units(5).tolist() == [0, 0, 2, 2, 2]
+    assert VarianceAmplification(layers=[0], positions=[0], strength=2).units(3).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "olmo2"])
+def test_amplification_after_the_output_projection_equals_that_before_it(name, token_ids):
+    """W_O is linear, with a bias or without; what is added to the residual stream may lie behind a norm, which is not."""
+    model, ids = build(name), torch.from_numpy(token_ids)
+    place = {"layers": [0, 1], "positions": [4], "strength": 3.0}
+    before, inside, added = (
+        run(model, ids, VarianceAmplification(**place, site=site))[1]
+        for site in ("value_aggregation", "output_projection_output", "attention_output")
+    )
+    torch.testing.assert_close(inside, before, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(added, before, rtol=1e-3, atol=1e-4) == (name in ("llama", "gpt2"))
 
 
 def test_edits_of_module_sites_change_what_they_name(any_model, token_ids):
@@ -217,8 +237,6 @@ def test_edits_of_module_sites_change_what_they_name(any_model, token_ids):
 
 
 def test_a_site_that_is_not_there_is_told_in_one_sentence(token_ids):
-    from architectures import build
-
     with (
         pytest.raises(SinkoriginError, match="ffn_activation of layer 0 cannot be edited, because .*; choose another"),
         intervene(build("mixtral"), SuperNeuronAblation(neurons={0: [1]}, positions=[0])),
@@ -280,8 +298,6 @@ def test_edits_that_mix_sequences_say_when_there_is_only_one(llama, token_ids):
 
 
 def test_a_mask_leaves_learned_sinks_their_share(token_ids):
-    from architectures import build
-
     ids = torch.from_numpy(token_ids)
     plain, _ = run(build("gpt_oss"), ids)
     masked, _ = run(build("gpt_oss"), ids, Mask(layers=[0], positions=[5]))

@@ -18,6 +18,7 @@ from sinkorigin.claims.verdicts import Judged, StudyTables
 from sinkorigin.errors import NotApplicableError, SinkoriginError
 from sinkorigin.figures import intervention_contrasts, sink_by_intervention
 from sinkorigin.interventions import kinds
+from sinkorigin.interventions.chain import structure
 from sinkorigin.interventions.entries import edits_of, table_facts
 from sinkorigin.interventions.folders import key_of
 from sinkorigin.interventions.kind import kind_named
@@ -112,39 +113,47 @@ def table(path, **columns):
     return path
 
 
-def test_a_necessity_edit_is_computed_from_its_table(tmp_path):
+def test_variance_matching_shrinks_and_never_amplifies(tmp_path):
     variance = table(
-        tmp_path / "variance.parquet", site=["value_aggregation"] * 3 + ["residual"], layer=[0] * 4, position=[0, 1, 2, 1],
-        variance=[8.0, 1.0, 3.0, 99.0],
+        tmp_path / "variance.parquet", site=["value_aggregation"] * 5 + ["residual"], layer=[0, 0, 0, 2, 2, 0],
+        position=[0, 1, 2, 0, 1, 1], variance=[8.0, 1.0, 3.0, 1.0, 4.0, 99.0],
     )  # fmt: skip
-    entry = {"kind": "variance_matching", "name": "matched", "layers": [0], "positions": [0]}
+    entry = {"kind": "variance_matching", "name": "matched", "layers": [0, 2], "positions": [0]}
     assert table_facts(entry, {"variance": variance}) == {0: 0.5}
+    assert kind_named("variance_matching").described({0: 0.5, 1: 0.25}) == "λ = 0.5 in layer 0, 0.25 in layer 1"
+    with pytest.raises(NotApplicableError, match="not above that of later positions .* 2.00 in layer 2"):
+        table_facts(entry | {"layers": [2]}, {"variance": variance})
     with pytest.raises(NotApplicableError, match="value aggregation of layer 1 has no variance .* at position 0"):
         table_facts(entry | {"layers": [1]}, {"variance": variance})
-    neurons = table(
-        tmp_path / "super_neurons.parquet",
-        layer=[2, 1, 1],
-        neuron=[4, 9, 3],
-        super_neuron=[True, True, None],
-    )
+
+
+def test_neurons_and_dims_that_are_removed_are_those_that_the_chain_goes_through(tmp_path):
+    """Of the super neurons those that raise the norm, and of the dims all that these write, in the edited layer or below."""
+    rows = {
+        "layer": [1, 1, 2, 4, 4], "neuron": [9, 3, 4, 8, 6], "super_neuron": [True, None, True, True, True],
+        "norm_change": [20.0, 90.0, -5.0, 30.0, 8.0], "gate_norm": [1.0] * 5, "up_norm": [1.0] * 5, "dim_1": [7, 0, 1, 7, 3],
+        "dim_2": [5, 0, 2, 6, 4], "dim_2_share": [0.4, 0.4, 0.4, 0.09, 0.1], "not_applicable": [None] * 5,
+    }  # fmt: skip
+    tables = {"super_neurons": table(tmp_path / "super_neurons.parquet", **rows)}
     silent = {"kind": "super_neuron_ablation", "name": "silent", "layers": None, "positions": [0]}
-    assert table_facts(silent, {"super_neurons": neurons}) == {1: [9], 2: [4]}
-    assert table_facts(silent | {"layers": [2]}, {"super_neurons": neurons}) == {2: [4]}
-    with pytest.raises(NotApplicableError, match="no super neuron was found in layers 5"):
-        table_facts(silent | {"layers": [5]}, {"super_neurons": neurons})
-    disparity = table(
-        tmp_path / "disparity.parquet", site=["residual"] * 2, layer=[1, 2], position=[0, 0], dominant_dim=[7, None]
-    )
-    zeroed = {"kind": "dominating_dims", "name": "zeroed", "layers": [1], "positions": [0]}
-    assert table_facts(zeroed, {"disparity": disparity}) == {1: [7]}
-    with pytest.raises(NotApplicableError, match="no dim dominates the residual leaving layer 2 at position 0"):
-        table_facts(zeroed | {"layers": [2]}, {"disparity": disparity})
+    assert table_facts(silent, tables) == {1: [9], 4: [6, 8]}
+    zeroed = {"kind": "dominating_dims", "name": "zeroed", "layers": [1, 4], "positions": [0]}
+    assert table_facts(zeroed, tables) == {1: [5, 7], 4: [3, 4, 5, 7]}
+    for entry in (silent, zeroed):
+        with pytest.raises(NotApplicableError, match="no super neuron raises the first token's norm in layers 2, 5"):
+            table_facts(entry | {"layers": [2, 5]}, tables)
+    rows = {name: values + values[1:2] * 3 for name, values in rows.items()}  # ordinary neurons to choose controls from
+    rows |= {"layer": [1, 1, 2, 4, 4, 1, 4, 4], "neuron": [9, 3, 4, 8, 6, 2, 1, 0]}
+    rows["super_neuron"][5:] = [False] * 3
+    found = structure(pl.DataFrame(rows), [1, 4], edited=[0], layers=6, attending=range(6), width=16, seed=0)
+    assert found.neurons == table_facts(silent, tables)
+    assert {layer: found.dims[layer] for layer in (1, 4)} == table_facts(zeroed, tables)
 
 
 def test_kinds_say_which_tables_and_figures_a_study_needs():
     config = read_config(DEFAULT)
     assert kinds_of(config.interventions) == list(KINDS)
-    assert tables_needed(config.interventions) == ["variance", "super_neurons", "disparity"]
+    assert tables_needed(config.interventions) == ["variance", "super_neurons"]
     masks = [edit for edit in config.interventions if edit.kind == "mask"]
     assert intervention_figures(masks) == ["sink_by_intervention", "mask_by_layers_and_position", "edited_layers"]
     controls = [edit for edit in config.interventions if edit.kind in ("norm_control", "variance_amplification")]

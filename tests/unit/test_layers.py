@@ -102,12 +102,14 @@ def architecture(lacking=()):
 
 @pytest.fixture
 def statistics(tmp_path):
-    """Tables of a model with an onset at layer 1, surges at 1 and 4, and one super neuron in layer 4."""
+    """Tables of a model with an onset at layer 1, surges at 1 and 4, and super neurons in layer 4 that raise the norm and lower it."""
     tables = {
         "sink_onset": {"layer": [1]},
         "norm_changes": {"kind": ["rise", "fall", "rise"], "layer": [1, 2, 4]},
-        "super_neurons": {"layer": [4, 4], "neuron": [9, 8], "super_neuron": [True, False]},
-        "disparity": {"site": ["residual"] * 2, "layer": [1, 4], "position": [0, 0], "dominant_dim": [7, 7]},
+        "super_neurons": {
+            "layer": [4, 4, 4], "neuron": [9, 8, 2], "super_neuron": [True, False, True], "norm_change": [50.0, 1.0, -30.0],
+            "dim_1": [7, 1, 3], "dim_2": [5, 2, 6], "dim_2_share": [0.3, 0.4, 0.5], "not_applicable": [None] * 3,
+        },
         "variance": {
             "site": ["value_aggregation"] * 4, "layer": [0, 0, 1, 1], "position": [0, 1] * 2, "variance": [4.0, 1.0] * 2,
         },
@@ -140,8 +142,8 @@ def test_an_entry_has_its_layers_in_numbers_and_says_how_they_were_found(statist
     assert [(row["layers_rule"], row["layers"], row["how"]) for row in rows[:4]] == [
         ("until_onset", [0, 1], "sink onset at layer 1"),
         ("numbers", [0, 3], "numbers of the config"),
-        ("found", [4], "every layer that the table super_neurons names"),
-        ("surges", [1, 4], "norm surges at layers 1, 4"),
+        ("found", [4], "every layer that the table super_neurons names: neurons 4.9"),
+        ("surges", [4], "norm surges at layers 1, 4: dims 5, 7 in layer 4"),
     ]
     assert all(row["applicable"] and row["reason"] is None for row in rows)
     assert entries["e0"]["layers"] == [0, 1] and entries["e0"]["strengths"] == [1.0]
@@ -158,13 +160,19 @@ def test_a_control_takes_the_layers_of_the_model_whose_architecture_it_has(stati
     [
         ({"kind": "mask", "layers": [DEPTH]}, {}, "layer 6 of a model of 6 layers"),
         ({"kind": "mask", "layers": "late"}, {"sink_onset": {"layer": [3]}}, "the model has too few layers: as many as until_onset, from layer 4 on"),
-        ({"kind": "super_neuron_ablation", "layers": None, "positions": [0]}, {"super_neurons": {"super_neuron": [False] * 2}},
-         "no super neuron was found"),
+        ({"kind": "super_neuron_ablation", "layers": None, "positions": [0]}, {"super_neurons": {"super_neuron": [False] * 3}},
+         "no super neuron raises the first token's norm"),
+        ({"kind": "super_neuron_ablation", "layers": None, "positions": [0]}, {"super_neurons": {"norm_change": [-1.0] * 3}},
+         "no super neuron raises the first token's norm"),
+        ({"kind": "super_neuron_ablation", "layers": None, "positions": [0]},
+         {"super_neurons": {"super_neuron": pl.Series([None] * 3, dtype=pl.Boolean), "not_applicable": ["it has none"] * 3}}, "it has none"),
         ({"kind": "dominating_dims", "layers": "surges", "positions": [0]}, {"norm_changes": {"kind": ["fall"] * 3}},
          "the first token's norm rises in no layer"),
-        ({"kind": "dominating_dims", "layers": [3], "positions": [0]}, {}, "no dim dominates the residual leaving layer 3"),
+        ({"kind": "dominating_dims", "layers": [3], "positions": [0]}, {}, "no super neuron raises the first token's norm in layer 3"),
         ({"kind": "variance_matching", "positions": [0]}, {"variance": {"variance": [None, 1.0] * 2}}, "has no variance over"),
         ({"kind": "variance_matching", "positions": [0]}, {"variance": {"variance": [0.0, 1.0] * 2}}, "has no variance over"),
+        ({"kind": "variance_matching", "positions": [0]}, {"variance": {"variance": [1.0, 4.0] * 2}},
+         "is not above that of later positions in any edited layer (λ would be 2.00 in layer 0, 2.00 in layer 1)"),
         ({"kind": "mask", "positions": [11, [3, 20]]}, {},
          "position 11 has no later query in prompts of 12 tokens; position 20 has no later query in prompts of 12 tokens"),
     ],
@@ -188,8 +196,8 @@ def test_what_cannot_be_done_is_a_row_with_its_reason_and_the_others_go_on(stati
         ({"kind": "shuffled_deviations", "strengths": [1.0]}, False),
         ({"kind": "mean_and_deviation", "strengths": [2.0], "mean_factors": [1.0]}, False),
         ({"kind": "mean_and_deviation", "strengths": [2.0], "mean_factors": [1.0, 2.0]}, True),
-        ({"kind": "dominating_dims", "layers": [1], "to": "mean"}, False),
-        ({"kind": "dominating_dims", "layers": [1], "to": "zero"}, True),
+        ({"kind": "dominating_dims", "layers": [4], "to": "mean"}, False),
+        ({"kind": "dominating_dims", "layers": [4], "to": "zero"}, True),
         ({"kind": "norm_control", "strengths": [2.0]}, True),
         ({"kind": "super_neuron_ablation", "layers": None}, True),
     ],

@@ -23,7 +23,7 @@ from tiny_study import ROOT
 
 VOCABULARY = 96
 # statistics of a whole study, of trainings, or of edits
-OF_OTHER_THINGS = {"interventions", "pretraining", "pretraining_comparison", "learning_rates", "anatomy"}
+OF_OTHER_THINGS = {"interventions", "pretraining", "pretraining_comparison", "ladder", "learning_rates", "anatomy"}
 
 
 @pytest.fixture(scope="module")

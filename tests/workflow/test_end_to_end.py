@@ -6,12 +6,19 @@ import json
 import polars as pl
 import pyarrow.parquet as pq
 
-from tiny_study import FIGURES, INTERVENTION_FIGURES, ROOT, digests
+from tiny_study import FIGURES, INTERVENTION_FIGURES, MECHANISM_FIGURES, ROOT, digests
 
 
 def test_every_figure_and_the_claims_are_there(finished):
     figures = {path.name for path in (finished.results / "figures").iterdir()}
-    names = [*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison"]
+    names = [
+        *FIGURES,
+        *INTERVENTION_FIGURES,
+        *MECHANISM_FIGURES,
+        "loss_curves",
+        "training_dynamics",
+        "pretraining_comparison",
+    ]
     assert figures == {f"{name}.{suffix}" for name in names for suffix in ("svg", "png")}
     claims = pl.read_parquet(finished.results / "claims.parquet")
     assert len(claims) > 10

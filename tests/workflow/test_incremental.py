@@ -11,7 +11,7 @@ import yaml
 from edits import Apply, added, config, text
 from extensions import extended
 from planned_jobs import job
-from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY, Project
+from tiny_study import FIGURES, INTERVENTION_FIGURES, MECHANISM_FIGURES, TINY, Project
 
 LIBRARY = "src/sinkorigin"
 
@@ -54,11 +54,14 @@ def anatomies(*models: str) -> set[str]:
 
 EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
 COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
-EVERY_FIGURE = plots(*FIGURES, *INTERVENTION_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison")
+EVERY_FIGURE = plots(
+    *FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison"
+)
 EDITING = ["resolve_interventions", "intervene", "compute_intervention_effects"]
 # tables of the model tell what some interventions take away, and where one of random tokens stands
-INTERVENTIONS = each(EDITING, EDITED) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
-OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
+FOLLOWED = each(["follow_edits", "compute_mediation"], EDITED[:1]) | plots(*MECHANISM_FIGURES)
+INTERVENTIONS = each(EDITING, EDITED) | FOLLOWED | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
+OF_RANDOM_TOKENS = each(EDITING, EDITED[:1]) | FOLLOWED | plots(*INTERVENTION_FIGURES) | anatomies("tiny")
 MEASURED_TRAININGS = {job("measure_training", run=run) for run in RUNS}
 
 
@@ -193,7 +196,7 @@ EDITS = [
     Edit(
         "a model's label",
         config(lambda c: c["models"][0].update(label="another")),
-        {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES) | CLAIMS,
+        {job("label_model", model="tiny")} | plots(*FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES) | CLAIMS,
     ),
     Edit(
         "a model's licence",

@@ -16,7 +16,7 @@ import pytest
 
 from edits import added
 from planned_jobs import scripts_of_jobs, undemanded_outputs
-from tiny_study import FIGURES, INTERVENTION_FIGURES, TINY, Project, digests
+from tiny_study import FIGURES, INTERVENTION_FIGURES, MECHANISM_FIGURES, TINY, Project, digests
 
 
 def without_text() -> dict:
@@ -119,7 +119,7 @@ def rerun_with_kills(study: Project, *commands: Sequence[str]) -> set[str]:
 # one script draws all figures: the others are not drawn again
 UNDRAWN = {
     f"plot_{name}"
-    for name in [*FIGURES, *INTERVENTION_FIGURES, "training_dynamics", "pretraining_comparison"]
+    for name in [*FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, "training_dynamics", "pretraining_comparison"]
     if name not in ("anatomy", "evidence", "sink_by_intervention")
 }
 

@@ -25,6 +25,8 @@ _FILES = {
     "training": "statistics/training/{run}/manifest.json",
     "by_seed": "statistics/pretraining_by_seed.parquet",
     "comparison": "statistics/pretraining_comparison.parquet",
+    "ladder": "statistics/ladder.parquet",
+    "ladder_slope": "statistics/ladder_slope.parquet",
     "learning_rates": "statistics/learning_rates.parquet",
     "first_look": "first_look/{model}/{prompts}/interventions.parquet",
     "claims": "claims.parquet",
@@ -171,6 +173,11 @@ def edited_as_drawn(study: Study) -> list[Wildcards]:
     return drawn or edited(study)
 
 
+def followed(study: Study) -> list[Wildcards]:
+    """Every model on every prompt set on which edits of it are followed through the chain."""
+    return [{"model": model, "prompts": prompts} for model, prompts in study.followed]
+
+
 def first_look(study: Study) -> list[Wildcards]:
     """The model and prompt set of the first look."""
     return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
@@ -228,6 +235,11 @@ def has_runs(study: Study) -> bool:
     return bool(study.runs)
 
 
+def has_ladder(study: Study) -> bool:
+    """Whether the study trains a variant at several sizes."""
+    return bool(study.ladder())
+
+
 def intervention_figure(
     name: str, *tables: str, in_order: bool = False, covers: Callable[[Study], list[Wildcards]] = edited
 ) -> Figure:
@@ -244,6 +256,16 @@ def intervention_figure(
         loads=lambda study: kind_modules(study.config.interventions),
         when=lambda study: name in intervention_figures(study.edits_shown()),
     )
+
+
+def followed_kinds(study: Study) -> list[str]:
+    """Modules of the kinds of the edits that are followed through the chain."""
+    return kind_modules(edit for edits in study.followed.values() for edit in edits)
+
+
+def mechanism_figure(name: str, table: str, loads: Callable[[Study], list[str]] = lambda study: []) -> Figure:
+    """A figure of edits that are followed through the chain, or of what is put into position 0."""
+    return Figure(name, (table,), followed, loads=loads, when=lambda study: bool(study.followed))
 
 
 FIGURES = (
@@ -274,13 +296,18 @@ FIGURES = (
     Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
     intervention_figure("sink_by_intervention", "interventions", in_order=True, covers=edited_as_drawn),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
+    intervention_figure("conversion_curves", "conversions", "curve_contrasts", in_order=True, covers=edited_as_drawn),
     intervention_figure("mask_by_layers_and_position", "interventions"),
     intervention_figure("edited_layers", "intervention_layers", in_order=True),
     intervention_figure("dispersion_grid", "interventions", "dispersion_grid"),
     intervention_figure("necessity", "interventions"),
+    mechanism_figure("chain", "mediation", followed_kinds),
+    mechanism_figure("removals", "removals"),
+    mechanism_figure("interchange", "mediation"),
     Figure("loss_curves", ("history",), trainings, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
+    Figure("ladder", ("ladder", "ladder_slope"), whole_study, when=has_ladder),
     # the targets first_look and learning_rates alone demand these
     Figure(
         "first_look",

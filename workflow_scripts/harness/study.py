@@ -480,10 +480,31 @@ class Study:
         baselines = self.config.pretraining.baselines
         return {run: f"{self.runs[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
 
+<<<<<<< HEAD
     def prompts_of_trainings(self) -> list[str]:
         """Prompt sets that trained models are measured on, held-out text, which they are trained for, first."""
         names = self.config.pretraining.measured_prompts
         return sorted(names, key=lambda name: self.prompts[name].kind != "natural_text")
+=======
+    def ladder(self) -> list[dict]:
+        """Run, baseline, data, first_token, length, variant and reading of every run of a variant that is trained at several sizes.
+
+        The sizes are of the same data, and each has a baseline; the baselines are among the runs. Empty where there is no such variant.
+        """
+        baselines = self.config.pretraining.baselines
+        families: dict[tuple, dict[tuple, list[dict]]] = {}  # what runs share → size → runs
+        for run in self.runs.values():
+            if (baseline := baselines[run.name]) is None:
+                continue
+            shared = run.model_dump(include={"data", "first_token", "length", "variant"})
+            shared["reading"] = VARIANTS[run.variant].reading(run.options)
+            size = (run.layers, run.width, run.heads, run.kv_heads, run.ffn_width, run.tied_embeddings)
+            facts = {"run": run.name, "baseline": baseline, **shared}
+            families.setdefault(tuple(shared.values()), {}).setdefault(size, []).append(facts)
+        several = [list(by_size.values()) for by_size in families.values() if len(by_size) > 1]
+        found = [facts for sizes in several for runs in sizes for facts in runs]
+        return found if any(facts["run"] != facts["baseline"] for facts in found) else []
+>>>>>>> c62d996 (The ladder: gaps to softmax by size, with the slope's interval over seeds)
 
     def prompts_of_figures(self) -> str | None:
         """The prompt set on which figures show trained models: the first of held-out text, else the first."""
@@ -580,6 +601,7 @@ class Study:
             "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],
             "measure_training": [{"run": run} for run in self.runs],
             **dict.fromkeys(["summarize_pretraining", "compare_pretraining"], [{}] if self.runs else []),
+            "compute_ladder": [{}] if self.ladder() else [],
         }
 
 

@@ -40,6 +40,9 @@ SCHEMA = files.schema(
 NO_MORE_THAN = 0.1  # share of sequences that a control may convert
 NO_SINK = 1.5  # so many times the uniform attention at most, where there is no sink
 SAME_SHARE = 0.01  # difference of a share from the one that an identity gives
+_NOT_LINEAR = ("headwise_rmsnorm", "gated")  # variants with something between the value aggregation and W_O
+# difference of scores that an identity makes equal, in attention weight; rounding in float32 makes 1e-5 of it
+SAME_SCORE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,47 @@ def _whole_share(tables: StudyTables) -> Iterator[Setting]:
             yield Setting(what, row["share"] - 1, row["share_low"] - 1, row["share_high"] - 1, None, ("mediation",))
 
 
+def _after_output(tables: StudyTables) -> Iterator[Setting]:
+    """Amplification before W_O against the same one after it, paired by sequence."""
+    table = tables.read("intervention_contrasts")
+    if table is not None and tables.model.variant in _NOT_LINEAR:
+        yield not_applicable("", f"{tables.model.variant} has a norm or a gate between the value aggregation and W_O")
+        return
+    for row in () if table is None else table.to_dicts():
+        same = row["treatment_kind"] == row["control_kind"] == "variance_amplification"
+        if same and row["control_site"] == "output_projection_output":
+            yield Setting(
+                f"{row['control']}, position {row['target']}, λ = {row['strength']:g}",
+                row["difference"], row["difference_low"], row["difference_high"],
+                f"score {row['score']:.4f} before W_O, {row['control_score']:.4f} after it", ("intervention_contrasts",),
+            )  # fmt: skip
+
+
+def _on_the_lines_of_the_grid(tables: StudyTables) -> Iterator[Setting]:
+    """The grid α μ + λ (o − μ) where it is another kind of edit: amplification at α = 1, norm control at α = λ; each was run by itself.
+
+    Both run the same sequences, so an identity leaves no sampling error, and the difference is its own interval.
+    """
+    table = tables.read("interventions")
+    rows = [] if table is None else table.to_dicts()
+    others = {(*_place(row), row["kind"]): row for row in rows if row["mean_factor"] is None}
+    for row in rows:
+        if row["kind"] != "mean_and_deviation":
+            continue
+        kind = kind_named(row["kind"])
+        for factor, line in ((1.0, kind.at_mean_factor_one), (row["strength"], kind.at_equal_factors)):
+            other = None if line is None or row["mean_factor"] != factor else others.get((*_place(row), line.kind))
+            if other is not None and other["strength"] != 1:  # factors of 1 change nothing, so that no pass is made
+                difference = row["score"] - other["score"]
+                what = f"{kind.strength_text(row['strength'], row['mean_factor'])}, position {row['target']}, against {line.label}"
+                reason = f"score {row['score']:.4f} and {other['score']:.4f}"
+                yield Setting(what, difference, difference, difference, reason, ("interventions",))
+
+
+def _place(row: dict[str, Any]) -> tuple:
+    return row["strength"], row["site"], *row["layers"], *row["positions"], row["target"], row["sequences"]
+
+
 CHECKS = (
     Check(
         "random weights have no sink",
@@ -133,6 +177,18 @@ CHECKS = (
         Test("share through the value aggregation − 1", "within", SAME_SHARE, "one part in a hundred", "other than all of it"),
         _whole_share,
     ),
+    Check(
+        "W_O is linear",
+        "amplification after W_O, before any post-norm, has the effect of amplification before it",
+        Test("score before − score after", "within", SAME_SCORE, "a thousandth of the attention", "the two sides of W_O differ"),
+        _after_output,
+    ),
+    Check(
+        "the grid is amplification and norm control",
+        "the grid of factors is amplification where the mean keeps its size, and norm control where both factors are equal",
+        Test("score of the grid − score of the other edit", "within", SAME_SCORE, "a thousandth of the attention", "they differ"),
+        _on_the_lines_of_the_grid,
+    ),
 )  # fmt: skip
 
 
@@ -141,7 +197,10 @@ def check(model: Judged, prompts: str, tables: StudyTables) -> Iterator[dict]:
     for one in CHECKS:
         if one.random_weights != model.is_control:
             continue
-        for setting in one.settings(tables):
+        found, lacking = list(one.settings(tables)), tables.lacking()
+        if lacking and not found:
+            found = [not_applicable("", "; ".join(dict.fromkeys(lacking.values())), *lacking)]
+        for setting in found:
             test = setting.test or one.test
             verdict = test.verdict(setting.low, setting.high) if setting.applicable else NOT_APPLICABLE
             yield {

@@ -57,7 +57,8 @@ def shown_edits(edits: pl.DataFrame) -> list[dict]:
 
 
 def _with_ends(row: dict, name: str) -> str:
-    return f"{row[name]:.3g} [{row[f'{name}_low']:.3g}, {row[f'{name}_high']:.3g}]"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{row[name]:.3g}" + ("" if low is None else f" [{low:.3g}, {high:.3g}]")
 
 
 def _listed(numbers: list) -> str:

@@ -100,7 +100,9 @@ def _taus(found: pl.DataFrame) -> str:
 
     def written(name: str) -> str:
         value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-        return "not defined" if value is None else f"{value:.2f} [{low:.2f}…{high:.2f}]".replace("-", "−")
+        if value is None:
+            return "not defined"
+        return style.number(value, "z.2f") + style.ends(low, high, "z.2f")
 
     return (
         f"Kendall’s τ-b of the score with λ/α {written('dispersion_tau')}, with λ {written('variance_tau')}, "

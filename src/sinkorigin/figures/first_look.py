@@ -99,7 +99,7 @@ def _edits(ax: Axes, edits: pl.DataFrame) -> None:
     for y, row in enumerate(rows):
         look = kind_named(row["kind"]).look
         colour: Any = style.REFERENCE if look is None else style.PALETTE[look.colour]
-        ax.hlines(y, row["score_low"], row["score_high"], color=colour, linewidth=2.0, zorder=3)
+        style.bar(ax, y, row["score_low"], row["score_high"], color=colour)
         ax.plot([row["score"]], [y], marker="o", markersize=6, color=colour, zorder=4)
     names = [
         "\n".join(filter(None, (kind_named(r["kind"]).label, kind_named(r["kind"]).strength_text(r["strength"], None))))

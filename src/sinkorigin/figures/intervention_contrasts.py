@@ -102,9 +102,8 @@ def _block(difference: Axes, size: Axes, rows: Sequence[_Row]) -> None:
             ax.plot([row[name]], [y], zorder=4, **POINT | marked)
             for end in ends:
                 thickness = AMONG_ALL if end else ALONE
-                ax.hlines(
-                    y, row[f"{name}_low{end}"], row[f"{name}_high{end}"], color=marked["color"], zorder=3, **thickness
-                )
+                low, high = row[f"{name}_low{end}"], row[f"{name}_high{end}"]
+                style.bar(ax, y, low, high, color=marked["color"], **thickness)
     for ax in (difference, size):
         ax.axvline(0, **ZERO)
         ax.grid(axis="y", visible=False)

@@ -4,16 +4,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.interventions.kind import Edit, kind_named
 from sinkorigin.interventions.layers import FOUND, RULES
 from sinkorigin.interventions.schemas import layer_runs
+from sinkorigin.statistics.uniform import SINK_FACTOR
 
 UNEDITED: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.2}
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.4}
+SINK: dict[str, Any] = UNIFORM | {"linestyle": style.DASHES[3]}  # of the score from which a position is a sink
+SINK_WORDS = f"a sink: {SINK_FACTOR:g} × what uniform attention gives"
 
 
 def look(kind: type[Edit]) -> dict[str, Any]:
@@ -52,10 +57,10 @@ def with_layers_text(edits: pl.DataFrame) -> pl.DataFrame:
     return edits.with_columns(pl.Series("layers_text", texts, dtype=pl.String))
 
 
-def nothing_to_show() -> Figure:
+def nothing_to_show(reason: str = "no edit that is shown here could be made; the claims say why") -> Figure:
     """A figure that says why it is empty."""
     figure, axes = style.panels([""])
-    style.no_data(axes[""][0], "no edit that is shown here could be made; the claims say why")
+    style.no_data(axes[""][0], reason)
     return figure
 
 
@@ -72,7 +77,7 @@ def sink_sign(edit: dict[str, Any]) -> str:
 
 def sink_handle() -> Line2D:
     """The legend's entry for the sign in the cells."""
-    text = "a sink is made: score above uniform and above unedited, among all comparisons"
+    text = f"a sink is made: score above {SINK_FACTOR:g} × uniform and above unedited, among all comparisons"
     return style.line_handle(text, color="0.1", marker="o", linestyle="", markersize=5)
 
 
@@ -85,7 +90,7 @@ def one_of_each(edits: pl.DataFrame) -> pl.DataFrame:
         edits: rows of interventions.parquet or intervention_layers.parquet, without the baseline.
     """
     place = ["model", "prompts", "kind", "layers", "positions"]
-    return with_most_strengths(edits, place, ["site", "intervention"], pl.col("site") == "attention_output")
+    return with_most_strengths(edits, place, ["site", "intervention"], pl.col("site") != "value_aggregation")
 
 
 def with_most_strengths(table: pl.DataFrame, place: list[str], names: list[str], *last: pl.Expr) -> pl.DataFrame:
@@ -97,3 +102,27 @@ def with_most_strengths(table: pl.DataFrame, place: list[str], names: list[str],
         .unique(place, keep="first", maintain_order=True)
     )
     return table.join(chosen, on=[*place, *names], how="semi", maintain_order="left")
+
+
+def strength_axis(ax: Axes, strengths: list[float]) -> None:
+    """Give a panel a logarithmic x axis with these strengths, and 1, where an edit by a factor changes nothing."""
+    if not strengths:  # a study of masks alone
+        ax.set_xticks([])
+        return
+    ends = min(1.0, strengths[0]), max(1.0, strengths[-1])
+    ax.set_xscale("log", base=2)
+    ax.set_xlim(ends[0] / 2**0.3, ends[1] * 2**0.3)
+    ax.xaxis.set_major_locator(FixedLocator(_apart(sorted({1.0, *strengths}))))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("strength λ (factor; log2 scale)")
+
+
+def _apart(strengths: list[float]) -> list[float]:
+    """The strengths that get a tick: all, unless two are so close that their labels would touch."""
+    least = (strengths[-1] / strengths[0]) ** (1 / 8)
+    ticks = strengths[:1]
+    for strength in strengths[1:]:
+        if strength >= ticks[-1] * least:
+            ticks.append(strength)
+    return ticks

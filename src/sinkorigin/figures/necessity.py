@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from sinkorigin.figures import style
-from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM, has, nothing_to_show, with_layers_text
+from sinkorigin.figures.intervention_looks import SINK, SINK_WORDS, UNEDITED, has, nothing_to_show, with_layers_text
 from sinkorigin.interventions.kind import BASELINE, kind_named
+from sinkorigin.statistics.uniform import SINK_FACTOR
 
 ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
 FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
@@ -21,7 +23,6 @@ OTHER: dict[str, Any] = FIRST | {
     "markerfacecolor": "white",
     "markeredgewidth": 1.3,
 }
-BEHIND_NUMBER: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.6}
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
@@ -62,10 +63,13 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
             _lines(ax, rows[model], labelled=j == 0)
             what = "loss" if quantity == "loss" else "attention"
             style.title(ax, labels[model] if j == 0 else "", f"{style.as_words(prompts)}: {what}", beside=LABELS_WIDTH)
-    highest = at_first.select(pl.max_horizontal(pl.col("first_score_high", "other_position_score").max())).item()
-    first["attention"].set_xlim(0, 1.08 * highest)
+    highest = at_first.select(
+        pl.max_horizontal(pl.col("first_score", "first_score_high", "other_position_score").max())
+    )
+    first["attention"].set_xlim(0, 1.08 * highest.item())
     if "loss" in first:
-        low, high = edited.select(pl.col("loss_change_low").min(), pl.col("loss_change_high").max()).row(0)
+        ends = pl.col("loss_change", "loss_change_low", "loss_change_high")
+        low, high = edited.select(pl.min_horizontal(ends.min()), pl.max_horizontal(ends.max()).alias("high")).row(0)
         first["loss"].set_xlim(min(1.5 * low, -0.05), max(12 * high, 0.3))  # room for the number beside the largest
     style.legend(
         figure,
@@ -73,7 +77,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
             style.line_handle("position 0", **FIRST),
             style.line_handle("the highest other position, by its number", **OTHER),
             style.line_handle("position 0, unedited", **UNEDITED),
-            style.line_handle("position 0 under uniform attention", **UNIFORM),
+            style.line_handle(f"position 0, {SINK_WORDS}", **SINK),
             *([style.line_handle("change of the loss", **LOSS)] if "loss" in first else []),
             style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, linewidth=2.0),
         ],
@@ -109,19 +113,19 @@ def _attention(ax: Axes, edits: pl.DataFrame, baseline: pl.DataFrame, rows: Sequ
             if y:
                 _say_not_run(ax, y)
             continue
-        ax.hlines(y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"], linewidth=2.0, zorder=3)
+        style.bar(ax, y, facts["first_score_low"], facts["first_score_high"], color=FIRST["color"])
         ax.plot([facts["first_score"]], [y], zorder=4, **FIRST)
         ax.plot([facts["other_position_score"]], [y], zorder=4, **OTHER)
         number, at = str(facts["other_position"]), (facts["other_position_score"], y)
-        style.beside(ax, number, at, 5.5, color=OTHER["color"], bbox=BEHIND_NUMBER, zorder=3)
-    for name, look in (("first_baseline", UNEDITED), ("uniform", UNIFORM)):
-        for value in edits[name].unique():
+        style.beside(ax, number, at, 5.5, color=OTHER["color"], bbox=style.BEHIND, zorder=3)
+    for levels, look in ((edits["first_baseline"], UNEDITED), (SINK_FACTOR * edits["uniform"], SINK)):
+        for value in levels.unique():
             ax.axvline(value, zorder=1, **look)
 
 
 def _say_not_run(ax: Axes, y: int) -> None:
     """Mark the line of an edit that was not made on these prompts, so that it does not look like one without an effect."""
-    ax.text(0.02, y, "not run", transform=ax.get_yaxis_transform(), bbox=BEHIND_NUMBER, **NOT_RUN)
+    ax.text(0.02, y, "not run", transform=ax.get_yaxis_transform(), bbox=style.BEHIND, **NOT_RUN)
 
 
 def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
@@ -130,9 +134,9 @@ def _losses(ax: Axes, edits: pl.DataFrame, rows: Sequence[_Row]) -> None:
         if facts is None or facts["loss_change"] is None:
             _say_not_run(ax, y)
             continue
-        ax.hlines(y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"], linewidth=2.0, zorder=3)
+        style.bar(ax, y, facts["loss_change_low"], facts["loss_change_high"], color=LOSS["color"])
         ax.plot([facts["loss_change"]], [y], zorder=4, **LOSS)
-        end = max(facts["loss_change_high"], facts["loss_change"])
+        end = max(facts["loss_change_high"] or -np.inf, facts["loss_change"])
         style.beside(ax, f"{facts['loss_change']:+.2f}".replace("-", "−"), (end, y), 5, zorder=3)
     ax.axvline(0, **UNEDITED)
     ax.set_xscale("symlog", linthresh=LINEAR, linscale=0.6)

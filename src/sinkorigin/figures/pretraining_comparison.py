@@ -15,11 +15,11 @@ PANELS = {
     "train_loss": ("train loss", "nats per token"),
     "validation_loss": ("validation loss", "nats per token"),
     "effective_rank": ("effective rank, mean over layers", "dims"),
-    "dimension_disparity": ("dimension disparity, largest layer", "max |h| / mean |h|"),
+    "dimension_disparity": ("dimension disparity, mean over layers", "max |h| / mean |h|"),
     "sink_mass_normalised": ("sink mass (rows sum to one), largest layer", "share of attention"),
     "sink_rate": ("sink rate", "share of heads with score > ε"),
 }
-MARKERS = "os^Dvp"
+MARKERS = "os^Dvp*X"
 ASIDE = 0.28  # of the mean, from the run's tick
 MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 

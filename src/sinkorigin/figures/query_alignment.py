@@ -62,7 +62,7 @@ def _correlation(found: pl.DataFrame) -> str:
     if found.is_empty():
         return "no Spearman correlation defined"
     middle, low, high = (
-        f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # 0.0 turns −0.00 into 0.00
+        None if value is None else f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # 0.0 turns −0.00 into 0.00
         for value in found.select("correlation", "correlation_low", "correlation_high").row(0)
     )
-    return f"Spearman correlation {middle} ({low} to {high})"
+    return f"Spearman correlation {middle}" + ("" if low is None else f" ({low} to {high})")

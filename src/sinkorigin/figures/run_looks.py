@@ -13,8 +13,8 @@ from sinkorigin.figures import style
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.0}  # under uniform attention
 
 
-def looks(runs: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Run → colour and dashes of its lines."""
+def looks(runs: Sequence[Any]) -> dict[Any, dict[str, Any]]:
+    """Run, or family of runs → colour and dashes of its lines."""
     dashes = {run: style.DASHES[i % len(style.DASHES)] for i, run in enumerate(runs)}
     return {run: {"color": colour, "linestyle": dashes[run]} for run, colour in style.colours(runs).items()}
 

@@ -6,12 +6,12 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import (
+    SINK,
+    SINK_WORDS,
     UNEDITED,
-    UNIFORM,
     has,
     is_any,
     layers_text,
@@ -19,9 +19,11 @@ from sinkorigin.figures.intervention_looks import (
     nothing_to_show,
     one_of_each,
     place_text,
+    strength_axis,
     with_layers_text,
 )
 from sinkorigin.interventions.kind import Edit, kind_named
+from sinkorigin.statistics.uniform import SINK_FACTOR
 
 MOST_COLUMNS, PANEL_WIDTH = 5, 2.2  # more and narrower than elsewhere: they have one y axis
 CONTROL = {"linewidth": 1.3, "markersize": 3.8}
@@ -61,7 +63,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence
         [
             *(style.line_handle(label, **line) for *_, label, line in looks),
             style.line_handle("unedited", **UNEDITED),
-            style.line_handle("uniform attention", **UNIFORM),
+            style.line_handle(SINK_WORDS, **SINK),
             style.band_handle(),
         ],
     )
@@ -116,7 +118,7 @@ def _block(
             ax.set_axis_off()  # holds the place, so that the columns of all blocks stand below one another
             continue
         _panel(ax, here, looks)
-        _strengths(ax, strengths)
+        strength_axis(ax, strengths)
         layers = style.in_order(here["layers"])
         # where the legend has the rule, because other models have other layers
         numbers = (
@@ -139,10 +141,11 @@ def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
         if not kind.takes("strength"):  # one value, across the panel
             for score, low, high in rows.select("score", "score_low", "score_high").rows():
                 ax.axhline(score, zorder=above, **line)
-                ax.axhspan(low, high, color=line["color"], alpha=style.BAND_ALPHA, linewidth=0, zorder=1)
+                if None not in (low, high):
+                    ax.axhspan(low, high, color=line["color"], alpha=style.BAND_ALPHA, linewidth=0, zorder=1)
         elif len(rows) == 1:  # one strength makes no curve
             strength, score, low, high = rows.select("strength", "score", "score_low", "score_high").row(0)
-            ax.vlines(strength, low, high, color=line["color"], linewidth=1.4, zorder=above)
+            style.bar(ax, strength, low, high, upright=True, color=line["color"], linewidth=1.4, zorder=above)
             ax.plot([strength], [score], zorder=above, **line)
         elif len(rows):
             curve = rows.select("strength", "score", "score_low", "score_high")
@@ -153,30 +156,6 @@ def _panel(ax: Axes, edits: pl.DataFrame, looks: Sequence[_Look]) -> None:
                 )
                 curve = pl.concat([curve, unedited]).sort("strength")
             style.line(ax, curve, "strength", "score", zorder=above, **line)
-    for name, level in (("baseline", UNEDITED), ("uniform", UNIFORM)):
-        for value in edits[name].drop_nulls().unique():
-            ax.axhline(value, zorder=3, **level)
-
-
-def _strengths(ax: Axes, strengths: list[float]) -> None:
-    """Give a panel the x axis that all panels have."""
-    if not strengths:  # a study of masks alone
-        ax.set_xticks([])
-        return
-    ends = min(1.0, strengths[0]), max(1.0, strengths[-1])
-    ax.set_xscale("log", base=2)
-    ax.set_xlim(ends[0] / 2**0.3, ends[1] * 2**0.3)
-    ax.xaxis.set_major_locator(FixedLocator(_apart(sorted({1.0, *strengths}))))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("strength λ (factor; log2 scale)")
-
-
-def _apart(strengths: list[float]) -> list[float]:
-    """The strengths that get a tick: all, unless two are so close that their labels would touch."""
-    least = (strengths[-1] / strengths[0]) ** (1 / 8)
-    ticks = strengths[:1]
-    for strength in strengths[1:]:
-        if strength >= ticks[-1] * least:
-            ticks.append(strength)
-    return ticks
+    for levels, line in ((edits["baseline"], UNEDITED), (SINK_FACTOR * edits["uniform"], SINK)):
+        for value in levels.drop_nulls().unique():
+            ax.axhline(value, zorder=3, **line)

@@ -35,6 +35,7 @@ REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: unifor
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 BAND_ALPHA = 0.22
 LEVEL: dict[str, Any] = {"color": REFERENCE, "linestyle": ":", "linewidth": 1.1}  # of a bound, or of no effect
+BEHIND: dict[str, Any] = {"facecolor": "white", "linewidth": 0, "pad": 0.6}  # of words that lines would cross
 # the columns of a quantity of the first token and of the others: what the legend says, and the look of the line
 FIRST_AND_REST: dict[str, tuple[str, dict[str, Any]]] = {
     "first": ("first token", {"marker": "o"}),
@@ -270,7 +271,7 @@ def is_leftmost(ax: Axes) -> bool:
 
 
 def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> None:
-    """Write a left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``, on as many lines as they take.
+    """Write a left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``, each line of it on as many as it takes.
 
     Args:
         beside: inches of the figure's width that a colour bar takes beside the panels.
@@ -282,7 +283,7 @@ def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> 
     line_height = 1.25
     pad = 5.0
     if below:
-        below = wrapped(below, inches, SUBTITLE_SIZE)
+        below = "\n".join(wrapped(part, inches, SUBTITLE_SIZE) for part in below.splitlines())
         ax.annotate(
             below,
             (0, 1),
@@ -315,6 +316,26 @@ def line(
         low, high = _floats(rows[f"{name}_low"]), _floats(rows[f"{name}_high"])
         known = np.isfinite([values, low, high]).all(axis=0).tolist()
         ax.fill_between(places, low, high, where=known, color=look["color"], alpha=band_alpha, linewidth=0)
+
+
+def bar(ax: Axes, at: float, low: float | None, high: float | None, *, upright: bool = False, **look) -> None:
+    """Draw an interval as a bar, in the row ``at`` or, upright, at that x; nothing where it is not known."""
+    if low is not None and high is not None:
+        (ax.vlines if upright else ax.hlines)(at, low, high, **{"linewidth": 2.0, "zorder": 3} | look)
+
+
+def number(value: float, form: str) -> str:
+    """A number in this format, such as ``+z.2f``, with a true minus sign."""
+    return f"{value:{form}}".replace("-", "−")
+
+
+def ends(low: float | None, high: float | None, form: str) -> str:
+    """An interval in words, `` [0.31, 0.51]``; nothing where it is not known.
+
+    Args:
+        form: format of its ends, such as ``z.2f``.
+    """
+    return "" if low is None or high is None else f" [{number(low, form)}, {number(high, form)}]"
 
 
 def _floats(column: pl.Series) -> np.ndarray:

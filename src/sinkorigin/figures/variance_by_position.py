@@ -69,4 +69,5 @@ def _ratio(trend: pl.DataFrame) -> str:
     if rows.is_empty():
         return ""
     ratio, low, high = rows.select("ratio", "ratio_low", "ratio_high").row(0)
-    return f": at position 0, {ratio:.3g} times the others’ mean ({low:.3g} to {high:.3g})"
+    ends = "" if low is None else f" ({low:.3g} to {high:.3g})"
+    return f": at position 0, {ratio:.3g} times the others’ mean{ends}"

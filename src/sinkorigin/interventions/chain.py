@@ -1,17 +1,17 @@
 """The links of the chain in one model, as mediators, and what can be taken from position 0, with its controls."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from sinkorigin.interventions.links import AGGREGATION, DIMS, KEY, NEURONS, OUTPUT
 from sinkorigin.interventions.mediation import EMBEDDING, Mediator
+from sinkorigin.interventions.surge import by_layer, dims_by_layer, from_there_on, starting
 
 By = Literal["zero", "mean", "target", "next"]
-
-WRITTEN = 0.1  # share of its squared down weights from which a neuron writes a dim
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,15 @@ def structure(
         seed: of the random neurons and dims.
     """
     known = super_neurons.drop_nulls("neuron")
-    raising = pl.col("norm_change").is_null() | (pl.col("norm_change") > 0)
-    chosen = known.filter(pl.col("super_neuron") & raising & pl.col("layer").is_in(list(rises))).sort("layer", "neuron")
+    chosen = starting(known, rises)
     reason = None
-    if chosen.is_empty():
+    if not chosen:
         reason = (
             "the first token's norm surges in no layer"
             if not rises
             else "no super neuron raises the first token's norm where it surges"
         )
-    neurons: dict[int, list[int]] = {}
-    written: dict[int, list[int]] = {}
-    for row in chosen.to_dicts():
-        neurons.setdefault(row["layer"], []).append(row["neuron"])
-        here = [row["dim_1"], *([row["dim_2"]] if row["dim_2_share"] >= WRITTEN else [])]
-        written[row["layer"]] = sorted({*written.get(row["layer"], []), *here})
+    neurons, written = by_layer(chosen), dims_by_layer(chosen)
     rng = np.random.default_rng(seed)
     others = {
         layer: known.filter((pl.col("layer") == layer) & ~pl.col("super_neuron")).sort("neuron") for layer in neurons
@@ -110,7 +104,7 @@ def structure(
             for layer, some in neurons.items()
         },
     }
-    dims = dict(_from_there_on(written, layers))
+    dims = dict(from_there_on(written, range(layers)))
     other_dims = {
         layer: sorted(rng.choice(np.setdiff1d(np.arange(width), some), len(some), replace=False).tolist())
         for layer, some in written.items()
@@ -122,15 +116,9 @@ def structure(
         neurons,
         controls if neurons else {},
         dims,
-        dict(_from_there_on(other_dims, layers)),
+        dict(from_there_on(other_dims, range(layers))),
         reason,
     )
-
-
-def _from_there_on(found: Mapping[int, Sequence[int]], layers: int) -> Iterator[tuple[int, list[int]]]:
-    """What was found in a layer or in those below it, for each layer from the first on."""
-    for layer in range(min(found, default=layers), layers):
-        yield layer, sorted({number for start, some in found.items() if start <= layer for number in some})
 
 
 def _of_equal_norm(chosen: pl.DataFrame, others: pl.DataFrame) -> list[int]:
@@ -149,14 +137,14 @@ def mediators(found: Structure) -> list[Mediator]:
     """The links that an edit's effect can go through, in the order of the chain."""
     later = [layer for layer in found.attending if layer > found.edited[0]]
     links = [
-        Mediator("value aggregation", "value_aggregation", found.edited),
-        Mediator("attention output", "attention_output", found.edited),
+        Mediator(AGGREGATION, "value_aggregation", found.edited),
+        Mediator(OUTPUT, "attention_output", found.edited),
     ]
     if found.neurons:
-        links.append(Mediator("super neurons", "ffn_activation", sorted(found.neurons), found.neurons))
-        links.append(Mediator("dominating dims", "residual", sorted(found.dims), found.dims))
+        links.append(Mediator(NEURONS, "ffn_activation", sorted(found.neurons), found.neurons))
+        links.append(Mediator(DIMS, "residual", sorted(found.dims), found.dims))
     if later:
-        links.append(Mediator("key", "key", later))
+        links.append(Mediator(KEY, "key", later))
     return links
 
 
@@ -166,9 +154,9 @@ def exchanged(found: Structure) -> list[Mediator]:
     later = [layer for layer in found.attending if layer > found.edited[0]]
     return [
         Mediator("embedding", EMBEDDING, [0]),
-        Mediator("value aggregation", "value_aggregation", found.edited),
+        Mediator(AGGREGATION, "value_aggregation", found.edited),
         Mediator("FFN output", "ffn_output", range(surge + 1)),
-        *([Mediator("key", "key", later)] if later else []),
+        *([Mediator(KEY, "key", later)] if later else []),
     ]
 
 
@@ -187,18 +175,18 @@ def removals(found: Structure, *, varied: bool) -> list[Removal]:
     layers = sorted(found.neurons)
     ways: tuple[By, ...] = ("zero", "mean")
     for by in ways:
-        taken.append(Removal(Mediator("super neurons", "ffn_activation", layers, found.neurons), by))
+        taken.append(Removal(Mediator(NEURONS, "ffn_activation", layers, found.neurons), by))
         taken += [
-            Removal(Mediator(name, "ffn_activation", layers, numbers), by, f"super neurons by {by}")
+            Removal(Mediator(name, "ffn_activation", layers, numbers), by, f"{NEURONS} by {by}")
             for name, numbers in found.controls.items()
         ]
     for by in ways:
-        taken.append(Removal(Mediator("dominating dims", "residual", sorted(found.dims), found.dims), by))
+        taken.append(Removal(Mediator(DIMS, "residual", sorted(found.dims), found.dims), by))
         taken.append(
             Removal(
                 Mediator("other dims", "residual", sorted(found.other_dims), found.other_dims),
                 by,
-                f"dominating dims by {by}",
+                f"{DIMS} by {by}",
             )
         )
     return taken

@@ -295,6 +295,7 @@ def edited_layers(architecture: Architecture, edit: Edit, model: str, key: str =
     check_layers(edit.layers, architecture.layers, model, key)
     if not isinstance(edit, AttentionEdit) and edit.site not in (
         "value_aggregation",
+        "output_projection_output",
         "attention_input",
         "attention_output",
     ):

@@ -12,7 +12,7 @@ the paper's chain needs.
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import import_module
@@ -197,6 +197,11 @@ class Edit:
         Raises:
             NotApplicableError: the table does not have it, because the model does not.
         """
+        raise NotImplementedError
+
+    @classmethod
+    def described(cls, facts: Mapping[int, Any]) -> str:
+        """What :meth:`found` says, in words for the table of resolved interventions."""
         raise NotImplementedError
 
     @classmethod

@@ -28,7 +28,10 @@ SCHEMA = tables.schema(
         "table of statistics says which",
     ),
     layers=(LAYER_NUMBERS, "the layers, counted from 0; none where there are none"),
-    how=(pa.string(), "how these layers were found; null where none were"),
+    how=(
+        pa.string(),
+        "how these layers were found, and which neurons, dims or λ a table gives for them; null where none were",
+    ),
     positions=(pa.list_(LAYER_NUMBERS), "positions that are edited, those at once in one list"),
     applicable=(pa.bool_(), "whether the edit can be made at any position"),
     reason=(pa.string(), "why it, or some of its positions, cannot; null where all can"),
@@ -112,7 +115,8 @@ def _resolved(entry: Mapping, known: Known) -> dict:
         layers, row["how"] = _layers(entry, known)
         row["layers"] = layers or []
         facts = table_facts({**entry, "layers": layers}, known.statistics)
-        row["layers"] = sorted(facts) if facts is not None else row["layers"]
+        if facts is not None:
+            row |= {"layers": sorted(facts), "how": f"{row['how']}: {kind_named(entry['kind']).described(facts)}"}
     except NotApplicableError as error:
         return {**row, "how": row["how"] if row["layers"] else None, "reason": str(error)}
     reasons = [_reason({**entry, "layers": layers, "positions": [place]}, facts, known) for place in entry["positions"]]

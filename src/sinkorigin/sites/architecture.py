@@ -24,6 +24,7 @@ from sinkorigin.sites.definitions import (
     ffn_activation,
     ffn_input,
     ffn_output,
+    output_projection_output,
     residual,
 )
 from sinkorigin.sites.modules import Place, Projection
@@ -34,7 +35,16 @@ from sinkorigin.sites.site import AttentionCall, ModuleSite, load_site
 _USUAL_HEADS = 32  # of a model whose config does not say how many it has
 # found in every model, because interventions edit them and every extraction summarises some of them
 _ALWAYS = tuple(
-    module.SITE for module in (residual, attention_input, attention_output, ffn_input, ffn_activation, ffn_output)
+    module.SITE
+    for module in (
+        residual,
+        attention_input,
+        output_projection_output,
+        attention_output,
+        ffn_input,
+        ffn_activation,
+        ffn_output,
+    )
 )
 
 

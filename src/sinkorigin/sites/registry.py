@@ -8,6 +8,7 @@ SITES = (
     "attention_input",
     "value_aggregation",
     "output_projection_input",
+    "output_projection_output",
     "attention_output",
     "ffn_input",
     "ffn_activation",

@@ -229,7 +229,8 @@ def _sink(row: Mapping[str, Any]) -> str:
     peak = f"mass up to {row['mass']:.2f}, in layer {row['mass_layer']} (uniform attention: {row['uniform']:.2f})"
     if row["onset"] is None:
         return f"none begins (no layer above {row['onset_mass']:g}); {peak}"
-    return f"begins at layer {row['onset']} ({row['onset_low']} to {row['onset_high']}) of {row['layers']}; {peak}"
+    ends = "" if row["onset_low"] is None else f" ({row['onset_low']} to {row['onset_high']})"
+    return f"begins at layer {row['onset']}{ends} of {row['layers']}; {peak}"
 
 
 def _norm(row: Mapping[str, Any]) -> str:
@@ -273,7 +274,8 @@ def _conversion_words(row: Mapping[str, Any], prefix: str) -> str:
     strength = row[f"{prefix}_strength"]
     how = "" if prefix == "mask" else f" by λ = {strength:g}"
     share, low, high = (row[f"{prefix}_share{end}"] for end in ("", "_low", "_high"))
+    ends = "" if low is None else f", {low:.0%} to {high:.0%}"
     return (
         f"position {row[f'{prefix}_target']}{how} becomes a sink in {row[f'{prefix}_converted']} of {row[f'{prefix}_sequences']} "
-        f"sequences ({share:.0%}, {low:.0%} to {high:.0%})"
+        f"sequences ({share:.0%}{ends})"
     )

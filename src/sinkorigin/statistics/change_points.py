@@ -23,8 +23,8 @@ SCHEMA = tables.schema(
     before=(pa.float64(), "the curve at start"),
     after=(pa.float64(), "the curve at end"),
     change=(pa.float64(), "after − before, or after / before"),
-    change_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences, between the same layers"),
-    change_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences, between the same layers"),
+    change_low=(pa.float64(), "lower end of its 95 % bootstrap interval, between the same layers"),
+    change_high=(pa.float64(), "upper end of it"),
 )
 
 

@@ -55,7 +55,7 @@ SCHEMA = tables.schema(
     loss=(pa.float64(), "mean next-token loss from the target on, in nats; null on random tokens"),
     **estimate("loss_change", "mean over sequences of the loss - the unedited one, in nats"),
     **estimate("divergence", "KL(unedited || edited) of the next token from the target on, in nats"),
-    sink=(pa.bool_(), "score_low_all > uniform and effect_low_all > 0"),
+    sink=(pa.bool_(), f"score_low_all > {SINK_FACTOR:g} uniform and effect_low_all > 0"),
     comparisons=COMPARISONS,
 )
 
@@ -94,9 +94,9 @@ def compute(
 ) -> dict[str, pa.Table]:
     """Size and uncertainty of every intervention at every target, by layer, against its controls, and by strength.
 
-    A sink is made where the score over q > k is above what uniform attention would give and above the unedited score
-    of the same sequences, both with the lower end of the interval that holds for all comparisons together. Scores are
-    attention weights in 0 … 1.
+    A sink is made where the score over q > k is above ``SINK_FACTOR`` times what uniform attention would give and above the
+    unedited score of the same sequences, both with the lower end of the interval that holds for all comparisons together.
+    Scores are attention weights in 0 … 1.
 
     Args:
         inputs: ``baseline``, the manifest of the tables of the unedited model, which have every target; ``edited``, that of
@@ -278,7 +278,8 @@ def _compare(effects: Sequence[Effect], pairs, replicates: int) -> list[dict]:
     for (row, _), comparisons in zip(places, family, strict=False):
         row["comparisons"] = int(comparisons)
         known = np.isfinite(row["score_low_all"])
-        row["sink"] = row["score_low_all"] > row["uniform"] and row["effect_low_all"] > 0 if known else None
+        above = row["score_low_all"] > SINK_FACTOR * row["uniform"] and row["effect_low_all"] > 0
+        row["sink"] = above if known else None
     found = []
     of_pairs = zip(pairs, *(ends[len(places) :] for ends in (low, high, family)), strict=True)
     for (treatment, control), below, above, comparisons in of_pairs:

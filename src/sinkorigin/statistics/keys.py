@@ -35,8 +35,8 @@ QUERY_ALIGNMENT_SCHEMA = tables.schema(
         pa.float64(),
         "mean over sequences of |cos(u_1, key of position 0)|, u_1 of all queries at positions >= 1",
     ),
-    alignment_low=(pa.float64(), "2.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
-    alignment_high=(pa.float64(), "97.5th percentile over bootstrap replicates of sequences; u_1 is held fixed"),
+    alignment_low=(pa.float64(), "lower end of its 95 % bootstrap interval; u_1 is held fixed"),
+    alignment_high=(pa.float64(), "upper end of it"),
     **estimate("positive_ratio", "share of the queries at positions >= 1 with q · (key of position 0) > 0"),
     **estimate("mass", "the head's sink mass: mean score of position 0 over q > 0"),
 )

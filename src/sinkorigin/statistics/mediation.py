@@ -66,12 +66,13 @@ SCHEMA = tables.schema(
     **estimate("effect", "mean over sequences of score - unedited (bootstrap of the t-statistic, or Student's)"),
     **estimate(
         "share",
-        "restored: 1 - effect / the edit's effect; inserted: effect / the edit's effect; null where the edit's interval holds 0",
+        "restored: 1 - effect / the edit's effect; inserted: effect / the edit's effect; null where the edit's interval is not above 0",
     ),
     sinks=(pa.int32(), "sequences whose target is a sink: a score above 3 times the uniform one"),
     sink_share=(pa.float64(), "sinks / sequences"),
     sink_share_low=(pa.float64(), "lower end of its exact binomial 95 % interval"),
     sink_share_high=(pa.float64(), "upper end of it"),
+    first_sinks=(pa.int32(), "sequences whose position 0 is a sink"),
     first_score=(pa.float64(), "mean over sequences of the score of position 0"),
     **estimate("first_effect", "mean over sequences of first_score - that of the unedited model"),
     not_applicable=(pa.string(), "why there is no share"),
@@ -104,6 +105,7 @@ REMOVALS_SCHEMA = tables.schema(
 TABLES = {"mediation": SCHEMA, "removals": REMOVALS_SCHEMA}
 
 _NO_EFFECT = "the edit's effect is not distinguished from none, so there is nothing to share out"
+_LOWERS = "the edit lowers the score of its target, so there is no sink to share out"
 
 
 def compute(
@@ -202,11 +204,8 @@ def pass_rows(members: list[dict], length: int, resampling: Resampling) -> Itera
     unedited, first_unedited = column(("none", None), "score"), column(("none", None), "first_score")
     resampling = resampling.first(len(unedited))
     total = column(("all", None), "score") - unedited if ("all", None) in by_pass else None
-    certain = False
-    if total is not None:
-        low, high = studentised_interval(total, resampling)
-        certain = low > 0 or high < 0
-    threshold = SINK_FACTOR * uniform_score(members[0]["target"], length)
+    reason = None if total is None else _nothing_to_share_out(total, resampling)
+    threshold, first = (SINK_FACTOR * uniform_score(position, length) for position in (members[0]["target"], 0))
     for (direction, mediator), some in by_pass.items():
         score, first_score = (column((direction, mediator), name) for name in ("score", "first_score"))
         sinks = score > threshold
@@ -219,14 +218,23 @@ def pass_rows(members: list[dict], length: int, resampling: Resampling) -> Itera
             **dict.fromkeys(("share", "share_low", "share_high", "not_applicable")),
             "sinks": int(sinks.sum()),
             **share_columns("sink_share", sinks, resampling),
+            "first_sinks": int((first_score > first).sum()),
             "first_score": first_score.mean(),
             **_difference("first_effect", first_score - first_unedited, resampling),
         }
         if direction in ("restored", "inserted") and total is not None:
-            row |= _share(score - unedited, total, resampling, restored=direction == "restored") if certain else {
-                "not_applicable": resampling.too_few or _NO_EFFECT
-            }  # fmt: skip
+            row |= {"not_applicable": reason} if reason else _share(
+                score - unedited, total, resampling, restored=direction == "restored"
+            )  # fmt: skip
         yield row
+
+
+def _nothing_to_share_out(total: np.ndarray, resampling: Resampling) -> str | None:
+    """Why the links have no shares of an edit's effects on the (N,) sequences; None where they have."""
+    low, high = studentised_interval(total, resampling)
+    if low > 0:
+        return None
+    return resampling.too_few or (_LOWERS if high < 0 else _NO_EFFECT)
 
 
 def _difference(name: str, values: np.ndarray, resampling: Resampling) -> dict:

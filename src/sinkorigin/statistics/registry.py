@@ -15,6 +15,7 @@ STATISTICS = (
     "mediation",
     "pretraining",
     "pretraining_comparison",
+    "ladder",
     "learning_rates",
     "anatomy",
 )

@@ -119,6 +119,8 @@ def compute(
             shares = shares_of_output(*(first_token[name] for name in ("activation", "on_output", "output_norm")))
             share_low, share_high = resampling.interval(resampling.weights(len(after)) @ shares)
             chosen = is_super_neuron(share_low, firing["activation_ratio"], share=share, ratio=ratio)
+            if resampling.too_few:
+                reasons.append(f"the rule for super neurons asks for an interval: {resampling.too_few}")
             changes: dict = {}
             if first_token["on_residual"] is None:
                 reasons.append(
@@ -128,10 +130,10 @@ def compute(
                 changes, surge = _norm_changes(first_token, weight["down_norm"], before, after, resampling)
                 surge |= written_by_few(first_token, _few(chosen, shares), before, norms[layer], resampling)
             reason = "; ".join(part for part in reasons if part) or None
-            surge |= {"super_neurons": chosen.sum(), "not_applicable": reason}
+            surge |= {"super_neurons": None if resampling.too_few else chosen.sum(), "not_applicable": reason}
             neuron = {
                 "neuron": np.arange(len(chosen)),
-                "super_neuron": chosen,
+                "super_neuron": None if resampling.too_few else chosen,
                 "share": shares.mean(axis=0),
                 "share_low": share_low,
                 "share_high": share_high,

@@ -34,7 +34,10 @@ class Corpus(Strict):
         description="Size of the text, MB, if it is known: what jobs ask for follows from it until the corpus is there.",
     )
     validation_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the documents that is held out; prompts are drawn from these."
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of the documents that is held out; prompts are drawn from these. Intervals on text resample documents, and need 8.",
     )
     seed: int = Field(0, ge=0, description="Seed of the split by document.")
 

@@ -51,7 +51,7 @@ class Intervention(Strict):
         None,
         description="Layers to edit: numbers, counted from 0, or a rule by which each model's are found. "
         + "".join(f"{word}: {rule.description}. " for word, rule in RULES.items())
-        + "null: until_onset; super_neuron_ablation: all layers that have super neurons.",
+        + "null: until_onset; super_neuron_ablation: every layer in which super neurons raise the norm.",
     )
     positions: list[Target] = Field(
         min_length=1,
@@ -67,8 +67,10 @@ class Intervention(Strict):
         min_length=1,
         description="mean_and_deviation: the α that the mean is multiplied with, for every strength.",
     )
-    site: Literal["value_aggregation", "attention_output"] = Field(
-        "value_aggregation", description="Where vectors are edited: before or after W_O."
+    site: Literal["value_aggregation", "output_projection_output", "attention_output"] = Field(
+        "value_aggregation",
+        description="Where vectors are edited: before W_O, after it, or what is added to the residual stream, which in Gemma and OLMo 2 "
+        "lies behind a norm.",
     )
     to: Literal["mean", "zero"] | None = Field(
         None, description="dominating_dims: what the dims are set to, their mean over sequences (the default) or zero."
@@ -155,7 +157,7 @@ def kind_modules(interventions: Iterable[Intervention]) -> list[str]:
 def tables_needed(interventions: Iterable[Intervention]) -> list[str]:
     """Tables of statistics that some interventions are computed from."""
     needs = [kind_named(kind).needs for kind in kinds_of(interventions)]
-    return [need.table for need in needs if need is not None]
+    return list(dict.fromkeys(need.table for need in needs if need is not None))
 
 
 def intervention_figures(interventions: Iterable[Intervention]) -> list[str]:
@@ -166,6 +168,7 @@ def intervention_figures(interventions: Iterable[Intervention]) -> list[str]:
     shown = {
         "sink_by_intervention": any(kind.look for kind in later),
         "intervention_contrasts": {kind.control_of for kind in later} & {kind.kind for kind in later},
+        "conversion_curves": {kind.control_of for kind in later if kind.has_doses()} & {kind.kind for kind in later},
         "mask_by_layers_and_position": any(kind.compared_at == "layers" for kind in later),
         "edited_layers": any(kind.look and kind.look.dashes is not None for kind in later),
         "dispersion_grid": any(kind.takes("mean_factor") for kind in kinds),

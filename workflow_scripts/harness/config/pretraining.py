@@ -240,7 +240,7 @@ class Run(VariantOptions):
             numbers = [name for name, one in VARIANTS[self.variant].options.items() if one.type is float]
             yield (
                 f"tuning.option: {self.tuning.option} is no number among the options of variant {self.variant}; choose one of "
-                f"{listed(numbers)}, or delete option and values"
+                f"{listed(numbers)}, or leave tuning out"
             )
         elif option.above is not None and min(self.tuning.values or [1]) <= option.above:
             yield f"tuning.values: {self.tuning.option} must be above {option.above:g}; raise {min(self.tuning.values or []):g}"
@@ -321,11 +321,11 @@ class Pretraining(Strict):
 
     def _tuning_problems(self) -> Iterator[str]:
         """A sentence for a seed that is tuned with and competes, and for runs that are compared but not tuned alike."""
-        for run in self.runs:
-            if shared := sorted(set(run.seeds) & set(self.learning_rates.seeds)):
+        for seed in self.learning_rates.seeds:
+            if competing := [run.name for run in self.runs if seed in run.seeds]:
                 yield (
-                    f"learning_rates.seeds: seed {', '.join(map(str, shared))} is one of run {run.name} too, so its learning rate would be "
-                    "chosen on a training that then competes; give the sweep seeds of its own"
+                    f"learning_rates.seeds: seed {seed} is a seed of runs too ({', '.join(competing)}), so learning rates would be chosen on "
+                    "trainings that then compete; give the sweep seeds of its own"
                 )
         runs, baselines = {run.name: run for run in self.runs}, self.baselines
         for name, baseline in baselines.items():

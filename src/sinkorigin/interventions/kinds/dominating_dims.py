@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinkorigin.errors import NotApplicableError
+from sinkorigin.interventions import surge
 from sinkorigin.interventions.kind import Needs, VectorEdit
 
 
@@ -11,7 +11,8 @@ from sinkorigin.interventions.kind import Needs, VectorEdit
 class DominatingDims(VectorEdit):
     """Necessity: dims of the residual leaving a layer are set to their mean over sequences, or to 0 (Sun et al. 2024, §3).
 
-    ``dims`` is layer → numbers of its dims, and ``to`` "mean" or "zero".
+    ``dims`` is layer → numbers of its dims, and ``to`` "mean" or "zero". Of a model, these are all dims that the super neurons write which
+    raise the first token's norm in this layer or in an edited one below it, not the largest of them alone.
     """
 
     dims: Mapping[int, Sequence[int]]
@@ -19,10 +20,10 @@ class DominatingDims(VectorEdit):
     site: str = field(default="residual", init=False)
     to: str = "mean"
 
-    formula = "the dim that dominates the residual leaving the layer is set to its mean over sequences, or to zero"
+    formula = "the dims of the residual that the super neurons which raise the norm write are set to their mean over sequences, or to zero"
     role = "necessity"
     takes_mean = True
-    needs = Needs("disparity", ("site", "layer", "position", "dominant_dim"), "dims", one_position=True)
+    needs = Needs("super_neurons", surge.COLUMNS, "dims")
 
     @classmethod
     def at_first(cls, strength, mean_factor, to):
@@ -31,16 +32,17 @@ class DominatingDims(VectorEdit):
 
     @classmethod
     def found(cls, table, layers, position):
-        """Layer → the dim of the largest magnitude in most sequences at ``position`` of the residual leaving the layer.
+        """Layer → the dims that super neurons write which raise the first token's norm in this layer or in one of ``layers`` below it.
 
         Raises:
-            NotApplicableError: the table has no such layer.
+            NotApplicableError: there is no such neuron.
         """
-        dims = dict(table.filter(site="residual", position=position).select("layer", "dominant_dim").rows())
-        for layer in layers:
-            if dims.get(layer) is None:
-                raise NotApplicableError(f"no dim dominates the residual leaving layer {layer} at position {position}")
-        return {layer: [dims[layer]] for layer in layers}
+        found = surge.found_or_not_applicable(table, layers)
+        return dict(surge.from_there_on(surge.dims_by_layer(found), layers))
+
+    @classmethod
+    def described(cls, facts):
+        return "; ".join(f"dims {', '.join(map(str, dims))} in layer {layer}" for layer, dims in sorted(facts.items()))
 
     @property
     def needs_mean(self):

@@ -3,41 +3,42 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sinkorigin.errors import NotApplicableError
+from sinkorigin.interventions import surge
 from sinkorigin.interventions.kind import Needs, VectorEdit
 
 
 @dataclass(kw_only=True, eq=False)
 class SuperNeuronAblation(VectorEdit):
-    """Necessity: FFN neurons, layer → numbers of its neurons, are silent at the positions."""
+    """Necessity: FFN neurons, layer → numbers of its neurons, are silent at the positions.
+
+    Of a model, these are the super neurons that start the surge of the first token's norm: those that raise it in the edited layers, not
+    those that lower it again where the surge ends.
+    """
 
     neurons: Mapping[int, Sequence[int]]
     layers: Sequence[int] = field(init=False)
     site: str = field(default="ffn_activation", init=False)
 
-    formula = "the layer's super neurons are silent at k"
+    formula = "the layer's super neurons that raise the norm are silent at k"
     role = "necessity"
-    needs = Needs("super_neurons", ("layer", "neuron", "super_neuron"), "neurons", finds_layers=True)
+    needs = Needs("super_neurons", surge.COLUMNS, "neurons", finds_layers=True)
 
     @classmethod
     def at_first(cls, strength, mean_factor, to):
-        return "without its super neurons", False
+        return "without the super neurons that raise its norm", False
 
     @classmethod
     def found(cls, table, layers, position):
-        """Layer → its super neurons by the rule, in all layers or some.
+        """Layer → its super neurons that raise the first token's norm, in all layers or some.
 
         Raises:
             NotApplicableError: there is none.
         """
-        found: dict[int, list[int]] = {}
-        for layer, neuron in table.filter(super_neuron=True).select("layer", "neuron").sort("layer", "neuron").rows():
-            if layers is None or layer in layers:
-                found.setdefault(layer, []).append(neuron)
-        if not found:
-            where = "" if layers is None else f" in layers {', '.join(map(str, layers))}"
-            raise NotApplicableError(f"no super neuron was found{where}")
-        return found
+        return surge.by_layer(surge.found_or_not_applicable(table, layers))
+
+    @classmethod
+    def described(cls, facts):
+        return "neurons " + ", ".join(f"{layer}.{neuron}" for layer, some in sorted(facts.items()) for neuron in some)
 
     def numbers(self, layer):
         return self.neurons[layer]
