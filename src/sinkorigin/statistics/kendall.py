@@ -85,4 +85,5 @@ def order_interval(orders: np.ndarray, resampling: Resampling) -> tuple[float, f
         return value, np.nan, np.nan
     low, high = resampling.interval(orders[:, 1:], axis=1)
     moved = orders[:, 0] - np.nanmean(orders[:, 1:], axis=1)
-    return value, max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)
+    ends = max(min(value, *low, *(low + moved)), -1.0), min(max(value, *high, *(high + moved)), 1.0)
+    return value, float(ends[0]), float(ends[1])
