@@ -15,6 +15,10 @@ rule extract_activations:
         query_gram=f"{STUDY}/activations/{{model}}/{{prompts}}/query_gram.parquet",
         first_token_neurons=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_neurons.parquet",
         first_token_keys=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_keys.parquet",
+        first_token_attention=f"{STUDY}/activations/{{model}}/{{prompts}}/first_token_attention.parquet",
+        down_projection_spikes=f"{STUDY}/activations/{{model}}/{{prompts}}/down_projection_spikes.parquet",
+        value_magnitudes=f"{STUDY}/activations/{{model}}/{{prompts}}/value_magnitudes.parquet",
+        token_gram=f"{STUDY}/activations/{{model}}/{{prompts}}/token_gram.parquet",
         architecture=f"{STUDY}/activations/{{model}}/{{prompts}}/architecture.parquet",
         scores=f"{STUDY}/attention/{{model}}/{{prompts}}/scores.parquet",
     threads: lambda wildcards: study.estimates.extraction_threads(wildcards.model)

@@ -202,6 +202,78 @@ rule compute_effective_rank:
         "../workflow_scripts/compute.py"
 
 
+rule compute_value_drain:
+    input:
+        value_magnitudes=rules.extract_activations.output.value_magnitudes,
+        scores=rules.extract_activations.output.scores,
+        architecture=rules.extract_activations.output.architecture,
+        prompts=study.prompts_of,
+    output:
+        value_norms=f"{STUDY}/statistics/{{model}}/{{prompts}}/value_norms.parquet",
+        value_drain=f"{STUDY}/statistics/{{model}}/{{prompts}}/value_drain.parquet",
+        value_drain_and_sink=f"{STUDY}/statistics/{{model}}/{{prompts}}/value_drain_and_sink.parquet",
+    params:
+        **statistic("value_drain"),
+        **BOOTSTRAP,
+        onset_mass=STUDY_CONFIG.statistics.onset_mass,
+    message:
+        "Norms of the values of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_matrix_entropy:
+    input:
+        token_gram=rules.extract_activations.output.token_gram,
+        residual_gram=rules.extract_activations.output.residual_gram,
+        scores=rules.extract_activations.output.scores,
+        prompts=study.prompts_of,
+    output:
+        matrix_entropy=f"{STUDY}/statistics/{{model}}/{{prompts}}/matrix_entropy.parquet",
+        entropy_valley=f"{STUDY}/statistics/{{model}}/{{prompts}}/entropy_valley.parquet",
+    params:
+        **statistic("matrix_entropy"),
+        **BOOTSTRAP,
+    message:
+        "Matrix entropy of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_super_weight:
+    input:
+        down_projection_spikes=rules.extract_activations.output.down_projection_spikes,
+        architecture=rules.extract_activations.output.architecture,
+        prompts=study.prompts_of,
+    output:
+        super_weight=f"{STUDY}/statistics/{{model}}/{{prompts}}/super_weight.parquet",
+    params:
+        **statistic("super_weight"),
+        **BOOTSTRAP,
+    message:
+        "Super weight of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
+rule compute_row_sinks:
+    input:
+        first_token_attention=rules.extract_activations.output.first_token_attention,
+        architecture=rules.extract_activations.output.architecture,
+        prompts=study.prompts_of,
+    output:
+        row_sinks=f"{STUDY}/statistics/{{model}}/{{prompts}}/row_sinks.parquet",
+        row_sink_rate=f"{STUDY}/statistics/{{model}}/{{prompts}}/row_sink_rate.parquet",
+    params:
+        **statistic("row_sinks"),
+        **BOOTSTRAP,
+        epsilons=STUDY_CONFIG.statistics.epsilons,
+    message:
+        "Row-wise sink rate of {wildcards.model} on {wildcards.prompts}"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 EFFECTS = dict(
     length=lambda wildcards: study.prompts[wildcards.prompts].length,
     **BOOTSTRAP,

@@ -256,6 +256,10 @@ inputs, settings = {
  "keys": ({"first_token_keys": a / "first_token_keys.parquet", "query_gram": a / "query_gram.parquet",
            "prompts": folder / "prompts.parquet", **scores}, many),
  "effective_rank": ({"residual_gram": a / "residual_gram.parquet"}, {}),
+ "value_drain": ({"value_magnitudes": a / "value_magnitudes.parquet", "architecture": a / "architecture.parquet", **scores},
+                 dict(onset_mass=0.3, **many)),
+ "row_sinks": ({"first_token_attention": a / "first_token_attention.parquet", "architecture": a / "architecture.parquet"},
+               dict(epsilons=[0.3], **many)),
 }[sys.argv[3]]
 found = import_module(f"sinkorigin.statistics.{sys.argv[3]}").compute(inputs, model="m", prompts="p", **settings)
 for name, table in found.items():
@@ -294,7 +298,9 @@ def test_eight_times_the_sequences_take_no_more_memory_to_extract(few_and_many):
 
 
 @on_linux
-@pytest.mark.parametrize("statistic", ["variance", "norms", "disparity", "sinks", "keys", "effective_rank"])
+@pytest.mark.parametrize(
+    "statistic", ["variance", "norms", "disparity", "sinks", "keys", "effective_rank", "value_drain", "row_sinks"]
+)
 def test_eight_times_the_sequences_take_no_more_memory_for_a_statistic(statistic, few_and_many):
     folders, _ = few_and_many
     (few, heavy), (many, _) = (run(_STATISTICS, folder, statistic) for folder in folders.values())

@@ -19,6 +19,7 @@ from sinkorigin.statistics.bootstrap import (
     students_interval,
 )
 from sinkorigin.statistics.kendall import order_interval
+from sinkorigin.statistics.layer_permutations import PERMUTATIONS, layer_orders
 from sinkorigin.statistics.moments import ReplicatedMoments
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.statistics.variance import first_to_highest, largest_rise, last_to_second
@@ -287,8 +288,8 @@ def test_aligned_heads_equal_counts_and_every_permutation_of_layers():
 
 def test_layers_are_permuted_whole_and_the_order_itself_is_the_first():
     layer = np.repeat(np.arange(30), 4)
-    orders = keys.layer_orders(layer, 0)
-    assert orders.shape == (1 + keys.PERMUTATIONS, 120) and (orders[0] == np.arange(120)).all()
+    orders = layer_orders(layer, 0)
+    assert orders.shape == (1 + PERMUTATIONS, 120) and (orders[0] == np.arange(120)).all()
     for order in orders[1:5]:
         blocks = order.reshape(30, 4)
         assert (

@@ -27,10 +27,14 @@ from sinkorigin.statistics import (
     effective_rank,
     interventions,
     keys,
+    matrix_entropy,
     norms,
+    row_sinks,
     secondary_sinks,
     sinks,
     super_neurons,
+    super_weight,
+    value_drain,
     variance,
     variance_through_output,
 )
@@ -83,6 +87,25 @@ def test_what_is_seen_in_eager_attention_is_what_the_class_returns(model_type):
             logits = seen.queries[layer] @ seen.keys[layer].transpose(2, 3) / width**0.5
             hidden = torch.full((T, T), -torch.inf).triu(1)
             torch.testing.assert_close(torch.softmax(logits + hidden, dim=-1), weights)
+
+
+class SeenValues(Seen):
+    def observe_values(self, layer, values):
+        self.values = {**getattr(self, "values", {}), layer: values}
+
+    def observe(self, layer, query, key, weights, aggregation):
+        super().observe(layer, query, key, weights, aggregation)
+        values = self.values[layer]
+        values = values.repeat_interleave(weights.shape[1] // values.shape[1], dim=1)
+        torch.testing.assert_close(weights @ values, aggregation)
+
+
+@pytest.mark.parametrize("model_type", OUTSIDE)
+def test_the_values_of_eager_attention_are_those_that_it_aggregates(model_type):
+    architecture, seen = read_architecture(tiny_model(model_type)), SeenValues()
+    with architecture.tapped(seen):
+        architecture.forward(torch.arange(3, 3 + 2 * T).reshape(2, T))
+    assert sorted(seen.values) == sorted(architecture.attention)
 
 
 def test_leaving_a_block_leaves_the_modules_as_they_were():
@@ -171,13 +194,27 @@ def test_every_statistic_takes_a_hybrid(hybrid):
         **super_neurons.compute(inputs, **names, share=0.1, ratio=2.0, **drawn),
         **variance.compute({"sites": [sites["value_aggregation"]]}, **names, sites=["value_aggregation"], **drawn),
         **variance_through_output.compute({**inputs, **sites}, **names, **drawn),
+        **value_drain.compute(inputs, **names, onset_mass=0.1, **drawn),
+        **matrix_entropy.compute(inputs, **names, **drawn),
+        **super_weight.compute(inputs, **names, **drawn),
+        **row_sinks.compute(inputs, **names, epsilons=[0.3], **drawn),
     }
     layers = {name: sorted({layer for layer in pl.DataFrame(table)["layer"] if layer is not None and layer >= 0})
               for name, table in tables.items() if "layer" in table.column_names}  # fmt: skip
-    for name in ("sink_mass", "sinks", "key_collapse", "query_alignment", "variance", "variance_through_output"):
+    for name in (
+        "sink_mass", "sinks", "key_collapse", "query_alignment", "variance", "variance_through_output", "value_norms",
+    ):  # fmt: skip
         assert layers[name] == attends, name
-    for name in ("norm_ratio", "disparity_by_layer", "effective_rank", "super_neuron_surge"):
+    for name in (
+        "norm_ratio", "disparity_by_layer", "effective_rank", "super_neuron_surge", "matrix_entropy", "super_weight",
+        "value_drain", "row_sinks", "row_sink_rate",
+    ):  # fmt: skip
         assert layers[name] == list(range(LAYERS)), name
+    for name, value in (("value_drain", "ratio"), ("row_sinks", "largest"), ("row_sink_rate", "rate")):
+        lacking = pl.DataFrame(tables[name]).filter(pl.col("not_applicable").is_not_null())
+        assert lacking["layer"].to_list() == [layer for layer in range(LAYERS) if layer not in attends], name
+        assert set(lacking["not_applicable"]) == {"the layer has no softmax attention"}
+        assert lacking[value].null_count() == len(lacking)
 
 
 def test_interventions_of_a_hybrid_change_the_layers_with_attention(hybrid, tmp_path):

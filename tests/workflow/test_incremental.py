@@ -43,6 +43,10 @@ STATISTICS = [
     "compute_keys",
     "compute_secondary_sinks",
     "compute_effective_rank",
+    "compute_value_drain",
+    "compute_matrix_entropy",
+    "compute_super_weight",
+    "compute_row_sinks",
 ]
 CLAIMS = {job("judge_claims"), job("plot_evidence")}
 
@@ -163,13 +167,13 @@ EDITS = [
     Edit(
         "ε of the sink rate",
         config(lambda c: c["statistics"].update(epsilons=[0.1])),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
+        each(["compute_sinks", "compute_row_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position")
         | OF_RANDOM_TOKENS | EVERY_ANATOMY | MEASURED_TRAININGS | COMPARISON | CLAIMS,
     ),
     Edit(
         "a threshold of the sink onset",
         config(lambda c: c["statistics"].update(onset_mass=0.31)),
-        each(["compute_sinks"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
+        each(["compute_sinks", "compute_value_drain"], STUDIED) | plots("norm_and_sink_by_layer", "sinks_by_position") | OF_RANDOM_TOKENS | EVERY_ANATOMY
         | CLAIMS,
     ),
     Edit(

@@ -480,12 +480,11 @@ class Study:
         baselines = self.config.pretraining.baselines
         return {run: f"{self.runs[run].data}, baseline {baseline or run}" for run, baseline in baselines.items()}
 
-<<<<<<< HEAD
     def prompts_of_trainings(self) -> list[str]:
         """Prompt sets that trained models are measured on, held-out text, which they are trained for, first."""
         names = self.config.pretraining.measured_prompts
         return sorted(names, key=lambda name: self.prompts[name].kind != "natural_text")
-=======
+
     def ladder(self) -> list[dict]:
         """Run, baseline, data, first_token, length, variant and reading of every run of a variant that is trained at several sizes.
 
@@ -504,7 +503,6 @@ class Study:
         several = [list(by_size.values()) for by_size in families.values() if len(by_size) > 1]
         found = [facts for sizes in several for runs in sizes for facts in runs]
         return found if any(facts["run"] != facts["baseline"] for facts in found) else []
->>>>>>> c62d996 (The ladder: gaps to softmax by size, with the slope's interval over seeds)
 
     def prompts_of_figures(self) -> str | None:
         """The prompt set on which figures show trained models: the first of held-out text, else the first."""

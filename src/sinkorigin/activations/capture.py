@@ -15,10 +15,14 @@ from sinkorigin.sites.site import AttentionCall, AttentionSite, ModuleSite, load
 
 
 class _AttentionTap(Tap):
-    """Hands on the sites inside the attention function, and queries, keys and weights of every layer."""
+    """Hands on the sites inside the attention function, and queries, keys, weights and values of every layer."""
 
-    def __init__(self, sites: Sequence[AttentionSite], on_site, on_attention):
-        self._sites, self._on_site, self._on_attention = sites, on_site, on_attention
+    def __init__(self, sites: Sequence[AttentionSite], on_site, on_attention, on_values):
+        self._sites, self._on_site = sites, on_site
+        self._on_attention, self._on_values = on_attention, on_values
+
+    def observe_values(self, layer, values):
+        self._on_values(layer, values)
 
     def observe(self, layer, query, key, weights, aggregation):
         call = AttentionCall(query, key, weights, aggregation)
@@ -33,12 +37,14 @@ def watch_sites(
     sites: Sequence[str],
     on_site: Callable[[int, str, Tensor], None],
     on_attention: Callable[[int, Tensor, Tensor, Tensor], None] = lambda layer, query, key, weights: None,
+    on_values: Callable[[int, Tensor], None] = lambda layer, values: None,
 ) -> Iterator[None]:
     """Call ``on_site(layer, site, tensor)`` with every (N, T, width) tensor of ``sites`` as the model runs.
 
     ``residual`` is also reported for layer -1, the embedding. ``on_attention(layer, query, key, weights)`` gets the
-    (N, H, T, d_k) queries and keys after rotary embedding and the (N, H, T, T) attention weights. Edits by taps that
-    were set earlier are seen. A site that a layer lacks is not reported.
+    (N, H, T, d_k) queries and keys after rotary embedding and the (N, H, T, T) attention weights, and before that
+    ``on_values(layer, values)`` the (N, H_kv, T, d_v) values. Edits by taps that were set earlier are seen. A site that a
+    layer lacks is not reported.
 
     Args:
         sites: names of sites; those inside the attention function, and those that ``architecture`` was read for.
@@ -61,7 +67,7 @@ def watch_sites(
             for layer, place in places.items():
                 stack.callback(place.hook(partial(on_site, layer, site.name)).remove)
         in_attention = [site for site in loaded if isinstance(site, AttentionSite)]
-        with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention)):
+        with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention, on_values)):
             yield
 
 

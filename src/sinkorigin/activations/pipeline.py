@@ -23,6 +23,8 @@ from sinkorigin import tables
 from sinkorigin.activations.capture import check_finite, watch_sites
 from sinkorigin.activations.first_tokens import FirstTokens, append
 from sinkorigin.activations.summaries import (
+    down_projection_spikes,
+    first_token_attention,
     first_token_keys,
     first_token_neurons,
     gate_cosines,
@@ -30,6 +32,8 @@ from sinkorigin.activations.summaries import (
     neuron_moments,
     query_gram,
     residual_gram,
+    token_gram,
+    value_magnitudes,
 )
 from sinkorigin.activations.summaries import scores as score_table
 from sinkorigin.activations.summaries.architecture import SCHEMA as ARCHITECTURE_SCHEMA
@@ -45,10 +49,18 @@ TABLES = {
     "residual_gram": residual_gram.SCHEMA,
     "query_gram": query_gram.SCHEMA,
     "first_token_neurons": first_token_neurons.SCHEMA,
+    "down_projection_spikes": down_projection_spikes.SCHEMA,
     "first_token_keys": first_token_keys.SCHEMA,
+    "first_token_attention": first_token_attention.SCHEMA,
+    "value_magnitudes": value_magnitudes.SCHEMA,
+    "token_gram": token_gram.SCHEMA,
     "architecture": ARCHITECTURE_SCHEMA,
     "scores": score_table.SCHEMA,
 }
+
+# tables that get the rows of a batch when it has run, and of first tokens when a group of batches has
+_BY_BATCH = ("magnitudes", "scores", "first_token_attention", "value_magnitudes", "token_gram")
+_BY_GROUP = ("first_token_neurons", "down_projection_spikes", "first_token_keys")
 
 # sites of which every vector is summarised, whatever is kept raw
 SUMMARISED = ("residual", "attention_input", "ffn_input", "ffn_activation")
@@ -92,8 +104,9 @@ def extract(
         folders = {site: stack.enter_context(tables.atomic_directory(folder / site, workers)) for site in sites}
         files = stack.enter_context(ExitStack())  # closed before the directories take their names
 
-        def table(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-            return files.enter_context(tables.table_writer(path, schema))
+        def table(name: str) -> pq.ParquetWriter:
+            path = Path(scores) if name == "scores" else folder / f"{name}.parquet"
+            return files.enter_context(tables.table_writer(path, TABLES[name]))
 
         extraction = _Extraction(
             architecture,
@@ -101,10 +114,9 @@ def extract(
             model,
             batch,
             RawVectors(sites, folders, files),
-            magnitudes=table(folder / "magnitudes.parquet", magnitudes.SCHEMA),
-            scores=table(Path(scores), score_table.SCHEMA),
-            first_token_neurons=table(folder / "first_token_neurons.parquet", first_token_neurons.SCHEMA),
-            first_token_keys=table(folder / "first_token_keys.parquet", first_token_keys.SCHEMA),
+            {name: table(name) for name in (*_BY_BATCH, *_BY_GROUP)},
+            # as many sequences as a group of batches surely has, whatever the workers
+            down_projection_spikes.DownProjectionSpikes(choosing=token_ids.shape[1]),
         )
         # each worker computes alone, so that encoding for one batch costs no other the wait at a barrier, and the
         # results do not depend on the number of cores
@@ -114,7 +126,9 @@ def extract(
         # first tokens are worked on in groups of batches: one position each, no more than a batch of whole sequences
         group = batch * workers * -(-token_ids.shape[1] // (batch * workers))
         for start in range(0, len(token_ids), group):
-            with watch_sites(architecture, watched, extraction.see_site, extraction.see_attention):
+            with watch_sites(
+                architecture, watched, extraction.see_site, extraction.see_attention, extraction.see_values
+            ):
                 firsts = range(start, min(start + group, len(token_ids)), batch)
                 wait_for_all(pool.submit(extraction.run_batch, first) for first in firsts)
             extraction.write_first_tokens(pool, start)
@@ -129,9 +143,7 @@ class _Batch(threading.local):
 
     number: int = 0  # counted from 0
     first: int = 0  # number of its first sequence
-    # rows of the tables that hold all layers
-    magnitudes: list[pa.RecordBatch] = field(default_factory=list)
-    scores: list[pa.RecordBatch] = field(default_factory=list)
+    rows: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)  # of the tables that hold all layers
 
 
 @dataclass
@@ -143,10 +155,8 @@ class _Extraction:
     model: str
     batch: int
     raw: RawVectors
-    magnitudes: pq.ParquetWriter
-    scores: pq.ParquetWriter
-    first_token_neurons: pq.ParquetWriter
-    first_token_keys: pq.ParquetWriter
+    writers: Mapping[str, pq.ParquetWriter]  # of the tables that are written batch by batch, or group by group
+    spikes: down_projection_spikes.DownProjectionSpikes
     moments: neuron_moments.NeuronMoments = field(default_factory=neuron_moments.NeuronMoments)
     cosines: gate_cosines.GateCosines = field(default_factory=gate_cosines.GateCosines)
     residuals: residual_gram.ResidualGram = field(default_factory=residual_gram.ResidualGram)
@@ -158,16 +168,20 @@ class _Extraction:
     def run_batch(self, first: int) -> None:
         """Run the batch whose first sequence has the number ``first``; its rows of all layers are written last."""
         now = self.now
-        now.number, now.first, now.magnitudes, now.scores = first // self.batch, first, [], []
+        now.number, now.first, now.rows = first // self.batch, first, {}
         try:
             token_ids = torch.from_numpy(self.token_ids[first : first + self.batch])
             self.architecture.forward(token_ids.to(self.architecture.device))
             with self.turns.take("rows", now.number):
-                self.magnitudes.write_table(pa.Table.from_batches(now.magnitudes))
-                self.scores.write_table(pa.Table.from_batches(now.scores))
+                for name, rows in now.rows.items():
+                    self.writers[name].write_table(pa.Table.from_batches(rows))
         except BaseException:
             self.turns.fail()
             raise
+
+    def _add_rows(self, name: str, columns: dict) -> None:
+        """Keep rows of a table until the batch has run."""
+        self.now.rows.setdefault(name, []).append(pa.record_batch(columns, schema=TABLES[name]))
 
     def see_site(self, layer: int, site: str, values: Tensor) -> None:
         """Write what is kept of one site of one layer, and add it to its summaries."""
@@ -179,6 +193,8 @@ class _Extraction:
             check_finite(values, self.model, site, layer)
         elif kept is not None:
             check_finite(kept, self.model, site, layer)
+        if site == "residual" and self.now.first < token_gram.SEQUENCES:
+            self._add_rows("token_gram", token_gram.gram_rows(layer, self.now.first, values.numpy()))
         with self.turns.take((site, layer), self.now.number):
             if kept is not None:
                 self.raw.write(site, layer, self.now.first, kept)
@@ -187,8 +203,7 @@ class _Extraction:
 
     def _summarise(self, site: str, layer: int, values: Tensor) -> None:
         if site in ("residual", "attention_input"):
-            rows = magnitudes.magnitude_rows(site, layer, self.now.first, values.numpy())
-            self.now.magnitudes.append(pa.record_batch(rows, schema=magnitudes.SCHEMA))
+            self._add_rows("magnitudes", magnitudes.magnitude_rows(site, layer, self.now.first, values.numpy()))
         if site == "residual":
             self.residuals.add(layer, "rest", values[:, 1:].reshape(-1, values.shape[-1]))
             append(self.first_tokens.residual, layer, values[:, 0])
@@ -204,21 +219,31 @@ class _Extraction:
             check_finite(values, self.model, site, layer)
         query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
         rows_sum_to_one = self.architecture.rows_sum_to_one[layer]
-        rows = score_table.score_rows(layer, self.now.first, weights, rows_sum_to_one)
-        self.now.scores.append(pa.record_batch(rows, schema=score_table.SCHEMA))
+        self._add_rows("scores", score_table.score_rows(layer, self.now.first, weights, rows_sum_to_one))
+        rows = first_token_attention.first_token_rows(layer, self.now.first, weights.numpy(), rows_sum_to_one)
+        self._add_rows("first_token_attention", rows)
         positive = first_token_keys.positive_share(query, key)
         with self.turns.take(("attention summaries", layer), self.now.number):
             self.queries.add(layer, query)
             append(self.first_tokens.key, layer, key)
             append(self.first_tokens.positive, layer, positive)
 
+    def see_values(self, layer: int, values: Tensor) -> None:
+        """Add (n, H_kv, T, d_v) values of one layer to their norms."""
+        norms = value_magnitudes.value_norms(values.detach().to("cpu", torch.float32).numpy())
+        check_finite(torch.from_numpy(norms), self.model, "value", layer)
+        self._add_rows("value_magnitudes", value_magnitudes.value_rows(layer, self.now.first, norms))
+
     def write_first_tokens(self, pool: ThreadPoolExecutor, start: int) -> None:
         """Write the rows of the first tokens of a group of batches, whose first sequence has the number ``start``."""
         tokens, self.first_tokens = self.first_tokens, FirstTokens()
 
         def write() -> None:
-            _write(self.first_token_neurons, first_token_neurons.neuron_rows(self.architecture, tokens, start))
-            _write(self.first_token_keys, first_token_keys.key_rows(self.architecture, tokens, start))
+            for made in first_token_neurons.first_outputs(self.architecture, tokens):
+                rows = first_token_neurons.neuron_rows(self.architecture, start, made)
+                _write(self.writers["first_token_neurons"], [rows])
+                _write(self.writers["down_projection_spikes"], [self.spikes.rows(start, made)])
+            _write(self.writers["first_token_keys"], first_token_keys.key_rows(self.architecture, tokens, start))
 
         def add() -> None:
             for layer, vectors in tokens.residual.items():

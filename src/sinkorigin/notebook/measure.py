@@ -26,10 +26,14 @@ from sinkorigin.statistics import (
     effective_rank,
     first_positions,
     keys,
+    matrix_entropy,
     norms,
+    row_sinks,
     secondary_sinks,
     sinks,
     super_neurons,
+    super_weight,
+    value_drain,
     variance,
     variance_through_output,
 )
@@ -40,7 +44,7 @@ STATISTICS = {
     module.__name__.rpartition(".")[2]: module
     for module in (
         sinks, first_positions, secondary_sinks, norms, disparity, super_neurons, variance, variance_through_output, keys,
-        effective_rank,
+        effective_rank, value_drain, matrix_entropy, super_weight, row_sinks,
     )
 }  # fmt: skip
 _OF_SEQUENCES = ("variance", "variance_through_output")
@@ -320,4 +324,8 @@ def _options(settings: Settings, sites: list[str], first_token: str) -> dict[str
         "variance_through_output": bootstrap,
         "keys": bootstrap,
         "effective_rank": {},
+        "value_drain": {**bootstrap, "onset_mass": settings.onset_mass},
+        "matrix_entropy": bootstrap,
+        "super_weight": bootstrap,
+        "row_sinks": {**bootstrap, "epsilons": settings.epsilons},
     }  # fmt: skip

@@ -66,6 +66,8 @@ def _attend(
                 f"{type(module).__name__} passes {argument} to its attention function, which sinkorigin's attention function "
                 "does not compute with, so its result would not be the model's; choose another model"
             )
+    for layer, tap in taps:
+        tap.observe_values(layer, value)
     groups = query.shape[1] // key.shape[1]
     key = key.repeat_interleave(groups, dim=1) if groups > 1 else key  # (N, H, S, d_k)
     value = value.repeat_interleave(groups, dim=1) if groups > 1 else value

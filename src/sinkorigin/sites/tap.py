@@ -16,6 +16,10 @@ class Tap:
         """
         return keys
 
+    def observe_values(self, layer: int, values: Tensor) -> None:
+        """Receive the values (N, H_kv, S, d_v) that are aggregated: one head for all queries of a group, or repeated for them
+        where a class's own eager attention does so."""
+
     def edit_logits(self, layer: int, logits: Tensor, offset: int) -> Tensor:
         """Edit the masked attention logits (N, H, T, S) before the softmax; return the logits to use."""
         return logits

@@ -1,19 +1,20 @@
 """K1 and K2: does the key of position 0 collapse to one direction, and do the queries point along it?"""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations, product
+from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
 from sinkorigin.statistics.bootstrap import Resampling, studentised_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
+from sinkorigin.statistics.layer_permutations import layer_orders
+from sinkorigin.statistics.rank_correlation import spearman
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
+from sinkorigin.statistics.sink_masses import sink_masses
 
 KEY_COLLAPSE_SCHEMA = tables.schema(
     **LAYER_KEYS,
@@ -67,7 +68,6 @@ ALIGNED_HEADS_SCHEMA = tables.schema(
 )
 ALIGNED = (0.3, 0.5, 0.7)  # alignments above which a head is called aligned; the paper gives none
 POSITIVE = (0.9, 0.95, 0.99)  # positive ratios that are "about all" of the scores
-PERMUTATIONS = 9999
 
 TABLES = {
     "aligned_heads": ALIGNED_HEADS_SCHEMA,
@@ -108,22 +108,6 @@ def first_right_singular_vector(gram: np.ndarray) -> np.ndarray:
     return np.linalg.eigh(gram)[1][..., -1]
 
 
-def mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Rank of each of (..., n) values over the last axis, from 1; ties share their mean rank; NaN where one is NaN."""
-    rows = values.reshape(-1, values.shape[-1])
-    ranks = pl.DataFrame(rows.T).select(pl.all().rank()).to_numpy().T.reshape(values.shape)
-    return np.where(np.isnan(values).any(axis=-1, keepdims=True), np.nan, ranks)
-
-
-def spearman(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation over the last axis, for (..., n) values; ties share their mean rank."""
-    left, right = mean_ranks(left), mean_ranks(right)
-    left = left - left.mean(axis=-1, keepdims=True)
-    right = right - right.mean(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (left * right).sum(axis=-1) / np.sqrt(np.square(left).sum(axis=-1) * np.square(right).sum(axis=-1))
-
-
 def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: Resampling) -> dict[str, pa.Table]:
     """K1 by layer and head (and mean over heads), K2 by layer and head, and K2's rank correlations with the sink mass.
 
@@ -140,7 +124,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
     collapses, alignments = [], []
     replicated: dict[str, list[np.ndarray]] = {"alignment": [], "positive_ratio": [], "mass": []}
     depth: list[np.ndarray] = []
-    masses = _sink_masses(inputs["scores"])
+    masses = sink_masses(inputs["scores"])
     grams = LayeredTable(inputs["query_gram"], ("head", "dim", "products"))
     alike = begin_alike(inputs["prompts"])
     for layer, points, columns in read_layers(inputs["first_token_keys"], axes=("sequence", "head"), columns=_KEYS):
@@ -232,26 +216,6 @@ def _of_groups(name: str, samples: np.ndarray, resampling: Resampling) -> dict[s
     return {name: value, f"{name}_low": float(np.minimum(low, value)), f"{name}_high": float(np.maximum(high, value))}
 
 
-def layer_orders(layer: np.ndarray, seed: int) -> np.ndarray:
-    """Orders of heads in which whole layers change places: heads of one layer are alike (they share keys), so they stay together.
-
-    Args:
-        layer: (heads,) layer of each head, rising.
-
-    Returns:
-        (P, heads) places, the first as it is: all orders of few layers, else ``PERMUTATIONS`` random ones after it.
-    """
-    members = np.split(np.arange(len(layer)), np.flatnonzero(np.diff(layer)) + 1)
-    several = range(len(members))
-    orders: list[Sequence[int]] = [several]
-    if math.factorial(min(len(members), 20)) <= PERMUTATIONS:
-        orders = list(permutations(several))
-    else:
-        rng = np.random.default_rng(seed)
-        orders += [rng.permutation(len(members)).tolist() for _ in range(PERMUTATIONS)]
-    return np.array([np.concatenate([members[one] for one in order]) for order in orders])
-
-
 def permutation_p(alignment: np.ndarray, threshold: float, positive: np.ndarray, orders: np.ndarray) -> float | None:
     """Share of the orders of the positive heads in which their share differs between aligned and other heads at least as much.
 
@@ -275,16 +239,6 @@ def _mean_where(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Mean over the last axis of the values in a group, of equal shape; NaN where it is empty."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(group, values, 0.0).sum(axis=-1) / group.sum(axis=-1)
-
-
-def _sink_masses(scores: str) -> dict[int, np.ndarray]:
-    """Layer → (N, H) score of position 0 over q > 0."""
-    return {
-        layer: columns["score_excluding_self"][:, :, 0]
-        for layer, _, columns in read_layers(
-            scores, axes=("sequence", "head", "position"), columns=("score_excluding_self",), position=0
-        )
-    }
 
 
 def collapse_rows(values: Mapping[str, Any], resampling: Resampling, names: dict, layer: int, alike: bool) -> pa.Table:
