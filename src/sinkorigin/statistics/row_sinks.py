@@ -61,7 +61,7 @@ def compute(
     names = {"model": model, "prompts": prompts}
     thresholds = np.asarray(epsilons, dtype=np.float64)
     parts: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-    totals: dict[str, np.ndarray | float] = {}
+    totals: dict[str, np.ndarray] = {}
     heads_in_all, uniform = 0, np.nan
     for layer, points, columns in read_layers(
         inputs["first_token_attention"],
@@ -83,7 +83,8 @@ def compute(
             for name, share in shares.items()
         }
         for name, part in samples.items():
-            totals[name] = totals.get(name, 0.0) + part.sum(axis=-1)
+            total = part.sum(axis=-1)
+            totals[name] = totals[name] + total if name in totals else total
         heads_in_all += weight.shape[1]
         means = {
             name: np.concatenate([part, part.mean(axis=-1, keepdims=True)], axis=-1) for name, part in samples.items()

@@ -60,8 +60,8 @@ class DownProjectionSpikes:
         """Columns of the table for one layer; ``first`` is the number of the first sequence."""
         activation, output = np.abs(made.activation.numpy()), np.abs(made.output.numpy())  # (n, f), (n, d)
         if made.layer not in self._candidates:
-            chosen = [int(part[: self._choosing].mean(axis=0).argmax()) for part in (activation, output)]
-            self._candidates[made.layer] = _candidate(*chosen, made.down.numpy())
+            neuron, dim = (int(part[: self._choosing].mean(axis=0).argmax()) for part in (activation, output))
+            self._candidates[made.layer] = _candidate(neuron, dim, made.down.numpy())
         found, count = self._candidates[made.layer], len(activation)
         return {
             "sequence": np.arange(first, first + count, dtype=np.int32),
