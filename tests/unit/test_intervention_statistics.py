@@ -240,3 +240,23 @@ def test_tau_b_and_effect_size_of_known_values():
     np.testing.assert_allclose(kendall_tau_b(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0])), 2 / np.sqrt(6))
     np.testing.assert_allclose(effect_size(np.array([1.0, 2.0, 3.0])), 2.0)
     assert np.isnan(effect_size(np.zeros(3)))
+
+
+def test_sequences_that_an_edit_mixes_are_resampled_as_groups(tmp_path, rng):
+    unedited = noisy(rng, 0.1)
+    scale = {"kind": "norm_control", "target": 0, "score": noisy(rng, 0.3), "first": noisy(rng, 0.3)}
+    averaged = {"kind": "value_averaging", "target": 0, "score": noisy(rng, 0.05)}
+    edits = {
+        "scale": {2.0: [scale]},
+        "few": {4.0: [averaged | {"unit": np.arange(N) // 4 * 4}]},  # 3 groups, too few for an interval
+        "none": {1.0: [averaged]},
+    }
+    found = tables(tmp_path, [{"kind": "baseline", "target": 0, "score": unedited}], edits)["interventions"]
+    rows = {row["intervention"]: row for row in found.to_dicts()}
+    few, none = rows["few"], rows["none"]
+    assert few["score"] == none["score"] and few["score_low"] is few["effect_low_all"] is few["sink"] is None
+    assert none["score_low"] is not None and none["sink"] is False
+    assert few["comparisons"] < none["comparisons"] == rows["scale"]["comparisons"]
+    del edits["few"]
+    alone = tables(tmp_path / "alone", [{"kind": "baseline", "target": 0, "score": unedited}], edits)["interventions"]
+    assert found.filter(pl.col("intervention") != "few").equals(alone)  # the others know nothing of it

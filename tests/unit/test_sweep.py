@@ -25,6 +25,7 @@ from sinkorigin.sites import batches
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.sites.batches import fitting_batch
+from sinkorigin.tables import read_table
 
 LENGTH = 12
 
@@ -318,6 +319,12 @@ def test_as_many_sequences_run_together_as_an_edit_mixes(llama, token_ids, tmp_p
     sizes.clear()
     sweep(read_architecture(llama), token_ids, {tmp_path / "b": [edit("value_averaging", (0,), (0,), 3)]}, batch=6)
     assert set(sizes[1:]) == {3}
+    groups = {}
+    for name in "ab":
+        numbers = read_table(tmp_path / name / "scores.parquet", ["sequence", "unit"]).to_pydict()
+        groups[name] = dict(zip(numbers["sequence"], numbers["unit"], strict=True))
+    assert all(sequence == unit for sequence, unit in groups["a"].items())
+    assert all(unit == sequence // 3 * 3 for sequence, unit in groups["b"].items())
 
 
 def test_batches_are_of_one_size_give_or_take_one():

@@ -32,15 +32,16 @@ def test_every_figure_and_the_claims_are_there(finished):
 
 
 def test_what_a_model_lacks_costs_its_own_rows(finished):
-    """The tiny model has no super neuron: that intervention is not applicable, all others are made, drawn and judged."""
+    """The tiny model has no super neuron: interventions on these are not applicable, all others are made, drawn and judged."""
     statistics = finished.results / "statistics/tiny/random_tokens"
     resolved = pl.read_parquet(statistics / "resolved_interventions.parquet")
     rows = {row["intervention"]: row for row in resolved.to_dicts()}
-    assert {name for name, row in rows.items() if not row["applicable"]} == {"silent"}
-    assert rows["silent"]["reason"] == "no super neuron was found" and rows["silent"]["how"] is None
+    assert {name for name, row in rows.items() if not row["applicable"]} == {"silent", "zeroed"}
+    assert rows["silent"]["reason"] == "no super neuron raises the first token's norm" and rows["silent"]["how"] is None
+    assert rows["zeroed"]["reason"] == "no super neuron raises the first token's norm in layer 1"
     assert (rows["mask_late"]["layers_rule"], rows["mask_late"]["layers"]) == ("late", [2])
     edited = pl.read_parquet(statistics / "interventions.parquet")
-    assert set(edited["intervention"]) == rows.keys() - {"silent"} | {"baseline"}
+    assert set(edited["intervention"]) == rows.keys() - {"silent", "zeroed"} | {"baseline"}
     assert set(edited.filter(pl.col("intervention") == "mask_late")["layers_rule"]) == {"late"}
     claims = pl.read_parquet(finished.results / "claims.parquet").filter(model="tiny", prompts="random_tokens")
     [silent] = claims.filter(claim="C11b").to_dicts()

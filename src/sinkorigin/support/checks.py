@@ -185,12 +185,13 @@ def _check_moved(architecture: Architecture, edited: Seen, seen: Seen, name: str
 def _check_aggregation(architecture: Architecture, token_ids: Tensor, seen: Seen, name: str) -> None:
     """Check that an edit of the value aggregation goes on into the residual stream."""
     averaging: Any = kind_named("value_averaging")
-    edit = averaging(layers=list(architecture.attention), positions=[TARGET], strength=2)
+    edit = averaging(layers=list(architecture.attention), positions=[TARGET], strength=SEQUENCES)
     edited, _ = _captured(architecture, token_ids, edit)
     first = min(architecture.attention)
     before = seen[first, "value_aggregation"][:, TARGET]
     _require(
-        _off(edited[first, "value_aggregation"][:, TARGET], (before + before.roll(-1, dims=0)) / 2) < _TOLERANCE,
+        _off(edited[first, "value_aggregation"][:, TARGET], before.mean(dim=0, keepdim=True).expand_as(before))
+        < _TOLERANCE,
         name,
         "an edited value aggregation is not what the attention returns",
     )

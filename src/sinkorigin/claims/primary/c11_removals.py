@@ -6,12 +6,16 @@ from dataclasses import replace
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
+from sinkorigin.statistics.bootstrap import FEWEST_CLUSTERS
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _TABLE = "removals"
 NO_SINK = (
     f"in no sequence is position 0 a sink, so there is none to lose (a sink: {SINK_FACTOR:g} times the uniform score)"
+)
+TOO_FEW = (
+    f"the sequences with a sink at position 0 come from fewer than {FEWEST_CLUSTERS} documents, so there is no interval"
 )
 NO_CONTROL = f"{BEGIN_ALIKE}, so that its aggregation is the same in every other, which is then no control"
 
@@ -40,6 +44,9 @@ def _settings(test: Test, removal: str, others: Mapping[str, str], lacking: str)
             return
         if primary[0]["control"] is None:
             yield not_applicable("", NO_CONTROL, _TABLE)
+            return
+        if primary[0]["p"] is None:
+            yield not_applicable("", TOO_FEW, _TABLE)
             return
         kept = primary + [row for name in others for row in rows if row["removal"] == name]
         for number, row in enumerate(row for row in kept if row["control"] is not None):
