@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from sinkorigin.claims.ledger import PRIMARY, TRAININGS
 from sinkorigin.claims.run_pairs import Pairs, RunPair
@@ -12,7 +13,7 @@ from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UN
 from sinkorigin.claims.trainings import judge_trainings
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.statistics.pretraining_comparison import BY_SEED_SCHEMA
-from sinkorigin.statistics.student import two_sided_p
+from sinkorigin.statistics.student import seeds_needed, two_sided_p
 
 CLAIMS = {claim.code: claim for claim in TRAININGS}
 UNIFORM = 0.05
@@ -129,11 +130,17 @@ def test_a_family_of_few_seeds_holds_together_by_students_p():
 
 
 def test_students_p_is_scipys_and_none_for_one_seed():
-    from scipy import stats
-
     values = [0.1, 0.3, -0.2, 0.25]
     assert two_sided_p(values, 0.05) == pytest.approx(stats.ttest_1samp(values, 0.05).pvalue)
     assert two_sided_p([1.0], 0.0) is None and two_sided_p([1.0, 1.0], 1.0) == 1 and two_sided_p([1.0, 1.0], 0.0) == 0
+
+
+def test_seeds_that_would_decide_are_as_many_as_students_interval_needs():
+    values = np.array([0.1, 0.3, -0.2, 0.25])
+    needed = seeds_needed(values, 0.0)
+    halves = {n: stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) for n in (needed - 1, needed)}
+    assert halves[needed - 1] >= values.mean() > halves[needed]
+    assert seeds_needed(values, values.mean()) is None and seeds_needed([1.0], 0.0) is None
 
 
 def table(root, base, new, *, seeds=8, prompts=(("p", "drawn"),), rough=()):
@@ -267,6 +274,8 @@ def test_few_seeds_decide_no_share_and_say_how_many_would(tmp_path):
     found, _ = verdicts(tmp_path, new=BETTER, seeds=3)
     assert found["C12a"]["verdict"] == UNDECIDED
     assert found["C12a"]["reason"].startswith("no count of 3 seeds decides it, at least 6 do; 3 of 3 seeds")
+    found, _ = verdicts(tmp_path, new={"sink_mass": 3.1 * UNIFORM}, rough=["sink_mass"])
+    assert found["C13a"]["verdict"] == UNDECIDED and "seeds like these would decide" in found["C13a"]["reason"]
     found, _ = verdicts(tmp_path, new=BETTER, seeds=1)
     assert found["C12b"]["verdict"] == UNDECIDED and "one seed has no interval" in found["C12b"]["reason"]
 

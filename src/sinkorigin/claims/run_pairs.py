@@ -8,7 +8,7 @@ import polars as pl
 
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.tests import Test
-from sinkorigin.statistics.student import paired_interval, two_sided_p
+from sinkorigin.statistics.student import paired_interval, seeds_needed, two_sided_p
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 TABLE = "pretraining_by_seed"
@@ -106,10 +106,13 @@ def over_seeds(what: str, values: Values, test: Test, reason: str, *, log: bool 
     scaled = np.log(values) if log else np.asarray(values, dtype=np.float64)
     mean, low, high = paired_interval(scaled)
     edges = [-test.threshold, test.threshold] if test.side == "within" else [test.threshold]
-    edge = min(edges, key=lambda place: abs((np.log(place) if log else place) - mean))
-    p = two_sided_p(scaled, np.log(edge) if log else edge)
-    if low is None:
+    edge = min((np.log(place) if log else place for place in edges), key=lambda place: abs(place - mean))
+    p = two_sided_p(scaled, edge)
+    if low is None or high is None:
         reason = f"{reason}; one seed has no interval: train more"
+    elif low <= edge <= high:
+        needed = seeds_needed(scaled, edge)
+        reason = f"{reason}; {f'some {needed}' if needed else 'more than 100'} seeds like these would decide"
     value, low, high = (None if end is None else float(np.exp(end)) if log else end for end in (mean, low, high))
     return Setting(what, value, low, high, reason, (TABLE,), p, test)
 

@@ -32,3 +32,19 @@ def two_sided_p(values: Sequence[float] | np.ndarray, at: float) -> float | None
     if error == 0:
         return float(distance == 0)
     return float(2 * t.sf(distance / error, len(found) - 1))
+
+
+def seeds_needed(values: Sequence[float] | np.ndarray, at: float, most: int = 100) -> int | None:
+    """Number of seeds whose interval would leave ``at`` out, if they had the mean and the scatter of these.
+
+    Returns:
+        The smallest n with t(0.975, n − 1) · sd / √n < |mean − at|; None for one seed, or where it is more than ``most``.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if len(found) < 2:
+        return None
+    from scipy.stats import t
+
+    numbers = np.arange(2, most + 1)
+    enough = t.ppf(0.975, numbers - 1) * found.std(ddof=1) / np.sqrt(numbers) < abs(found.mean() - at)
+    return int(numbers[enough][0]) if enough.any() else None
