@@ -18,7 +18,7 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 UNEDITED: dict[str, Any] = {"color": style.REFERENCE, "linestyle": "--", "linewidth": 1.2}
 UNIFORM: dict[str, Any] = {"color": style.REFERENCE, "linestyle": ":", "linewidth": 1.4}
 SINK: dict[str, Any] = UNIFORM | {"linestyle": style.DASHES[3]}  # of the score from which a position is a sink
-SINK_WORDS = f"a sink: {SINK_FACTOR:g} × what uniform attention gives"
+SINK_WORDS = f"a sink from here on: {SINK_FACTOR:g} × what uniform attention gives"
 
 
 def look(kind: type[Edit]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
             style.line_handle("position 0", **FIRST),
             style.line_handle("the highest other position, by its number", **OTHER),
             style.line_handle("position 0, unedited", **UNEDITED),
-            style.line_handle(f"position 0, {SINK_WORDS}", **SINK),
+            style.line_handle(f"position 0 is {SINK_WORDS}", **SINK),
             *([style.line_handle("change of the loss", **LOSS)] if "loss" in first else []),
             style.line_handle("95 % bootstrap interval over sequences", color=style.REFERENCE, linewidth=2.0),
         ],
