@@ -183,7 +183,7 @@ def rows_of_family(
     """
     primaries = [settings[0][1] for _, settings in measured]
     alone = [claim.verdict(primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
-    p_values = [_p(claim, primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
+    p_values = [claim.p(primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
     verdicts, adjusted = decide(alone, p_values)
     ledger: list[dict] = []
     robustness: list[dict] = []
@@ -212,16 +212,6 @@ def rows_of_family(
             }
         )  # fmt: skip
     return ledger, robustness
-
-
-def _p(claim: Claim, setting: Setting) -> float | None:
-    if not setting.applicable:
-        return None
-    if setting.p is not None:
-        return setting.p
-    if setting.low is None or setting.high is None:
-        return None
-    return (setting.test or claim.test).p(setting.value, setting.low, setting.high)
 
 
 def _setting_row(claim: Claim, setting: Setting, tables: Source, prompts: str | None, *, primary: bool) -> dict:

@@ -77,7 +77,11 @@ class Config(Strict):
         further = self.pretraining.further_prompts
         filled = {"prompts": read, "further_prompts": self._with_bos(read) if further is None else further}
         pretraining = self.pretraining.model_copy(update=filled)
-        return self.model_copy(update={"models": models, "interventions": edits, "pretraining": pretraining})
+        gone = {edit.name for edit in self.interventions} - {edit.name for edit in edits}
+        causes = [name for name in self.mechanism.causes if name not in gone]
+        mechanism = self.mechanism.model_copy(update={"causes": causes})
+        completed = {"models": models, "interventions": edits, "mechanism": mechanism, "pretraining": pretraining}
+        return self.model_copy(update=completed)
 
     def _with_bos(self, names: list[str]) -> list[str]:
         """Prompt sets that begin with BOS and differ from one of these in nothing else."""
