@@ -12,7 +12,7 @@ from sinkorigin.errors import NotApplicableError
 if TYPE_CHECKING:
     import polars as pl
 
-WRITTEN = 0.1  # share of its squared down weights from which a neuron writes a dim beside its first
+WRITTEN = 0.01  # share of its squared down weights from which a neuron writes a dim beside its first
 
 # columns of the table of super neurons that are read
 COLUMNS = (
@@ -52,7 +52,7 @@ def found_or_not_applicable(super_neurons: "pl.DataFrame", layers: Sequence[int]
 
 
 def written_dims(neuron: Mapping[str, Any]) -> list[int]:
-    """Dims that a neuron writes: that of its largest down weight, and the second where it has a tenth of their square or more."""
+    """Dims that a neuron writes: that of its largest down weight, and the second where it has a hundredth of their square or more."""
     return [neuron["dim_1"], *([neuron["dim_2"]] if neuron["dim_2_share"] >= WRITTEN else [])]
 
 
