@@ -132,7 +132,7 @@ def test_neurons_and_dims_that_are_removed_are_those_that_the_chain_goes_through
     rows = {
         "layer": [1, 1, 2, 4, 4], "neuron": [9, 3, 4, 8, 6], "super_neuron": [True, None, True, True, True],
         "norm_change": [20.0, 90.0, -5.0, 30.0, 8.0], "gate_norm": [1.0] * 5, "up_norm": [1.0] * 5, "dim_1": [7, 0, 1, 7, 3],
-        "dim_2": [5, 0, 2, 6, 4], "dim_2_share": [0.4, 0.4, 0.4, 0.09, 0.1], "not_applicable": [None] * 5,
+        "dim_2": [5, 0, 2, 6, 4], "dim_2_share": [0.4, 0.4, 0.4, 0.009, 0.01], "not_applicable": [None] * 5,
     }  # fmt: skip
     tables = {"super_neurons": table(tmp_path / "super_neurons.parquet", **rows)}
     silent = {"kind": "super_neuron_ablation", "name": "silent", "layers": None, "positions": [0]}

@@ -43,7 +43,7 @@ def neurons_of(layers=(1, 2), super_neurons=((1, 7), (2, 3)), count=48) -> pl.Da
     rows = [
         {
             "layer": layer, "neuron": neuron, "super_neuron": (layer, neuron) in super_neurons, "norm_change": 1.0,
-            "gate_norm": 1.0 + neuron % 10, "up_norm": 2.0 + neuron % 10, "dim_1": neuron % 30, "dim_2": 31, "dim_1_share": 0.8, "dim_2_share": 0.05,
+            "gate_norm": 1.0 + neuron % 10, "up_norm": 2.0 + neuron % 10, "dim_1": neuron % 30, "dim_2": 31, "dim_1_share": 0.8, "dim_2_share": 0.005,
         }
         for layer in layers
         for neuron in range(count)
