@@ -31,12 +31,17 @@ def family(row: dict) -> str:
     return f"{name} ({row['reading'].replace('_', ' ')})" if row["reading"] else name
 
 
+def signed(value: float) -> str:
+    """Number with its sign."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
 def with_interval(row: dict, name: str) -> str:
     """Estimate with its interval, where it has one."""
     if row[name] is None:
         return "–"
-    interval = "" if row[f"{name}_low"] is None else f" [{row[f'{name}_low']:+.4f}, {row[f'{name}_high']:+.4f}]"
-    return f"{row[name]:+.4f}{interval}"
+    ends = [row[f"{name}_{end}"] for end in ("low", "high")]
+    return signed(row[name]) + ("" if None in ends else f" [{', '.join(map(signed, ends))}]")
 
 
 def values(ladder: pl.DataFrame) -> str:
@@ -132,8 +137,8 @@ def result() -> str:
         if row["seeds_for_closing"] is None:
             continue
         parts.append(
-            f"For {family(row)} the gap of the largest size, {row['gap_largest']:+.4f}, would be gone at {PAPER_PARAMETERS / 1e6:g} M "
-            f"parameters with a slope of {row['closing']:+.4f} for each factor 4. To find a slope of that size with a power of 80 % (two-sided "
+            f"For {family(row)} the gap of the largest size, {signed(row['gap_largest'])}, would be gone at {PAPER_PARAMETERS / 1e6:g} M "
+            f"parameters with a slope of {signed(row['closing'])} for each factor 4. To find a slope of that size with a power of 80 % (two-sided "
             f"t test over seeds, level 5 %) these sizes need {row['seeds_for_closing']} seeds. Ladders that go on in factors of 4 need, with the "
             "spread of the gaps over seeds that was measured here, the same number of tokens for each parameter, and six trainings to tune "
             "each variant at each size:"
