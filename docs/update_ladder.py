@@ -107,7 +107,7 @@ def longer(ladder: pl.DataFrame, row: dict) -> str:
         seeds = seeds_needed(abs(row["closing"]), sd)
         if seeds is not None:
             flops = sum(6 * tokens * size**2 for size in sizes)  # 6 for each parameter and token
-            trainings = 3 * (seeds + 6)  # three variants; six of them to tune
+            trainings = 3 * (seeds + 8)  # three variants; eight of them to tune
             rows.append(
                 [f"{len(sizes)}", f"{sizes[-1] / 1e6:.2f} M", f"{tokens * sizes[-1] / 1e6:,.0f} M", f"{seeds}",
                  f"{trainings * len(sizes)}", f"{trainings * flops:.1e}", f"{trainings * flops / GPU_FLOPS / 3600:.2g}"]
@@ -140,7 +140,7 @@ def result() -> str:
             f"For {family(row)} the gap of the largest size, {signed(row['gap_largest'])}, would be gone at {PAPER_PARAMETERS / 1e6:g} M "
             f"parameters with a slope of {signed(row['closing'])} for each factor 4. To find a slope of that size with a power of 80 % (two-sided "
             f"t test over seeds, level 5 %) these sizes need {row['seeds_for_closing']} seeds. Ladders that go on in factors of 4 need, with the "
-            "spread of the gaps over seeds that was measured here, the same number of tokens for each parameter, and six trainings to tune "
+            "spread of the gaps over seeds that was measured here, the same number of tokens for each parameter, and eight trainings to tune "
             "each variant at each size:"
         )
         parts.append(longer(ladder, row))

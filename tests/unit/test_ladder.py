@@ -250,7 +250,7 @@ def test_the_ladder_of_the_repository_is_tuned_alike_and_its_sizes_are_a_factor_
         )
         assert len(run.seeds) >= 4 and not set(run.seeds) & set(config.learning_rates.seeds)
         trials = config.trials(run)
-        assert len(trials) == 6
+        assert len(trials) == 8
         scale_init = run.options.get("scale_init")
         assert (run.learning_rate, scale_init) in {(trial.learning_rate, trial.value) for trial in trials}
     assert [len(variants) for variants in of_size.values()] == [3, 3, 3]
