@@ -31,12 +31,17 @@ def family(row: dict) -> str:
     return f"{name} ({row['reading'].replace('_', ' ')})" if row["reading"] else name
 
 
+def signed(value: float) -> str:
+    """Number with its sign."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
 def with_interval(row: dict, name: str) -> str:
     """Estimate with its interval, where it has one."""
     if row[name] is None:
         return "–"
-    interval = "" if row[f"{name}_low"] is None else f" [{row[f'{name}_low']:+.4f}, {row[f'{name}_high']:+.4f}]"
-    return f"{row[name]:+.4f}{interval}"
+    ends = [row[f"{name}_{end}"] for end in ("low", "high")]
+    return signed(row[name]) + ("" if None in ends else f" [{', '.join(map(signed, ends))}]")
 
 
 def values(ladder: pl.DataFrame) -> str:
@@ -70,20 +75,18 @@ def slopes(slope: pl.DataFrame) -> str:
     )  # fmt: skip
 
 
-def rates() -> str:
-    """Validation loss at each rate of the tuning; in bold the best."""
+def tuning() -> str:
+    """Validation loss of each setting of the tuning; in bold the best."""
     found = pl.DataFrame(read_table(STUDY / "statistics" / "learning_rates.parquet"))
-    grid = found["learning_rate"].unique().sort().to_list()
     rows = []
-    for (run,), own in found.group_by("run", maintain_order=True):
-        losses = {row["learning_rate"]: row for row in own.to_dicts()}
+    for (run, value), own in found.group_by("run", "option_value", maintain_order=True):
         cells = []
-        for rate in grid:
-            row = losses[rate]
-            text = "diverged" if row["mean_validation_loss"] is None else f"{row['mean_validation_loss']:.4f}"
+        for row in own.sort("learning_rate").to_dicts():
+            loss = row["mean_validation_loss"]
+            text = f"{row['learning_rate']:g}: {'diverged' if loss is None else f'{loss:.4f}'}"
             cells.append(f"**{text}**" if row["best"] else text)
-        rows.append([f"`{run}`", *cells])
-    return table(["validation loss at rate", *(f"{rate:g}" for rate in grid)], rows)
+        rows.append([f"`{run}`", "–" if value is None else f"{value:g}", "; ".join(cells)])
+    return table(["run", "scale starts at", "rate: validation loss"], rows)
 
 
 def longer(ladder: pl.DataFrame, row: dict) -> str:
@@ -104,7 +107,7 @@ def longer(ladder: pl.DataFrame, row: dict) -> str:
         seeds = seeds_needed(abs(row["closing"]), sd)
         if seeds is not None:
             flops = sum(6 * tokens * size**2 for size in sizes)  # 6 for each parameter and token
-            trainings = 3 * (seeds + 5)  # three variants; five of them to tune
+            trainings = 3 * (seeds + 8)  # three variants; eight of them to tune
             rows.append(
                 [f"{len(sizes)}", f"{sizes[-1] / 1e6:.2f} M", f"{tokens * sizes[-1] / 1e6:,.0f} M", f"{seeds}",
                  f"{trainings * len(sizes)}", f"{trainings * flops:.1e}", f"{trainings * flops / GPU_FLOPS / 3600:.2g}"]
@@ -126,18 +129,18 @@ def result() -> str:
         "power of 80 %:",
         slopes(slope),
         "![Gap by size](figures/ladder.svg)",
-        "The tuning, one training each, the rate taken in bold:",
-        rates(),
+        "The tuning, one training each; the setting that is taken in bold:",
+        tuning(),
         "## What would decide it",
     ]
     for row in slope.filter(pl.col("quantity") == "validation_loss").to_dicts():
         if row["seeds_for_closing"] is None:
             continue
         parts.append(
-            f"For {family(row)} the gap of the largest size, {row['gap_largest']:+.4f}, would be gone at {PAPER_PARAMETERS / 1e6:g} M "
-            f"parameters with a slope of {row['closing']:+.4f} for each factor 4. To find a slope of that size with a power of 80 % (two-sided "
+            f"For {family(row)} the gap of the largest size, {signed(row['gap_largest'])}, would be gone at {PAPER_PARAMETERS / 1e6:g} M "
+            f"parameters with a slope of {signed(row['closing'])} for each factor 4. To find a slope of that size with a power of 80 % (two-sided "
             f"t test over seeds, level 5 %) these sizes need {row['seeds_for_closing']} seeds. Ladders that go on in factors of 4 need, with the "
-            "spread of the gaps over seeds that was measured here, the same number of tokens for each parameter, and five trainings to tune "
+            "spread of the gaps over seeds that was measured here, the same number of tokens for each parameter, and eight trainings to tune "
             "each variant at each size:"
         )
         parts.append(longer(ladder, row))

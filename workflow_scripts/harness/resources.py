@@ -494,6 +494,9 @@ class Estimates:
     def _compare_pretraining(self) -> Needs:
         return Needs(_TABLES + 10 + 3.5 * len(self._trained), _SECONDS[_TABLES] + 0.1 * len(self._trained), 0.1)
 
+    def _compute_ladder(self) -> Needs:
+        return Needs(_TABLES + 75, _SECONDS[_TABLES] + 1, 0.1)  # SciPy's optimizers and distributions
+
     # figures and claims
 
     def _plot(self, neuron_bytes: int = 0) -> Needs:

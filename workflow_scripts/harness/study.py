@@ -486,7 +486,7 @@ class Study:
         return sorted(names, key=lambda name: self.prompts[name].kind != "natural_text")
 
     def ladder(self) -> list[dict]:
-        """Run, baseline, data, first_token, length, variant and reading of every run of a variant that is trained at several sizes.
+        """Run, baseline, and what ``statistics.ladder`` groups by, of every run of a variant that is trained at several sizes.
 
         The sizes are of the same data, and each has a baseline; the baselines are among the runs. Empty where there is no such variant.
         """
@@ -495,7 +495,12 @@ class Study:
         for run in self.runs.values():
             if (baseline := baselines[run.name]) is None:
                 continue
-            shared = run.model_dump(include={"data", "first_token", "length", "variant"})
+            shared = {
+                "data": run.data,
+                "end_of_text_first": run.first_token,
+                "length": run.length,
+                "variant": run.variant,
+            }
             shared["reading"] = VARIANTS[run.variant].reading(run.options)
             size = (run.layers, run.width, run.heads, run.kv_heads, run.ffn_width, run.tied_embeddings)
             facts = {"run": run.name, "baseline": baseline, **shared}

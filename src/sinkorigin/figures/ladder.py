@@ -24,7 +24,7 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
     """One column of two panels, values above gaps, for each quantity, prompt set and kind of data."""
     columns = [
         key
-        for key in ladder.select("data", "first_token", "length", "quantity", "prompts")
+        for key in ladder.select("data", "end_of_text_first", "length", "quantity", "prompts")
         .unique(maintain_order=True)
         .rows()
         if key[3] in TITLES
@@ -45,8 +45,8 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
             _trend(below, rows, factor, looks[family])
         for level in _of(ladder, key)["uniform"].drop_nulls().unique():
             above.axhline(level, **run_looks.UNIFORM)
-        data, first_token, length, quantity, prompts = key
-        start = "begins with the end-of-text token" if first_token else "begins anywhere"
+        data, end_of_text_first, length, quantity, prompts = key
+        start = "begins with the end-of-text token" if end_of_text_first else "begins anywhere"
         where = f"{style.as_words(data)}, {length} tokens, {start}" if several else ""
         style.title(above, TITLES[quantity] + (f" on {style.as_words(prompts)}" if prompts else ""), where)
         below.axhline(0, **style.LEVEL)
@@ -78,7 +78,7 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
 
 def _of(table: pl.DataFrame, key: tuple, family: tuple | None = None) -> pl.DataFrame:
     """The rows of one column of the figure, and of one family."""
-    names = ("data", "first_token", "length", "quantity", "prompts", *(("variant", "reading") if family else ()))
+    names = ("data", "end_of_text_first", "length", "quantity", "prompts", *(("variant", "reading") if family else ()))
     pairs = zip(names, (*key, *(family or ())), strict=True)
     return table.filter(*(pl.col(name).eq_missing(pl.lit(value)) for name, value in pairs))
 

@@ -23,7 +23,7 @@ _MOST_SEEDS = 10_000
 # what the runs of one family share; their size alone differs, and what goes with it
 _FAMILY = {
     "data": (pa.string(), "data that the runs are trained on"),
-    "first_token": (pa.bool_(), "whether every training sequence begins with the end-of-text token"),
+    "end_of_text_first": (pa.bool_(), "whether every training sequence begins with the end-of-text token"),
     "length": (pa.int32(), "tokens in a training sequence"),
     "variant": (pa.string(), "attention variant"),
     "reading": (pa.string(), "which form of the variant the runs have; null where it has one only"),
@@ -101,7 +101,7 @@ def compute(inputs: Mapping[str, str], *, runs: Sequence[Mapping[str, Any]]) -> 
         inputs: paths of ``by_seed`` (``pretraining_comparison.BY_SEED_SCHEMA``) and ``pretraining``
             (``pretraining.SCHEMA``).
         runs: for each run of a ladder, in the config's order, run, baseline, and the columns that a family shares: data,
-            first_token, length, variant and reading.
+            end_of_text_first, length, variant and reading.
 
     Returns:
         ``ladder`` (``SCHEMA``), a row for each run, seed, quantity and prompt set, and ``ladder_slope`` (``SLOPE_SCHEMA``), one for
