@@ -34,12 +34,12 @@ def test_capturing_changes_no_logit(any_model, token_ids):
     ids = torch.from_numpy(token_ids)
     with torch.no_grad():
         plain = any_model(ids).logits
-    _, logits = capture(read_architecture(any_model), ids)
+    _, logits = capture(read_architecture(any_model, sites=SITES), ids)
     assert torch.equal(logits, plain)
 
 
 def test_sites_recombine_to_the_residual_stream(any_model, token_ids):
-    architecture = read_architecture(any_model)
+    architecture = read_architecture(any_model, sites=SITES)
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     for layer in range(architecture.layers):
         before = seen[layer - 1, "residual"]
@@ -48,7 +48,7 @@ def test_sites_recombine_to_the_residual_stream(any_model, token_ids):
 
 
 def test_aggregation_through_output_projection_is_what_attention_returns(any_model, token_ids):
-    architecture = read_architecture(any_model)
+    architecture = read_architecture(any_model, sites=SITES)
     outputs = {}
     handles = [
         module.register_forward_hook(lambda _m, _a, out, layer=layer: outputs.__setitem__(layer, out[0].clone()))
@@ -64,7 +64,7 @@ def test_aggregation_through_output_projection_is_what_attention_returns(any_mod
 
 
 def test_ffn_activation_through_the_down_projection_is_the_ffn(any_model, token_ids):
-    architecture = read_architecture(any_model)
+    architecture = read_architecture(any_model, sites=SITES)
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     post_norm = any_model.config.model_type in {"gemma2", "gemma3_text", "olmo2"}
     for layer in range(architecture.layers):
@@ -80,7 +80,7 @@ def test_ffn_activation_through_the_down_projection_is_the_ffn(any_model, token_
 
 
 def test_attention_rows_sum_to_one_unless_the_model_learns_a_sink_logit(any_model, token_ids):
-    architecture = read_architecture(any_model)
+    architecture = read_architecture(any_model, sites=SITES)
     rows = []
     with watch_sites(architecture, [], None, lambda layer, query, key, weights: rows.append(weights.sum(-1))):
         architecture.forward(torch.from_numpy(token_ids))
@@ -102,7 +102,7 @@ def test_a_model_without_attention_is_refused_in_one_sentence():
 
 
 def test_a_site_that_a_model_lacks_is_said_with_the_reason():
-    architecture = read_architecture(build("mixtral"))
+    architecture = read_architecture(build("mixtral"), sites=SITES)
     for missing in architecture.missing:
         assert "mixture of experts" in missing["ffn_activation"]
         assert "mixture of experts" in missing["down"]
@@ -110,7 +110,7 @@ def test_a_site_that_a_model_lacks_is_said_with_the_reason():
 
 def test_the_neuron_matrices_make_the_activation(any_model, token_ids):
     """act(gate) ⊙ up of the matrices found is what enters the down-projection, act(up) where there is no gate."""
-    architecture = read_architecture(any_model)
+    architecture = read_architecture(any_model, sites=SITES)
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     for layer, projections in enumerate(architecture.projections):
         if "down" not in projections:
@@ -145,7 +145,7 @@ def test_the_norm_before_the_attention_is_told_by_what_it_does(any_model):
     layer_norm = {"cohere", "gpt2", "gpt_neox", "opt", "phi"}
     kind = any_model.config.model_type
     expected = "LayerNorm" if kind in layer_norm else None if kind == "olmo2" else "RMSNorm"
-    assert set(read_architecture(any_model).norms) == {expected}
+    assert set(read_architecture(any_model, sites=SITES).norms) == {expected}
 
 
 def test_sites_are_found_where_the_residual_stream_is_massive(token_ids):
@@ -153,7 +153,7 @@ def test_sites_are_found_where_the_residual_stream_is_massive(token_ids):
     model = copy.deepcopy(build("llama"))
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 3] = 1e6
-    architecture = read_architecture(model)
+    architecture = read_architecture(model, sites=SITES)
     assert architecture.missing == [{}, {}, {}]
     seen, _ = capture(architecture, torch.from_numpy(token_ids))
     assert {layer for layer, site in seen if site == "ffn_output"} == {0, 1, 2}
@@ -218,7 +218,7 @@ def test_an_attention_module_that_is_not_called_as_one_is_refused():
 def test_an_attention_module_that_is_called_past_its_hooks_is_seen_in_the_module_around_it(token_ids):
     model = copy.deepcopy(build("llama"))
     model.model.layers[1].self_attn = Unhooked(model.model.layers[1].self_attn)
-    around, plain = read_architecture(model, "m"), read_architecture(build("llama"), "m")
+    around, plain = (read_architecture(one, "m", SITES) for one in (model, build("llama")))
     assert around.eager and not plain.eager
     seen = [capture(architecture, torch.from_numpy(token_ids))[0] for architecture in (around, plain)]
     for layer in range(3):
@@ -229,10 +229,10 @@ def test_an_attention_module_that_is_called_past_its_hooks_is_seen_in_the_module
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "gpt_neox", "phi3", "mixtral", "gpt_oss"])
 def test_eager_attention_shows_what_the_attention_function_shows(name, token_ids, monkeypatch):
     """Grouped queries, soft-capped logits, fused projections, learned sink logits, sliding windows."""
-    through = read_architecture(build(name), "m")
+    through = read_architecture(build(name), "m", SITES)
     model = copy.deepcopy(build(name))
     monkeypatch.setattr(type(model), "_supports_attention_backend", False)
-    eager = read_architecture(model, "m")
+    eager = read_architecture(model, "m", SITES)
     assert eager.eager and not through.eager
     assert eager.rows_sum_to_one == through.rows_sum_to_one and eager.missing == through.missing
     edit = Mask(layers=[1, 2], positions=[5])
@@ -282,7 +282,7 @@ def test_a_norm_that_reads_more_than_the_residual_stream_is_said_to():
 
     model = copy.deepcopy(build("llama"))
     model.model.layers[0].__class__, model.model.layers[0].condition = Block, Conditioned()
-    architecture = read_architecture(model, "m")
+    architecture = read_architecture(model, "m", SITES)
     assert architecture.missing[0]["norm"] == (
         "what normalises the residual stream before the attention reads more than that stream"
     )
@@ -299,7 +299,7 @@ def test_probe_tokens_are_those_with_a_finite_embedding(token_ids):
     model.model.embed_tokens = embedding
     seen = []
     model.model.register_forward_pre_hook(lambda _m, _a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
-    architecture = read_architecture(model, "m")
+    architecture = read_architecture(model, "m", SITES)
     assert all(ids.min() >= 3 and ids.max() < 96 for ids in seen)
     assert architecture.missing == [{}, {}, {}]
     with torch.no_grad():
