@@ -29,6 +29,7 @@ rule judge_claims:
             for name in (
                 "interventions",
                 "intervention_contrasts",
+                "interventions",
                 "conversions",
                 "curve_contrasts",
             )

@@ -16,7 +16,7 @@ from sinkorigin.claims.run_pairs import TABLE, RunPair, TrainingClaim, exceeds, 
 from sinkorigin.claims.sinks import NO_SINK, sink_layers
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
-from sinkorigin.interventions.kind import SHOWN_POSITION
+from sinkorigin.interventions.kind import SHOWN_POSITION, SHOWN_STRENGTH
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 NO_MORE_THAN = 0.1  # share of sequences up to which an edit counts as making no sink
@@ -63,6 +63,18 @@ def _against_shuffled(tables: StudyTables) -> Iterator[Setting]:
     for row in rows[:1]:
         ends = (row["converted_area"], row["converted_area_low"], row["converted_area_high"])
         yield Setting("", *ends, f"position {row['target']}", ("curve_contrasts",))
+
+
+def _key_of_amplified(tables: StudyTables) -> Iterator[Setting]:
+    table = tables.read("interventions")
+    if table is None:
+        return
+    amplified = (pl.col("kind") == "variance_amplification") & (pl.col("site") == "value_aggregation")
+    rows = table.filter(amplified & (pl.col("strength") == SHOWN_STRENGTH)).to_dicts()
+    for row in sorted(rows, key=lambda row: abs(row["target"] - SHOWN_POSITION))[:1]:
+        ends = (row["key_cosine_change"], row["key_cosine_change_low"], row["key_cosine_change_high"])
+        reason = f"{row['key_cosine']:.2f} against {row['baseline_key_cosine']:.2f} in layer {row['peak_layer']}, position {row['target']}"
+        yield Setting("", *ends, reason, ("interventions",))
 
 
 def _lost(removal: str):
@@ -137,6 +149,20 @@ STRUCTURAL = Account(
             "dimension disparity is a link of the chain",
             _share(_LOSES, "above", _MAKES_A_SINK, "the sink stays without the dims"),
             _lost("dominating dims by zero"),
+        ),
+        Claim(
+            "structural-6",
+            "amplified variance makes the key more fixed",
+            f"under amplification by {SHOWN_STRENGTH:g} the target's keys are more alike between sequences, where its sink is strongest",
+            "the key collapses to a fixed direction",
+            Test(
+                "cosine of the target's keys between sequences under amplification − unedited, paired by sequence",
+                "above",
+                0.0,
+                "a relation, not a level",
+                "the target's keys are no more alike, so the sink does not come from a fixed key",
+            ),
+            _key_of_amplified,
         ),
     ),
 )

@@ -49,6 +49,7 @@ class Measured:
         layers: (L,) numbers, rising, of the layers that have attention.
         score, first: (L, N) means over heads.
         residuals: (L,) means over sequences of norm, dominance ratio and key cosine.
+        key_cosine: (L, N) cosine of the target's key with that of another sequence of the batch.
         losses: loss, baseline_loss and divergence (N,), or nothing.
         columns: (T,) mean score over layers by position.
     """
@@ -60,6 +61,7 @@ class Measured:
     score: np.ndarray
     first: np.ndarray
     residuals: dict[str, np.ndarray]
+    key_cosine: np.ndarray
     losses: dict[str, np.ndarray]
     columns: np.ndarray
 
@@ -122,12 +124,13 @@ def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]
         here = _at(scores, identity, _NAMES).sort("layer", "sequence")
         numbers, sequences = (here[name].unique().sort() for name in ("layer", "sequence"))
         depth = len(numbers)
-        if len(here) != depth * len(sequences):
+        attending = _at(residuals, identity, _NAMES).filter(pl.col("layer").is_in(numbers.implode()))
+        attending = attending.sort("layer", "sequence")
+        if not len(here) == len(attending) == depth * len(sequences):
             raise SinkoriginError(
                 f"{folder} does not have every layer of every sequence; {tables.remedy(folder / 'scores.parquet')}"
             )
         means = pl.col(*_RESIDUALS).cast(pl.Float64).mean()
-        attending = _at(residuals, identity, _NAMES).filter(pl.col("layer").is_in(numbers.implode()))
         layers = attending.group_by("layer", maintain_order=True).agg(means).sort("layer")
         baseline = identity["kind"] == BASELINE
         columns = (positions if baseline else _at(positions, identity, EDIT)).group_by("position", maintain_order=True)
@@ -144,6 +147,7 @@ def measured(folder: Path, layers_rule: str | None = None) -> Iterator[Measured]
             here["score"].to_numpy().reshape(depth, -1),
             here["first_score"].to_numpy().reshape(depth, -1),
             {name: layers[name].to_numpy() for name in _RESIDUALS},
+            attending["key_cosine"].cast(pl.Float64).to_numpy().reshape(depth, -1),
             lost,
             columns.agg(pl.col("score").mean()).sort("position")["score"].to_numpy(),
         )

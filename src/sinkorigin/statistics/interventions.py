@@ -42,6 +42,7 @@ SCHEMA = tables.schema(
     dominance_ratio=(pa.float64(), "its dominance ratio: mean over sequences, in the layer where that is largest"),
     key_cosine=(pa.float64(), "cosine of the target's key between two sequences: mean, in peak_layer"),
     baseline_key_cosine=(pa.float64(), "key_cosine in the unedited model, in the same layer"),
+    **estimate("key_cosine_change", "mean over sequences of key_cosine - baseline_key_cosine, paired by sequence"),
     peak_layer=(pa.int32(), "layer where the mean score at the target is highest"),
     peak_layer_score=(pa.float64(), "mean over heads and sequences of the score in that layer"),
     onset_layer=(
@@ -199,6 +200,7 @@ def _row(edited: Measured, before: Measured, resampling: Resampling, length: int
     uniform = uniform_score(edited.identity["target"], length)
     above = np.flatnonzero(layers > SINK_FACTOR * uniform)
     peak = int(layers.argmax())
+    alike = edited.key_cosine[peak] - before.key_cosine[peak]  # (N,)
     row |= {
         "effect_size": float(effect_size(score - unedited)[0]),
         "uniform": uniform,
@@ -206,6 +208,7 @@ def _row(edited: Measured, before: Measured, resampling: Resampling, length: int
         "dominance_ratio": float(edited.residuals["dominance_ratio"].max()),
         "key_cosine": float(edited.residuals["key_cosine"][peak]),
         "baseline_key_cosine": float(before.residuals["key_cosine"][peak]),
+        **estimated("key_cosine_change", alike.mean(), weights @ alike, resampling),
         "peak_layer": int(edited.layers[peak]),
         "peak_layer_score": float(layers.max()),
         "onset_layer": int(edited.layers[above[0]]) if len(above) else None,
