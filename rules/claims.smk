@@ -29,7 +29,6 @@ rule judge_claims:
             for name in (
                 "interventions",
                 "intervention_contrasts",
-                "interventions",
                 "conversions",
                 "curve_contrasts",
             )
