@@ -13,11 +13,9 @@ with job(snakemake, module):
     settings = {name: value for name, value in snakemake.params.items() if name not in ("statistic", "code")}
     no_intervals = None
     if "replicates" in settings:
-        from sinkorigin.corpora.prompts import read_documents
-        from sinkorigin.statistics.bootstrap import Resampling
-
-        documents = read_documents(snakemake.input.prompts)
-        resampling = Resampling.over(settings.pop("replicates"), settings.pop("seed"), documents)
+        # by name too, so that statistics without intervals do not depend on it
+        of_prompts = import_module("sinkorigin.statistics.bootstrap").Resampling.of_prompts
+        resampling = of_prompts(snakemake.input.prompts, settings.pop("replicates"), settings.pop("seed"))
         settings["resampling"], no_intervals = resampling, resampling.too_few
     found = statistic.compute(dict(snakemake.input.items()), **dict(snakemake.wildcards.items()), **settings)
     for name, schema in statistic.TABLES.items():

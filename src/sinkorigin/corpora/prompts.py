@@ -215,11 +215,6 @@ def read_token_ids(path: str | Path) -> np.ndarray:
     return np.array(tables.read_table(path, ["token_ids"]).column("token_ids").to_pylist(), dtype=np.int64)
 
 
-def read_documents(path: str | Path) -> list[str | None]:
-    """Read the document of each sequence of a prompt table, None for random tokens."""
-    return tables.read_table(path, ["document"]).column("document").to_pylist()
-
-
 def begin_alike(path: str | Path) -> bool:
     """Whether all sequences of a prompt table begin with the same token, so that position 0 has no variance over them."""
     return len(set(read_token_ids(path)[:, 0])) == 1

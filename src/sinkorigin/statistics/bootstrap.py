@@ -8,9 +8,12 @@ bootstrap"). A :class:`Resampling` says which of the two a prompt set needs, so 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from sinkorigin import tables
 
 CONFIDENCE = 0.95
 # With fewer clusters than this there is no interval. The percentiles of an interval over G clusters are widened as Student's t with G − 1
@@ -36,6 +39,12 @@ class Resampling:
     clusters: tuple[int, ...] | None = None
     unit: str = "document"
     remedy: str = "raise corpus.validation_share, or take a corpus of more documents"
+
+    @classmethod
+    def of_prompts(cls, path: str | Path, replicates: int, seed: int) -> "Resampling":
+        """Resampling of the sequences of a prompt table."""
+        documents = tables.read_table(path, ["document"]).column("document").to_pylist()
+        return cls.over(replicates, seed, documents)
 
     @classmethod
     def over(cls, replicates: int, seed: int, documents: Sequence[str | None]) -> "Resampling":
