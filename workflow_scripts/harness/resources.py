@@ -55,6 +55,7 @@ _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
 _USABLE = 0.85  # of a GPU's memory
 _WEIGHTS_FILE = 5000.0  # MB of one file of weights at most, as transformers saves them
 _PATCHED_PASSES = 15  # of following one edit; exchanges and removals together have about as many
+_PERMUTATIONS = 10_000  # of layers, in tests over heads
 _EXTRACTING = 110.0  # MB of an extraction, beside what grows with the model and its prompts
 
 
@@ -290,10 +291,15 @@ class Estimates:
         summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
         scores = s.N * s.L * s.H * s.T * 8 / MB  # two numbers a row
-        disk = _COMPRESSED * raw + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
+        listed = (
+            s.N * s.L * (s.H + shape.kv_heads) * s.T * 4 / MB + s.token_gram_megabytes
+        )  # weights on position 0, values' norms
+        disk = _COMPRESSED * (raw + listed) + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
         seconds += s.gram_seconds(self.config.machine.core_gflops)
-        host = threads * (s.seen_megabytes + s.L * s.B * s.H * s.T * 40 / MB) + summaries + firsts
+        # rows that wait for the end of their batch: scores, weights on position 0, norms of the values, products of tokens
+        rows = s.L * s.B * s.T * (44 * s.H + 4 * shape.kv_heads) / MB + s.token_gram_megabytes * min(1, s.B / 16)
+        host = threads * (s.seen_megabytes + rows) + summaries + firsts
         return self._runs_model(shape, live=s.layer_megabytes, host=host, seconds=seconds, disk=disk)
 
     def _measure_weights(self, model: str) -> Needs:
@@ -344,6 +350,21 @@ class Estimates:
                 seconds, disk = 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB
             case "compute_effective_rank":
                 memory, seconds = 11 * s.d**2 * 8 / MB, 4 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
+            case "compute_value_drain":
+                kept = shape.kv_heads
+                memory = 6 * s.chunk(s.N * kept * s.T * 4) + 4 * s.chunk(s.N * s.H * s.T * 12) + 0.3 * s.L
+                memory += s.N * s.L * s.H * 8 / MB + (4 * _PERMUTATIONS * s.L * kept + 24 * s.R * s.L * kept) / MB
+                seconds, disk = 5e-9 * s.L * s.N * kept * s.T * s.R, 80 * s.L * (s.T + kept) / MB
+            case "compute_matrix_entropy":
+                memory = (
+                    9.5 * s.d**2 * 8 / MB + 4 * s.token_gram_megabytes / (s.L + 1) + 4 * s.chunk(s.N * s.H * s.T * 12)
+                )
+                seconds = 2 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
+            case "compute_super_weight":
+                memory, seconds = 3 + s.chunk(s.N * 60), 1e-8 * s.L * s.N * s.R
+            case "compute_row_sinks":
+                memory = 6 * s.chunk(s.N * s.H * s.T * 4) + 0.3 * s.L + 40 * s.R * s.H / MB
+                seconds, disk = 2e-8 * s.L * s.N * s.H * s.T, 400 * s.L * s.H / MB
             case _:
                 memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, shape.attention_width)
                 seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
@@ -576,6 +597,12 @@ class _Sizes:
         first = tokens * width / 2 if tokens <= width / 2 else width**2
         residual, queries = (self.L + 1) * (first + width**2), self.L * self.H * self.shape.head_width**2
         return (residual + queries + self.L * self.T * self.d) * 8 / MB
+
+    @property
+    def token_gram_megabytes(self) -> float:
+        """MB of the products of the tokens of some sequences; see activations/summaries/token_gram.py."""
+        positions = min(self.T, 128)
+        return min(self.N, 16) * (self.L + 1) * positions * (positions + 1) / 2 * 4 / MB
 
     def gram_seconds(self, core_gflops: float) -> float:
         """Seconds that making the Gram matrices takes."""

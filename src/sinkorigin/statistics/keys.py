@@ -11,7 +11,7 @@ from sinkorigin import tables
 from sinkorigin.corpora.prompts import begin_alike
 from sinkorigin.statistics.bootstrap import Resampling, studentised_interval
 from sinkorigin.statistics.grids import LayeredTable, from_rows, read_layer, read_layers, to_table
-from sinkorigin.statistics.layer_permutations import layer_orders
+from sinkorigin.statistics.layer_permutations import layer_orders, permuted
 from sinkorigin.statistics.rank_correlation import spearman
 from sinkorigin.statistics.shared_columns import BEGIN_ALIKE, KEYS, LAYER_KEYS, NOT_APPLICABLE, estimate
 from sinkorigin.statistics.sink_masses import sink_masses
@@ -231,7 +231,7 @@ def permutation_p(alignment: np.ndarray, threshold: float, positive: np.ndarray,
     if not aligned.any() or not others.any():
         return None
     contrast = aligned / aligned.sum() - others / others.sum()
-    differences = np.abs(positive[orders] @ contrast)
+    differences = np.abs(np.concatenate([part @ contrast for part in permuted(positive, orders)]))
     return float((differences >= differences[0] - 1e-12).mean())
 
 

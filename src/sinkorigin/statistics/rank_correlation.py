@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 
+from sinkorigin.statistics.layer_permutations import permuted
+
 
 def mean_ranks(values: np.ndarray) -> np.ndarray:
     """Rank of each of (..., n) values over the last axis, from 1; ties share their mean rank; NaN where one is NaN."""
@@ -32,6 +34,6 @@ def permuted_p(left: np.ndarray, right: np.ndarray, orders: np.ndarray) -> float
     """
     if np.isnan(spearman(left, right)):
         return None
-    ranks = mean_ranks(left)
-    products = np.abs(ranks[orders] @ (mean_ranks(right) - (len(right) + 1) / 2))
+    other = mean_ranks(right) - (len(right) + 1) / 2
+    products = np.abs(np.concatenate([part @ other for part in permuted(mean_ranks(left), orders)]))
     return float((products >= products[0] - 1e-9).mean())
