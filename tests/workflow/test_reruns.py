@@ -88,7 +88,7 @@ def rule_of(script: Path) -> str | None:
 def killed_until_it_ends(study: Project, *targets: str) -> set[str]:
     """Run a study again and again, with the first job of each rule killed, until it ends well; the rules."""
     with Killer(study) as killer:
-        for _ in range(20):
+        for _ in range(40):
             before = len(killer.killed)
             if not study.run(*targets, check=False).returncode:
                 return killer.killed
