@@ -35,7 +35,7 @@ def leave(folder, *names):
         (folder / name / "inside").mkdir(parents=True)
 
 
-PARAMS = {"run": asdict(SETTINGS), "threads": 1}
+PARAMS = {"run": asdict(SETTINGS), "threads": 1, "option": None}
 
 
 def test_a_training_removes_the_states_of_settings_that_were_given_up(tmp_path, data, monkeypatch):

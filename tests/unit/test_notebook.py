@@ -19,11 +19,20 @@ from sinkorigin.notebook.settings import SITES, Settings
 from sinkorigin.notebook.token_ids import read_token_ids
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.statistics.registry import STATISTICS
+from sinkorigin.statistics.uniform import SINK_FACTOR
 from tiny_study import ROOT
 
 VOCABULARY = 96
 # statistics of a whole study, of trainings, or of edits
-OF_OTHER_THINGS = {"interventions", "pretraining", "pretraining_comparison", "ladder", "learning_rates", "anatomy"}
+OF_OTHER_THINGS = {
+    "interventions",
+    "mediation",
+    "pretraining",
+    "pretraining_comparison",
+    "ladder",
+    "learning_rates",
+    "anatomy",
+}
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +231,7 @@ def test_the_card_says_what_its_tables_say(card):
     assert [(one.layer, one.neuron, one.share) for one in card.super_neurons] == found.select(
         "layer", "neuron", "share"
     ).rows()
-    [masked] = drawn.conversions.filter(kind="mask").to_dicts()
+    [masked] = drawn.conversions.filter(kind="mask", factor=SINK_FACTOR).to_dicts()
     assert (card.mask.target, card.mask.sequences, card.mask.converted) == (8, 8, masked["converted"])
     assert card.mask.share_low <= card.mask.share <= card.mask.share_high
     assert (card.amplification.strength, card.mask.layers) == (8.0, card.amplification.layers)

@@ -141,9 +141,9 @@ EDITS = [
     Edit(
         "the pin of SciPy",
         text("requirements.lock", "scipy==", "scipy==99."),
-        each(STATISTICS, STUDIED) | EVERY_ANATOMY
+        each([rule for rule in STATISTICS if rule != "compute_effective_rank"], STUDIED) | EVERY_ANATOMY
         | INTERVENTIONS | MEASURED_TRAININGS | COMPARISON | CLAIMS
-        | EVERY_FIGURE - plots("loss_curves"),
+        | EVERY_FIGURE - plots("effective_rank_by_layer", "loss_curves"),
     ),
     Edit(
         "a plot's colour",
