@@ -8,11 +8,11 @@ import sinkorigin
 from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.interventions import resolution
 from sinkorigin.models.tokenizer import load_tokenizer
-from sinkorigin.statistics import interventions
+from sinkorigin.statistics import interventions, mediation
 from sinkorigin.tables import read_table
 from tiny_study import TINY
 
-OF_EDITS = {*interventions.TABLES, *resolution.TABLES}
+OF_EDITS = {*interventions.TABLES, *mediation.TABLES, *resolution.TABLES}
 SITES = {site["site"]: site.get("positions") for site in TINY["activations"]["sites"] if site["site"] != "residual"}
 
 

@@ -47,7 +47,7 @@ def test_a_retry_asks_for_twice_as_much_and_only_jobs_that_run_models_ask_for_a_
     requested = json.loads(done.stdout.splitlines()[-1])
     with_gpu = {rule for rule, (first, _) in requested.items() if first.get("gpu")}
     assert with_gpu == {
-        "extract_activations", "measure_baseline", "intervene", "measure_training", "pretrain", "pretrain_with_checkpoints",
+        "extract_activations", "measure_baseline", "intervene", "follow_edits", "measure_training", "pretrain", "pretrain_with_checkpoints",
     }  # fmt: skip
     for rule in requested:
         for quantity in ("mem_mb", "runtime", *(["gpu_mem_mb"] if rule in with_gpu else [])):
