@@ -14,7 +14,7 @@ from sinkorigin.tables import read_table
 STUDY = ROOT / "results" / "default"
 # models trained here are in the ledger one by one; the README has the claims about their runs
 SINGLE_CHECKPOINTS = {path.name for path in (STUDY / "statistics").glob("*-seed*")}
-FIGURES = ("sink_by_intervention", "necessity", "super_neurons")
+FIGURES = ("chain", "conversion_curves", "super_neurons")
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
 
