@@ -277,3 +277,10 @@ def test_the_package_is_imported_without_pytorch_and_names_what_it_has():
 
 def test_frames_are_polars(measured):
     assert all(isinstance(table, pl.DataFrame) for table in measured[0].tables.values())
+
+
+def test_documents_that_do_not_fit_the_sequences_are_refused():
+    with pytest.raises(
+        SinkoriginError, match="documents names 2 documents, but there are 3 sequences; give one for each"
+    ):
+        measure(tiny, np.zeros((3, 12), dtype=np.int64), documents=["a", "b"])

@@ -20,9 +20,12 @@ SITES = {site["site"]: site.get("positions") for site in TINY["activations"]["si
 def test_measure_gives_the_tables_of_the_workflow(finished, prompts):
     folder = finished.results.parent / "models" / "tiny"
     model = sinkorigin.load_model(folder)
+    drawn = finished.results / "prompts" / "tiny" / f"{prompts}.parquet"
+    of_text = prompts == "natural_text"
     found = sinkorigin.measure(
         model,
-        read_token_ids(finished.results / "prompts" / "tiny" / f"{prompts}.parquet"),
+        read_token_ids(drawn),
+        documents=read_table(drawn, ["document"]).column("document").to_pylist() if of_text else None,
         tokenizer=load_tokenizer(folder, "tiny", False),
         sites=SITES,
         name="tiny",

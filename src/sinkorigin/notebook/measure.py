@@ -37,6 +37,7 @@ from sinkorigin.statistics import (
     variance,
     variance_through_output,
 )
+from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.weights import weight_tables
 
 # of a model on a prompt set: each is a module of ``sinkorigin.statistics``, whose ``TABLES`` it makes
@@ -60,6 +61,7 @@ def measure(
     sites: Mapping[str, Sequence[int] | None] = SITES,
     name: str | None = None,
     prompts: str = "prompts",
+    documents: Sequence[str] | None = None,
     batch: int = 8,
     workers: int | None = None,
     **settings: Any,
@@ -81,6 +83,8 @@ def measure(
         sites: sites whose variance is measured → positions at which it is, None for all. It takes value_aggregation and
             attention_output to say what the output projection keeps of it.
         name, prompts: the first columns of every table; by default the model is called by its path or class.
+        documents: name of the document that each sequence is a window of: intervals then resample documents, since windows of one text are
+            not independent. By default the sequences count as independent.
         batch: sequences in one forward pass, which bounds memory.
         workers: batches that are run at the same time, each on one CPU thread; by default as many as PyTorch has threads, on a
             GPU one. The tables do not depend on it.
@@ -100,6 +104,11 @@ def measure(
             raise SinkoriginError(f"there is no statistic {one!r}; choose of {listed(STATISTICS, len(STATISTICS))}")
     name = name or model_name(model)
     ids = read_prompts(model, token_ids, name)
+    if documents is not None and len(documents) != len(ids):
+        raise SinkoriginError(
+            f"documents names {len(documents)} documents, but there are {len(ids)} sequences; give one for each"
+        )
+    resampling = chosen.resampling if documents is None else Resampling.over(chosen.replicates, chosen.seed, documents)
     with left_as_it_was(model), tempfile.TemporaryDirectory(prefix="sinkorigin-") as folder:
         architecture = architecture_of(model, name, sites)
         found = measure_into(
@@ -115,6 +124,7 @@ def measure(
             tokenizer=tokenizer,
             batch=batch,
             workers=workers,
+            resampling=resampling,
         )
     return Measurement(found, name, ids.shape)
 
@@ -270,6 +280,7 @@ def measure_into(
     tokenizer: Any,
     batch: int,
     workers: int | None,
+    resampling: Resampling | None = None,
 ) -> dict[str, pa.Table]:
     """Run (N, T) ids and compute every statistic of a model on a prompt set, by way of files in ``folder``.
 
@@ -296,7 +307,7 @@ def measure_into(
     found = {"architecture": tables.read_table(extraction["architecture"]), **weights}
     extraction |= {site: str(folder / site / tables.MANIFEST) for site in sites}
     inputs: dict[str, Any] = {**extraction, "sites": [extraction[site] for site in sites]}
-    options = _options(settings, list(sites), first_token)
+    options = _options(settings, resampling or settings.resampling, list(sites), first_token)
     lacking = set() if {"value_aggregation", "attention_output"} <= sites.keys() else {"variance_through_output"}
     lacking |= set(_OF_SEQUENCES) if len(token_ids) < 2 else set()
     with np.errstate(divide="ignore", invalid="ignore"):  # what few sequences leave undefined is null in the tables
@@ -306,9 +317,11 @@ def measure_into(
     return found
 
 
-def _options(settings: Settings, sites: list[str], first_token: str) -> dict[str, dict[str, Any]]:
+def _options(
+    settings: Settings, resampling: Resampling, sites: list[str], first_token: str
+) -> dict[str, dict[str, Any]]:
     """Statistic → its settings, as its rule in rules/statistics.smk gives them."""
-    bootstrap: dict[str, Any] = {"resampling": settings.resampling}
+    bootstrap: dict[str, Any] = {"resampling": resampling}
     return {
         "sinks": {
             **bootstrap, "epsilons": settings.epsilons, "onset_mass": settings.onset_mass, "change_mass": settings.change_mass,
