@@ -283,4 +283,4 @@ def test_documents_that_do_not_fit_the_sequences_are_refused():
     with pytest.raises(
         SinkoriginError, match="documents names 2 documents, but there are 3 sequences; give one for each"
     ):
-        measure(tiny, np.zeros((3, 12), dtype=np.int64), documents=["a", "b"])
+        sinkorigin.measure(build("llama"), np.zeros((3, 12), dtype=np.int64), documents=["a", "b"])
