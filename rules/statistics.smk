@@ -113,7 +113,7 @@ rule compute_first_positions:
 rule compute_variance_through_output:
     input:
         **study.kept_site("value_aggregation"),
-        **study.kept_site("attention_output"),
+        **study.kept_site("output_projection_output"),
         output_projection=rules.measure_weights.output.output_projection,
         prompts=study.prompts_of,
     output:

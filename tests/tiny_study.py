@@ -31,7 +31,7 @@ TINY = {
         "batch": 4,
         "sites": [
             {"site": "value_aggregation"},
-            {"site": "attention_output", "positions": [0, 1, 4, 8]},
+            {"site": "output_projection_output", "positions": [0, 1, 4, 8]},
             {"site": "residual", "sequences": 2, "positions": [0, 5]},
         ],
     },

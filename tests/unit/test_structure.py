@@ -46,6 +46,7 @@ NAMES = {"model": "m", "prompts": "p"}
 BOOTSTRAP = {"resampling": Resampling(25, 0)}
 SITES = {
     "value_aggregation": Kept(),
+    "output_projection_output": Kept(positions=(0, 2, 5, 7)),
     "attention_output": Kept(positions=(0, 2, 5, 7)),
     "residual": Kept(positions=(0, 5)),
 }
@@ -105,7 +106,7 @@ def cosine(x, y):
 def inputs_of(found):
     """What an extraction and the weights of its model give to the statistics, by name."""
     names = ("first_token_neurons", "neuron_moments", "gate_cosines", "magnitudes", "first_token_keys", "query_gram")
-    sites = ("value_aggregation", "attention_output")
+    sites = ("value_aggregation", "output_projection_output")
     return {
         **{name: found.a / f"{name}.parquet" for name in names},
         **{site: found.a / site / "manifest.json" for site in sites},
@@ -154,7 +155,7 @@ def test_variance_through_output_equals_numpy(llama_measured):
     for row in rows:
         layer = row["layer"]
         before = found.full["value_aggregation", layer][:, shared]
-        after = found.full["attention_output", layer][:, shared]
+        after = found.full["output_projection_output", layer][:, shared]
         norms = np.linalg.norm(found.model.model.layers[layer].self_attn.o_proj.weight.detach().double(), axis=0)
         std = np.sqrt(before.var(axis=0, ddof=1).mean(axis=0))
         np.testing.assert_allclose(row["dim_tau"], pair_tau(std, norms), atol=1e-9)
@@ -307,7 +308,7 @@ def test_variance_through_output_by_groups_equals_numpy(llama_measured):
     rows = rows_of(tables["variance_through_output"])
     for row in rows:
         before, after = (
-            found.full[site, row["layer"]][:, [0, 2, 5, 7]] for site in ("value_aggregation", "attention_output")
+            found.full[site, row["layer"]][:, [0, 2, 5, 7]] for site in ("value_aggregation", "output_projection_output")
         )
         # positions 0; 2; 5 and 7 are the groups 0, 2-3 and 4-7
         groups = [[v[0], v[1], v[2:].mean()] for v in (x.var(axis=0, ddof=1).mean(axis=-1) for x in (before, after))]
@@ -689,7 +690,7 @@ def test_with_one_first_token_what_is_not_defined_is_null_with_its_reason_and_al
         )
     for row in rows_of(through_output_of(found)):
         assert row["ratio_before"] is None and "left out" in row["not_applicable"]
-        assert row["positions"] == 3 and (row["position_tau"] is None) == (name == "gemma2")
+        assert row["positions"] == 3 and row["position_tau"] is not None
     collapse, alignment, correlation = keys_of(found)
     assert collapse["between_sequences"].null_count() == len(collapse)
     assert all("every sequence begins with the same token" in reason for reason in collapse["not_applicable"])
@@ -729,10 +730,14 @@ def test_every_architecture_goes_through_every_statistic(any_model, tmp_path):
     assert len(alignment) == 3 * 4 and len(ranks) == 16 and len(rows) == 3 and len(table) >= 3
     assert len(collapse) == 3 * 5
     assert all(row["dim_tau"] is not None and row["ratio_after"] is not None for row in rows)
-    post_norm = any_model.config.model_type in {"gemma2", "gemma3_text", "olmo2"}
-    for row in rows:  # there attention_output is not what W_O gives
-        assert (row["position_tau"] is None) == (row["group_tau"] is None) == post_norm
-        assert ("a norm stands between W_O" in (row["not_applicable"] or "")) == post_norm
+    for row in rows:  # what W_O itself gives, also where a norm stands behind it
+        before, after = (
+            found.full[site, row["layer"]][:, [0, 2, 5, 7]].var(axis=0, ddof=1).mean(axis=-1)
+            for site in ("value_aggregation", "output_projection_output")
+        )
+        np.testing.assert_allclose(row["position_tau"], pair_tau(before, after), atol=1e-9)
+        np.testing.assert_allclose(row["ratio_after"], after[0] / after[1:].mean(), rtol=1e-5)
+        assert row["group_tau"] is not None and row["not_applicable"] is None
 
 
 def test_a_site_that_a_model_lacks_has_no_variance_and_the_reason(tmp_path):
@@ -769,7 +774,7 @@ def statistics_of(found):
         "a/value_aggregation/layer=1/part-0.parquet": lambda: variance_tables(
             a / "value_aggregation", site="value_aggregation", **NAMES, **BOOTSTRAP
         ),
-        "a/attention_output/layer=1/part-0.parquet": lambda: through_output_of(found),
+        "a/output_projection_output/layer=1/part-0.parquet": lambda: through_output_of(found),
         "output.parquet": lambda: through_output_of(found),
         **dict.fromkeys(neurons, lambda: super_neurons_of(found)),
         **dict.fromkeys(("a/first_token_keys.parquet", "a/query_gram.parquet", "s.parquet"), lambda: keys_of(found)),

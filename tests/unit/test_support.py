@@ -151,7 +151,7 @@ def hybrid(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hybrid")
     architecture = read_architecture(tiny_model("jamba"), "m")
     ids = np.random.default_rng(0).integers(3, VOCABULARY, size=(N, T))
-    kept = {site: Kept() for site in ("residual", "value_aggregation", "attention_output")}
+    kept = {site: Kept() for site in ("residual", "value_aggregation", "output_projection_output")}
     extract(architecture, ids, model="m", sites=kept, batch=4, activations=folder, scores=folder / "scores.parquet")
     return architecture, ids, folder
 
@@ -181,7 +181,7 @@ def test_every_statistic_takes_a_hybrid(hybrid):
     tokens["tokens"] = [list(map(str, row)) for row in ids]
     pl.DataFrame(tokens).write_parquet(folder / "prompts.parquet")
     inputs = {path.stem: str(path) for path in folder.glob("*.parquet")}
-    sites = {name: str(folder / name / "manifest.json") for name in ("value_aggregation", "attention_output")}
+    sites = {name: str(folder / name / "manifest.json") for name in ("value_aggregation", "output_projection_output")}
     names = {"model": "m", "prompts": "p"}
     drawn = {"resampling": Resampling(20, 0)}
     tables = {

@@ -324,7 +324,7 @@ class Estimates:
                         memory = max(memory, s.moments(sequences, positions, width))
                         seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
             case "compute_variance_through_output":
-                outer = next(site for site in self.config.activations.sites if site.site == "attention_output")
+                outer = next(site for site in self.config.activations.sites if site.site == "output_projection_output")
                 positions, width = len(outer.positions or range(s.T)), shape.attention_width
                 memory = 6 * positions * (s.R + 1) * width * 8 / MB + 5 * s.block(s.N, s.T, width)
                 seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)

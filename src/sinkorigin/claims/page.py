@@ -45,7 +45,8 @@ summary {{ cursor: pointer; color: #555; font-size: .9em; }}
 {above}<p>Each claim has one primary test, written down before the run (docs/claims.md). <b>✓ reproduced</b>: the whole 95 % interval
 satisfies its predicate, and Holm's correction over the model's primary tests leaves it. <b>✗ contradicted</b>: the whole interval
 satisfies the opposite, likewise. <b>? undecided</b>: neither. <b>– not applicable</b>: not defined or not measured there. Other positions,
-layers, strengths, thresholds and prompts are settings of the same claim. The paper's values are for Llama-2-7B, and for a 152 M model where
+layers, strengths, thresholds and prompts are settings of the same claim. <b>[no spread]</b>: all sequences begin with the same token, which
+sees nothing else, so that a value of position 0 alone is the same in each; the verdict is about this token. The paper's values are for Llama-2-7B, and for a 152 M model where
 models are trained.</p>
 {sections}
 </body>
@@ -64,10 +65,16 @@ def number(value: float | None) -> str:
 
 
 def value_text(row: Mapping) -> str:
-    """Value with its interval."""
+    """Value with its interval; of a value that is the same in every sequence, that it has none."""
     if row["value"] is None:
         return "–"
+    if row["low"] == row["high"] == row["value"]:
+        return f"{number(row['value'])} [no spread]"
     return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
 def settings_text(row: Mapping) -> str:
@@ -131,7 +138,7 @@ def _claims(ledger: Sequence[Mapping], robustness: Sequence[Mapping]) -> Iterato
     sections: dict[tuple, list[str]] = {}
     for row in ledger:
         quantity = (
-            f"{row['quantity']}; p = {row['p_adjusted']:.2g} after Holm"
+            f"{row['quantity']}; p {_p(row['p_adjusted'])} after Holm"
             if row["p_adjusted"] is not None
             else row["quantity"]
         )

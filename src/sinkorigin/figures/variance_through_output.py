@@ -11,7 +11,7 @@ from sinkorigin.figures import style
 RATIOS: dict[str, tuple[str, dict[str, Any]]] = {
     "ratio_before": ("value aggregation, before W_O", {"color": style.PALETTE[0], "marker": "o"}),
     "ratio_after": (
-        "attention output, after W_O",
+        "what leaves W_O",
         {"color": style.PALETTE[1], "marker": "s", "linestyle": style.DASHES[1]},
     ),
 }

@@ -81,7 +81,7 @@ def measure(
         tokenizer: names the tokens of secondary sinks; without, they are called by their ids.
         statistics: those to compute, of ``STATISTICS``; by default all. The effective rank takes longest in wide models.
         sites: sites whose variance is measured → positions at which it is, None for all. It takes value_aggregation and
-            attention_output to say what the output projection keeps of it.
+            output_projection_output to say what the output projection keeps of it.
         name, prompts: the first columns of every table; by default the model is called by its path or class.
         documents: name of the document that each sequence is a window of: intervals then resample documents, since windows of one text are
             not independent. By default the sequences count as independent.
@@ -308,7 +308,7 @@ def measure_into(
     extraction |= {site: str(folder / site / tables.MANIFEST) for site in sites}
     inputs: dict[str, Any] = {**extraction, "sites": [extraction[site] for site in sites]}
     options = _options(settings, resampling or settings.resampling, list(sites), first_token)
-    lacking = set() if {"value_aggregation", "attention_output"} <= sites.keys() else {"variance_through_output"}
+    lacking = set() if {"value_aggregation", "output_projection_output"} <= sites.keys() else {"variance_through_output"}
     lacking |= set(_OF_SEQUENCES) if len(token_ids) < 2 else set()
     with np.errstate(divide="ignore", invalid="ignore"):  # what few sequences leave undefined is null in the tables
         for statistic, module in STATISTICS.items():

@@ -11,6 +11,7 @@ SOME_POSITIONS = (0, 1, 2, 4, 8, 16, 32, 48)
 # sites whose variance is measured → positions at which it is, None for all, as in the default study
 SITES: Mapping[str, Sequence[int] | None] = {
     "value_aggregation": None,
+    "output_projection_output": SOME_POSITIONS,
     "attention_output": SOME_POSITIONS,
     "ffn_output": SOME_POSITIONS,
     "residual": SOME_POSITIONS,

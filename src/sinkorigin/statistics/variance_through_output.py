@@ -24,8 +24,8 @@ SCHEMA = tables.schema(
     ),
     **order_columns(
         "position_tau",
-        "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of the "
-        "attention output",
+        "(b) Kendall's τ over the shared positions between the variance of the value aggregation and that of what "
+        "leaves W_O",
     ),
     **order_columns(
         "group_tau",
@@ -34,7 +34,7 @@ SCHEMA = tables.schema(
     ),
     positions=(pa.int32(), "number of positions of which both sites were kept"),
     ratio_before=(pa.float64(), "variance of the value aggregation at position 0 / mean at the other shared positions"),
-    ratio_after=(pa.float64(), "the same of the attention output; behind the norm after W_O, where the model has one"),
+    ratio_after=(pa.float64(), "the same of what leaves W_O, before any norm behind it"),
     not_applicable=NOT_APPLICABLE,
 )
 
@@ -44,10 +44,6 @@ MEAN_SCHEMA = tables.schema(
     layers=(pa.int32(), "number of layers that have it"),
     **order_columns("tau", "its mean over these layers"),
     not_applicable=NOT_APPLICABLE,
-)
-
-BEHIND_NORM = (
-    "a norm stands between W_O and the residual stream, so what W_O itself does to the order cannot be seen there"
 )
 
 TABLES = {"variance_through_output": SCHEMA, "variance_through_output_mean": MEAN_SCHEMA}
@@ -70,7 +66,7 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
     """V2 by layer (arXiv 2605.06611 gives a mean τ of 0.32 without saying over which pairs; docs/paper.md).
 
     Args:
-        inputs: paths of ``value_aggregation`` and ``attention_output``, the manifests of the two sites' directories, and
+        inputs: paths of ``value_aggregation`` and ``output_projection_output``, the manifests of the two sites' directories, and
             of ``output_projection``, the weight table of W_O (``weights.OUTPUT_PROJECTION_SCHEMA``).
         model, prompts: names, for the first columns.
         resampling: how intervals resample the sequences.
@@ -81,9 +77,9 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
     """
     before, after = (
         dict(layer_files(tables.checked_directory(Path(inputs[site]).parent)))
-        for site in ("value_aggregation", "attention_output")
+        for site in ("value_aggregation", "output_projection_output")
     )
-    weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "behind_norm", "not_applicable"))
+    weights = LayeredTable(inputs["output_projection"], ("dim", "norm", "not_applicable"))
     rows = []
     group_orders: list[np.ndarray] = []  # (2, 1 + R) by layer
     replicated: dict[str, list[np.ndarray]] = {"dim_tau": [], "position_tau": []}  # (1 + R,) by layer
@@ -95,9 +91,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
         norms = projection["norm"][np.argsort(projection["dim"], kind="stable")]  # (d,); one NaN where there is no W_O
         reasons = list(projection["not_applicable"][:1])
         if layer not in after:
-            row["not_applicable"] = "what the attention adds to the residual stream cannot be seen in this layer"
+            row["not_applicable"] = "what leaves W_O cannot be seen in this layer"
             continue
-        behind_norm = bool(projection["behind_norm"][:1] == [True])
         inner, outer = SiteLayer(path), SiteLayer(after[layer])
         shared = np.intersect1d(inner.positions, outer.positions)
         sequences = min(inner.sequences, outer.sequences)
@@ -108,15 +103,12 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
         variances = inside.variance(), outside.variance()  # (1 + R, T')
         fixed = inside.same_vectors(variances[0])
         row["positions"] = int((~fixed).sum())
-        if behind_norm:
-            reasons.append(BEHIND_NORM)
-        else:
-            orders = _group_orders(inner, outer, shared, ~fixed, variances, drawn)
-            row |= _ends("group_tau", orders, drawn)
-            group_orders.append(orders)
-            taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
-            row |= _ends("position_tau", taus[None], drawn)
-            replicated["position_tau"].append(taus)
+        orders = _group_orders(inner, outer, shared, ~fixed, variances, drawn)
+        row |= _ends("group_tau", orders, drawn)
+        group_orders.append(orders)
+        taus = kendall_between(*(variance[:, ~fixed] for variance in variances))
+        row |= _ends("position_tau", taus[None], drawn)
+        replicated["position_tau"].append(taus)
         if not fixed.any() and shared[0] == 0 and len(shared) > 1:
             row["ratio_before"], row["ratio_after"] = (v[0, 0] / v[0, 1:].mean() for v in variances)
         else:

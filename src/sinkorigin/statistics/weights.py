@@ -6,7 +6,6 @@ import torch
 
 from sinkorigin import tables
 from sinkorigin.sites.architecture import Architecture
-from sinkorigin.sites.modules import is_norm
 from sinkorigin.statistics.channel_sparsity import excess_kurtosis, max_over_mean, participation_ratio, top_dims
 from sinkorigin.statistics.grids import to_table
 from sinkorigin.statistics.shared_columns import KEYS, LAYER
@@ -33,10 +32,6 @@ OUTPUT_PROJECTION_SCHEMA = tables.schema(
     layer=LAYER,
     dim=(pa.int32(), "dim c of the value aggregation (heads concatenated); null where the layer has no W_O to show"),
     norm=(pa.float64(), "Euclidean norm of column c of W_O"),
-    behind_norm=(
-        pa.bool_(),
-        "whether a norm stands between W_O and the residual stream, behind which attention_output is; null where the layer has no such site",
-    ),
     not_applicable=(pa.string(), "why the layer has no W_O to show"),
 )
 
@@ -94,8 +89,7 @@ def output_projection_table(architecture: Architecture, model: str) -> pa.Table:
     """Norm of every column of W_O, the other half of V2: a row of ``OUTPUT_PROJECTION_SCHEMA`` each."""
     parts = []
     for layer, projections in enumerate(architecture.projections):
-        place = architecture.places[layer].get("attention_output")
-        keys = {"model": model, "layer": layer, "behind_norm": [None if place is None else is_norm(place.module)]}
+        keys = {"model": model, "layer": layer}
         if "output" in projections:
             norms = torch.linalg.vector_norm(projections["output"].weight().double(), dim=0).numpy()
             values = {"dim": np.arange(len(norms)), "norm": norms, "not_applicable": None}

@@ -41,7 +41,7 @@ class Activations(Strict):
         names = [kept.site for kept in self.sites]
         if twice := first_repeated(names):
             yield f"sites names {twice} twice; merge the two entries"
-        for site in ("value_aggregation", "attention_output"):
+        for site in ("value_aggregation", "output_projection_output"):
             if site not in names:
                 yield f"sites lacks {site}, which the statistics read; add it"
             elif site not in self.variance_sites:
