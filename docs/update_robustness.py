@@ -9,6 +9,7 @@ sys.path[:0] = [str(ROOT / "src")]
 
 from sinkorigin.claims.first_tokens import NAMES
 from sinkorigin.claims.page import claim_order, settings_text, value_text
+from sinkorigin.claims.tests import NOT_APPLICABLE
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "robustness"
@@ -50,12 +51,36 @@ def _exceptions(rows: list[dict], settings: list[dict]) -> Iterator[str]:
             yield f"- {row['claim']} is {row['verdict']} in {row['label']} under {NAMES[row['first_token']]}, but not: {'; '.join(other)}."
 
 
+def _accounts(rows: list[dict]) -> Iterator[str]:
+    """A table for each account of attention sinks: a row a prediction, a column a model and prompt set or a run."""
+    for account in dict.fromkeys(row["account"] for row in rows):
+        own = [row for row in rows if row["account"] == account and row["verdict"] != NOT_APPLICABLE]
+        if not own:
+            continue
+        columns = list(dict.fromkeys((row["label"], row["prompts"]) for row in own))
+        cells = {
+            (row["statement"], row["label"], row["prompts"]): f"**{row['verdict']}**<br>{value_text(row)}"
+            for row in own
+        }
+        yield f"### {account} ({own[0]['source']})"
+        yield ""
+        yield "| prediction | " + " | ".join(f"{label}<br>{prompts or ''}" for label, prompts in columns) + " |"
+        yield "|---" * (1 + len(columns)) + "|"
+        for statement, predicate in dict.fromkeys((row["statement"], row["predicate"]) for row in own):
+            verdicts = (cells.get((statement, *column), "") for column in columns)
+            yield f"| {statement} ({predicate}) | " + " | ".join(verdicts) + " |"
+        yield ""
+
+
 def main() -> None:
     ledger = read_table(STUDY / "claims.parquet").to_pylist()
     settings = read_table(STUDY / "robustness.parquet").to_pylist()
     models = [row for row in ledger if row["role"] == "pretrained"]
     controls = [row for row in ledger if row["role"] == "random"]
     lines = [_HEAD, "## Models", "", *_matrix(models), "", "## Random weights", "", *_matrix(controls), ""]
+    lines += ["## Models trained here", "", *_matrix([row for row in ledger if row["role"] == "trained"]), ""]
+    lines += ["## What accounts of attention sinks predict", ""]
+    lines += _accounts(read_table(STUDY / "accounts.parquet").to_pylist())
     lines += ["## Settings that say the opposite", "", *_exceptions(models, settings)]
     (ROOT / "docs" / "robustness.md").write_text("\n".join(lines) + "\n")
 

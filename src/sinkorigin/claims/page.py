@@ -68,7 +68,7 @@ def value_text(row: Mapping) -> str:
     """Value with its interval; of a value that is the same in every sequence, that it has none."""
     if row["value"] is None:
         return "–"
-    if row["low"] == row["high"] == row["value"]:
+    if row["low"] is not None and np.allclose([row["low"], row["high"]], row["value"], rtol=1e-6, atol=0):
         return f"{number(row['value'])} [no spread]"
     return f"{number(row['value'])} [{number(row['low'])}, {number(row['high'])}]"
 

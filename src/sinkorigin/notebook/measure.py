@@ -308,7 +308,9 @@ def measure_into(
     extraction |= {site: str(folder / site / tables.MANIFEST) for site in sites}
     inputs: dict[str, Any] = {**extraction, "sites": [extraction[site] for site in sites]}
     options = _options(settings, resampling or settings.resampling, list(sites), first_token)
-    lacking = set() if {"value_aggregation", "output_projection_output"} <= sites.keys() else {"variance_through_output"}
+    lacking = (
+        set() if {"value_aggregation", "output_projection_output"} <= sites.keys() else {"variance_through_output"}
+    )
     lacking |= set(_OF_SEQUENCES) if len(token_ids) < 2 else set()
     with np.errstate(divide="ignore", invalid="ignore"):  # what few sequences leave undefined is null in the tables
         for statistic, module in STATISTICS.items():
