@@ -98,7 +98,7 @@ def test_a_standard_study_fits_prompt_sets_of_another_size():
     assert {edit.sequences for edit in config.interventions} == {12}
     assert {name for edit in config.interventions for name in edit.prompts} == {"random_tokens"}
     assert not any(edit.calibration for edit in config.interventions)
-    assert [kept.positions for kept in config.activations.sites] == [None, *[[0, 1, 2, 4, 8]] * 3]
+    assert [kept.positions for kept in config.activations.sites] == [None, *[[0, 1, 2, 4, 8]] * 4]
 
 
 def test_what_a_user_calls_a_model(tmp_path, monkeypatch):

@@ -6,16 +6,18 @@ from edits import config
 from extensions import extended
 
 TARGETS = (
-    "results/tiny/claims.parquet",
     "results/tiny/figures/norm_variation_by_layer.svg",
     "results/tiny/figures/intervention_contrasts.svg",  # with the new kind
+    "results/tiny/statistics/tiny/random_tokens/curve_contrasts.parquet",
+    "results/tiny/activations/tiny/random_tokens/residual_mid/manifest.json",
+    "results/tiny/statistics/pretraining_by_seed.parquet",
 )
 SECTIONS = ("A statistic", "A figure", "A kind of intervention", "A site", "An attention variant")
 
 
 def add_entries(study: dict) -> None:
     """What uses the kind, the site and the variant, in a part of the study."""
-    study["models"] = study["models"][:1]
+    study["models"] = [study["models"][0] | {"control": False}]
     edits, runs = study["interventions"], study["pretraining"]["runs"]
     edits.append({**edits[2], "name": "mirrored", "kind": "mirrored_deviations"})
     study["activations"]["sites"].append({"site": "residual_mid", "sequences": 2, "positions": [0, 5]})

@@ -128,7 +128,8 @@ def test_a_job_of_every_rule_killed_after_an_edit_is_run_again_to_the_bytes_of_a
     # a part of the finished study in which every rule has a job
     config = copy.deepcopy(TINY)
     rules = {facts["rule"] for facts in scripts_of_jobs(study.folder, study.arguments).values()}
-    config["models"], config["pretraining"]["runs"] = config["models"][:1], config["pretraining"]["runs"][::2]
+    config["models"] = [config["models"][0] | {"control": False, "prompts": ["random_tokens"]}]
+    config["pretraining"]["runs"] = config["pretraining"]["runs"][::2]
     study.write_config(config)
     jobs = scripts_of_jobs(study.folder, study.arguments)
     assert {facts["rule"] for facts in jobs.values()} == rules

@@ -429,7 +429,7 @@ class Estimates:
     def _compute_intervention_effects(self, model: str, prompts: str) -> Needs:
         s, points = self._edited(model, prompts)
         comparisons = 30 * points * self.config.statistics.comparison_replicates * 8 / MB
-        memory = _TABLES + 55 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
+        memory = _TABLES + 43 + comparisons + 5 * s.N * s.L * s.H * 8 / MB
         return Needs(memory, _SECONDS[_TABLES] + 0.1 * points, 0.1)
 
     _measure_first_look = _compute_intervention_effects
