@@ -21,8 +21,9 @@ reproduce: .venv/installed
 first-look: .venv/installed
 	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
-# A file of tests runs in one of three processes, and those that take minutes begin first (tests/conftest.py).
-PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# A file of tests runs in one of four processes, some of which wait for a cluster or a signal, and those that take minutes begin first
+# (tests/conftest.py).
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST)

@@ -34,16 +34,20 @@ def token_ids():
 # Files that take minutes begin first, so that no process is left with one at the end. One process runs all of a file
 # (--dist loadfile), since its tests share what it sets up.
 _LONGEST = [
-    "test_cluster_run",
     "test_reruns",
+    "test_cluster_run",
     "test_declared",
-    "test_extending",
     "test_sharing",
     "test_failures",
+    "test_extending",
+    "test_incremental",
+    "test_bad_input",
+    "test_interruption",
     "test_first_look",
+    "test_training",
     "test_end_to_end",
     "test_engines",
-    "test_interruption",
+    "test_one_line",
 ]
 
 

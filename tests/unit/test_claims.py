@@ -187,4 +187,4 @@ def test_the_page_says_whether_the_sink_belongs_to_the_position(tmp_path, counts
     ledger, robustness = judged(tmp_path, PRIMARY[0], places={"m": places})
     assert [row["claim"] for row in ledger] == ["C0"] * 3
     page = render_html(ledger, robustness, [], [], "study")
-    assert f"{words}; drawn tokens: {counts['drawn']} of 64 sequences" in page and "position 1 in 5" in page
+    assert f"{words}; drawn tokens: {counts['drawn']} of 64 sequences" in page and "position 1 is one in 5" in page

@@ -35,7 +35,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
 def _reason(row: Mapping, others: Sequence[Mapping]) -> str:
     text = f"{row['sinks']} of {row['sequences']} sequences; mean score {row['ratio']:.2f} × uniform"
     elsewhere = [
-        f"position {other['position']} in {other['sinks']}"
+        f"position {other['position']} is one in {other['sinks']}"
         for other in others
         if other["position"] > 0 and other["factor"] == row["factor"] and other["sinks"]
     ]
