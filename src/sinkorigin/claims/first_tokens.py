@@ -16,7 +16,8 @@ def sentences(ledger: Iterable[Mapping]) -> Iterator[tuple[str, str]]:
             models.setdefault(row["label"], []).append(row)
     for label, rows in models.items():
         if len(rows) > 1:
-            yield label, "; ".join([*_summary(rows), *map(_numbers, rows)])
+            known = [row for row in rows if row["verdict"] != NOT_APPLICABLE]
+            yield label, "; ".join([*([summary(rows)] if len(known) > 1 else []), *map(_numbers, rows)])
 
 
 def _numbers(row: Mapping) -> str:
@@ -25,17 +26,16 @@ def _numbers(row: Mapping) -> str:
     return f"{NAMES[row['first_token']]}: {row['reason']}"
 
 
-def _summary(rows: Iterable[Mapping]) -> Iterator[str]:
-    """What the conditions say together; nothing for one."""
+def summary(rows: Iterable[Mapping]) -> str:
+    """What the conditions under which a model is judged say together: "a sink under BOS only: it belongs to the token"."""
     known = {row["first_token"]: row["verdict"] == REPRODUCED for row in rows if row["verdict"] != NOT_APPLICABLE}
     having = [condition for condition, has in known.items() if has]
     if len(known) < 2:
-        return
+        return "a sink" if having else "no sink"
     if len(having) == len(known):
-        yield "a sink under each: it belongs to the position"
-    elif having == ["bos"]:
-        yield "a sink under BOS only: it belongs to the token"
-    elif having:
-        yield f"a sink under {' and '.join(NAMES[condition] for condition in having)} only"
-    else:
-        yield "no sink under any"
+        return "a sink under each first token: it belongs to the position"
+    if having == ["bos"]:
+        return "a sink under BOS only: it belongs to the token"
+    if having:
+        return f"a sink under {' and '.join(NAMES[condition] for condition in having)} only"
+    return "no sink under any first token"
