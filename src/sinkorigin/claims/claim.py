@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
+from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, SIDES, UNDECIDED, Test
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ def not_applicable(what: str, reason: str, *tables: str) -> Setting:
     return Setting(what, None, None, None, reason, tables)
 
 
+def _digits(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %".replace("-", "−")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A primary claim of the paper, or of this project.
@@ -55,6 +63,7 @@ class Claim:
             primary one first; nothing where the study does not measure it.
         in_random_weights: whether the claim is about random weights too.
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
+        reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
     """
 
     code: str
@@ -65,6 +74,15 @@ class Claim:
     settings: Callable[[Any], Iterator[Setting]]
     in_random_weights: bool = False
     scale: Literal["difference", "ratio"] = "difference"
+    reading: str = ""
+
+    def read(self, value: float) -> str:
+        """What a value says: "super neurons write 96 % of the surge"."""
+        return self.reading.format(value=_digits(value), percent=_percent(value))
+
+    def expected(self, threshold: float) -> str:
+        """The predicate in the unit of the reading: "> 50 %"."""
+        return SIDES[self.test.side] + (_percent if "{percent}" in self.reading else _digits)(threshold)
 
     def with_thresholds(self, setting: Setting, *thresholds: float) -> Iterator[Setting]:
         """A setting held against other thresholds, by its interval alone: a p-value of its own belongs to one threshold."""

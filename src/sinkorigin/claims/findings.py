@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from sinkorigin.claims.first_tokens import CLAIM as SINK
 from sinkorigin.claims.first_tokens import NAMES, summary
-from sinkorigin.claims.ledger import TRAININGS
+from sinkorigin.claims.ledger import PRIMARY, TRAININGS
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 
 # verdict → how its finding begins; what contradicts the paper comes first
 _HEADINGS = {CONTRADICTED: "Contradicted", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
+_CLAIMS = {claim.code: claim for claim in (*PRIMARY, *TRAININGS)}
 _RUNS = {claim.code for claim in TRAININGS}
 
 
@@ -72,24 +73,25 @@ def _of_verdict(heading: str, rows: Sequence[Mapping], *, several: bool) -> Find
     Args:
         several: whether models have to be named.
     """
-    claims: dict[tuple[str, str], list[Mapping]] = {}
+    claims: dict[str, list[Mapping]] = {}
     for row in rows:
-        claims.setdefault((row["claim"], row["words"]), []).append(row)
+        claims.setdefault(row["claim"], []).append(row)
     told = []
-    for (_, words), own in claims.items():
-        predicates = list(dict.fromkeys(row["predicate"] for row in own))
-        places = "; ".join(f"{short(row['value'])}{_place(row, several)}" for row in own)
-        told.append(f"{words} ({places}; predicted {' or '.join(predicates)})")
-    return Finding(heading, ", ".join(told) + ".", tuple(dict.fromkeys(code for code, _ in claims)))
+    for code, own in claims.items():
+        claim = _CLAIMS[code]
+        places: dict[str, list[str]] = {}
+        for row in own:
+            places.setdefault(f"{claim.read(row['value'])} (predicted {claim.expected(row['threshold'])})", []).append(_place(row, several))
+        told.append(f"{claim.words}: " + "; ".join(f"{reading}{_joined(where)}" for reading, where in places.items()))
+    return Finding(heading, ". ".join(one[0].upper() + one[1:] for one in told) + ".", tuple(claims))
+
+
+def _joined(places: Sequence[str]) -> str:
+    known = [place for place in places if place]
+    return f" {' and '.join(known)}" if known else ""
 
 
 def _place(row: Mapping, several: bool) -> str:
-    """Where a value was found."""
-    condition = NAMES[row["first_token"]] if row["first_token"] and row["claim"] not in _RUNS else ""
-    where = ", ".join(filter(None, [row["label"] if several else "", condition]))
-    return f" in {where}" if several and where else f" under {where}" if where else ""
-
-
-def short(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}".replace("-", "−")
+    """Where a value was found: "in Gemma under BOS"."""
+    condition = f"under {NAMES[row['first_token']]}" if row["first_token"] and row["claim"] not in _RUNS else ""
+    return " ".join(filter(None, [f"in {row['label']}" if several else "", condition]))

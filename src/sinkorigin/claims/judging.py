@@ -29,6 +29,7 @@ _VALUE = {
     "low": (pa.float64(), "lower end of its 95 % interval"),
     "high": (pa.float64(), "upper end of it"),
     "predicate": (pa.string(), "what the interval is held against"),
+    "threshold": (pa.float64(), "its number"),
 }
 _TABLES = {
     "reason": (pa.string(), "numbers behind the verdict, or why there is none"),
@@ -41,6 +42,7 @@ LEDGER_SCHEMA = files.schema(
     scale=(pa.string(), "difference, or ratio: of which averages over models are taken as logarithms"),
     paper=(pa.string(), "what the paper reports; null for claims of this project"),
     **_VALUE,
+    reading=(pa.string(), "what the value says, in words"),
     verdict=(pa.string(), "reproduced, contradicted, undecided or not applicable"),
     p=(
         pa.float64(),
@@ -206,7 +208,8 @@ def rows_of_family(
             claimed
             | {name: first[name] for name in (*_VALUE, *_TABLES)}
             | {
-                "statement": claim.statement, "paper": claim.paper, "scale": claim.scale, "verdict": verdict, "reason": reason,
+                "statement": claim.statement, "paper": claim.paper, "scale": claim.scale,
+                "reading": None if first["value"] is None else claim.read(first["value"]), "verdict": verdict, "reason": reason,
                 "p": p, "p_adjusted": p_adjusted, "holds": counted.count(REPRODUCED), "opposite": counted.count(CONTRADICTED),
                 "settings": len(counted),
             }
@@ -220,6 +223,6 @@ def _setting_row(claim: Claim, setting: Setting, tables: Source, prompts: str | 
     what = [setting.what or ("primary" if primary else ""), *([tables.prompts] if elsewhere else [])]
     return {
         "setting": ", ".join(filter(None, what)), "read_on": tables.prompts, "quantity": test.quantity, "value": setting.value,
-        "low": setting.low, "high": setting.high, "predicate": test.words, "verdict": claim.verdict(setting),
+        "low": setting.low, "high": setting.high, "predicate": test.words, "threshold": test.threshold, "verdict": claim.verdict(setting),
         "reason": setting.reason, "tables": [tables.path(name) for name in setting.tables],
     }  # fmt: skip

@@ -10,7 +10,7 @@ from sinkorigin.statistics.holm import holm
 
 REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE = "reproduced", "contradicted", "undecided", "not applicable"
 ALPHA = 0.05  # two-sided level of a verdict, and of the family of primary tests of a model under one condition
-_SIDES = {"above": "> ", "below": "< ", "within": "within ±"}
+SIDES = {"above": "> ", "below": "< ", "within": "within ±"}
 _NORMAL = 1.959964  # quantile of the 95 % interval that standard errors are taken back from
 
 
@@ -39,15 +39,15 @@ class Test:
             raise ValueError(
                 f"the test of {self.quantity or 'nothing'} lacks its quantity, its reason or what contradicts it"
             )
-        if self.side not in _SIDES:
+        if self.side not in SIDES:
             raise ValueError(
-                f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(_SIDES)}"
+                f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(SIDES)}"
             )
 
     @property
     def words(self) -> str:
         """The predicate, "> 0.5"."""
-        return f"{_SIDES[self.side]}{self.threshold:.4g}"
+        return f"{SIDES[self.side]}{self.threshold:.4g}"
 
     def verdict(self, low: float | None, high: float | None) -> str:
         """Verdict of an interval: reproduced if all of it satisfies the predicate, contradicted if all of it satisfies the opposite.

@@ -55,4 +55,5 @@ CLAIM = Claim(
         "half of the sequences or more have no sink at position 0",
     ),
     settings,
+    reading="position 0 is a sink in {percent} of the sequences",
 )

@@ -45,4 +45,5 @@ CLAIM = Claim(
     settings,
     in_random_weights=True,
     scale="ratio",
+    reading="{value} times as much variance at position 0 as at any other position",
 )

@@ -61,4 +61,5 @@ CLAIM = Claim(
         "rises of the sink mass lie away from those of the norm more often than by chance",
     ),
     settings,
+    reading="{percent} of the rises of the sink follow a rise of the norm",
 )

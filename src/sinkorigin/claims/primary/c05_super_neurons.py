@@ -79,4 +79,5 @@ CLAIM = Claim(
         "half of a surge or more comes from other neurons, or the layer has no super neuron",
     ),
     settings,
+    reading="super neurons write {percent} of the surge",
 )

@@ -38,4 +38,5 @@ CLAIM = Claim(
         "half of the dominating entry or more comes from elsewhere, or the layer has no super neuron",
     ),
     settings,
+    reading="super neurons write {percent} of the largest entry",
 )

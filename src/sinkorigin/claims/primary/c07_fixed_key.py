@@ -56,4 +56,5 @@ CLAIM = Claim(
         "a fifth of the key's squared length or more comes from other dims",
     ),
     settings,
+    reading="cosine {value} between the first token's key and what its largest dim alone gives",
 )

@@ -65,4 +65,5 @@ CLAIM = Claim(
         "the other heads have positive scores as often",
     ),
     settings,
+    reading="{percent} more of the aligned heads than of the others have positive scores",
 )

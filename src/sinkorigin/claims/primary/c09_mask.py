@@ -62,4 +62,5 @@ CLAIM = Claim(
         "half of the sequences or more are not converted",
     ),
     settings,
+    reading="the masked position becomes a sink in {percent} of the sequences",
 )

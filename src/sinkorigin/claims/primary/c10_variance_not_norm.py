@@ -58,4 +58,5 @@ CLAIM = Claim(
         "norm control converts as many sequences over the curve",
     ),
     settings,
+    reading="amplified variance makes a sink in {percent} more of the sequences than norm alone",
 )

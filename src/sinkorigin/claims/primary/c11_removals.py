@@ -104,6 +104,7 @@ AVERAGED = Claim(
     None,
     _AVERAGED,
     _settings(_AVERAGED, "aggregation by target", {}, "the study does not remove the aggregation"),
+    reading="{percent} more of the sequences lose the sink than with another sequence's value vector",
 )
 
 SILENT = Claim(
@@ -122,4 +123,5 @@ SILENT = Claim(
         },
         "no super neuron raises the first token's norm where it surges",
     ),
+    reading="{percent} more of the sequences lose the sink than without random neurons",
 )

@@ -141,6 +141,7 @@ SINK = TrainingClaim(
     sink,
     scale="ratio",
     variant=VARIANT,
+    reading="position 0 receives {value} times uniform attention in the layer where that is most",
 )
 DISPARITY_CLAIM = TrainingClaim(
     "C13b",
@@ -151,6 +152,7 @@ DISPARITY_CLAIM = TrainingClaim(
     disparity,
     scale="ratio",
     variant=VARIANT,
+    reading="{value} times softmax's dimension disparity",
 )
 RANK = TrainingClaim(
     "C13c",
@@ -161,6 +163,7 @@ RANK = TrainingClaim(
     rank,
     scale="ratio",
     variant=VARIANT,
+    reading="{value} times softmax's effective rank",
 )
 PARITY_CLAIM = TrainingClaim(
     "C13d",
@@ -170,4 +173,5 @@ PARITY_CLAIM = TrainingClaim(
     _PARITY,
     parity,
     variant=VARIANT,
+    reading="ln {value} of the variance at position 0 over the others'",
 )

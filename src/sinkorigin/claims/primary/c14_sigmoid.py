@@ -67,6 +67,7 @@ SINK = TrainingClaim(
     sink,
     scale="ratio",
     variant=VARIANT,
+    reading="position 0 receives {value} times uniform attention in the layer where that is most",
 )
 WORSE = TrainingClaim(
     "C14b",
@@ -76,4 +77,5 @@ WORSE = TrainingClaim(
     _WORSE,
     worse,
     variant=VARIANT,
+    reading="ends {value} nats from softmax",
 )
