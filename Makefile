@@ -33,7 +33,7 @@ report: .venv/installed  ## results in one HTML page, after make reproduce
 lint: .venv/installed  ## format, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow rules
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
 	$(BIN)/mypy
 
