@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms docs clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,22 @@ ladder: .venv/installed  ## docs/ladder.md, from the results of config.ladder.ya
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	@# what pip does on one core only; a file in the syntax of another version of Python is no failure
 	@$(BIN)/python -m compileall -q -j 0 -x '/tests/' .venv/lib > /dev/null || true
+	touch $@
+
+tables: .venv/installed  ## docs/tables.md, with every column of every table, from the schemas
+	$(BIN)/python docs/update_tables.py
+
+config: .venv/installed  ## docs/config.md, with every setting, from the config's models
+	$(BIN)/python docs/update_config.py
+
+llms: .venv/installed  ## docs/llms.txt, from the navigation of mkdocs.yml and the pages
+	$(BIN)/python docs/update_llms.py
+
+docs: .venv/docs_installed  ## the documentation site, in site/; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/docs_installed: docs/requirements.lock .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.lock
 	touch $@
 
 clean:  ## removes .venv and Snakemake's records; results stay

@@ -57,7 +57,7 @@ def test_a_commit_runs_the_checks_of_make_lint_and_github_what_the_makefile_has(
         name: [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
         for name, workflow in WORKFLOWS.items()
     }
-    assert {"lint", "test"} == steps.keys()
+    assert {"lint", "test", "docs"} == steps.keys()
     for name, commands in steps.items():
         assert f"make {name}" in commands
         targets = {target for command in commands for target in re.findall(r"^make (\S+)$", command, re.MULTILINE)}
@@ -104,6 +104,16 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
         needed = imported & declared - NOT_IN_JOBS.get(script, set()) - BROUGHT
         assert needed <= held, (script, needed - held)
     assert held <= {name.replace("-", "_") for name in declared}
+
+
+def test_the_site_has_pins_of_its_own_that_the_environment_has_not():
+    """Tests, studies and the image need none of them."""
+    locks = [(ROOT / name).read_text().splitlines() for name in ("requirements.lock", "docs/requirements.lock")]
+    pinned, of_site = (
+        {line.split("==")[0].lower().replace("_", "-") for line in lock if "==" in line} for lock in locks
+    )
+    [wanted] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["docs"]
+    assert wanted in of_site and not pinned & of_site
 
 
 def test_git_holds_no_results_and_the_archive_no_secrets():
