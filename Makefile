@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms docs clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested docs clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,9 @@ config: .venv/installed  ## docs/config.md, with every setting, from the config'
 
 llms: .venv/installed  ## docs/llms.txt, from the navigation of mkdocs.yml and the pages
 	$(BIN)/python docs/update_llms.py
+
+tested: .venv/installed  ## docs/tested.md: which test runs which command of README and documentation
+	$(BIN)/python docs/update_tested.py
 
 docs: .venv/docs_installed  ## the documentation site, in site/; a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

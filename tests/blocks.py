@@ -1,12 +1,13 @@
-"""The code blocks of README and documentation, and which test runs each.
+"""The code blocks of README and documentation, and which test runs each. A comment above a block, which no reader sees, says it:
 
-A comment above a block, which no reader of the page sees, says it:
-
-    <!-- run by tests/unit/test_notebook_doc.py -->
+    <!-- run by tests/unit/test_notebook_doc.py -->                  the test takes the text of the block from the page and runs it
+    <!-- run on the tiny study by tests/workflow/test_plan.py -->    the test gives such a command for the study of the tests
+    <!-- planned by tests/workflow/test_one_line.py::test_… -->      the test asks which jobs such a command would run
+    <!-- read by tests/unit/test_blocks.py::test_… -->               the test reads the block as the config that it is
     <!-- not run: it needs a cluster -->
 
-``<!-- all run by … -->`` and ``<!-- none run: … -->`` are about every block from there to the end of the page that has no comment
-of its own.
+``<!-- all run by … -->``, directly below a page's title, is about all of its blocks that have no comment of their own. `make tested`
+writes docs/tested.md, the table of all blocks.
 """
 
 import re
@@ -15,8 +16,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_MARK = r"<!-- (?:run by (?P<test>\S+)|not run: (?P<reason>[^>]+?)) -->"
-_MARK_OF_ALL = r"<!-- (?:all run by (?P<test>\S+)|none run: (?P<reason>[^>]+?)) -->"
+HOW = ("run", "run on the tiny study", "planned", "read")
+_MARK = rf"<!-- (?P<all>all )?(?:(?P<how>{'|'.join(HOW)}) by (?P<test>\S+)|not run: (?P<reason>[^>]+?)) -->"
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,22 @@ class Block:
         section: the heading above it.
         language: what follows the fence.
         text: what it holds.
-        test: the file of tests, or the test, that runs it.
-        reason: why no test runs it.
+        how: what a test does with it, see ``HOW``; None where none does.
+        test: the file of tests, or the test, that does.
+        reason: why none does.
     """
 
     page: str
     section: str
     language: str
     text: str
+    how: str | None
     test: str | None
     reason: str | None
+
+    @property
+    def first_line(self) -> str:
+        return self.text.partition("\n")[0].strip()
 
 
 def pages() -> list[str]:
@@ -59,9 +66,9 @@ def blocks_of(page: str) -> list[Block]:
     for line in (ROOT / page).read_text().splitlines():
         if inside is not None:
             if line == "```":
-                marks = above or of_all
-                test, reason = marks.group("test", "reason") if marks else (None, None)
-                found.append(Block(page, section, language, "\n".join(inside) + "\n", test, reason))
+                mark = above or of_all
+                said = mark.group("how", "test", "reason") if mark else (None, None, None)
+                found.append(Block(page, section, language, "\n".join(inside) + "\n", *said))
                 inside = above = None
             else:
                 inside.append(line)
@@ -69,10 +76,10 @@ def blocks_of(page: str) -> list[Block]:
             inside, language = [], fence[1]
         elif heading := re.match(r"#+ (.*)", line):
             section = heading[1]
-        elif mark := re.fullmatch(_MARK_OF_ALL, line):
-            of_all = mark
         elif line:
             above = re.fullmatch(_MARK, line)
+            if above and above["all"]:
+                of_all, above = above, None
     assert inside is None, f"{page}: a fence is left open"
     return found
 

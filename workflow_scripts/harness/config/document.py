@@ -18,6 +18,7 @@ _STANDARD = """## The standard settings
 
 `workflow_scripts/harness/config/standard.yaml`: what suits any model. It is taken as far as it fits the prompts of a study.
 
+<!-- read by tests/unit/test_blocks.py::test_every_config_of_the_pages_is_one -->
 ```yaml
 {standard}```
 """
