@@ -11,8 +11,8 @@ and check a config from the schema where its first line is `# yaml-language-serv
 [your_model.md](your_model.md) explains how files are laid over one another, and what a short config leaves out.
 
 A key that is *required* has no default in its entry; – means that other keys decide what stands without it. `prompts`, `activations` and
-`interventions` that no file names are those of [standard.yaml](#the-standard-settings). All that is wrong in a config is told at once, a sentence for each mistake with its file, key,
-value and remedy.
+`interventions` that no file names are those of [standard.yaml](#the-standard-settings). All that is wrong in a config is told at once, a
+sentence for each mistake with its file, key, value and remedy.
 """
 _STANDARD = """## The standard settings
 
