@@ -1,66 +1,61 @@
-# make environment  .venv from the pinned requirements.lock
-# make reproduce    the default study: environment, then snakemake --cores all
-# make first-look   the chain in one model, within minutes; the whole study makes none of it again
-# make test         all tests
-# make check        format, lint, types and the unit tests
-# make report       results in one HTML page, after make reproduce
-# make schema       schemas/config.schema.json, from the config's models
-# make claims       docs/claims.md, from the claims' declarations
-# make robustness   docs/robustness.md, from the results of config.robustness.yaml
-# make support      docs/support.md, by trying every decoder class of transformers
-# make lint         format and lint checks
+# make help lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
-.PHONY: environment reproduce first-look test check report lint schema claims robustness readme support clean
+.DEFAULT_GOAL := reproduce
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested docs clean
 
-reproduce: .venv/installed
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+environment: .venv/installed  ## .venv from the pinned requirements.lock
+
+reproduce: .venv/installed  ## the default study: environment, then snakemake --cores all; what a plain make does
 	$(BIN)/python workflow_scripts/reproduce.py --cores all $(SNAKEMAKE_ARGS)
 
-first-look: .venv/installed
+first-look: .venv/installed  ## the chain in one model, within minutes; the whole study makes none of it again
 	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
 # A file of tests runs in one of four processes, some of which wait for a cluster or a signal, and those that take minutes begin first
 # (tests/conftest.py).
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-test: .venv/installed
+test: .venv/installed  ## all tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST)
 
-check: lint
+check: lint  ## format, lint, types and the unit tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST) tests/unit
 
-report: .venv/installed
+report: .venv/installed  ## results in one HTML page, after make reproduce
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 1 --report report.html
 
-lint: .venv/installed
+lint: .venv/installed  ## format, lint and type checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile workflow rules
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
 	$(BIN)/mypy
 
-# The figure and the claims table of the README, from the results of this study.
-readme: .venv/installed
+readme: .venv/installed  ## figures and tables of README.md, from the results of the default study
 	$(BIN)/python docs/update_readme.py
 
-# docs/support.md, and its counts in the README, from trying every decoder class of transformers.
-support: .venv/installed
+support: .venv/installed  ## docs/support.md and its counts in README.md, by trying every decoder class of transformers
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --cores 2 support
 	$(BIN)/python docs/update_support.py
 
-schema: .venv/installed
+schema: .venv/installed  ## schemas/config.schema.json, from the config's models
 	PYTHONPATH=src:workflow_scripts $(BIN)/python -c 'from harness.config.reading import json_schema; print(json_schema(), end="")' \
 	  > schemas/config.schema.json
 
-claims: .venv/installed
+claims: .venv/installed  ## docs/claims.md, from the claims' declarations
 	$(BIN)/python docs/update_claims.py
 
-robustness: .venv/installed
+robustness: .venv/installed  ## docs/robustness.md, from the results of config.robustness.yaml
 	$(BIN)/python docs/update_robustness.py
 
-environment: .venv/installed
+ladder: .venv/installed  ## docs/ladder.md, from the results of config.ladder.yaml
+	$(BIN)/python docs/update_ladder.py
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'
@@ -70,5 +65,24 @@ environment: .venv/installed
 	@$(BIN)/python -m compileall -q -j 0 -x '/tests/' .venv/lib > /dev/null || true
 	touch $@
 
-clean:
+tables: .venv/installed  ## docs/tables.md, with every column of every table, from the schemas
+	$(BIN)/python docs/update_tables.py
+
+config: .venv/installed  ## docs/config.md, with every setting, from the config's models
+	$(BIN)/python docs/update_config.py
+
+llms: .venv/installed  ## docs/llms.txt, from the navigation of mkdocs.yml and the pages
+	$(BIN)/python docs/update_llms.py
+
+tested: .venv/installed  ## docs/tested.md: which test runs which command of README and documentation
+	$(BIN)/python docs/update_tested.py
+
+docs: .venv/docs_installed  ## the documentation site, in site/; a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.venv/docs_installed: docs/requirements.lock .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.lock
+	touch $@
+
+clean:  ## removes .venv and Snakemake's records; results stay
 	rm -rf .venv .snakemake

@@ -39,6 +39,7 @@ include: "rules/sharing.smk"
 
 
 rule all:
+    """Whole study: every table, figure and claim; what a plain `snakemake` makes."""
     default_target: True
     input:
         STUDY_FILES,
@@ -46,12 +47,14 @@ rule all:
 
 
 rule first_look:
+    """Chain in one model within minutes: a text of ten lines and a figure; the whole study makes none of it again."""
     input:
         rules.tell_first_look.output,
         rules.plot_first_look.output,
 
 
 rule learning_rates:
+    """Sweep of learning rates: every run at every rate, their table and figure; no part of `all`."""
     input:
         DATA_FILES,
         rules.compare_learning_rates.input,
@@ -63,6 +66,7 @@ if study.ladder():
 
     # of a study with runs of several sizes, what compares the sizes
     rule ladder:
+        """Comparison of runs of several sizes: their table, slopes and figure."""
         input:
             DATA_FILES,
             rules.compute_ladder.output,

@@ -2,6 +2,7 @@
 
 
 rule extract_activations:
+    """Run a model once over a prompt set: kept activations, and the summaries that statistics read."""
     input:
         model_files=ancient(directory_of(study.model_of)),
         model=study.model_of,

@@ -5,6 +5,7 @@ from harness.config.interventions import kind_modules
 
 
 rule judge_claims:
+    """Judge every claim: the ledger, its settings and checks, other accounts, and claims.html."""
     input:
         **{
             name: study.tables(name)

@@ -3,6 +3,7 @@
 
 
 rule edit_for_first_look:
+    """Run the three interventions of the first look."""
     input:
         unpack(study.tables_of_kinds),
         resolved=rules.resolve_interventions.output.resolved_interventions,
@@ -28,6 +29,7 @@ rule edit_for_first_look:
 
 
 rule measure_first_look:
+    """Effects of the three interventions of the first look."""
     input:
         baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
@@ -51,6 +53,7 @@ rule measure_first_look:
 
 
 rule tell_first_look:
+    """Write the first look in ten lines."""
     input:
         **study.tables_of_first_look(),
     output:

@@ -4,6 +4,7 @@
 
 # apart from the edits, so that a threshold that moves no layer makes no edit again
 rule resolve_interventions:
+    """Layers, neurons and strengths that each intervention has in a model, or why it is not applicable."""
     input:
         unpack(study.tables_of_kinds),
         unpack(study.tables_of_layers),
@@ -35,6 +36,7 @@ PASSES = dict(
 
 
 rule measure_baseline:
+    """Run the unedited model and read every position that an intervention edits."""
     input:
         model_files=ancient(directory_of(study.model_of)),
         model=study.model_of,
@@ -55,6 +57,7 @@ rule measure_baseline:
 
 
 rule intervene:
+    """Run the interventions of a model on a prompt set; strengths that are there already are kept."""
     input:
         unpack(study.tables_of_kinds),
         resolved=rules.resolve_interventions.output.resolved_interventions,
@@ -80,6 +83,7 @@ rule intervene:
 
 
 rule follow_edits:
+    """Put single links of the chain in, exchange them or take them away, with an edit and without."""
     input:
         unpack(study.tables_of_chain),
         resolved=rules.resolve_interventions.output.resolved_interventions,

@@ -2,6 +2,7 @@
 
 
 rule fetch_model:
+    """Fetch a model, or draw its random weights, and check it whole; the result is shared by all studies."""
     input:
         unpack(study.base_model),
         local_files=study.local_model,
@@ -24,6 +25,7 @@ rule fetch_model:
 
 # apart from the fetch, so that another label or licence fetches and measures nothing again
 rule label_model:
+    """Give a fetched model the label and licence under which this study shows it."""
     input:
         "results/models/{model}.provenance.json",
     output:

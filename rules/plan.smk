@@ -2,6 +2,7 @@
 
 
 rule plan:
+    """Print time, memory and disk that every job of the study is expected to need; runs none of them."""
     output:
         table=f"{STUDY}/plan.parquet",
         text=f"{STUDY}/plan.md",
@@ -23,6 +24,7 @@ rule plan:
 
 
 rule check_resources:
+    """Compare predicted memory with the measured peaks; fails where it is off."""
     input:
         rules.plan.output.table,
     localrule: True

@@ -2,6 +2,7 @@
 
 
 use rule fetch_corpus as fetch_own_corpus with:
+    """Fetch the corpus of one entry of pretraining.data."""
     input:
         local_files=study.local_corpus,
     output:
@@ -15,6 +16,7 @@ use rule fetch_corpus as fetch_own_corpus with:
 
 
 rule train_tokenizer:
+    """Train a byte-pair tokenizer on the training split of some data."""
     input:
         corpus=study.documents_of,
     output:
@@ -34,6 +36,7 @@ rule train_tokenizer:
 
 
 rule take_tokenizer:
+    """Take an existing tokenizer for some data."""
     input:
         local_files=study.local_tokenizer,
     output:
@@ -52,6 +55,7 @@ rule take_tokenizer:
 
 
 rule tokenize_corpus:
+    """Write both splits of a corpus as token ids."""
     input:
         corpus=study.documents_of,
         tokenizer_files=ancient(directory_of(study.tokenizer_of)),
@@ -72,6 +76,7 @@ rule tokenize_corpus:
 
 
 rule make_bigram_backcopy:
+    """Make the synthetic bigram-backcopy task: its tokenizer and tokens."""
     input:
         corpus=study.documents_of,
     output:
@@ -92,6 +97,7 @@ rule make_bigram_backcopy:
 
 
 rule pretrain:
+    """Train one run with one seed."""
     input:
         token_files=ancient(directory_of(study.tokens_of)),
         tokens=study.tokens_of,
@@ -121,6 +127,7 @@ rule pretrain:
 
 
 use rule pretrain as pretrain_with_checkpoints with:
+    """Train one run with one seed and keep the model after the steps of `keep`."""
     output:
         model_files=directory(f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model"),
         model=f"{STUDY}/pretraining/{{run}}/seed={{seed}}/model/manifest.json",
@@ -134,6 +141,7 @@ use rule pretrain as pretrain_with_checkpoints with:
 
 
 rule pretrain_learning_rate:
+    """Train one run at one rate of the sweep and keep its losses."""
     input:
         token_files=ancient(directory_of(study.tokens_of)),
         tokens=study.tokens_of,
@@ -157,6 +165,7 @@ rule pretrain_learning_rate:
 
 
 rule compare_learning_rates:
+    """Last validation loss of every rate of the sweep, and the best rate of each run."""
     input:
         history=study.swept_histories(),
     output:

@@ -2,6 +2,7 @@
 
 
 rule fetch_corpus:
+    """Fetch the study's corpus as a table of documents, split into training and validation."""
     input:
         local_files=study.local_corpus,
     output:
@@ -17,6 +18,7 @@ rule fetch_corpus:
 
 
 rule tokenize_prompts:
+    """Make a prompt set of a fetched model: random tokens, or windows of held-out text."""
     input:
         unpack(study.corpus_for_text),
         model_files=ancient(directory_of(study.model_of)),
@@ -37,6 +39,7 @@ rule tokenize_prompts:
 
 # models that were trained here read what their data hold: text that the training left out, or random tokens of its vocabulary
 rule draw_data_prompts:
+    """Make a prompt set for the models trained on some data, from its tokens."""
     input:
         tokenizer_files=ancient(directory_of(study.tokenizer_of)),
         tokenizer=study.tokenizer_of,

@@ -2,6 +2,7 @@
 
 
 rule measure_weights:
+    """Measure a model's weights: norms and sparsity of its FFN neurons, norms of the columns of W_O."""
     input:
         model_files=ancient(directory_of(study.model_of)),
         model=study.model_of,
@@ -18,6 +19,7 @@ rule measure_weights:
 
 
 rule compute_variance:
+    """Variance over sequences of the value aggregation, by layer and position (V1)."""
     input:
         **study.variance_sites(),
         prompts=study.prompts_of,
@@ -35,6 +37,7 @@ rule compute_variance:
 
 
 rule compute_norms:
+    """Norm of the residual stream by layer and position, and the layers of its surge (V3)."""
     input:
         magnitudes=rules.extract_activations.output.magnitudes,
         prompts=study.prompts_of,
@@ -55,6 +58,7 @@ rule compute_norms:
 
 
 rule compute_disparity:
+    """Dominance ratios and massive activations: one dim against the others (D1, D2)."""
     input:
         magnitudes=rules.extract_activations.output.magnitudes,
         prompts=study.prompts_of,
@@ -72,6 +76,7 @@ rule compute_disparity:
 
 
 rule compute_sinks:
+    """Sink scores, mass, rate and onset: the attention that positions receive (A1, A2)."""
     input:
         scores=rules.extract_activations.output.scores,
         prompts=study.prompts_of,
@@ -94,6 +99,7 @@ rule compute_sinks:
 
 
 rule compute_first_positions:
+    """Sink mass of the first four positions under the prompts' kind of first token."""
     input:
         scores=rules.extract_activations.output.scores,
         prompts=study.prompts_of,
@@ -111,6 +117,7 @@ rule compute_first_positions:
 
 
 rule compute_variance_through_output:
+    """Variance by position before and after the output projection W_O (V2)."""
     input:
         **study.kept_site("value_aggregation"),
         **study.kept_site("output_projection_output"),
@@ -129,6 +136,7 @@ rule compute_variance_through_output:
 
 
 rule compute_super_neurons:
+    """FFN neurons ranked by what they write for the first token, and their share of the norm surge (S1, S2)."""
     input:
         first_token_neurons=rules.extract_activations.output.first_token_neurons,
         neuron_moments=rules.extract_activations.output.neuron_moments,
@@ -151,6 +159,7 @@ rule compute_super_neurons:
 
 
 rule compute_keys:
+    """Collapse of the first token's key to one direction, and heads whose queries align with it (K1, K2)."""
     input:
         first_token_keys=rules.extract_activations.output.first_token_keys,
         query_gram=rules.extract_activations.output.query_gram,
@@ -171,6 +180,7 @@ rule compute_keys:
 
 
 rule compute_secondary_sinks:
+    """Positions other than 0 that are sinks, by layer and by token."""
     input:
         scores=rules.extract_activations.output.scores,
         prompts=study.prompts_of,
@@ -188,6 +198,7 @@ rule compute_secondary_sinks:
 
 
 rule compute_effective_rank:
+    """Effective rank of the residual stream, by layer (E1)."""
     input:
         residual_gram=rules.extract_activations.output.residual_gram,
         prompts=study.prompts_of,
@@ -203,6 +214,7 @@ rule compute_effective_rank:
 
 
 rule compute_value_drain:
+    """Norms of the values at position 0 against the others, with the sink mass."""
     input:
         value_magnitudes=rules.extract_activations.output.value_magnitudes,
         scores=rules.extract_activations.output.scores,
@@ -223,6 +235,7 @@ rule compute_value_drain:
 
 
 rule compute_matrix_entropy:
+    """Matrix entropy of the residual stream by layer, and where it has a valley (E2)."""
     input:
         token_gram=rules.extract_activations.output.token_gram,
         residual_gram=rules.extract_activations.output.residual_gram,
@@ -241,6 +254,7 @@ rule compute_matrix_entropy:
 
 
 rule compute_super_weight:
+    """The down-projection weight between the spikes of the first token, by layer (S3)."""
     input:
         down_projection_spikes=rules.extract_activations.output.down_projection_spikes,
         architecture=rules.extract_activations.output.architecture,
@@ -257,6 +271,7 @@ rule compute_super_weight:
 
 
 rule compute_row_sinks:
+    """Share of queries whose largest attention weight lies on position 0, by layer and head."""
     input:
         first_token_attention=rules.extract_activations.output.first_token_attention,
         architecture=rules.extract_activations.output.architecture,
@@ -283,6 +298,7 @@ EFFECTS = dict(
 
 
 rule compute_intervention_effects:
+    """Effects of the interventions: sinks made, contrasts with controls, dose and response."""
     input:
         baseline_files=ancient(f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline"),
         baseline=f"{STUDY}/interventions/{{model}}/{{prompts}}/baseline/manifest.json",
@@ -309,6 +325,7 @@ rule compute_intervention_effects:
 
 
 rule compute_mediation:
+    """Share of an edit's effect that each link of the chain carries, and what removals take away."""
     input:
         passes=f"{STUDY}/interventions/{{model}}/{{prompts}}/mechanism.parquet",
         prompts=study.prompts_of,
@@ -326,6 +343,7 @@ rule compute_mediation:
 
 
 rule compute_anatomy:
+    """Facts about a model's sink from all its tables: onset, surges, super neurons, conversions."""
     input:
         unpack(study.tables_of_anatomy),
     output:
@@ -341,6 +359,7 @@ rule compute_anatomy:
 
 
 rule measure_training:
+    """Measure every kept checkpoint of a run's trainings: sink, disparity, norms and rank over the steps."""
     input:
         unpack(study.checkpoints_of_run),
     output:
@@ -363,6 +382,7 @@ rule measure_training:
 
 
 rule summarize_pretraining:
+    """Last losses, sizes and tokens of every training in one table."""
     input:
         **study.trained_models(),
         history=study.histories(),
@@ -377,6 +397,7 @@ rule summarize_pretraining:
 
 
 rule compare_pretraining:
+    """Values of every run by seed, and paired differences to its baseline."""
     input:
         **study.training_statistics(),
         history=study.histories(),
@@ -394,6 +415,7 @@ rule compare_pretraining:
 
 
 rule compute_ladder:
+    """Gap of a variant to its baseline by model size, and the slope of that gap."""
     input:
         by_seed=rules.compare_pretraining.output.by_seed,
         pretraining=rules.summarize_pretraining.output.pretraining,

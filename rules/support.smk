@@ -2,6 +2,7 @@
 
 
 rule support:
+    """Try every decoder class of transformers: which can be measured, and why others cannot."""
     output:
         "results/support.parquet",
     localrule: True

@@ -2,6 +2,7 @@
 
 
 rule verify:
+    """Compare every file of the study with the hash that was recorded when it was written."""
     localrule: True
     threads: 2
     resources:

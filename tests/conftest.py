@@ -48,6 +48,7 @@ _LONGEST = [
     "test_end_to_end",
     "test_engines",
     "test_one_line",
+    "test_deployment",
 ]
 
 

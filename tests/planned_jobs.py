@@ -18,9 +18,9 @@ def job(rule: str, /, **wildcards) -> str:
     return f"{rule}({', '.join(f'{name}={value}' for name, value in sorted(wildcards.items()))})"
 
 
-def planned_jobs(folder: Path, command: list[str]) -> set[str]:
+def planned_jobs(folder: Path, command: list[str], **environment: str) -> set[str]:
     """Every job but ``all`` that ``snakemake`` with these arguments would run in ``folder``."""
-    return set(_ask(_list_jobs, folder, command, {}))
+    return set(_ask(_list_jobs, folder, command, environment))
 
 
 def undemanded_outputs(folder: Path, command: list[str]) -> dict[str, list[str]]:

@@ -149,7 +149,7 @@ class Project:
 
 def checkout(folder: Path) -> Project:
     """The project's files, without results, in ``folder``."""
-    leave_out = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__", ".*_cache")
+    leave_out = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "site", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=leave_out)
     return Project(folder)
 

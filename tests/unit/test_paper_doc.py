@@ -101,15 +101,3 @@ def test_no_module_points_at_a_page_that_is_not_there():
     for path in [*LIBRARY.rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
         for page in re.findall(r"\bdocs/\w+\.md|\b[A-Z]{3,}\.md", path.read_text()):
             assert (ROOT / page).is_file() or page in ("README.md", "docs/extending.md"), (path.name, page)
-
-
-def test_every_link_of_the_pages_leads_to_a_file_and_a_heading():
-    for path in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "results" / "README.md"]:
-        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text()):
-            if target.startswith("http"):
-                continue
-            page = (path.parent / target).resolve() if target else path
-            assert page.exists(), (path.name, target)
-            if anchor:
-                headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-                assert anchor in {re.sub(r"[^\w -]", "", text).strip().lower().replace(" ", "-") for text in headings}

@@ -619,10 +619,12 @@ print(*(name for name in sys.modules if name.startswith("sinkorigin.variants")))
 def test_a_variant_is_registered_for_the_auto_classes_as_the_docs_say(tmp_path):
     build("sigmoid").save_pretrained(tmp_path)
     page = (ROOT / "docs" / "variants.md").read_text()
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "register()" in block]
-    place = re.search(r'"results/.*/model"', code)[0]
-    code = code.replace(place, "sys.argv[1]") + "print(type(model).__name__)"
-    assert python(code, tmp_path).split() == ["SigmoidLlamaForCausalLM"]
+    ours, auto = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "register()" in auto  # which is tried before the library has registered it
+    code = "".join(f"{block}\nprint(type(model).__name__)\n" for block in (auto, ours))
+    write_manifest(tmp_path)
+    code, places = re.subn(r'"results/.*/model"', "sys.argv[1]", code)
+    assert places == 2 and python(code, tmp_path).split() == ["SigmoidLlamaForCausalLM"] * 2
 
 
 def test_the_config_knows_every_variant_without_pytorch():

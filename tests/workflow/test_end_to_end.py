@@ -2,11 +2,13 @@
 
 import html
 import json
+import re
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from tiny_study import FIGURES, INTERVENTION_FIGURES, MECHANISM_FIGURES, ROOT, digests
+from harness.table_catalogue import tables
+from tiny_study import FIGURES, INTERVENTION_FIGURES, MECHANISM_FIGURES, digests
 
 
 def test_every_figure_and_the_claims_are_there(finished):
@@ -64,12 +66,23 @@ def test_every_column_of_every_table_says_what_it_means(finished):
             assert field.metadata and field.metadata.get(b"description"), (path.name, field.name)
 
 
-def test_results_readme_names_every_table(finished):
-    readme = (ROOT / "results" / "README.md").read_text()
-    for path in finished.results.rglob("*.parquet"):
-        if path.name != "part-0.parquet" and "strength=" not in path.name:
-            folders = {"prompts": "{prompts}.parquet", "training": "training/{run}/seed={seed}.parquet"}
-            assert folders.get(path.parent.parent.name, path.name) in readme, path
+def test_every_table_has_its_place_and_the_columns_that_the_page_of_tables_shows(finished):
+    """docs/tables.md is made of this catalogue, and so of results/README.md."""
+    known = {
+        re.sub(r"\\{\w+\\}", "[^/]+", re.escape(place)).replace("…", ".+"): schema for place, schema in tables().items()
+    }
+    files = [
+        path for path in finished.results.rglob("*.parquet") if not path.is_relative_to(finished.results / "first_look")
+    ]
+    assert len(files) > 200
+    for path in files:
+        place = path.relative_to(finished.results).as_posix()
+        [schema] = [schema for pattern, schema in known.items() if re.fullmatch(pattern, place)]
+        found = pq.read_schema(path)
+        assert found.names == schema.names, place
+        if path.name != "part-0.parquet":  # of vectors, whose length is the model's
+            assert found.equals(schema, check_metadata=False), place
+            assert [field.metadata for field in found] == [field.metadata for field in schema], place
 
 
 def test_nothing_half_written_is_left(finished):

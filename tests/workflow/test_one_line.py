@@ -1,4 +1,4 @@
-"""The whole study of a model by one line, from any directory, and inside another workflow."""
+"""The whole study of a model by one line, from any directory."""
 
 import json
 import re
@@ -75,39 +75,6 @@ def test_a_study_runs_in_another_directory_and_its_jobs_see_the_same_study(folde
     )  # fmt: skip
     assert not code, text
     assert (folder / target).is_file() and not (folder.parent / "results").exists()
-
-
-MODULE = """
-module sinkorigin:
-    snakefile: "{snakefile}"
-    config: {config}
-    prefix: "sinks"
-
-
-use rule * from sinkorigin as sinks_*
-
-
-rule ours:
-    default_target: True
-    input: rules.sinks_all.input
-"""
-
-
-def test_a_workflow_imports_the_study_with_a_short_config(folder):
-    config = {
-        "models": [{"source": "path:Tiny Model"}],
-        "corpus": {"source": "path:text", "validation_share": 0.4},
-        "prompts": [{"name": "random_tokens", "kind": "random_tokens", "sequences": 8, "length": 16}],
-        "interventions": [],
-    }
-    (folder / "Snakefile").write_text(MODULE.format(snakefile=ROOT / "Snakefile", config=config))
-    rules = by_rule(planned_jobs(folder, CORES))
-    assert rules["sinks_compute_sinks"] == {f"model=tiny-model{of}, prompts=random_tokens" for of in ("", "-random")}
-    assert {"sinks_judge_claims", "sinks_plot_variance_by_position"} <= rules.keys()
-    target = "sinks/results/tiny-model/prompts/tiny-model/random_tokens.parquet"
-    code, text = said(folder, target)
-    assert not code, text
-    assert (folder / target).is_file() and not (folder / "results").exists()
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ class Figure:
         return [f"sinkorigin.figures.{self.name}", *self.loads(study)]
 
     @property
+    def description(self) -> str:
+        """What it shows: the first line of its module."""
+        module = Path(sinkorigin.__file__).parent / "figures" / f"{self.name}.py"
+        return module.read_text(encoding="utf-8").partition("\n")[0].strip('"')
+
+    @property
     def caption(self) -> str | None:
         """Its caption in the report, from the folder of the rules; None where it has none."""
         name = f"captions/{self.name}.rst"

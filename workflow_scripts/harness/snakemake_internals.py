@@ -256,6 +256,13 @@ def add_directives(workflow: Any, rule: Any, *, log: str, benchmark: str | None,
         rule.conda_env = environment
 
 
+def add_description(rule: Any, text: str) -> None:
+    """Give a rule the description that ``--list-rules`` shows: its docstring, which has to be written out in the rules' language
+    and so is one for all rules of a loop (parser.py and workflow.py, 9.27.1).
+    """
+    rule.docstring = text
+
+
 def add_resources(rule: Any, resources: Mapping[str, int | Callable[..., int]]) -> None:
     """Give a rule more resources. Its mapping takes only values that ``Resources`` has wrapped (resources.py, 9.27.1)."""
     rule.resources.update(Resources.from_mapping(resources))
