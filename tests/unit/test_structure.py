@@ -308,7 +308,8 @@ def test_variance_through_output_by_groups_equals_numpy(llama_measured):
     rows = rows_of(tables["variance_through_output"])
     for row in rows:
         before, after = (
-            found.full[site, row["layer"]][:, [0, 2, 5, 7]] for site in ("value_aggregation", "output_projection_output")
+            found.full[site, row["layer"]][:, [0, 2, 5, 7]]
+            for site in ("value_aggregation", "output_projection_output")
         )
         # positions 0; 2; 5 and 7 are the groups 0, 2-3 and 4-7
         groups = [[v[0], v[1], v[2:].mean()] for v in (x.var(axis=0, ddof=1).mean(axis=-1) for x in (before, after))]
