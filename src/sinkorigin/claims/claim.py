@@ -76,9 +76,13 @@ class Claim:
     scale: Literal["difference", "ratio"] = "difference"
     reading: str = ""
 
-    def read(self, value: float) -> str:
-        """What a value says: "super neurons write 96 % of the surge"."""
-        return self.reading.format(value=_digits(value), percent=_percent(value))
+    def read(self, value: float, highest: float | None = None) -> str:
+        """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
+        texts = [
+            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None)) for written in (_digits, _percent)
+        ]
+        digits, percent = (" to ".join(some) for some in texts)
+        return self.reading.format(value=digits, percent=percent.replace(" % to", " to"))
 
     def expected(self, threshold: float) -> str:
         """The predicate in the unit of the reading: "> 50 %"."""

@@ -6,6 +6,7 @@ The page of a study, the end of a run and the README say the same sentences.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sinkorigin.claims.claim import Claim
 from sinkorigin.claims.first_tokens import CLAIM as SINK
 from sinkorigin.claims.first_tokens import NAMES, summary
 from sinkorigin.claims.ledger import PRIMARY, TRAININGS
@@ -76,19 +77,22 @@ def _of_verdict(heading: str, rows: Sequence[Mapping], *, several: bool) -> Find
     claims: dict[str, list[Mapping]] = {}
     for row in rows:
         claims.setdefault(row["claim"], []).append(row)
-    told = []
-    for code, own in claims.items():
-        claim = _CLAIMS[code]
-        places: dict[str, list[str]] = {}
-        for row in own:
-            places.setdefault(f"{claim.read(row['value'])} (predicted {claim.expected(row['threshold'])})", []).append(_place(row, several))
-        told.append(f"{claim.words}: " + "; ".join(f"{reading}{_joined(where)}" for reading, where in places.items()))
+    told = [_of_claim(_CLAIMS[code], own, several=several) for code, own in claims.items()]
     return Finding(heading, ". ".join(one[0].upper() + one[1:] for one in told) + ".", tuple(claims))
 
 
-def _joined(places: Sequence[str]) -> str:
+def _of_claim(claim: Claim, rows: Sequence[Mapping], *, several: bool) -> str:
+    """A claim in the places where it has one verdict, with the range of its values."""
+    low, high = (extreme(rows, key=lambda row: row["value"]) for extreme in (min, max))
+    reading = claim.read(low["value"], high["value"])
+    expected = " or ".join(dict.fromkeys(claim.expected(row["threshold"]) for row in rows))
+    where = _joined(dict.fromkeys(_place(row, several) for row in rows))
+    return f"{claim.words}: {reading}{where} (predicted {expected})"
+
+
+def _joined(places: Iterable[str]) -> str:
     known = [place for place in places if place]
-    return f" {' and '.join(known)}" if known else ""
+    return f", {', '.join(known)}" if known else ""
 
 
 def _place(row: Mapping, several: bool) -> str:
