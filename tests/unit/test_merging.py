@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from harness.config.merging import Layer, merge, source_named
+from harness.config.pretraining import Run
 from harness.config.reading import read_config, read_study
 from sinkorigin.errors import SinkoriginError
 from tiny_study import ROOT
@@ -203,3 +204,15 @@ def test_a_config_that_was_filled_in_reads_the_same():
     for data in raw["pretraining"]["data"]:
         data.pop("tokenizer", None)
     assert read_config(raw) == config
+
+
+def test_the_robustness_study_trains_its_baseline_as_the_default_study_does():
+    """A list of an overlay replaces the one below it, so the run is written in both files."""
+    studies = (yaml.safe_load((ROOT / name).read_text()) for name in ("config.yaml", "config.robustness.yaml"))
+    one, other = (
+        Run.model_validate(run).model_dump(exclude={"tuning", "keep", "evaluate_every"})  # what changes no result
+        for study in studies
+        for run in study["pretraining"]["runs"]
+        if run["name"] == "copies_softmax"
+    )
+    assert one == other
