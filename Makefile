@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested docs clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested tutorial docs clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,13 @@ llms: .venv/installed  ## docs/llms.txt, from the navigation of mkdocs.yml and t
 
 tested: .venv/installed  ## docs/tested.md: which test runs which command of README and documentation
 	$(BIN)/python docs/update_tested.py
+
+tutorial: .venv/tutorial_installed  ## docs/tutorial.ipynb, run from beginning to end on the model of the default study
+	$(BIN)/python docs/update_tutorial.py
+
+.venv/tutorial_installed: docs/tutorial.lock .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/tutorial.lock
+	touch $@
 
 docs: .venv/docs_installed  ## the documentation site, in site/; a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: files of the project that pages link are part of the site, below ``project/``, and links lead there.
+"""Hooks of mkdocs: files of the project that pages link are part of the site, below ``project/``, and links lead there. A notebook is a page.
 
 So a page has the same links in the repository, where an editor or a code host follows them, and in the site, which needs no
 address of a repository.
@@ -6,6 +6,7 @@ address of a repository.
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -14,6 +15,10 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+sys.path.append(str(DOCS))
+
+from notebook_pages import markdown, pages_of, source_of, with_outputs
+
 _LINK = re.compile(r"(\]\()(?!\w+:|#)([^)#\s]+)")
 ALSO = ("CHANGELOG.md", "CONTRIBUTING.md", "results/README.md")  # of the navigation
 
@@ -21,18 +26,23 @@ ALSO = ("CHANGELOG.md", "CONTRIBUTING.md", "results/README.md")  # of the naviga
 def _place(path: Path) -> str:
     """Place of a file of the project in the site. Names that begin with a dot would be left out of it."""
     if path.is_relative_to(DOCS):
-        return path.relative_to(DOCS).as_posix()
+        page = path.with_suffix(".md") if path.suffix == ".ipynb" else path
+        return page.relative_to(DOCS).as_posix()
     return "/".join(["project", *(part.lstrip(".") for part in path.relative_to(ROOT).parts)])
 
 
 def _source(place: str) -> Path:
     """File of the project that a page of the site was made from."""
-    return ROOT / place.removeprefix("project/") if place.startswith("project/") else DOCS / place
+    return ROOT / place.removeprefix("project/") if place.startswith("project/") else source_of(DOCS / place)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what pages link outside of ``docs``, and what pages among that link."""
-    waiting = [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO)]
+    for notebook in DOCS.glob("*.ipynb"):
+        page, figures = with_outputs(notebook)
+        for name, content in [(_place(notebook), page), *figures.items()]:
+            files.append(File.generated(config, name, content=content))
+    waiting = [*pages_of(DOCS), *(ROOT / name for name in ALSO)]
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -42,8 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         place = _place(path)
         if place.startswith("project/"):
             files.append(File.generated(config, place, abs_src_path=str(path)))
-        if path.suffix == ".md":
-            targets = (Path(os.path.normpath(path.parent / target)) for _, target in _LINK.findall(path.read_text()))
+        if path.suffix in (".md", ".ipynb"):
+            targets = (Path(os.path.normpath(path.parent / target)) for _, target in _LINK.findall(markdown(path)))
             waiting += [target for target in targets if target.is_file()]
     return files
 
@@ -64,6 +74,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_post_build(config: MkDocsConfig) -> None:
     """Put the pages' sources beside them: llms.txt lists these, for readers that want no HTML."""
     site = Path(config.site_dir)
-    for path in [*DOCS.glob("*.md"), *(ROOT / name for name in ALSO)]:
-        (site / _place(path)).write_bytes(path.read_bytes())
-    (site / "llms.txt").write_text((DOCS / "llms.txt").read_text().replace("](../", "](project/"))
+    for path in [*pages_of(DOCS), *(ROOT / name for name in ALSO)]:
+        (site / _place(path)).write_text(markdown(path))
+    listed = (DOCS / "llms.txt").read_text().replace("](../", "](project/")
+    (site / "llms.txt").write_text(re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", listed))

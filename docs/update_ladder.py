@@ -10,10 +10,9 @@ import polars as pl
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts", "docs")]
 
-from update_readme import between
-
 from sinkorigin.statistics.ladder import PAPER_PARAMETERS, seeds_needed
 from sinkorigin.tables import read_table
+from update_readme import between
 
 STUDY = ROOT / "results" / "ladder"
 UNITS = {"validation_loss": "validation loss", "train_loss": "train loss", "sink_mass": "sink mass"}

@@ -1,12 +1,17 @@
 """Write docs/llms.txt, the map of the documentation for language models (https://llmstxt.org), from mkdocs.yml: ``make llms``."""
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "docs"))
+
+from notebook_pages import markdown, source_of
 
 
 def first_paragraph(markdown: str) -> str:
@@ -33,8 +38,9 @@ def entries(nav: list) -> Iterator[tuple[str, str]]:
 
 def listed(title: str, page: str) -> str:
     """Line of one page. A file that is not in docs lies in ``project/`` of the site, see site_files.py."""
-    place = page.replace("project/", "../")
-    return f"- [{title}]({place}): {first_sentence((ROOT / 'docs' / place).read_text())}"
+    source = source_of(ROOT / "docs" / page.replace("project/", "../"))
+    place = os.path.relpath(source, ROOT / "docs")
+    return f"- [{title}]({place}): {first_sentence(markdown(source))}"
 
 
 def text() -> str:

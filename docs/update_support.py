@@ -6,10 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "docs")]
 
-from update_readme import between
-
 from sinkorigin.support.page import page, summary
 from sinkorigin.tables import read_table
+from update_readme import between
 
 
 def main() -> None:

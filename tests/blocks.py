@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from notebook_pages import markdown, pages_of
+
 ROOT = Path(__file__).parents[1]
 HOW = ("run", "run on the tiny study", "planned", "read")
 _MARK = rf"<!-- (?P<all>all )?(?:(?P<how>{'|'.join(HOW)}) by (?P<test>\S+)|not run: (?P<reason>[^>]+?)) -->"
@@ -55,7 +57,7 @@ def pages() -> list[str]:
         ROOT / "config" / "README.md",
         ROOT / "results" / "README.md",
     ]
-    return [path.relative_to(ROOT).as_posix() for path in (*found, *sorted((ROOT / "docs").glob("*.md")))]
+    return [path.relative_to(ROOT).as_posix() for path in (*found, *sorted(pages_of(ROOT / "docs")))]
 
 
 @cache
@@ -63,7 +65,7 @@ def blocks_of(page: str) -> list[Block]:
     """The blocks of a page, in their order."""
     found, section, language, of_all, above = [], "", "", None, None
     inside: list[str] | None = None
-    for line in (ROOT / page).read_text().splitlines():
+    for line in markdown(ROOT / page).splitlines():
         if inside is not None:
             if line == "```":
                 mark = above or of_all

@@ -41,8 +41,7 @@ def test_a_block_is_run_by_a_test_that_there_is_or_says_why_not(block):
         assert named or "run_by(" in sources(block.test), f"{block.test} does not take the block from {block.page}"
 
 
-def test_the_table_of_the_blocks_is_as_the_pages_say(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "docs")
+def test_the_table_of_the_blocks_is_as_the_pages_say():
     assert (ROOT / "docs/tested.md").read_text() == importlib.import_module("update_tested").page(), "run make tested"
 
 

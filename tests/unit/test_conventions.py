@@ -106,14 +106,15 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     assert held <= {name.replace("-", "_") for name in declared}
 
 
-def test_the_site_has_pins_of_its_own_that_the_environment_has_not():
+@pytest.mark.parametrize(("group", "lock"), [("docs", "docs/requirements.lock"), ("tutorial", "docs/tutorial.lock")])
+def test_site_and_tutorial_have_pins_of_their_own_that_the_environment_has_not(group, lock):
     """Tests, studies and the image need none of them."""
-    locks = [(ROOT / name).read_text().splitlines() for name in ("requirements.lock", "docs/requirements.lock")]
-    pinned, of_site = (
+    locks = [(ROOT / name).read_text().splitlines() for name in ("requirements.lock", lock)]
+    pinned, of_group = (
         {line.split("==")[0].lower().replace("_", "-") for line in lock if "==" in line} for lock in locks
     )
-    [wanted] = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["docs"]
-    assert wanted in of_site and not pinned & of_site
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"][group]
+    assert of_group.issuperset(wanted) and not pinned & of_group
 
 
 def test_git_holds_no_results_and_the_archive_no_secrets():

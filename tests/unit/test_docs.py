@@ -14,10 +14,10 @@ import yaml
 
 from blocks import pages
 from harness.table_catalogue import described, tables
+from notebook_pages import markdown, pages_of
 from tiny_study import ROOT
 
 SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-sys.path.append(str(ROOT / "docs"))  # the scripts that write pages
 
 
 def test_the_page_of_the_tables_is_as_the_schemas_say():
@@ -62,7 +62,7 @@ def navigation(nav) -> list[str]:
 
 def test_the_navigation_has_every_page_once():
     listed = navigation(SITE["nav"])
-    in_docs = [path.name for path in (ROOT / "docs").glob("*.md")]
+    in_docs = [path.with_suffix(".md").name for path in pages_of(ROOT / "docs")]
     assert sorted(page for page in listed if not page.startswith("project/")) == sorted(in_docs)
     assert all((ROOT / page.removeprefix("project/")).is_file() for page in listed if page.startswith("project/"))
 
@@ -74,7 +74,7 @@ def without_code(markdown: str) -> str:
 @cache
 def anchors(page: Path) -> set[str]:
     """Anchors of a page's headings on which a code host and the site agree: GitHub's rule, and that of Python-Markdown."""
-    code = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    code = re.sub(r"^```.*?^```$", "", markdown(page), flags=re.DOTALL | re.MULTILINE)
     headings = [re.sub(r"\[([^]]*)\]\([^)]*\)|`", r"\1", text) for text in re.findall(r"^#+ (.*)$", code, re.MULTILINE)]
     hosts = [re.sub(r"[^\w -]", "", text).strip().lower().replace(" ", "-") for text in headings]
     ascii_ = [unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() for text in headings]
@@ -85,7 +85,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("name", [*pages(), "CHANGELOG.md", "docs/llms.txt"])
 def test_every_link_leads_to_a_file_and_a_heading(name):
     path = ROOT / name
-    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", without_code(path.read_text())):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", without_code(markdown(path))):
         if re.match(r"https?:", target):
             continue
         page = Path(os.path.normpath(path.parent / target)) if target else path

@@ -171,7 +171,6 @@ def test_the_figure_shows_every_seed_and_tells_the_slope(laddered):
 
 
 def test_the_page_is_written_from_the_tables(laddered, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "docs")
     page = import_module("update_ladder")
     monkeypatch.setattr(page, "STUDY", tmp_path)
     found = laddered(random_gaps())

@@ -135,8 +135,8 @@ def save(figure: Figure, paths: Iterable[str | Path], *, lacks: Sequence[str] = 
 
 
 def shown(figure: Figure) -> Figure:
-    """The figure, which a notebook shows: importing pyplot in one registers how."""
-    import_module("matplotlib.pyplot")
+    """The figure, which a notebook shows: loading pyplot's backend in one registers how."""
+    import_module("matplotlib.pyplot").switch_backend(matplotlib.get_backend())
     return figure
 
 
