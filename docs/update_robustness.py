@@ -44,6 +44,11 @@ def _cell(row: Mapping | None, *parts: Callable[[Mapping], str]) -> str:
     return "<br>".join([f"**{row['verdict']}**", *(part(row) for part in parts)])
 
 
+def _unbroken(row: Mapping) -> str:
+    """Value and interval, which a narrow column leaves in one line."""
+    return value_text(row).replace(" ", "\u00a0")
+
+
 def _claims_of(rows: Sequence[Mapping]) -> list[tuple[str, str]]:
     """Code and words of the claims, in their order."""
     return sorted({(row["claim"], row["words"]) for row in rows}, key=lambda claim: claim_order(claim[0]))
@@ -67,7 +72,7 @@ def _models(rows: Sequence[Mapping]) -> Iterator[str]:
         yield from _table(
             ["claim", *(NAMES[first] for first in conditions)],
             [
-                [f"{code}: {words}", *(_cell(cells.get((code, one)), value_text, settings_text) for one in conditions)]
+                [f"{code}: {words}", *(_cell(cells.get((code, one)), _unbroken, settings_text) for one in conditions)]
                 for code, words in claims
             ],
         )
@@ -83,7 +88,7 @@ def _controls(rows: Sequence[Mapping]) -> Iterator[str]:
     yield from _table(
         ["control, drawn first tokens", *(f"{code}: {words}" for code, words in claims)],
         [
-            [label, *(_cell(cells.get((label, code)), value_text, settings_text) for code, _ in claims)]
+            [label, *(_cell(cells.get((label, code)), _unbroken, settings_text) for code, _ in claims)]
             for label in _by_label(drawn)
         ],
     )
@@ -158,7 +163,7 @@ def _accounts(rows: Sequence[Mapping]) -> Iterator[str]:
             [
                 [
                     f"{label}<br>{(prompts or '').replace('_', ' ')}",
-                    *(_cell(cells.get((label, prompts, statement)), value_text) for statement, _ in predictions),
+                    *(_cell(cells.get((label, prompts, statement)), _unbroken) for statement, _ in predictions),
                 ]
                 for label, prompts in dict.fromkeys((row["label"], row["prompts"]) for row in judged)
             ],

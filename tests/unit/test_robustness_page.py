@@ -46,11 +46,11 @@ def test_each_model_has_a_table_of_its_own_with_a_column_for_each_first_token():
         section = re.search(rf"### {label}\n\n(.*?)\n\n", written, re.DOTALL)[1]
         assert (
             section.startswith(head)
-            and "| C2: words of C2 | **reproduced**<br>0.5 [0.4, 0.6]<br>holds in 1 of 4" in section
+            and "| C2: words of C2 | **reproduced**<br>0.5 [0.4, 0.6]<br>holds in 1 of 4" in section
         )
         assert "C10" not in section
     assert written.count("Not applicable under any first token: C10.") == 3
-    assert "| text 16 |" not in written and "| one<br>text 16 | **reproduced**<br>0.5 [0.4, 0.6] |" in written
+    assert "| text 16 |" not in written and "| one<br>text 16 | **reproduced**<br>0.5 [0.4, 0.6] |" in written
 
 
 def test_settings_that_say_the_opposite_are_listed_once_for_all_prompt_sets_and_layers():

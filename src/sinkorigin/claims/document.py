@@ -8,18 +8,20 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _HEAD = f"""# The claims, and how each is decided
 
-The claims of the chain and of the trainings, each with one primary test that stands here before any run: what is measured, what it is held
-against and why, and what would contradict it. Each claim of the chain is judged for every model under every condition of the first token that
-the study has (drawn, BOS, fixed), each claim about trainings for every run with its variant.
+Each claim has one primary test, which is written down here before any run: what is measured, the *predicate* that the measured value must
+satisfy and why, and what would contradict the claim. Claims about the chain that leads to a sink are judged for every model under every
+condition of the first token that the study has (drawn, BOS, fixed). Claims about trainings with another kind of attention are judged for every
+run with that attention.
 
-- **reproduced**: the whole 95 % interval satisfies the predicate, and Holm's correction over the primary tests of that model and
-  condition leaves it.
-- **contradicted**: the whole interval satisfies the opposite, likewise.
+- **reproduced**: the whole 95 % interval satisfies the predicate, and so it stays after Holm's correction over the primary tests of that
+  model and condition.
+- **contradicted**: the whole interval satisfies the opposite, and so it stays after the correction.
 - **undecided**: neither; more sequences, or more models, would decide it.
-- **not applicable**: not defined there, with the reason.
+- **not applicable**: the test is not defined there; the ledger gives the reason.
 
-Other positions, layers, strengths, thresholds and prompt sets are *settings*: they are no further claims, they are counted under theirs
-("holds in 11 of 12 settings") and listed in `robustness.parquet`. Controls and identities are checks (`checks.parquet`).
+The same test with another position, layer, strength, threshold or prompt set is a *setting*. Settings are not further claims: they are counted
+under theirs ("holds in 11 of 12 settings") and listed in `robustness.parquet`. What must hold for the measurements to be right, such as
+controls and identities, is a *check* (`checks.parquet`).
 
 **A sink** is defined once: a position receives more than {SINK_FACTOR:g} times the attention that uniform attention would give it from later
 queries, mean over layers and heads (by layer: mean over heads). A sequence is *converted* where its position becomes one.

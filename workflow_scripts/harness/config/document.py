@@ -10,9 +10,10 @@ The keys of a config file, from `schemas/config.schema.json` (`make config` writ
 and check a config from the schema where its first line is `# yaml-language-server: $schema=PATH/schemas/config.schema.json`.
 [your_model.md](your_model.md) explains how files are laid over one another, and what a short config leaves out.
 
-A key that is *required* has no default in its entry; – means that other keys decide what stands without it. `prompts`, `activations` and
-`interventions` that no file names are those of [standard.yaml](#the-standard-settings). All that is wrong in a config is told at once, a
-sentence for each mistake with its file, key, value and remedy.
+In the column *default*, *required* means that the key must be given, *its own* that the section has defaults of its own, and – that other keys
+decide what holds without it. Where no file names `prompts`, `activations` or `interventions`, those of
+[standard.yaml](#the-standard-settings) hold. All mistakes in a config are reported at once: one sentence for each, with its file, key, value
+and remedy.
 """
 _STANDARD = """## The standard settings
 
