@@ -79,7 +79,8 @@ class Claim:
     def read(self, value: float, highest: float | None = None) -> str:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
         texts = [
-            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None)) for written in (_digits, _percent)
+            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None))
+            for written in (_digits, _percent)
         ]
         digits, percent = (" to ".join(some) for some in texts)
         return self.reading.format(value=digits, percent=percent.replace(" % to", " to"))

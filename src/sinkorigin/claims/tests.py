@@ -40,9 +40,7 @@ class Test:
                 f"the test of {self.quantity or 'nothing'} lacks its quantity, its reason or what contradicts it"
             )
         if self.side not in SIDES:
-            raise ValueError(
-                f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(SIDES)}"
-            )
+            raise ValueError(f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(SIDES)}")
 
     @property
     def words(self) -> str:
