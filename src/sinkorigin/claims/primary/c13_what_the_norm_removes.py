@@ -140,6 +140,7 @@ SINK = TrainingClaim(
     _SINK,
     sink,
     scale="ratio",
+    applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
 )
 DISPARITY_CLAIM = TrainingClaim(
@@ -150,6 +151,7 @@ DISPARITY_CLAIM = TrainingClaim(
     _DISPARITY,
     disparity,
     scale="ratio",
+    applicable_where=f"the baseline's first token has a dominance ratio of {DISPARITY:g} times the others', with its whole interval over seeds",
     variant=VARIANT,
 )
 RANK = TrainingClaim(
@@ -160,6 +162,7 @@ RANK = TrainingClaim(
     _RANK,
     rank,
     scale="ratio",
+    applicable_where=f"the baseline has {HIGHER_RANK:g} times as high a rank without position 0, with its whole interval over seeds",
     variant=VARIANT,
 )
 PARITY_CLAIM = TrainingClaim(
@@ -169,5 +172,6 @@ PARITY_CLAIM = TrainingClaim(
     "restores statistical parity across positions",
     _PARITY,
     parity,
+    applicable_where=f"the baseline's ln ratio exceeds {PARITY:g} with its whole interval over seeds, on prompts whose first token is drawn",
     variant=VARIANT,
 )
