@@ -423,7 +423,7 @@ def test_of_several_amplifications_the_one_with_most_strengths_is_held_against_t
     records.append(contrast("random_directions", control_site="attention_output"))
     difference = shown(draw_contrasts(contrasts(("small",), records), LABELS))[0]
     assert rows_of(difference) == [
-        "− random directions after W_O", "position 10, λ = 8", "− norm control", "position 10, λ = 2",
+        "− random directions after W_O", "position 10, λ = 8", "− norm control", "position 10, λ = 8",
     ]  # fmt: skip
 
 
