@@ -8,21 +8,28 @@ from sinkorigin.statistics.uniform import SINK_FACTOR
 
 _HEAD = f"""# The claims, and how each is decided
 
-The claims of the chain and of the trainings, each with one primary test that stands here before any run: what is measured, what it is held
-against and why, and what would contradict it. Each claim of the chain is judged for every model under every condition of the first token that
-the study has (drawn, BOS, fixed), each claim about trainings for every run with its variant.
+The claims of the chain and of the trainings, each with one primary test: what is measured, what it is held against and why, and what would
+contradict it. The tests are code that stands before a run; prompts, number of sequences, stored positions and strengths are those of the study's
+config, so that two studies may judge one claim differently. Each claim of the chain is judged for every model under every condition of the
+first token that the study has (drawn, BOS, fixed), each claim about trainings for every run with its variant.
 
 - **reproduced**: the whole 95 % interval satisfies the predicate, and Holm's correction over the primary tests of that model and
   condition leaves it.
 - **contradicted**: the whole interval satisfies the opposite, likewise.
-- **undecided**: neither; more sequences, or more models, would decide it.
+- **undecided**: neither; the reason says how many more sequences or seeds would decide it, or that only other models would.
 - **not applicable**: not defined there, with the reason.
 
-Other positions, layers, strengths, thresholds and prompt sets are *settings*: they are no further claims, they are counted under theirs
-("holds in 11 of 12 settings") and listed in `robustness.parquet`. Controls and identities are checks (`checks.parquet`).
+Other positions, layers, strengths, thresholds and prompt sets are *settings*: they are no further claims, they are counted under theirs, the
+primary test among them ("holds in 11 of 12 settings"), and listed in `robustness.parquet`. Controls and identities are checks (`checks.parquet`).
 
 **A sink** is defined once: a position receives more than {SINK_FACTOR:g} times the attention that uniform attention would give it from later
-queries, mean over layers and heads (by layer: mean over heads). A sequence is *converted* where its position becomes one.
+queries, mean over layers and heads (by layer: mean over heads). A sequence is *converted* where its position becomes one. Where layers are
+chosen for an edit, and for value drain, a stronger sink is asked for: a mean attention on position 0 above the paper's ε = 0.3
+(`statistics.onset_mass`).
+
+Changed after the first run of the default study, when a referee's objections were met: C7a and C7b were one claim, judged by C7b's test; C1,
+C8, C10 and C11 had thresholds without a smallest effect of interest (1 and 0); correlations over heads and layers were judged by intervals over
+sequences alone. No other verdict about SmolLM2-135M changed by it.
 
 This page is made from the declarations in `src/sinkorigin/claims/primary/` by `make claims`.
 """
@@ -56,6 +63,7 @@ def _section(claim: Claim, heading: str = "##") -> str:
         f"- *Measured*: {test.quantity}.",
         f"- *Predicate*: {test.words}, because {test.why}.",
         f"- *Contradicted* where {test.contradicted_by}.",
+        *([f"- *Applicable where* {claim.applicable_where}."] if claim.applicable_where else []),
         *(["- Judged in random weights too."] if claim.in_random_weights else []),
         "",
     ]
