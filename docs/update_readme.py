@@ -1,63 +1,69 @@
-"""Put the ledger of claims, the pretraining comparison and the figures of the default study into the README: ``make readme``."""
+"""Put what the default study found into README.md and docs/found.md: ``make readme``.
+
+The study's ledger, checks, accounts and comparison of trainings are copied into ``docs/study``, so that a test can hold the two pages to them.
+"""
 
 import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts", "docs")]
 
+import ledger_tables
+from sinkorigin.claims.accounts import TRAINING_PREDICTIONS
 from sinkorigin.claims.comparison import markdown_table
-from sinkorigin.claims.page import settings_text, value_text
+from sinkorigin.claims.findings import findings
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"
-# models trained here are in the ledger one by one; the README has the claims about their runs
-SINGLE_CHECKPOINTS = {path.name for path in (STUDY / "statistics").glob("*-seed*")}
-FIGURES = ("chain", "conversion_curves", "super_neurons")
+COPIES = ROOT / "docs" / "study"
+TABLES = ("claims.parquet", "accounts.parquet", "checks.parquet", "statistics/pretraining_comparison.parquet")
+FIGURES = ("chain",)
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
 
-def between(readme: str, name: str, content: str, page: str = "README.md") -> str:
-    """The README, or another page, with other content between two of its marks."""
+def between(text: str, name: str, content: str, page: str = "README.md") -> str:
+    """A page with other content between two of its marks."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, found, rest = readme.partition(start)
+    before, found, rest = text.partition(start)
     if not found or end not in rest:
         sys.exit(f"{page} lacks the marks {start.strip()} and {end}; put them where the table belongs")
     return before + start + content + "\n" + end + rest.partition(end)[2]
 
 
-def ledger_table() -> str:
-    """The ledger as Markdown: every claim, of each fetched model under each first token, and of each run trained here."""
-    lines = [
-        "| claim | model | first token | paper | here, 95 % interval | predicate | verdict | settings |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in read_table(STUDY / "claims.parquet").to_pylist():
-        if row["model"] in SINGLE_CHECKPOINTS:
-            continue
-        cells = [
-            f"{row['claim']}: {row['words']}",
-            row["label"],
-            row["first_token"] or "–",
-            row["paper"] or "–",
-            value_text(row),
-            row["predicate"],
-            f"**{row['verdict']}**",
-            settings_text(row),
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+def _copied(name: str) -> list[dict]:
+    return read_table(COPIES / f"{name}.parquet").to_pylist()
+
+
+def readme(text: str) -> str:
+    """README.md with the study's findings."""
+    told = findings(ledger_tables.without_checkpoints(_copied("claims")))
+    return between(text, "findings", "\n".join(f"- **{finding.heading}.** {finding.sentence}" for finding in told))
+
+
+def found(text: str) -> str:
+    """docs/found.md with the study's tables."""
+    ledger = ledger_tables.without_checkpoints(_copied("claims"))
+    predicted = ledger_tables.accounts(_copied("accounts"), {one.code for one in TRAINING_PREDICTIONS})
+    comparison = read_table(COPIES / "pretraining_comparison.parquet")
+    for name, content in (
+        ("claims", "\n".join(ledger_tables.by_model(ledger)).rstrip()),
+        ("checks", ledger_tables.checks(COPIES / "checks.parquet")),
+        ("accounts", "\n".join(predicted).rstrip()),
+        ("pretraining", markdown_table(comparison, TEXT)),
+    ):
+        text = between(text, name, content, page="docs/found.md")
+    return text
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = between(readme.read_text(), "claims", ledger_table())
-    comparison = read_table(STUDY / "statistics" / "pretraining_comparison.parquet")
-    readme.write_text(between(text, "pretraining", markdown_table(comparison, TEXT)))
-    (ROOT / "docs" / "figures").mkdir(exist_ok=True)
+    for table in TABLES:
+        shutil.copy(STUDY / table, COPIES)
     for name in FIGURES:
         shutil.copy(STUDY / "figures" / f"{name}.svg", ROOT / "docs" / "figures")
+    for path, written in ((ROOT / "README.md", readme), (ROOT / "docs" / "found.md", found)):
+        path.write_text(written(path.read_text()))
 
 
 if __name__ == "__main__":

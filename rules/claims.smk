@@ -22,6 +22,7 @@ rule judge_claims:
                 "aligned_heads",
                 "value_drain_and_sink",
                 "entropy_valley",
+                "matrix_entropy",
                 "super_weight",
             )
         },

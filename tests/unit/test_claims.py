@@ -1,6 +1,7 @@
 """The ledger: one row a claim, model and first token; what is not there is said with its reason, and settings are counted."""
 
 import html
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -77,7 +78,25 @@ def test_primary_tests_of_a_model_are_one_family(tmp_path):
     assert row["verdict"] == REPRODUCED and row["p"] == row["p_adjusted"] < 0.05
     rows = judged(tmp_path, *(read_as(f"C{i}", "a") for i in range(4)))[0]
     assert {row["verdict"] for row in rows} == {UNDECIDED} and rows[0]["p_adjusted"] > 0.05
-    assert rows[0]["reason"] == "reproduced by itself, but not among the 4 primary tests together"
+    assert rows[0]["reason"] == (
+        "reproduced by itself, but not among the 4 primary tests together (p = 0.12 after Holm); "
+        "some 1.3 times as many sequences like these would decide it"
+    )
+
+
+def test_an_undecided_claim_says_what_would_decide_it(tmp_path):
+    """Four times as many sequences halve an interval whose value lies half of it from the threshold."""
+    claim = read_as("C1", "a")
+    threshold, half = claim.test.threshold, 0.5
+    for value, told in (
+        (threshold + half / 2, "some 4.0 times as many sequences like these would decide it"),
+        (threshold + half / 50, "more than 100 times as many sequences would be needed to decide it"),
+    ):
+        setting = Setting("", value, value - half, value + half, None, ())
+        assert claim.undecided_because(setting, 0.05) == told
+        assert (
+            replace(claim, decided_by="models").undecided_because(setting, 0.05).startswith("more sequences would not")
+        )
 
 
 def test_random_weights_are_judged_by_claims_about_them_alone(tmp_path):
@@ -171,10 +190,10 @@ def sink(condition, count, position_1=0):
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ({"drawn": 64, "bos": 64, "fixed": 60}, "a sink under each: it belongs to the position"),
+        ({"drawn": 64, "bos": 64, "fixed": 60}, "a sink under each first token: it belongs to the position"),
         ({"drawn": 0, "bos": 64, "fixed": 1}, "a sink under BOS only: it belongs to the token"),
         ({"drawn": 64, "bos": 0, "fixed": 64}, "a sink under drawn tokens and one fixed token only"),
-        ({"drawn": 0, "bos": 0, "fixed": 0}, "no sink under any"),
+        ({"drawn": 0, "bos": 0, "fixed": 0}, "no sink under any first token"),
     ],
 )
 def test_the_page_says_whether_the_sink_belongs_to_the_position(tmp_path, counts, words):

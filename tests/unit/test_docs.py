@@ -109,3 +109,14 @@ def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
     assert "(project/results/README.md)" in (tmp_path / "llms.txt").read_text()
     listed = re.findall(r"\]\(([^)]+)\)", (tmp_path / "llms.txt").read_text())
     assert len(listed) > 20 and all((tmp_path / place).is_file() for place in listed)
+
+
+def test_readme_and_the_page_of_results_are_as_the_tables_of_the_default_study_say():
+    update = importlib.import_module("update_readme")
+    for name, written in (("README.md", update.readme), ("docs/found.md", update.found)):
+        text = (ROOT / name).read_text()
+        assert written(text) == text, "run make readme"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120

@@ -394,7 +394,7 @@ def test_layer_sets_differ_in_their_dashes():
     assert len({line.get_linestyle() for line in blue}) == 2 and "layers 8–11" in words(figure)
 
 
-def test_a_contrast_is_that_of_the_strength_where_the_amplified_score_is_highest(figures):
+def test_a_contrast_is_that_of_the_strength_nearest_to_8(figures):
     difference, size = shown(figures["intervention_contrasts"])[:2]
     assert rows_of(difference) == [
         "− shuffled deviations", "position 10, λ = 8", "position 40, λ = 8",
@@ -423,7 +423,7 @@ def test_of_several_amplifications_the_one_with_most_strengths_is_held_against_t
     records.append(contrast("random_directions", control_site="attention_output"))
     difference = shown(draw_contrasts(contrasts(("small",), records), LABELS))[0]
     assert rows_of(difference) == [
-        "− random directions after W_O", "position 10, λ = 8", "− norm control", "position 10, λ = 2",
+        "− random directions after W_O", "position 10, λ = 8", "− norm control", "position 10, λ = 8",
     ]  # fmt: skip
 
 

@@ -268,11 +268,11 @@ def test_the_key_is_judged_in_the_layer_of_the_sink_not_in_the_last_one():
     mass = SINK_MASS.with_columns(mass=pl.when(pl.col("layer") == 5).then(0.9).otherwise("mass"))
     right = collapse({layer: 0.97 if layer == 5 else 0.3 for layer in range(DEPTH)})
     wrong = collapse({layer: 0.3 if layer == 5 else 0.97 for layer in range(DEPTH)})
-    assert verdict("C7", {"sink_mass": mass, "key_collapse": right}) == REPRODUCED
-    assert verdict("C7", {"sink_mass": mass, "key_collapse": wrong}) == CONTRADICTED
-    assert (
-        "layer 5, where the sink is strongest" in settings("C7", {"sink_mass": mass, "key_collapse": right})[0].reason
-    )
+    for code in ("C7a", "C7b"):
+        assert verdict(code, {"sink_mass": mass, "key_collapse": right}) == REPRODUCED
+        assert verdict(code, {"sink_mass": mass, "key_collapse": wrong}) == CONTRADICTED
+        primary = settings(code, {"sink_mass": mass, "key_collapse": right})[0]
+        assert "layer 5, where the sink is strongest" in primary.reason
 
 
 def test_claims_about_the_cause_of_a_sink_are_not_applicable_without_one():
@@ -283,7 +283,7 @@ def test_claims_about_the_cause_of_a_sink_are_not_applicable_without_one():
         "super_neuron_surge": surge_rows([0.9, 0.9, 0.9]),
         "aligned_heads": heads(1.0, 0.2, 0.001),
     }
-    for code in ("C4", "C5", "C6", "C7", "C8"):
+    for code in ("C4", "C5", "C6", "C7a", "C7b", "C8"):
         assert verdict(code, frames) == NOT_APPLICABLE, code
         assert "position 0 is no sink" in settings(code, frames)[0].reason
 

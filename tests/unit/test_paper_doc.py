@@ -71,7 +71,7 @@ def test_every_module_and_figure_is_there():
 
 
 def test_every_function_that_the_pages_place_in_a_file_is_there():
-    pages = PAGE + (ROOT / "README.md").read_text()
+    pages = PAGE + (ROOT / "docs" / "layout.md").read_text()
     places = re.findall(r"`(\w+)` in `(?:src/sinkorigin/)?(\w+/[\w/]+\.py)`", pages)
     assert len(places) >= 3
     for name, file in places:

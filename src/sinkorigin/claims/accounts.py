@@ -5,18 +5,22 @@ A prediction is declared like a claim of the ledger. No account is judged as a w
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.judging import LEDGER_SCHEMA
+from sinkorigin.claims.primary.c07_fixed_key import FIXED
 from sinkorigin.claims.primary.c13_what_the_norm_removes import disparity
 from sinkorigin.claims.run_pairs import TABLE, RunPair, TrainingClaim, exceeds, interval_text, over_seeds
-from sinkorigin.claims.sinks import NO_SINK, sink_layers
 from sinkorigin.claims.tests import Test
 from sinkorigin.claims.verdicts import StudyTables
 from sinkorigin.interventions.kind import SHOWN_POSITION, SHOWN_STRENGTH
+from sinkorigin.statistics.layer_permutations import layer_orders
+from sinkorigin.statistics.rank_correlation import permuted_p
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
 NO_MORE_THAN = 0.1  # share of sequences up to which an edit counts as making no sink
@@ -160,7 +164,7 @@ STRUCTURAL = Account(
                 "above",
                 0.0,
                 "a relation, not a level",
-                "the target's keys are no more alike, so the sink does not come from a fixed key",
+                "the target's keys are less alike",
             ),
             _key_of_amplified,
         ),
@@ -168,8 +172,12 @@ STRUCTURAL = Account(
 )
 
 
-def _column(table_name: str, name: str, *, one: str | None = None):
-    """Settings: a column of a table of one row, or of the row in which another column is 1."""
+def _column(table_name: str, name: str, *, one: str | None = None, p: str | None = None):
+    """Settings: a column of a table of one row, or of the row in which another column is 1.
+
+    Args:
+        p: column with a p-value that must be small too.
+    """
 
     def settings(tables: StudyTables) -> Iterator[Setting]:
         table = tables.read(table_name)
@@ -182,25 +190,48 @@ def _column(table_name: str, name: str, *, one: str | None = None):
             return
         [row] = rows[:1]
         where = f"layer {row['layer']}" if "layer" in row else None
-        yield Setting("", row[name], row[f"{name}_low"], row[f"{name}_high"], where, (table_name,))
+        ends = (row[name], row[f"{name}_low"], row[f"{name}_high"])
+        yield _with_chance(Setting("", *ends, where, (table_name,)), None if p is None else row[p])
 
     return settings
 
 
-def _between_sequences(tables: StudyTables) -> Iterator[Setting]:
-    layers = sink_layers(tables)
-    table = tables.read("key_collapse")
-    if table is None:
+def _with_chance(setting: Setting, chance: float | None) -> Setting:
+    """A setting of a correlation, which must differ from 0 by more than permutations of its heads or layers do, whose number no sequences raise.
+
+    Args:
+        chance: their p-value; None where there are none.
+    """
+    if chance is None or setting.value is None or setting.low is None or setting.high is None:
+        return setting
+    interval = Test("correlation", "below", 0.0, "a relation", "a relation of the other sign").p(
+        setting.value, setting.low, setting.high
+    )
+    reason = "; ".join(filter(None, [setting.reason, f"permutations of layers p = {chance:.2g}"]))
+    return replace(setting, reason=reason, p=max(interval, chance))
+
+
+def _entropy_and_sink(tables: StudyTables) -> Iterator[Setting]:
+    """The correlation of sink mass and entropy over layers, against permutations of the layers."""
+    names = ("entropy_valley", "sink_mass", "matrix_entropy")
+    found = [tables.read(name) for name in names]
+    if found[0] is None:
         return
-    if not layers:
-        yield not_applicable("", NO_SINK, "key_collapse")
+    [setting] = _column("entropy_valley", "correlation")(tables)
+    if setting.value is None or found[1] is None or found[2] is None:
+        yield setting
         return
-    row = table.filter(pl.col("head").is_null() & (pl.col("layer") == layers[0].layer)).to_dicts()[0]
-    if row["between_sequences"] is None:
-        yield not_applicable("", row["not_applicable"], "key_collapse")
-        return
-    ends = (row["between_sequences"], row["between_sequences_low"], row["between_sequences_high"])
-    yield Setting("", *ends, f"layer {row['layer']}, where the sink is strongest", ("key_collapse",))
+    # the residual that enters layer l is the one that leaves layer l - 1, or the embedding, whose layer is -1
+    entering = found[2].filter(positions="all", over="sequence").select(pl.col("layer") + 1, "normalised")
+    both = found[1].join(entering, on="layer").sort("layer").drop_nulls(["mass", "normalised"])
+    mass, entropy = (both[name].to_numpy() for name in ("mass", "normalised"))
+    chance = permuted_p(mass, entropy, layer_orders(np.arange(len(mass)), seed=0))
+    yield replace(_with_chance(setting, chance), tables=names)
+
+
+def _fixed_direction(tables: StudyTables) -> Iterator[Setting]:
+    """The primary setting of this paper's own claim about the key, C7a."""
+    return islice(FIXED.settings(tables), 1)
 
 
 def _sink_stays(pair: RunPair) -> Iterator[Setting]:
@@ -255,16 +286,16 @@ SPIKE = Account(
         Claim(
             "spike-1",
             "first token's key is nearly constant",
-            "normalisation makes the first token's vectors nearly the same in every sequence, so that they act as parameters",
+            "normalisation makes the first token's vectors nearly the same in every sequence, so that they act as parameters (as C7a says too)",
             "near-constant representations",
             Test(
                 "cosine of the first token's keys between sequences, mean over heads, where the sink is strongest",
                 "above",
                 0.9,
-                "a cosine of 0.9 leaves a fifth of the squared length to what varies",
+                FIXED.test.why,
                 "the first token's key varies between sequences",
             ),
-            _between_sequences,
+            _fixed_direction,
         ),
         *_decoupled("sandwich_norm", "norms after attention and FFN", (2, 3)),
         *_decoupled("qk_norm", "QK-norm", (4, 5)),
@@ -298,10 +329,11 @@ DRAIN = Account(
                 "Spearman's rank correlation, over key/value heads, of that ratio and the sink mass",
                 "below",
                 0.0,
-                "a relation, not a level",
-                "heads with more attention on position 0 have values there that are as large",
+                "a relation, not a level; it must exceed what permutations of whole layers give",
+                "heads with more attention on position 0 have larger values there, beyond chance",
             ),
-            _column("value_drain_and_sink", "correlation"),
+            _column("value_drain_and_sink", "correlation", p="p"),
+            decided_by="models",
         ),
         TrainingClaim(
             "drain-3",
@@ -343,10 +375,11 @@ VALLEY = Account(
                 "Spearman's rank correlation, over layers, of the sink mass and the entropy of the residual that enters the layer",
                 "below",
                 0.0,
-                "a relation, not a level",
-                "layers with more attention on position 0 read a residual stream of as much entropy",
+                "a relation, not a level; it must exceed what permutations of the layers give",
+                "layers with more attention on position 0 read a residual stream of higher entropy, beyond chance",
             ),
-            _column("entropy_valley", "correlation"),
+            _entropy_and_sink,
+            decided_by="models",
         ),
     ),
 )

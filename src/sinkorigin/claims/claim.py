@@ -36,6 +36,9 @@ class Setting:
         return self.value is not None
 
 
+_MOST_TIMES = 100  # so many more sequences are as good as none
+
+
 def not_applicable(what: str, reason: str, *tables: str) -> Setting:
     """A setting without a value."""
     return Setting(what, None, None, None, reason, tables)
@@ -63,6 +66,8 @@ class Claim:
             primary one first; nothing where the study does not measure it.
         in_random_weights: whether the claim is about random weights too.
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
+        decided_by: of what there must be more to decide it where it is undecided.
+        applicable_where: what a model or a run must have for it, beyond a sink at position 0, with the numbers; "" for nothing.
         reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
     """
 
@@ -74,12 +79,15 @@ class Claim:
     settings: Callable[[Any], Iterator[Setting]]
     in_random_weights: bool = False
     scale: Literal["difference", "ratio"] = "difference"
+    decided_by: Literal["sequences", "seeds", "models"] = "sequences"
+    applicable_where: str = ""
     reading: str = ""
 
     def read(self, value: float, highest: float | None = None) -> str:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
         texts = [
-            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None)) for written in (_digits, _percent)
+            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None))
+            for written in (_digits, _percent)
         ]
         digits, percent = (" to ".join(some) for some in texts)
         return self.reading.format(value=digits, percent=percent.replace(" % to", " to"))
@@ -108,6 +116,21 @@ class Claim:
         if setting.p is not None or None in (setting.value, setting.low, setting.high):
             return setting.p
         return (setting.test or self.test).p(setting.value, setting.low, setting.high)
+
+    def undecided_because(self, setting: Setting, level: float) -> str | None:
+        """What would decide a setting that is undecided at a level; None where its reason says it, or where no interval is known."""
+        if None in (setting.value, setting.low, setting.high) or "decide" in (setting.reason or ""):
+            return None
+        if self.decided_by == "models":
+            return "more sequences would not decide it, other models may"
+        test = setting.test or self.test
+        assert setting.value is not None and setting.low is not None and setting.high is not None
+        times = test.more_needed(setting.value, setting.low, setting.high, level)
+        if times is None or times > _MOST_TIMES:
+            return f"more than {_MOST_TIMES} times as many {self.decided_by} would be needed to decide it"
+        if times <= 1:  # its p-value, not its interval, leaves it open
+            return None
+        return f"some {times:.1f} times as many {self.decided_by} like these would decide it"
 
     def of_least(self, parts: Sequence[Setting], what: str) -> Setting:
         """The setting of a claim that a value lies above a threshold in each of several parts: of the smallest one.

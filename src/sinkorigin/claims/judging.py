@@ -11,7 +11,7 @@ from sinkorigin import tables as files
 from sinkorigin.claims.checks import check
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.ledger import PRIMARY
-from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, decide
+from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, decide
 from sinkorigin.claims.verdicts import Judged, StudyTables, places_of
 
 _ABOUT = {
@@ -60,7 +60,8 @@ ROBUSTNESS_SCHEMA = files.schema(
     setting=(pa.string(), "how the test differs from the primary one, which is called primary"),
     read_on=(pa.string(), "prompt set that the setting was measured on"),
     **_VALUE,
-    verdict=(pa.string(), "of the interval by itself"),
+    verdict=(pa.string(), "of the setting by itself"),
+    p=(pa.float64(), "its two-sided p-value; where it is 0.05 or more, the interval alone decides nothing"),
     **_TABLES,
 )
 
@@ -187,6 +188,7 @@ def rows_of_family(
     alone = [claim.verdict(primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
     p_values = [claim.p(primary) for (claim, _), primary in zip(measured, primaries, strict=True)]
     verdicts, adjusted = decide(alone, p_values)
+    family = max(1, sum(p is not None for p in p_values))
     ledger: list[dict] = []
     robustness: list[dict] = []
     for (claim, settings), about, verdict, by_itself, p, p_adjusted in zip(
@@ -202,8 +204,11 @@ def rows_of_family(
         first = rows[0]
         reason = first["reason"]
         if verdict != by_itself:
-            alone_only = f"{by_itself} by itself, but not among the {len(primaries)} primary tests together"
+            alone_only = f"{by_itself} by itself, but not among the {family} primary tests together (p = {p_adjusted:.2g} after Holm)"
             reason = "; ".join(filter(None, [reason, alone_only]))
+        if verdict == UNDECIDED:
+            needed = claim.undecided_because(settings[0][1], ALPHA / family)
+            reason = "; ".join(filter(None, [reason, needed]))
         ledger.append(
             claimed
             | {name: first[name] for name in (*_VALUE, *_TABLES)}
@@ -224,5 +229,6 @@ def _setting_row(claim: Claim, setting: Setting, tables: Source, prompts: str | 
     return {
         "setting": ", ".join(filter(None, what)), "read_on": tables.prompts, "quantity": test.quantity, "value": setting.value,
         "low": setting.low, "high": setting.high, "predicate": test.words, "threshold": test.threshold, "verdict": claim.verdict(setting),
+        "p": claim.p(setting) if setting.applicable else None,
         "reason": setting.reason, "tables": [tables.path(name) for name in setting.tables],
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ class TrainingClaim(Claim):
     """
 
     variant: str = ""
+    decided_by: Literal["sequences", "seeds", "models"] = "seeds"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from sinkorigin.statistics.holm import holm
 
 REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE = "reproduced", "contradicted", "undecided", "not applicable"
+SMALLEST_SHARE = 0.1  # of the sequences: the smallest effect of interest where an edit is compared with its control
 ALPHA = 0.05  # two-sided level of a verdict, and of the family of primary tests of a model under one condition
 SIDES = {"above": "> ", "below": "< ", "within": "within ±"}
 _NORMAL = 1.959964  # quantile of the 95 % interval that standard errors are taken back from
@@ -24,6 +25,7 @@ class Test:
         threshold: in the unit of the value.
         why: reason of the threshold.
         contradicted_by: what would contradict the claim, in words.
+        level: the threshold in words, where each study's data give it; no settings are held against such a test itself.
     """
 
     quantity: str
@@ -31,6 +33,7 @@ class Test:
     threshold: float
     why: str
     contradicted_by: str
+    level: str = ""
 
     def __post_init__(self):
         if not np.isfinite(self.threshold):
@@ -40,14 +43,12 @@ class Test:
                 f"the test of {self.quantity or 'nothing'} lacks its quantity, its reason or what contradicts it"
             )
         if self.side not in SIDES:
-            raise ValueError(
-                f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(SIDES)}"
-            )
+            raise ValueError(f"the test of {self.quantity} has the side {self.side}; known ones are {', '.join(SIDES)}")
 
     @property
     def words(self) -> str:
         """The predicate, "> 0.5"."""
-        return f"{SIDES[self.side]}{self.threshold:.4g}"
+        return f"{SIDES[self.side]}{self.level or format(self.threshold, '.4g')}"
 
     def verdict(self, low: float | None, high: float | None) -> str:
         """Verdict of an interval: reproduced if all of it satisfies the predicate, contradicted if all of it satisfies the opposite.
@@ -81,6 +82,19 @@ class Test:
         if not error > 0:
             return 0.0 if value != edge else 1.0
         return float(2 * ndtr(-abs(value - edge) / error))
+
+    def more_needed(self, value: float, low: float, high: float, level: float = ALPHA) -> float | None:
+        """How many times as many sequences would decide it at a two-sided level, if the value stayed: intervals shrink with their root.
+
+        Returns:
+            None where no number does: the value lies on the threshold.
+        """
+        from scipy.special import ndtri
+
+        p = self.p(value, low, high)
+        if p >= 1:
+            return None
+        return float((ndtri(level / 2) / ndtri(p / 2)) ** 2)
 
 
 def decide(verdicts: Sequence[str], p_values: Sequence[float | None]) -> tuple[list[str], list[float | None]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import layers_text, look, place_text, with_most_strengths
-from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.kind import SHOWN_STRENGTH, kind_named
 
 ROW_HEIGHT, WIDTH = 0.19, 8.6  # inches
 ALONE: dict[str, Any] = {"linewidth": 3.4}
@@ -61,14 +61,14 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
 
 
 def _shown(contrasts: pl.DataFrame) -> pl.DataFrame:
-    """The treatment with the most strengths at each place, against each control where its score is highest."""
+    """The treatment with the most strengths at each place, against each control at the strength nearest to the shown one: chosen before the run."""
     place = ["model", "prompts", "treatment_kind", "layers", "positions"]
     treated = {name: kind_named(name).control_of for name in style.in_order(contrasts["control_kind"])}
     controlled = pl.col("control_kind").replace_strict(treated, return_dtype=pl.String)
     contrasts = contrasts.filter(pl.col("treatment_kind") == controlled)
     return (
         with_most_strengths(contrasts, place, ["treatment"])
-        .sort("score", descending=True, maintain_order=True)
+        .sort((pl.col("strength") / SHOWN_STRENGTH).log().abs(), maintain_order=True)
         .unique([*place, "target", "control"], keep="first", maintain_order=True)
     )
 

@@ -51,7 +51,7 @@ CLAIM = Claim(
         f"share of the sequences whose position 0 receives more than {SINK_FACTOR:g} times the uniform score, exact binomial interval",
         "above",
         0.5,
-        "in most sequences; where position 0 is no sink, the claims about its cause are not applicable",
+        "in most sequences; where position 0 is no sink, the claims about what makes it one (C4 to C8, C11) are not applicable",
         "half of the sequences or more have no sink at position 0",
     ),
     settings,

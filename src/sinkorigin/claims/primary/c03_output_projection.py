@@ -64,7 +64,7 @@ CLAIM = Claim(
     "C3",
     "W_O keeps the order",
     "the output projection keeps the order of the positions' variances",
-    "mean τ = 0.32, over pairs that it does not name",
+    "mean τ = 0.32, over pairs that the paper does not name",
     Test(
         "Kendall's τ between the mean variances of groups of positions (0, 1, 2-3, 4-7, …) before and after W_O, mean over layers",
         "above",

@@ -39,7 +39,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
             "to a rise of the norm"
         )
         p = two_sided_p(hits, len(sink), chance)
-        test = replace(CLAIM.test, threshold=chance)
+        test = replace(CLAIM.test, threshold=chance, level="")
         yield Setting(what, hits / len(sink), low, high, reason, _TABLES, p, test)
 
 
@@ -56,10 +56,12 @@ CLAIM = Claim(
         "share of the sink mass' rises that begin within one layer after a rise of the first token's norm (exact binomial interval)",
         "above",
         0.0,
-        "the share that chance would give: the share of the layers that lie within one layer after a rise of the norm; a model with "
+        "chance gives the share of the layers that lie within one layer after a rise of the norm; a model with "
         "few rises cannot tell the two apart",
         "rises of the sink mass lie away from those of the norm more often than by chance",
+        level="chance",
     ),
     settings,
+    decided_by="models",
     reading="{percent} of the rises of the sink follow a rise of the norm",
 )

@@ -44,7 +44,9 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
                 "their share by itself", row["aligned_share"], row["aligned_share_low"], row["aligned_share_high"], reason, (_TABLE,),
                 test=level,
             )  # fmt: skip
-            attention = replace(CLAIM.test, quantity="mean sink mass of the aligned heads − that of the others")
+            attention = replace(
+                CLAIM.test, quantity="mean sink mass of the aligned heads − that of the others", threshold=0.0, why="a relation, not a level",
+            )  # fmt: skip
             yield Setting(
                 "their attention", row["mass_difference"], row["mass_difference_low"], row["mass_difference_high"], None, (_TABLE,),
                 test=attention,
@@ -59,11 +61,12 @@ CLAIM = Claim(
     Test(
         f"share of the heads with |cos(u_1, k_0)| > {ALIGNMENT:g} that have ≥ {POSITIVE:.0%} positive scores − the share of the other heads",
         "above",
-        0.0,
-        "a relation, not a level: many heads have positive scores for other reasons. It must exceed what chance gives among these heads "
-        "(permutations of whole layers), whose number no sequences raise",
-        "the other heads have positive scores as often",
+        0.1,
+        "a relation, not a level: many heads have positive scores for other reasons; a tenth of the heads is the smallest effect of interest. "
+        "It must exceed what chance gives among these heads (permutations of whole layers), whose number no sequences raise",
+        "the aligned heads have positive scores less often than the others, beyond chance",
     ),
     settings,
+    decided_by="models",
     reading="{percent} more of the aligned heads than of the others have positive scores",
 )

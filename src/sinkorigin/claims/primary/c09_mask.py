@@ -51,7 +51,7 @@ def _differences(row: Mapping, primary: Mapping) -> Iterator[str]:
 CLAIM = Claim(
     "C9",
     "mask makes a sink",
-    "a position that attends to itself only, in the layers until the sink begins, becomes a sink",
+    "a position that attends to itself only, in the layers until the sink begins (in the first eighth of them where none begins), becomes a sink",
     "a new sink at the position",
     Test(
         f"share of the sequences whose position {SHOWN_POSITION} becomes a sink (a score above {SINK_FACTOR:g} times the uniform one), exact "

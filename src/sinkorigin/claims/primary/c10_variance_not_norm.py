@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from sinkorigin.claims.claim import Claim, Setting
-from sinkorigin.claims.tests import Test
+from sinkorigin.claims.tests import SMALLEST_SHARE, Test
 from sinkorigin.claims.verdicts import StudyTables
 from sinkorigin.interventions.kind import SHOWN_POSITION, kind_named
 
@@ -36,7 +36,10 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
             what, row["converted_area"], row["converted_area_low"], row["converted_area_high"], reason, (_TABLE,)
         )
         scores = replace(
-            CLAIM.test, quantity="mean over λ, evenly in log λ, of the score at the target − that under the control"
+            CLAIM.test,
+            quantity="mean over λ, evenly in log λ, of the score at the target − that under the control",
+            threshold=0.0,
+            why="scores have no unit in which an effect is of interest",
         )
         place = what or f"position {row['target']}"
         yield Setting(
@@ -53,9 +56,9 @@ CLAIM = Claim(
     Test(
         "mean over λ, evenly in log λ, of the share of sequences that become sinks under amplification − under norm control",
         "above",
-        0.0,
-        "no strength is chosen after looking at the scores",
-        "norm control converts as many sequences over the curve",
+        SMALLEST_SHARE,
+        "a tenth of the sequences is the smallest effect of interest; no strength is chosen after looking at the scores",
+        "norm control converts as many sequences over the curve, or fewer by less than that",
     ),
     settings,
     reading="amplified variance makes a sink in {percent} more of the sequences than norm alone",

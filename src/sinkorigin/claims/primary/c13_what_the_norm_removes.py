@@ -140,6 +140,7 @@ SINK = TrainingClaim(
     _SINK,
     sink,
     scale="ratio",
+    applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
 )
@@ -151,6 +152,7 @@ DISPARITY_CLAIM = TrainingClaim(
     _DISPARITY,
     disparity,
     scale="ratio",
+    applicable_where=f"the baseline's first token has a dominance ratio of {DISPARITY:g} times the others', with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's dimension disparity",
 )
@@ -162,6 +164,7 @@ RANK = TrainingClaim(
     _RANK,
     rank,
     scale="ratio",
+    applicable_where=f"the baseline has {HIGHER_RANK:g} times as high a rank without position 0, with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's effective rank",
 )
@@ -172,6 +175,7 @@ PARITY_CLAIM = TrainingClaim(
     "restores statistical parity across positions",
     _PARITY,
     parity,
+    applicable_where=f"the baseline's ln ratio exceeds {PARITY:g} with its whole interval over seeds, on prompts whose first token is drawn",
     variant=VARIANT,
     reading="ln {value} of the variance at position 0 over the others'",
 )

@@ -66,6 +66,7 @@ SINK = TrainingClaim(
     _SINK,
     sink,
     scale="ratio",
+    applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
 )
