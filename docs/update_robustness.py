@@ -16,9 +16,11 @@ from sinkorigin.tables import read_table
 STUDY = ROOT / "results" / "robustness"
 _HEAD = """# How far the claims hold
 
-What `config.robustness.yaml` found: prompts of 16 to 512 tokens, another draw, held-out text, positions 5, 10, 20 and 40, three first tokens, two
-model families, several thresholds, and five random initialisations of the control. The ledger has the primary test of each claim
-([claims.md](claims.md)); every other test is a setting of it, and all are counted, the primary one too ("holds in m of n").
+`config.robustness.yaml` tries the claims of the chain on prompts of 16 to 512 tokens, on another draw of random tokens and on held-out text, at
+positions 5, 10, 20 and 40, under three first tokens, in two model families, with several thresholds, and in five random initialisations of the
+control. A cell holds the verdict, the value and the interval of a claim's primary test ([claims.md](claims.md)); every other test is a setting of
+it, and all are counted, the primary one too ("holds in m of n"). A column is a condition of the first token: drawn for each sequence, the model's
+BOS token in all, or one fixed token in all.
 *No spread*: all sequences begin with one token, so that a value of position 0 alone is the same in each.
 
 Where a primary test has another value here than in the default study, it is because of the config: edits are made on 32 sequences here and on 64

@@ -1,5 +1,6 @@
 """The documentation is whole: pages made from code are as the code says, the navigation has every page, and every link leads somewhere."""
 
+import html
 import importlib
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 import unicodedata
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import yaml
@@ -94,6 +96,22 @@ def test_every_link_leads_to_a_file_and_a_heading(name):
             assert anchor in anchors(page), (name, target, anchor)
 
 
+def broken_links(site: Path) -> list[tuple[str, str]]:
+    """(page, target) of each link and figure in built pages that leads to no file of the site, or to no place in it."""
+    pages = [
+        page for page in site.rglob("*.html") if page.name != "404.html"
+    ]  # whose links begin at the root of a server
+    places = {page: {*re.findall(r'\sid="?([^"\s>]+)', page.read_text())} for page in pages}
+    broken = []
+    for page in pages:
+        for link in re.findall(r'\s(?:href|src)="?([^"\s>]+)', page.read_text()):
+            path, _, anchor = unquote(html.unescape(link)).partition("#")
+            target = Path(os.path.normpath(page.parent / path)) if path else page
+            if not re.match(r"\w+:", link) and not (target.is_file() and (not anchor or anchor in places[target])):
+                broken.append((page.relative_to(site).as_posix(), link))
+    return broken
+
+
 def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
     pytest.importorskip("material", reason="mkdocs-material is not installed (make docs installs it)")
     done = subprocess.run(
@@ -101,6 +119,7 @@ def test_the_site_builds_and_asks_for_nothing_outside_of_it(tmp_path):
         cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert broken_links(tmp_path) == []
     built = list(tmp_path.rglob("*.html"))
     assert len(built) >= len(navigation(SITE["nav"]))
     for page in built:
