@@ -68,6 +68,24 @@ def test_only_rules_that_may_and_are_wanted_become_arrays(wanted, left):
     assert workflow.scheduler._executor.array_jobs == left
 
 
+@pytest.mark.parametrize(
+    ("quiet", "main", "lines"),
+    [(None, True, 1), ({"rules"}, True, 1), ({"progress"}, True, 0), ({"all"}, True, 0), (None, False, 0)],
+    ids=["by default", "--quiet rules", "--quiet progress", "--quiet all", "process of a job"],
+)
+def test_finished_jobs_are_told_once_by_the_main_process_to_who_wants_progress(monkeypatch, quiet, main, lines):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    workflow = SimpleNamespace(
+        is_main_process=main,
+        output_settings=SimpleNamespace(quiet=quiet and {internals.Quietness[name.upper()] for name in quiet}),
+        logger_manager=SimpleNamespace(plugin_handlers=[]),
+    )
+    for module in ("one", "another"):  # of the same workflow
+        internals.tell_finished_jobs(workflow, {module: len})
+    assert len(internals.logger.handlers) == lines
+    assert not lines or internals.logger.handlers[0].needs.keys() == {"one", "another"}
+
+
 class Job:
     def __init__(self, rule):
         self.rule = SimpleNamespace(name=rule)
