@@ -51,7 +51,8 @@ onsuccess:
         print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
     if internals.is_asked_for(workflow, LEDGER_RULE):
         with checks.ending_with_a_sentence():
-            print(*outcome(STUDY), sep="\n")
+            for line in outcome(STUDY):
+                print(line)
 
 
 onerror:

@@ -82,10 +82,10 @@ def test_what_needs_a_failed_job_takes_no_time():
 
 def test_jobs_without_an_estimate_count_like_the_others_and_those_that_began_unseen_have_no_time():
     planned = progress(
-        known=Step("known", seconds=10.0), foreign=Step("foreign"), grouped=Step("grouped", seconds=10.0)
-    )
+        known=Step("known", seconds=10.0), foreign=Step("foreign", after=frozenset({"known"})), grouped=Step("g", seconds=10.0)
+    )  # fmt: skip
     planned.finish("grouped", 50.0)
-    assert re.fullmatch(r"\[1/3\] [\d:]{8}  grouped – about 10 s left", planned.line("grouped", 50.0))
+    assert re.fullmatch(r"\[1/3\] [\d:]{8}  g – about 20 s left", planned.line("grouped", 50.0))
 
 
 def test_jobs_that_turn_up_later_are_counted():

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,34 @@ def test_finished_jobs_are_told_once_by_the_main_process_to_who_wants_progress(m
         internals.tell_finished_jobs(workflow, {module: len})
     assert len(internals.logger.handlers) == lines
     assert not lines or internals.logger.handlers[0].needs.keys() == {"one", "another"}
+
+
+def test_every_module_acts_before_the_first_job_and_none_on_files_that_are_only_touched(monkeypatch):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    started = internals.logger.makeRecord("", 20, "", 0, "", (), None, extra={"event": "job_started", "jobs": [1]})
+    for touch, expected in ((False, ["one", "another"]), (True, [])):
+        called: list[str] = []
+        internals.logger.handlers.clear()
+        for module in ("one", "another"):
+            workflow = SimpleNamespace(is_main_process=True, touch=touch)
+            internals.before_first_job(workflow, partial(called.append, module))
+        for _ in range(2):
+            internals.logger.handle(started)
+        assert called == expected
+
+
+def test_an_error_while_progress_is_told_is_told_once_and_ends_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    workflow = SimpleNamespace(
+        is_main_process=True, touch=False, output_settings=SimpleNamespace(quiet=None), scheduler=None, dag=None,
+        logger_manager=SimpleNamespace(plugin_handlers=[]),
+    )  # fmt: skip
+    internals.tell_finished_jobs(workflow, {})
+    for _ in range(2):
+        internals.logger.handle(
+            internals.logger.makeRecord("", 20, "", 0, "", (), None, extra={"event": "job_finished", "job_id": 1})
+        )
+    assert capsys.readouterr().err.count("AttributeError") == 1
 
 
 class Job:

@@ -47,7 +47,9 @@ def test_a_workflow_imports_the_study_as_a_module(fresh, tmp_path):
     assert both | {"sinks_judge_claims()", "sinks_plot_variance_by_position()"} < jobs
     target = "sinks/results/my-model/prompts/my-model/random_tokens.parquet"
     said = run(tmp_path, target)
-    assert re.search(r"^\[2/2\] [\d:]{8}  sinks_tokenize_prompts model=my-model prompts=random_tokens \(", said, re.MULTILINE)
+    assert re.search(
+        r"^\[2/2\] [\d:]{8}  sinks_tokenize_prompts model=my-model prompts=random_tokens \(", said, re.MULTILINE
+    )
     assert (tmp_path / target).is_file() and not (tmp_path / "results").exists()
 
 

@@ -54,7 +54,8 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
         missing.write(file)
         made = internals.run_apart(workflow, _SCRIPT, missing.remade, list(rest), **{VARIABLE: str(file)})
     if made and LEDGER_RULE in rest:
-        print(*findings_told(Path(study.folder, LEDGER)), sep="\n")
+        for line in findings_told(Path(study.folder, LEDGER)):
+            print(line)
     where = f"{_where(study, rest, made)} {_gone(removed)}".strip()
     return _told(missing, len([job for job in waiting if job.rule.name not in rest]), where)
 

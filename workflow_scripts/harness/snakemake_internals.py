@@ -89,12 +89,12 @@ class _FirstJob(logging.Handler):
 
     def __init__(self, workflow: Any, function: Callable[[], None]):
         super().__init__()
-        self._workflow, self._function = workflow, function
+        self._workflow, self._function, self._called = workflow, function, False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Errors of the function end the run, unlike those of other handlers."""
-        if getattr(record, "event", None) == LogEvent.JOB_STARTED:
-            logger.removeHandler(self)
+        if getattr(record, "event", None) == LogEvent.JOB_STARTED and not self._called:
+            self._called = True
             if not self._workflow.touch:
                 self._function()
 
@@ -120,7 +120,7 @@ class _FinishedJobs(logging.Handler):
         self._panels = _panels_of_bars(workflow)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """An error here is told as those of all handlers are, and ends no run."""
+        """An error here is told once, as those of all handlers are, and ends no run."""
         event = getattr(record, "event", None)
         if event not in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED) or self._workflow.touch:
             return
@@ -135,6 +135,7 @@ class _FinishedJobs(logging.Handler):
             elif self._progress.knows(keys):
                 self._finish(keys[0], record.created)
         except Exception:
+            self.setLevel(sys.maxsize)  # no more records
             self.handleError(record)
 
     def _finish(self, key: Any, now: float) -> None:
@@ -182,7 +183,7 @@ def tell_finished_jobs(workflow: Any, needs: Mapping[str, Callable[[Mapping[str,
     Args:
         needs: rule → function of the wildcards of one of its jobs that says what the job is expected to need.
     """
-    quiet = workflow.output_settings.quiet or set()
+    quiet = set(workflow.output_settings.quiet or ())
     if not workflow.is_main_process or quiet & {Quietness.ALL, Quietness.PROGRESS}:
         return
     told = [handler for handler in logger.handlers if isinstance(handler, _FinishedJobs)]
