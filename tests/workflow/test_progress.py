@@ -69,7 +69,7 @@ class Workflow:
         return subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **streams)
 
     def run(self, *arguments: str) -> str:
-        said, _ = self.start(*arguments, output=subprocess.PIPE).communicate(timeout=60)
+        said, _ = self.start(*arguments, output=subprocess.PIPE).communicate(timeout=300)
         return said
 
 
@@ -124,7 +124,7 @@ def test_a_killed_run_leaves_no_page_of_an_earlier_one(workflow):
     workflow.page.write_text("of an earlier run")
     workflow.set("touch begun; sleep 60")
     run = workflow.start("--forceall", output=subprocess.DEVNULL)
-    assert wait_until((workflow.folder / "begun").exists, 60)
+    assert wait_until((workflow.folder / "begun").exists, 300)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert not workflow.page.exists()
