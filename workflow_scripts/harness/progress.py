@@ -82,7 +82,7 @@ class Progress:
 
     def _rest(self, separator: str, now: float) -> str:
         left = self.left(now)
-        return f"{separator}about {duration(left)} left" if left else ""
+        return f"{separator}about {duration(left)} left" if round(left) else ""
 
     def left(self, now: float) -> float:
         """Seconds until the run ends: those of the longest chain of jobs, or of all that share a resource, if these are more."""
