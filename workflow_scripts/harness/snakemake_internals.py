@@ -19,6 +19,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
 from snakemake.common.configfile import load_configfile
 from snakemake.io import apply_wildcards
+from snakemake.logging import LogEvent
 from snakemake.logging import logger as logger
 from snakemake.resources import Resources
 from snakemake.settings.types import (
@@ -29,7 +30,6 @@ from snakemake.settings.types import (
     ResourceSettings,
     SharedFSUsage,
 )
-from snakemake_interface_logger_plugins.common import LogEvent
 
 from harness.config.merging import Layer
 from harness.progress import Progress, Step
