@@ -35,6 +35,7 @@ include: "rules/outputs.smk"
 include: "rules/verify.smk"
 include: "rules/support.smk"
 include: "rules/every_rule.smk"
+include: "rules/progress.smk"
 include: "rules/sharing.smk"
 
 

@@ -3,6 +3,7 @@
 from harness import checks
 from harness.after_failure import end_failed_run
 from harness.cluster import keep_config, prepare_slurm
+from harness.outcome import LEDGER_RULE, outcome
 from harness.run_lock import note_lock
 
 CONFIG_AT_START = checks.ConfigFiles([layer.name for layer in MERGED.layers if layer.is_file])
@@ -48,10 +49,14 @@ onsuccess:
     if internals.is_asked_for(workflow, "first_look"):
         print(Path(f"{STUDY}/first_look.txt").read_text(), end="")
         print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
+    if internals.is_asked_for(workflow, LEDGER_RULE):
+        with checks.ending_with_a_sentence():
+            for line in outcome(STUDY):
+                print(line)
 
 
 onerror:
     with checks.ending_with_a_sentence():
-        sentences = end_failed_run(workflow, study, changed=tell_changed_config())
+        sentences = end_failed_run(workflow, study, changed=tell_changed_config(), removed=REMOVED_PAGES)
     if sentences:
         sys.exit(f"sinkorigin: {sentences}")

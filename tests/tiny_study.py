@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,6 +146,16 @@ class Project:
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         return Project(folder)
+
+
+def wait_until(condition, seconds: float) -> bool:
+    """Whether a condition becomes true within so many seconds; returns as soon as it does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def checkout(folder: Path) -> Project:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import snakemake_internals as internals
-from harness.after_failure import what_is_left
+from harness.after_failure import end_failed_run, what_is_left
 from harness.config.reading import read_config
 from harness.figures import FIGURES
 from harness.missing import VARIABLE, Failure, Missing, reason
@@ -81,8 +81,10 @@ def test_the_reason_of_a_failure_is_what_its_log_says(tmp_path, log, expected):
 
 
 class Job:
-    def __init__(self, rule, *wildcards):
-        self.rule, self.wildcards = SimpleNamespace(name=rule), wildcards
+    def __init__(self, rule, *wildcards, output=(), log=()):
+        stated = SimpleNamespace(output=SimpleNamespace(paths=output, kwpaths={}))
+        self.rule, self.log = SimpleNamespace(name=rule, ruleinfo=stated), log
+        self.wildcards = wildcards or {}
 
     def __repr__(self):
         return self.rule.name
@@ -144,3 +146,22 @@ def test_claims_and_the_figures_that_have_something_to_show_are_left():
     assert "plot_norms" not in what_is_left(
         study, Missing(failed, {}), {"plot_norms": ["results/tiny/figures/norms.svg"]}
     )
+
+
+def test_a_run_that_was_stopped_tells_its_failed_jobs_and_that_the_old_page_is_gone(tmp_path):
+    """As Ctrl-C does, or a failure without --keep-going; nothing is made of what it left."""
+    study = Study(read_config(copy.deepcopy(TINY)), "cpu")
+    page, log = tmp_path / "index.html", tmp_path / "fetch.log"
+    log.write_text("sinkorigin: model tiny: it is damaged; take an intact copy\n")
+    fetch, judge = Job("fetch_model", log=[log]), Job("judge_claims", output=["claims.parquet"])
+    stopped = workflow({fetch}, {fetch: [judge]}, running={"a job"})
+    told = end_failed_run(stopped, study, changed=False, removed=[str(page)])
+    assert told.splitlines() == [
+        "1 job failed, and 1 that needs its results did not run:",
+        f"- rule fetch_model: model tiny: it is damaged; take an intact copy (log: {log})",
+        f"Removed, because it was of an earlier run: {page}. The same command makes it again.",
+    ]
+    nothing_failed = workflow(running={"a job"})
+    assert end_failed_run(nothing_failed, study, changed=False, removed=[str(page)]).startswith("Removed, because")
+    page.touch()  # made before the run was stopped
+    assert end_failed_run(nothing_failed, study, changed=False, removed=[str(page)]) is None

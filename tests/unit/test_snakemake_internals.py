@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -66,6 +67,52 @@ def test_only_rules_that_may_and_are_wanted_become_arrays(wanted, left):
     workflow = run(arrays=wanted)
     internals.restrict_slurm_arrays(workflow, {"intervene", "pretrain"})
     assert workflow.scheduler._executor.array_jobs == left
+
+
+@pytest.mark.parametrize(
+    ("quiet", "main", "lines"),
+    [(None, True, 1), ({"rules"}, True, 1), ({"progress"}, True, 0), ({"all"}, True, 0), (None, False, 0)],
+    ids=["by default", "--quiet rules", "--quiet progress", "--quiet all", "process of a job"],
+)
+def test_finished_jobs_are_told_once_by_the_main_process_to_who_wants_progress(monkeypatch, quiet, main, lines):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    workflow = SimpleNamespace(
+        is_main_process=main,
+        output_settings=SimpleNamespace(quiet=quiet and {internals.Quietness[name.upper()] for name in quiet}),
+        logger_manager=SimpleNamespace(plugin_handlers=[]),
+    )
+    for module in ("one", "another"):  # of the same workflow
+        internals.tell_finished_jobs(workflow, {module: len})
+    assert len(internals.logger.handlers) == lines
+    assert not lines or internals.logger.handlers[0].needs.keys() == {"one", "another"}
+
+
+def test_every_module_acts_before_the_first_job_and_none_on_files_that_are_only_touched(monkeypatch):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    started = internals.logger.makeRecord("", 20, "", 0, "", (), None, extra={"event": "job_started", "jobs": [1]})
+    for touch, expected in ((False, ["one", "another"]), (True, [])):
+        called: list[str] = []
+        internals.logger.handlers.clear()
+        for module in ("one", "another"):
+            workflow = SimpleNamespace(is_main_process=True, touch=touch)
+            internals.before_first_job(workflow, partial(called.append, module))
+        for _ in range(2):
+            internals.logger.handle(started)
+        assert called == expected
+
+
+def test_an_error_while_progress_is_told_is_told_once_and_ends_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(internals.logger, "handlers", [])
+    workflow = SimpleNamespace(
+        is_main_process=True, touch=False, output_settings=SimpleNamespace(quiet=None), scheduler=None, dag=None,
+        logger_manager=SimpleNamespace(plugin_handlers=[]),
+    )  # fmt: skip
+    internals.tell_finished_jobs(workflow, {})
+    for _ in range(2):
+        internals.logger.handle(
+            internals.logger.makeRecord("", 20, "", 0, "", (), None, extra={"event": "job_finished", "job_id": 1})
+        )
+    assert capsys.readouterr().err.count("AttributeError") == 1
 
 
 class Job:

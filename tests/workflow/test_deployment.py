@@ -1,5 +1,6 @@
 """The study as a module of another workflow, deployed from a repository, and as the workflow catalogue runs it: docs/deployment.md."""
 
+import re
 import runpy
 import shutil
 import subprocess
@@ -45,7 +46,10 @@ def test_a_workflow_imports_the_study_as_a_module(fresh, tmp_path):
     both = {f"sinks_compute_sinks(model=my-model{of}, prompts=random_tokens)" for of in ("", "-random")}
     assert both | {"sinks_judge_claims()", "sinks_plot_variance_by_position()"} < jobs
     target = "sinks/results/my-model/prompts/my-model/random_tokens.parquet"
-    run(tmp_path, target)
+    said = run(tmp_path, target)
+    assert re.search(
+        r"^\[2/2\] [\d:]{8}  sinks_tokenize_prompts model=my-model prompts=random_tokens \(", said, re.MULTILINE
+    )
     assert (tmp_path / target).is_file() and not (tmp_path / "results").exists()
 
 

@@ -16,6 +16,7 @@ def test_a_first_look_at_a_finished_study_makes_no_edit_and_tells_the_chain(stud
         "tiny", "variance", "norm", "super neurons", "disparity", "key", "sink", "mask", "norm control", "variance amplification",
     ]  # fmt: skip
     assert lines[-1] in done.stdout and "figures/first_look.svg" in done.stdout
+    assert "The page of the study" not in done.stdout  # which this run had no part in
     assert (study.results / "figures/first_look.svg").is_file()
     assert study.planned_jobs() == before == set()
 

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
-from tiny_study import digests
+from tiny_study import digests, wait_until
 
 TARGET = "results/tiny/pretraining/softmax/seed=0/history.parquet"
 
@@ -35,15 +34,6 @@ def scripts_of(project):
         if process.info["cwd"] == str(project.folder) and process.info["pid"] != os.getpid():
             found.append(process)
     return found
-
-
-def wait_until(condition, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

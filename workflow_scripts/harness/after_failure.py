@@ -1,4 +1,4 @@
-"""The end of a run in which a job failed: claims and figures of everything else, and a sentence for each failed job.
+"""The end of a run in which a job failed: claims and figures of everything else, their findings, and a sentence for each failed job.
 
 Jobs that do not need a failed one run to their end (``keep-going`` in ``profiles/default``). The claims and most figures are of all
 models, so they need every job, and Snakemake leaves them as they were. They are then made by a second run, which makes nothing else
@@ -6,7 +6,7 @@ and sees a study without the missing tables, see :class:`harness.missing.Missing
 those of the whole study, so the next run that succeeds makes them again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,39 +15,49 @@ from typing import Any
 from harness import snakemake_internals as internals
 from harness.figures import FIGURES
 from harness.missing import VARIABLE, Failure, Missing, job_name
+from harness.outcome import LEDGER, LEDGER_RULE, findings_told, page_of
 from harness.study import Study
 
 _SCRIPT = Path(__file__).parents[1] / "make_rest.py"
 _MOST = 20  # failures that are told
 # rules that read what there is of each model: their inputs are from Study.tables or Study.comparisons. Figures do so too
-_SUMMARIES = ("judge_claims",)
+_SUMMARIES = (LEDGER_RULE,)
 
 
-def end_failed_run(workflow: Any, study: Study, *, changed: bool) -> str | None:
-    """Make the claims and figures of everything that is there.
+def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Sequence[str] = ()) -> str | None:
+    """Make the claims and figures of everything that is there, and print what they found.
+
+    Nothing is made of what a run left that was stopped: nobody knows what it would have made.
 
     Args:
         changed: whether the config is not that of the run any more, so that nothing more can be made of it.
+        removed: pages of an earlier run that were removed as this one began.
 
     Returns:
-        What to end the run with; None for a run that was stopped, of which nobody knows what it would have made.
+        What to end the run with; None for a run that was stopped and has nothing to tell.
     """
     unfinished = internals.unfinished_jobs(workflow)
-    if not unfinished or not internals.ended_by_itself(workflow):
-        return None
+    stopped = not internals.ended_by_itself(workflow)
+    gone = _gone(removed)
+    if not unfinished:
+        return gone or None
     missing = missing_after(unfinished)
     waiting = [job for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     wanted = {job.rule.name: internals.stated_files(job) for job in waiting if not job.wildcards}
-    rest = {} if changed else what_is_left(study, missing, wanted)
+    rest = {} if changed or stopped else what_is_left(study, missing, wanted)
     if not rest:
-        return _told(missing, len(waiting), "")
+        return _told(missing, len(waiting), gone)
     missing = _made_again(missing, rest)
     internals.logger.info("Making claims and figures of what is there.")
     with TemporaryDirectory() as folder:
         file = Path(folder, "missing.json")
         missing.write(file)
         made = internals.run_apart(workflow, _SCRIPT, missing.remade, list(rest), **{VARIABLE: str(file)})
-    return _told(missing, len([job for job in waiting if job.rule.name not in rest]), _where(study, rest, made))
+    if made and LEDGER_RULE in rest:
+        for line in findings_told(Path(study.folder, LEDGER)):
+            print(line)
+    where = f"{_where(study, rest, made)} {_gone(removed)}".strip()
+    return _told(missing, len([job for job in waiting if job.rule.name not in rest]), where)
 
 
 def missing_after(unfinished: Mapping[Any, Any]) -> Missing:
@@ -84,10 +94,16 @@ def _where(study: Study, rest: Iterable[str], made: bool) -> str:
     """Where claims and figures of everything else are."""
     if not made:
         return "Not all claims and figures of what is there could be made: see the messages above."
-    claims = "judge_claims" in rest
-    page = f"Claims of what is there, and what is missing: {study.folder}/claims.html." if claims else ""
+    claims = LEDGER_RULE in rest
+    page = f"Claims of what is there, and what is missing: {page_of(study.folder)}." if claims else ""
     drawn = f"Its figures: {study.folder}/figures." if len(list(rest)) > claims else ""
     return f"{page} {drawn}".strip()
+
+
+def _gone(removed: Iterable[str]) -> str:
+    """A sentence on the pages that were removed and not made again."""
+    gone = ", ".join(page for page in removed if not Path(page).exists())
+    return f"Removed, because it was of an earlier run: {gone}. The same command makes it again." if gone else ""
 
 
 def _told(missing: Missing, waiting: int, where: str) -> str:

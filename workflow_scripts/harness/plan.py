@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from harness.job import Record
+from harness.progress import duration
 from harness.resources import Needs
 from sinkorigin import tables
 
@@ -91,13 +92,6 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _time(hours: float) -> str:
-    """A time in the unit that suits it."""
-    if hours < 1 / 60:
-        return f"{3600 * hours:.0f} s"
-    return f"{60 * hours:.0f} min" if hours < 1 else f"{hours:,.1f} h"
-
-
 def plan_text(rows: Sequence[Mapping], assumptions: Sequence[str], study: str) -> str:
     """The plan of a study for people: a table of rules, totals, and what was assumed."""
     header = ["rule", "jobs", "GPUs", "GB a GPU", "GB", "longest job", "all jobs", "GPU hours", "disk GB"]
@@ -109,8 +103,8 @@ def plan_text(rows: Sequence[Mapping], assumptions: Sequence[str], study: str) -
             _number(max(row["gpus"] for row in jobs)),
             _number(max(row["gpu_memory"] for row in jobs) / 1000),
             _number(max(row["memory"] for row in jobs) / 1000),
-            _time(max(row["hours"] for row in jobs)),
-            _time(sum(row["hours"] for row in jobs)),
+            duration(3600 * max(row["hours"] for row in jobs)),
+            duration(3600 * sum(row["hours"] for row in jobs)),
             _number(sum(row["hours"] * row["gpus"] for row in jobs)),
             _number(sum(row["disk"] for row in jobs) / 1000),
         ]

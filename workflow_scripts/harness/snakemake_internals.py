@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
 from snakemake.common.configfile import load_configfile
 from snakemake.io import apply_wildcards
+from snakemake.logging import LogEvent
 from snakemake.logging import logger as logger
 from snakemake.resources import Resources
 from snakemake.settings.types import (
@@ -31,6 +32,8 @@ from snakemake.settings.types import (
 )
 
 from harness.config.merging import Layer
+from harness.progress import Progress, Step
+from harness.resources import Needs
 
 # ---- what a run is about to do
 
@@ -72,6 +75,143 @@ def planned_jobs(
                 first.setdefault(job, target)
         jobs = [job for job in sorted(dag.jobs, key=lambda job: order[job.rule]) if job.rule.name not in targets]
         yield [(first[job], job) for job in jobs], workflow.globals
+
+
+# ---- while a run goes on
+#
+# Hooks are called at the two ends of a run, and only those of the main Snakefile: a module's are not (workflow.py, 9.27.1). So what
+# happens in between is taken from Snakemake's log, which has an event for the start and the end of each job of all workflows
+# (scheduling/job_scheduler.py). A plugin for the log would have to be installed as a package of its own.
+
+
+class _FirstJob(logging.Handler):
+    """Calls a function once, before the first job of a run starts."""
+
+    def __init__(self, workflow: Any, function: Callable[[], None]):
+        super().__init__()
+        self._workflow, self._function, self._called = workflow, function, False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Errors of the function end the run, unlike those of other handlers."""
+        if getattr(record, "event", None) == LogEvent.JOB_STARTED and not self._called:
+            self._called = True
+            if not self._workflow.touch:
+                self._function()
+
+
+def before_first_job(workflow: Any, function: Callable[[], None]) -> None:
+    """Call a function before the first job of a run starts: of no run that only lists or touches files, or has nothing to do."""
+    if workflow.is_main_process:
+        logger.addHandler(_FirstJob(workflow, function))
+
+
+class _FinishedJobs(logging.Handler):
+    """Tells of each job that finished, and of the time that the others take: in a line, or above the progress bars where there are some.
+
+    Attributes:
+        needs: rule → function of the wildcards of one of its jobs that says what the job is expected to need.
+    """
+
+    def __init__(self, workflow: Any):
+        super().__init__()
+        self.needs: dict[str, Callable[[Mapping[str, str]], Needs]] = {}
+        self._workflow = workflow
+        self._progress = Progress()
+        self._panels = _panels_of_bars(workflow)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """An error here is told once, as those of all handlers are, and ends no run."""
+        event = getattr(record, "event", None)
+        if event not in (LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED) or self._workflow.touch:
+            return
+        try:
+            keys = record.jobs if event == LogEvent.JOB_STARTED else [record.job_id]  # type: ignore[attr-defined]
+            if not self._progress.knows(
+                keys
+            ):  # at the first start; or of a group of jobs, or after another workflow's checkpoint
+                self._progress.plan(self._steps())
+            if event == LogEvent.JOB_STARTED:
+                self._progress.start(keys, record.created)
+            elif self._progress.knows(keys):
+                self._finish(keys[0], record.created)
+        except Exception:
+            self.setLevel(sys.maxsize)  # no more records
+            self.handleError(record)
+
+    def _finish(self, key: Any, now: float) -> None:
+        dag, failed = self._workflow.dag, self._workflow.scheduler.failed
+        self._progress.give_up(dag.jobid(job) for job in failed if not job.is_group())
+        self._progress.finish(key, now)
+        for panel in self._panels:
+            panel.title = self._progress.state(now)
+        if not self._panels:
+            output = sys.stdout if self._workflow.output_settings.stdout else sys.stderr
+            print(self._progress.line(key, now), file=output, flush=True)
+
+    def _steps(self) -> dict[Any, Step]:
+        """Number of each job of the run → what is known of it.
+
+        Reading ``job.resources`` here would keep values that may change until the job is ready (jobs.py, 9.27.1), so that the
+        threads are taken from its rule and all else from the estimates.
+        """
+        dag, limits = self._workflow.dag, self._workflow.scheduler.global_resources
+        jobs = set(dag.needrun_jobs(exclude_finished=False))
+        found = {}
+        for job in jobs:
+            rule, estimate = job.rule, self.needs.get(job.rule.name)
+            needs = Needs(0, 0) if job.is_norun or estimate is None else estimate(job.wildcards_dict)
+            others = set(rule.resources) - {"_cores"}
+            threads = rule.expand_resources(job.wildcards_dict, job.input, attempt=1, skip_evaluation=others)._cores
+            takes = {"_cores": threads, "_nodes": 1, "gpu": needs.gpus, "mem_mb": needs.memory}
+            found[dag.jobid(job)] = Step(
+                rule.name,
+                dict(job.wildcards_dict),
+                None if estimate is None and not job.is_norun else needs.seconds,
+                frozenset(dag.jobid(other) for other in dag.dependencies[job] if other in jobs),
+                {
+                    name: amount / limits[name]
+                    for name, amount in takes.items()
+                    if 0 < limits.get(name, 0) < sys.maxsize
+                },
+            )
+        return found
+
+
+def tell_finished_jobs(workflow: Any, needs: Mapping[str, Callable[[Mapping[str, str]], Needs]]) -> None:
+    """Tell of each finished job of a run, unless the user wants no progress told. Several modules of one workflow share the lines.
+
+    Args:
+        needs: rule → function of the wildcards of one of its jobs that says what the job is expected to need.
+    """
+    quiet = set(workflow.output_settings.quiet or ())
+    if not workflow.is_main_process or quiet & {Quietness.ALL, Quietness.PROGRESS}:
+        return
+    told = [handler for handler in logger.handlers if isinstance(handler, _FinishedJobs)]
+    if not told:
+        told = [_FinishedJobs(workflow)]
+        logger.addHandler(told[0])
+    told[0].needs.update(needs)
+
+
+def _panels_of_bars(workflow: Any) -> list[Any]:
+    """Panels with progress bars that are drawn on a terminal: those of Snakemake's plugin for rich, which draws them on no other output
+    (handler.py of snakemake_logger_plugin_rich, 0.5.1).
+    """
+    drawing = [handler for handler in workflow.logger_manager.plugin_handlers if hasattr(handler, "live_display")]
+    consoles = [(handler.live_display, handler.console) for handler in drawing]
+    return [live.get_renderable() for live, console in consoles if console.is_terminal and not console.is_dumb_terminal]
+
+
+def remove_outputs(workflow: Any, files: Collection[str]) -> list[str]:
+    """Remove those of these files that a run is about to make; which of them were there.
+
+    Snakemake removes the outputs of a job only when that job starts, and so does it: from a storage too (io/__init__.py, 9.27.1).
+    """
+    made = [file for job in pending_jobs(workflow) for file in job.output if str(file) in files]
+    there = [file for file in made if workflow.async_run(file.exists())]
+    for file in there:
+        workflow.async_run(file.remove())
+    return list(map(str, there))
 
 
 # ---- after a run that failed
