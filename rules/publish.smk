@@ -1,5 +1,7 @@
 # Publish: a finished study as a folder that can be uploaded. It uploads nothing, and nothing of the study depends on it.
 
+from importlib.metadata import version
+
 from sinkorigin.tables import SEALED
 
 
@@ -50,6 +52,7 @@ rule publish:
         config=STUDY_CONFIG.model_dump(mode="json"),
         study=PLACED(STUDY),
         root=str(ROOT),
+        engine=version("snakemake"),
         code=code("publish.py"),
     message:
         "Making a folder of the study to publish"

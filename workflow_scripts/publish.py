@@ -3,7 +3,6 @@
 from harness.job import job
 
 with job(snakemake):
-    from importlib.metadata import version
     from pathlib import Path
 
     from harness.publish.crate import Rule
@@ -33,7 +32,7 @@ with job(snakemake):
             record,
             settings=told.settings,
             rules={name: Rule(rule["script"], rule["description"]) for name, rule in told.rules.items()},
-            engine=version("snakemake"),
+            engine=told.engine,
         )
     print(f"{Path(snakemake.output[0]).parent} has the study as it can be published; docs/publishing.md says how.")
     if not told.config["publish"]["creators"]:

@@ -8,6 +8,7 @@ project's own, and is that of the RO-Crate around it.
 import math
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.publish.described_study import DescribedStudy
@@ -71,7 +72,7 @@ def _review(row: Mapping[str, Any], study: DescribedStudy) -> list[dict[str, Any
         "reviewAspect": "; ".join(filter(None, [row["label"], row["prompts"], first])),
         "reviewBody": row["reason"],
         "reviewRating": rating,
-        "isBasedOn": [{"@id": table} for table in row["tables"]],
+        "isBasedOn": [{"@id": quote(table)} for table in row["tables"]],
     }
     if verdict == NOT_APPLICABLE:
         return [review]

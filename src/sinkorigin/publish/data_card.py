@@ -121,7 +121,7 @@ defined. Models trained here are called `{{run}}-seed{{seed}}`.
 | `reforms.md` | the checklist of REFORMS, filled in |
 | `config.yaml`, `code/` | the settings of the study, and the workflow that ran |
 | `figures/` | the figures |
-| `models/` | a card for each model trained here |
+| `pretraining/*/*/model/README.md` | a card for each model trained here |
 | `not_included.csv` | what is not in this folder, with size and sha256 |
 | `datapackage.json` | the columns of all tables |
 

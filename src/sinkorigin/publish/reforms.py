@@ -194,7 +194,7 @@ def _models(study: DescribedStudy) -> str:
     if not study.trainings:
         return f"{fetched} {_NO_TRAININGS}".strip()
     variants = joined(sorted({row["variant"] for row in study.trainings}))
-    return f"{fetched} Trained here: {_runs(study)} runs of the attention variants {variants}; {quoted('models/')} has a card for each training.".strip()
+    return f"{fetched} Trained here: {_runs(study)} runs of the attention variants {variants}; {quoted('pretraining/')} has a card for each training.".strip()
 
 
 def _why_models(study: DescribedStudy) -> str:

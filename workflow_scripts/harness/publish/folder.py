@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def write_folder(
     for file in files:
         _link(file.path, folder / file.place)
     kinds = _table_kinds(files, root)
-    what = {place: kind.what for kind in kinds for place in kind.places}
+    what = {place: f"{kind.what}; columns {', '.join(kind.schema.names)}" for kind in kinds for place in kind.places}
     made_by = {place: rules[job.rule].description for job in record.jobs for place in job.outputs}
     descriptions = {
         file.place: what.get(file.place) or made_by.get(file.place, "part of a folder of the study") for file in files
@@ -165,26 +164,24 @@ def _texts(
         "not_included.csv": (_csv(left_out), "files of the study that are not in this folder, with size and sha256"),
         ".zenodo.json": (_json(zenodo_metadata(study, summary)), "metadata for Zenodo"),
     }
-    trained = {name: facts for name, facts in study.provenance.items() if facts["weights"] == "trained here"}
-    by_folder = {
-        folder: list(files)
-        for folder, files in groupby(
-            sorted(record.files, key=lambda file: file.place), key=lambda file: str(Path(file.place).parent)
-        )
-    }
-    for name, facts in trained.items():
-        own = by_folder[f"pretraining/{facts['training']['name']}/seed={facts['seed']}/model"]
+    folders: dict[str, list[StudyFile]] = {}
+    for file in record.files:
+        folders.setdefault(str(Path(file.place).parent), []).append(file)
+    for name, facts in study.provenance.items():
+        if facts["weights"] != "trained here":
+            continue
+        # beside the weights, if these are taken in: the form of a repository of the hub
+        place = f"pretraining/{facts['training']['name']}/seed={facts['seed']}/model"
         listed = [
-            {"name": Path(file.place).name, "bytes": file.bytes, "sha256": file.sha256} for file in own if file.large
+            {"name": Path(file.place).name, "bytes": file.bytes, "sha256": file.sha256}
+            for file in folders[place]
+            if file.large is not None
         ]
-        place = Path(own[0].place).parent
-        where = f"They are in `{place}/` of the folder that this card is part of." if "weights" in wanted else (
-            f"The weights are not in this folder. They are kept with the study, in `{place}/`; `publish.large_files: [weights]` takes them in."
+        where = "The weights lie beside this card." if "weights" in wanted else (
+            "The weights do not lie beside this card: who ran the study has them, and `publish.large_files: [weights]` takes them in."
         )  # fmt: skip
-        found[f"models/{name}/README.md"] = (
-            str(model_card(study, name, listed, where)),
-            f"card of the model {facts['label']}",
-        )
+        card = str(model_card(study, name, listed, where))
+        found[f"{place}/README.md"] = (card, f"card of the model {facts['label']}")
     return found
 
 
