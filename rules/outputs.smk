@@ -22,10 +22,13 @@ if workflow.is_main_process:  # before Snakemake looks for the files, which ends
         checks.check_folders(map(PLACED, STUDY_FILES))
 
 
-def written_files():
-    """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job."""
+def written_files(rule="verify"):
+    """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job.
+
+    For the rule `verify` or another one that reads them all.
+    """
     jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_"))} | JOBS
     swept = [file for file in rules.learning_rates.input if Path(file).is_file()]
     demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *swept}
     with checks.ending_with_a_sentence():
-        return files_with_logs(workflow, RULES, jobs, demanded)
+        return files_with_logs(workflow, RULES, jobs, demanded, rule)

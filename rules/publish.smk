@@ -44,7 +44,7 @@ rule publish:
     resources:
         mem_mb=2000,
     params:
-        files=lambda wildcards: written_files(),
+        files=lambda wildcards: written_files("publish"),
         rules=lambda wildcards: rules_told(),
         provenances=lambda wildcards: provenances(),
         models=study.judged_models(),

@@ -1,4 +1,4 @@
-"""A small study that nobody ran: a file of each kind that a study has, with seals and logs as jobs write them, for tests of what is published."""
+"""A small study that nobody ran: a file of each kind that a study has, with seals and logs as jobs write them."""
 
 import copy
 import json

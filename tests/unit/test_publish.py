@@ -1,4 +1,4 @@
-"""A finished study becomes a folder that can be uploaded: a valid RO-Crate, cards that agree with the tables, nothing that is not the user's to give."""
+"""A finished study becomes a folder that can be uploaded: a valid RO-Crate, and cards and records that agree with its tables."""
 
 import csv
 import hashlib

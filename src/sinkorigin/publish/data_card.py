@@ -97,8 +97,8 @@ def data_card(study: DescribedStudy, kinds: Sequence[TableKind], left_out: Seque
     own = len({row["claim"] for row in study.ledger})
     text = f"""# {study.title}
 
-What is measured here is where attention sinks come from: {len(study.ledger)} verdicts on {own} claims of, or beside, "{study.paper["title"]}"
-({study.paper["url"]}), with the tables that they rest on. The models are {_models(study)}. {study.software} made all of it; nothing was
+What is measured here is where attention sinks come from: {len(study.ledger)} verdicts on {own} claims of, or beside,
+"{study.paper["title"]}" ({study.paper["url"]}), with the tables that they rest on. The models are {_models(study)}. {study.software} made all of it; nothing was
 written by hand.
 
 ## What was found
@@ -133,7 +133,8 @@ verdict is of a whole 95 % interval, with Holm's correction over the claims of a
 
 ## What to mind
 
-- A verdict is about the models above, in the precision {study.config["dtype"]}; models trained here are small, and say nothing about larger ones.
+- A verdict is about the models above, in the precision {study.config["dtype"]}; models trained here are small, and say nothing about
+  larger ones.
 - Numbers of a dequantised model are those of what dequantisation gave, and its label says so.
 {chr(10).join(f"- {sentence}" for sentence in left_out)}
 """
@@ -154,7 +155,8 @@ def _row(kind: TableKind) -> tuple[str, ...]:
 
 def _prompts(study: DescribedStudy) -> str:
     told = [
-        f"{one['name']} ({one['sequences']} sequences of {one['length']} {one['kind'].replace('_', ' ')}, first token {one['first_token']}, "
+        f"{one['name']} ({one['sequences']} sequences of {one['length']} {one['kind'].replace('_', ' ')}, first token "
+        f"{one['first_token']}, "
         f"seed {one['seed']})"
         for one in study.config["prompts"]
     ]
@@ -165,4 +167,7 @@ def _corpus(study: DescribedStudy) -> str:
     if not study.documents:
         return ""
     counts = joined(f"{number} {split}" for split, number in study.documents.items())
-    return f"Text comes from {quoted(study.config['corpus']['source'])} ({counts} documents; only the validation documents become prompts)."
+    return (
+        f"Text comes from {quoted(study.config['corpus']['source'])} ({counts} documents; only the validation documents become "
+        "prompts)."
+    )

@@ -41,8 +41,8 @@ def model_card(study: DescribedStudy, model: str, files: Iterable[Mapping[str, A
     rest = "" if baseline is None else f" It is compared with the run {quoted(baseline)}."
     text = f"""# {provenance["label"]}
 
-A decoder of {facts["parameters"]:,} parameters, trained from scratch on {facts["tokens"]:,} tokens by the study {quoted(study.name)} to ask how
-an attention variant changes attention sinks. It is one of {len(study.trainings)} trainings of that study.{rest}
+A decoder of {facts["parameters"]:,} parameters, trained from scratch on {facts["tokens"]:,} tokens by the study {quoted(study.name)} to
+ask how an attention variant changes attention sinks. It is one of {len(study.trainings)} trainings of that study.{rest}
 
 **What it is for.** Measuring attention in the study's own terms, and making its tables again. **What it is not for.** Anything else: it
 is far too small and was trained on far too little text to write, answer, classify or advise, and nothing was done about what its data
@@ -106,8 +106,10 @@ def _data_text(study: DescribedStudy, data: Mapping[str, Any]) -> str:
         share = f"{100 * corpus['validation_share']:g} %"
         return f"The training documents of the corpus {source}, in {tokens}; {share} of the documents are held out."
     return (
-        f"A synthetic stream ({quoted(data['kind'])}) of {data['tokens']:,} tokens over a vocabulary of {data['vocabulary']}, made from the "
-        f"statistics of the corpus {source} with seed {data['seed']}: after one of {data['triggers']} triggers comes a copy of the token "
+        f"A synthetic stream ({quoted(data['kind'])}) of {data['tokens']:,} tokens over a vocabulary of {data['vocabulary']}, "
+        "made from the "
+        f"statistics of the corpus {source} with seed {data['seed']}: after one of {data['triggers']} triggers comes a copy of "
+        "the token "
         "before it."
     )
 
@@ -159,7 +161,8 @@ def _loading(variant: str) -> str:
     if variant == "softmax":
         return "Plain softmax attention, so that any version of transformers that knows Llama loads it with `AutoModelForCausalLM`."
     return (
-        f"transformers alone does not know the model type {quoted(f'{variant}_llama')} and refuses it; with the library of the workflow, "
+        f"transformers alone does not know the model type {quoted(f'{variant}_llama')} and refuses it; with the library of the "
+        "workflow, "
         f"`sinkorigin.load_model(folder)` loads it, and after `sinkorigin.variants.{variant}.VARIANT.register()` so does "
         "`AutoModelForCausalLM`."
     )

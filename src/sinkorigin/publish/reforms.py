@@ -1,7 +1,7 @@
 """The checklist of REFORMS, filled in for a study.
 
-Source of the items: Kapoor et al., "REFORMS: Consensus-based Recommendations for Machine-learning-based Science", Science Advances 10 (2024),
-doi:10.1126/sciadv.adk3452, Table 1. Their numbers are its; their names here are short ones of this project, so that the checklist is read
+Source of the items: Kapoor et al., "REFORMS: Consensus-based Recommendations for Machine-learning-based Science", Science Advances 10
+(2024), doi:10.1126/sciadv.adk3452, Table 1. Their numbers are its; their names here are short ones of this project, so that the checklist is read
 beside it. Each answer is made from the study's settings and tables, or says why the item does not apply.
 """
 
@@ -44,7 +44,10 @@ def _population(study: DescribedStudy) -> str:
         else []
     )
     prompts = joined(one["name"] for one in study.config["prompts"])
-    return f"Each verdict is about one model on one prompt set: {'; '.join(parts)}; prompt sets {prompts}. No verdict is about other models."
+    return (
+        f"Each verdict is about one model on one prompt set: {'; '.join(parts)}; prompt sets {prompts}. No verdict is about "
+        "other models."
+    )
 
 
 def _runs(study: DescribedStudy) -> int:
@@ -54,7 +57,8 @@ def _runs(study: DescribedStudy) -> int:
 def _why_population(study: DescribedStudy) -> str:
     return (
         f'The claims are those of "{study.paper["title"]}" ({study.paper["url"]}), which are stated for causal decoders in general; the study '
-        "tests them in the models that its config names, and beside each fetched model in the same architecture with random weights, "
+        "tests them in the models that its config names, and beside each fetched model in the same architecture with random "
+        "weights, "
         "which tells what training adds. Why these models and no others is for who wrote the config to say."
     )
 
@@ -73,7 +77,10 @@ def _data(study: DescribedStudy) -> str:
         if facts["weights"] == "pretrained"
     ]
     fetched = f" Models: {'; '.join(models)}." if models else ""
-    return f"Corpus: {quoted(corpus['source'])}{pinned}.{fetched} Everything is pinned by version or commit, and compared with its hash."
+    return (
+        f"Corpus: {quoted(corpus['source'])}{pinned}.{fetched} Everything is pinned by version or commit, and compared with its "
+        "hash."
+    )
 
 
 def _source(facts) -> str:
@@ -84,7 +91,8 @@ def _source(facts) -> str:
 
 def _code(study: DescribedStudy) -> str:
     return (
-        f"{study.software}, of which {quoted('code/')} is a copy. {quoted('ro-crate-metadata.json')} has the version of the code of each job, a "
+        f"{study.software}, of which {quoted('code/')} is a copy. {quoted('ro-crate-metadata.json')} has the version of the "
+        "code of each job, a "
         "hash of everything that it ran. The workflow has no DOI of its own; the record that this folder is uploaded to gives one."
     )
 
@@ -96,7 +104,8 @@ def _infrastructure(study: DescribedStudy) -> str:
     versions = joined(f"{name} {version}" for name, version in study.versions.items())
     when = f", from {run.start:%Y-%m-%d %H:%M} to {run.end:%Y-%m-%d %H:%M} UTC" if run.start and run.end else ""
     return (
-        f"{run.jobs} jobs took {run.hours:.2g} hours one after the other{when}{machines}. The largest needed {run.memory / 1000:.1f} GB of memory; "
+        f"{run.jobs} jobs took {run.hours:.2g} hours one after the other{when}{machines}. The largest needed "
+        f"{run.memory / 1000:.1f} GB of memory; "
         f"{gpu}. {versions}; all pins are in {quoted('code/requirements.lock')}."
     )
 
@@ -106,7 +115,8 @@ def _sources(study: DescribedStudy) -> str:
         return _NO_TEXT
     counts = joined(f"{count} {split}" for split, count in study.documents.items())
     return (
-        f"{quoted(study.config['corpus']['source'])}, documents as they are in it ({counts}). There are no annotations. When and how its texts were "
+        f"{quoted(study.config['corpus']['source'])}, documents as they are in it ({counts}). There are no annotations. When "
+        "and how its texts were "
         "collected is documented at the source, not here. Random tokens are drawn from the vocabulary with a seed."
     )
 
@@ -122,7 +132,8 @@ def _sampling(study: DescribedStudy) -> str:
 
 def _why_data(study: DescribedStudy) -> str:
     return (
-        "Random tokens take away meaning and grammar, so that what is left belongs to the structure; text is what models are trained for. "
+        "Random tokens take away meaning and grammar, so that what is left belongs to the structure; text is what models are "
+        "trained for. "
         "Both are run where the config has both, under every first token that the model allows (drawn, BOS, fixed)."
     )
 
@@ -131,7 +142,8 @@ def _outcome(study: DescribedStudy) -> str:
     values = [row for row in study.ledger if row["verdict"] != NOT_APPLICABLE]
     return (
         f"No outcome is predicted. What is measured are {len({row['quantity'] for row in values})} quantities, each defined in "
-        f"{quoted('claims.parquet')}; {len(values)} values with their 95 % intervals are there, and distributions over layers, heads and positions "
+        f"{quoted('claims.parquet')}; {len(values)} values with their 95 % intervals are there, and distributions over layers, "
+        "heads and positions "
         f"in {quoted('statistics/')}."
     )
 
@@ -153,14 +165,16 @@ def _sample_size(study: DescribedStudy) -> str:
 def _missing(study: DescribedStudy) -> str:
     lacking = sum(row["verdict"] == NOT_APPLICABLE for row in study.ledger)
     return (
-        f"No job of the study failed: a study with failed jobs is not published. {lacking} of {len(study.ledger)} rows of the ledger are not "
+        f"No job of the study failed: a study with failed jobs is not published. {lacking} of {len(study.ledger)} rows of the "
+        "ledger are not "
         "applicable, each with its reason."
     )
 
 
 def _representative(study: DescribedStudy) -> str:
     return (
-        f"Random tokens are a sample of what they are drawn from. The text is a sample of {quoted(study.config['corpus']['source'])}, not of "
+        "Random tokens are a sample of what they are drawn from. The text is a sample of "
+        f"{quoted(study.config['corpus']['source'])}, not of "
         "language at large, and models are those that were named; the claims are restricted to them (1a)."
     )
 
@@ -178,8 +192,10 @@ def _exclusions(study: DescribedStudy) -> str:
 def _corrupt(study: DescribedStudy) -> str:
     failed = sum(row["verdict"] == "failed" for row in study.checks)
     return (
-        "Each file is compared with the hash that was recorded when it was written, and was again for this record. Weights that are not "
-        f"finite end a job. Of {len(study.checks)} checks (controls and identities), {failed} failed; {quoted('checks.parquet')} has them."
+        "Each file is compared with the hash that was recorded when it was written, and was again for this record. Weights that "
+        "are not "
+        f"finite end a job. Of {len(study.checks)} checks (controls and identities), {failed} failed; "
+        f"{quoted('checks.parquet')} has them."
     )
 
 
@@ -194,14 +210,16 @@ def _models(study: DescribedStudy) -> str:
     if not study.trainings:
         return f"{fetched} {_NO_TRAININGS}".strip()
     variants = joined(sorted({row["variant"] for row in study.trainings}))
-    return f"{fetched} Trained here: {_runs(study)} runs of the attention variants {variants}; {quoted('pretraining/')} has a card for each training.".strip()
+    trained = f"Trained here: {_runs(study)} runs of the attention variants {variants}; {quoted('pretraining/')} has a card for each training."
+    return f"{fetched} {trained}".strip()
 
 
 def _why_models(study: DescribedStudy) -> str:
     if not study.trainings:
         return _NO_TRAININGS
     return (
-        f"Each run is compared with the softmax run of its data and size; {quoted('config.yaml')} and the cards have every setting in which two runs "
+        f"Each run is compared with the softmax run of its data and size; {quoted('config.yaml')} and the cards have every "
+        "setting in which two runs "
         "differ, the learning rate among them."
     )
 
@@ -211,8 +229,10 @@ def _evaluation(study: DescribedStudy) -> str:
         return _NO_TRAININGS
     share = 100 * study.config["corpus"]["validation_share"]
     return (
-        f"{share:g} % of the documents are held out from training; validation losses and text prompts come from these. Synthetic data have a "
-        "stream of their own for validation. With one seed, runs of the same data, length and batch see the same batches in the same order."
+        f"{share:g} % of the documents are held out from training; validation losses and text prompts come from these. "
+        "Synthetic data have a "
+        "stream of their own for validation. With one seed, runs of the same data, length and batch see the same batches in the "
+        "same order."
     )
 
 
@@ -229,9 +249,11 @@ def _hyperparameters(study: DescribedStudy) -> str:
     rates = {run["name"]: run["learning_rate"] for run in study.config["pretraining"]["runs"]}
     told = "; ".join(f"{run} {rate:g}" for run, rate in rates.items())
     return (
-        f"All settings are in {quoted('config.yaml')} and on the models' cards. Learning rates: {told}. The workflow's sweep for them "
+        f"All settings are in {quoted('config.yaml')} and on the models' cards. Learning rates: {told}. The workflow's sweep "
+        "for them "
         f"(snakemake learning_rates, rates {joined(f'{rate:g}' for rate in sweep['rates'])} unless a run has its own) uses seeds "
-        f"{joined(map(str, sweep['seeds']))}, which are none of the compared ones. Whether the rates in this config come from it is told by "
+        f"{joined(map(str, sweep['seeds']))}, which are none of the compared ones. Whether the rates in this config come from "
+        "it is told by "
         f"{quoted('statistics/learning_rates.parquet')} where that is in this folder."
     )
 
@@ -251,7 +273,8 @@ def _mixing(study: DescribedStudy) -> str:
     if not study.trainings:
         return _NO_TRAININGS
     return (
-        "The split is by document and before everything else; tokenizers that are made here are trained on the training documents. The "
+        "The split is by document and before everything else; tokenizers that are made here are trained on the training "
+        "documents. The "
         "sweep for learning rates compares losses on the same held-out documents, with seeds that are none of the compared ones."
     )
 
@@ -260,8 +283,10 @@ def _dependencies(study: DescribedStudy) -> str:
     if not study.documents:
         return "Random sequences are independent. " + _NO_TEXT
     return (
-        "Windows of one document are dependent, so intervals on text resample documents, not windows, and need at least eight. Duplicate "
-        "documents in the corpus are not searched for. Texts of the corpus may be in what fetched models were trained on; no claim is about "
+        "Windows of one document are dependent, so intervals on text resample documents, not windows, and need at least eight. "
+        "Duplicate "
+        "documents in the corpus are not searched for. Texts of the corpus may be in what fetched models were trained on; no "
+        "claim is about "
         "predicting them."
     )
 
@@ -272,8 +297,10 @@ def _features(study: DescribedStudy) -> str:
 
 def _metrics(study: DescribedStudy) -> str:
     return (
-        f"Each claim has one primary quantity and a threshold, declared in the workflow's code before any run; {quoted('claims.parquet')} has them, and "
-        f"{quoted('code/docs/claims.md')} why they were chosen and what would contradict the claim. {len(study.robustness)} settings of the claims are in "
+        "Each claim has one primary quantity and a threshold, declared in the workflow's code before any run; "
+        f"{quoted('claims.parquet')} has them, and "
+        f"{quoted('code/docs/claims.md')} why they were chosen and what would contradict the claim. {len(study.robustness)} "
+        "settings of the claims are in "
         f"{quoted('robustness.parquet')}."
     )
 
@@ -282,7 +309,8 @@ def _uncertainty(study: DescribedStudy) -> str:
     statistics = study.config["statistics"]
     seeds = " Differences between trainings have Student intervals over seeds." if study.trainings else ""
     return (
-        f"95 % intervals from {statistics['replicates']} bootstrap replicates over sequences (seed {statistics['seed']}), exact binomial intervals for "
+        f"95 % intervals from {statistics['replicates']} bootstrap replicates over sequences (seed {statistics['seed']}), exact "
+        "binomial intervals for "
         f"shares.{seeds} They hold for these prompts and these weights, not for other models."
     )
 
@@ -294,7 +322,8 @@ def _tests(study: DescribedStudy) -> str:
         for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE)
     )
     return (
-        f"A verdict needs the whole interval on one side of the threshold, and Holm's correction over the primary tests of a model under one "
+        "A verdict needs the whole interval on one side of the threshold, and Holm's correction over the primary tests of a "
+        "model under one "
         f"first token ({len(adjusted)} p-values): {counts}."
     )
 
@@ -306,7 +335,8 @@ def _external(study: DescribedStudy) -> str:
     models = f"{several} pretrained model{'' if several == 1 else 's'}"
     return (
         f"{models}; {len(tried)} further settings (positions, layers, strengths, thresholds, prompts), of which {holding} "
-        f"({100 * holding / max(len(tried), 1):.0f} %) hold alone. {quoted('claims_over_models.parquet')} has what the models say together."
+        f"({100 * holding / max(len(tried), 1):.0f} %) hold alone. {quoted('claims_over_models.parquet')} has what the models "
+        "say together."
     )
 
 
@@ -388,8 +418,8 @@ def checklist(study: DescribedStudy) -> str:
 def _lines(study: DescribedStudy) -> Iterator[str]:
     yield f"""# REFORMS checklist: {study.title}
 
-The items of REFORMS (Kapoor et al., Science Advances 10, eadk3452, 2024, https://doi.org/10.1126/sciadv.adk3452), by their numbers; read their full wording
-there. The answers are made from the settings and tables of the study. What only its authors can know is said to be theirs to add.
+The items of REFORMS (Kapoor et al., Science Advances 10, eadk3452, 2024, https://doi.org/10.1126/sciadv.adk3452), by their
+numbers; read their full wording there. The answers are made from the settings and tables of the study. What only its authors can know is said to be theirs to add.
 """
     for number_, (module, items) in enumerate(MODULES.items(), start=1):
         yield f"## {number_}. {module}\n"

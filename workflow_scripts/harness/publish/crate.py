@@ -135,7 +135,8 @@ class _Crate:
         study, crate, root = self._study, self.crate, self.crate.root_dataset
         crate.name = study.title
         crate.description = (
-            f"Tables, figures, verdicts and provenance of the study {study.name}, which tests the claims of “{study.paper['title']}” in "
+            f"Tables, figures, verdicts and provenance of the study {study.name}, which tests the claims of "
+            f"“{study.paper['title']}” in "
             f"language models. Made by {study.software}."
         )
         crate.license = self._licence(study.licence)

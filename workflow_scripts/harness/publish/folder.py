@@ -26,8 +26,10 @@ from sinkorigin.tables import write_text
 
 # of the checkout, what runs a study and explains it; no tests, no benchmarks, no results
 _WORKFLOW = (
-    "Snakefile", "config*.yaml", "rules/*.smk", "workflow/Snakefile", "workflow_scripts/**/*.py", "workflow_scripts/**/*.yaml", "src/**/*.py",
-    "src/**/py.typed", "src/**/templates/*", "src/**/assets/*", "schemas/*.json", "envs/*.yaml", "profiles/**/*.yaml", "captions/*.rst", "docs/*.md", "README.md", "results/README.md",
+    "Snakefile", "config*.yaml", "rules/*.smk", "workflow/Snakefile", "workflow_scripts/**/*.py", "workflow_scripts/**/*.yaml",
+    "src/**/*.py",
+    "src/**/py.typed", "src/**/templates/*", "src/**/assets/*", "schemas/*.json", "envs/*.yaml", "profiles/**/*.yaml",
+    "captions/*.rst", "docs/*.md", "config/*", "README.md", "results/README.md",
     "LICENSE", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "requirements.lock", "Makefile", "Dockerfile",
 )  # fmt: skip
 # what takes a file in → why it is left out without
@@ -149,7 +151,8 @@ def _texts(
     """Place → text and description of every file that is made for the folder."""
     sentences = list(_told(left_out))
     summary = (
-        f"Tables, figures and verdicts of a study that tests the claims of “{study.paper['title']}” ({study.paper['url']}) in language models, with the "
+        f"Tables, figures and verdicts of a study that tests the claims of “{study.paper['title']}” ({study.paper['url']}) in "
+        "language models, with the "
         f"provenance of every file (RO-Crate). {' '.join(sentences)}"
     )
     found = {
@@ -178,7 +181,8 @@ def _texts(
             if file.large is not None
         ]
         where = "The weights lie beside this card." if "weights" in wanted else (
-            "The weights do not lie beside this card: who ran the study has them, and `publish.large_files: [weights]` takes them in."
+            "The weights do not lie beside this card: who ran the study has them, and `publish.large_files: [weights]` takes "
+            "them in."
         )  # fmt: skip
         card = str(model_card(study, name, listed, where))
         found[f"{place}/README.md"] = (card, f"card of the model {facts['label']}")
