@@ -282,6 +282,35 @@ def test_the_checklist_answers_all_items_of_reforms_from_the_study(study):
     )
 
 
+def test_a_study_without_trainings_without_text_and_without_models_is_published_too(study):
+    """What it has not is said not to apply; nobody trained, read or fetched anything."""
+    gone = ("pretraining/", "statistics/pretraining", "corpus/", "provenance/")
+    study.files = {
+        file: log for file, log in study.files.items() if not file.startswith(tuple(f"{STUDY}/{part}" for part in gone))
+    }
+    (STUDY / "corpus/documents.parquet").unlink()
+    for table in STUDY.glob("statistics/*.parquet"):
+        table.unlink()
+    seen = study.seen_by_publish(creators=CREATORS)
+    seen["params"]["config"]["pretraining"]["runs"] = []
+    run_script("publish.py", STUDY, **seen | {"params": seen["params"] | {"provenances": [], "models": []}})
+    rows = dict(
+        re.findall(r"^\| (\d[a-g]) \| [^|]+ \| (.+) \|$", (STUDY / "publish/reforms.md").read_text(), re.MULTILINE)
+    )
+    assert [code for code, answer in rows.items() if "Not applicable" in answer] == [
+        "3a",
+        "5a",
+        "5b",
+        "5c",
+        "5d",
+        "5e",
+        "6a",
+        "6b",
+        "6c",
+    ]
+    assert not list((STUDY / "publish").rglob("model/README.md")) and (STUDY / "publish/README.md").is_file()
+
+
 def test_zenodo_gets_who_publishes_and_under_which_licence(study):
     told = json.loads((publish(study, licence="CC-BY-4.0", title="A study of sinks") / ".zenodo.json").read_text())
     assert (told["title"], told["license"], told["creators"]) == ("A study of sinks", "cc-by-4.0", CREATORS)

@@ -129,7 +129,7 @@ defined. Models trained here are called `{{run}}-seed{{seed}}`.
 
 {_prompts(study)} {_corpus(study)} Intervals resample sequences (text: documents) {study.config["statistics"]["replicates"]} times, and each
 verdict is of a whole 95 % interval, with Holm's correction over the claims of a model. `code/README.md` says how to run it again;
-`snakemake --cores all --configfile config.yaml` does.
+`snakemake --cores all --snakefile code/Snakefile --configfile config.yaml` does.
 
 ## What to mind
 
@@ -144,7 +144,7 @@ verdict is of a whole 95 % interval, with Holm's correction over the claims of a
 def _models(study: DescribedStudy) -> str:
     parts = [model["label"] for model in study.of_role("pretrained")]
     controls, trainings = len(study.of_role("random")), len(study.trainings)
-    parts += [f"{controls} with random weights as controls"] if controls else []
+    parts += [f"{controls} control{'' if controls == 1 else 's'} with random weights"] if controls else []
     parts += [f"those of {trainings} small trainings"] if trainings else []
     return joined(parts)
 
@@ -155,9 +155,8 @@ def _row(kind: TableKind) -> tuple[str, ...]:
 
 def _prompts(study: DescribedStudy) -> str:
     told = [
-        f"{one['name']} ({one['sequences']} sequences of {one['length']} {one['kind'].replace('_', ' ')}, first token "
-        f"{one['first_token']}, "
-        f"seed {one['seed']})"
+        f"{one['name']} ({one['kind'].replace('_', ' ')}: {one['sequences']} sequences of {one['length']} tokens, first token "
+        f"{one['first_token']}, seed {one['seed']})"
         for one in study.config["prompts"]
     ]
     return f"Prompt sets: {joined(told)}."

@@ -21,6 +21,6 @@ def number(value: float) -> str:
 
 
 def joined(words: Iterable[str]) -> str:
-    """Words as a list in a sentence: "a, b and c"."""
-    *most, last = list(words)
+    """Words as a list in a sentence: "a, b and c", or "none"."""
+    *most, last = list(words) or ["none"]
     return f"{', '.join(most)} and {last}" if most else last
