@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.publish.record import large, read_record
+from harness.publish.record import job_of, large, read_record
 from made_up_study import STUDY, MadeUpStudy, ledger_rows, metadata
 from scripts_by_hand import run_script
 from sinkorigin.publish.reforms import MODULES
@@ -147,6 +147,18 @@ def test_a_log_without_its_beginning_gives_times_from_when_it_was_written(study)
     log.unlink()
     [job] = [job for job in read_record(study.files, {}, 1).jobs if job.rule == "compute_sinks"]
     assert (job.start, job.end, job.code) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("log", "job"),
+    [
+        ("results/tiny/logs/judge_claims.log", "judge_claims"),
+        ("sinks/results/tiny/logs/compute_sinks/logs/random_tokens.log", "compute_sinks/logs/random_tokens"),
+        ("results/logs/fetch_model/tiny.log", "fetch_model/tiny"),
+    ],
+)
+def test_a_job_is_named_by_its_log(log, job):
+    assert job_of(log) == job
 
 
 # without a network: what the validator asks for is put into its cache

@@ -144,8 +144,14 @@ def _inputs(path: Path) -> Iterable[str]:
     return json.loads(pq.read_metadata(path).metadata[_INPUTS])
 
 
+def job_of(log: str) -> str:
+    """Name of the job whose log this is: ``results/{study}/logs/{name}.log``; a model may be called logs too."""
+    found = re.search(r"(?:^|/)results/(?:[^/]+/)?logs/(.+)\.log$", log)
+    return found[1] if found else Path(log).stem
+
+
 def _job(log: str, outputs: list[str], further_inputs: Mapping[str, Iterable[str]]) -> Job:
-    name = Path(log).as_posix().rpartition("/logs/")[2].removesuffix(".log")
+    name = job_of(log)
     sealed = [path for path in outputs if Path(path).suffix in SEALED]
     inputs = {place for path in sealed for place in _inputs(Path(path))}
     if not sealed:
