@@ -50,7 +50,6 @@ rule publish:
         models=study.judged_models(),
         settings=MERGED.values,
         config=STUDY_CONFIG.model_dump(mode="json"),
-        study=PLACED(STUDY),
         root=str(ROOT),
         engine=version("snakemake"),
         code=code("publish.py"),

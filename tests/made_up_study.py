@@ -233,7 +233,7 @@ class MadeUpStudy:
             "outputs": {"crate": str(STUDY / "publish/ro-crate-metadata.json")},
             "params": {
                 "files": self.files, "rules": rules, "provenances": [str(self.provenance), str(self.trained)], "models": models,
-                "settings": {"study": "tiny", "models": [{"source": "path:tiny_model"}]}, "config": config, "study": str(STUDY), "root": str(ROOT),
+                "settings": {"study": "tiny", "models": [{"source": "path:tiny_model"}]}, "config": config, "root": str(ROOT),
                 "engine": "9.27.1",
             },
         }  # fmt: skip

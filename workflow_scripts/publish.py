@@ -14,6 +14,7 @@ with job(snakemake):
     from sinkorigin.tables import written_whole
 
     told, root = snakemake.params, Path(snakemake.params.root)
+    published = Path(snakemake.output[0]).parent
     # the seals of tables were verified before; figures and pages have their hashes in the logs
     if wrong := verify_study(told.files, snakemake.threads):
         more = f" ({len(wrong) - 1} more files are wrong; snakemake verify lists them)" if len(wrong) > 1 else ""
@@ -21,9 +22,9 @@ with job(snakemake):
     inputs = {name: rule["inputs"] for name, rule in told.rules.items()}
     record = read_record(told.files, inputs, snakemake.threads)
     study = describe(
-        Path(told.study), root, record, config=told.config, models=told.models, provenances=told.provenances
+        published.parent, root, record, config=told.config, models=told.models, provenances=told.provenances
     )
-    with written_whole(Path(snakemake.output[0]).parent) as folder:
+    with written_whole(published) as folder:
         folder.mkdir()
         write_folder(
             folder,
@@ -34,6 +35,6 @@ with job(snakemake):
             rules={name: Rule(rule["script"], rule["description"]) for name, rule in told.rules.items()},
             engine=told.engine,
         )
-    print(f"{Path(snakemake.output[0]).parent} has the study as it can be published; docs/publishing.md says how.")
+    print(f"{published} has the study as it can be published; docs/publishing.md says how.")
     if not told.config["publish"]["creators"]:
         print("publish.creators is empty: Zenodo will ask who publishes it.")
