@@ -4,6 +4,7 @@
 # an edit, and whose outputs Snakemake removed then, would never run again: what was made from its old outputs is still there.
 
 from harness.outputs import files_with_logs, output_files
+from sinkorigin.tables import SEALED
 
 RULES = internals.own_rules(workflow)
 JOBS = study.jobs(
@@ -32,3 +33,30 @@ def written_files(rule="verify"):
     demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *swept}
     with checks.ending_with_a_sentence():
         return files_with_logs(workflow, RULES, jobs, demanded, rule)
+
+
+def whole_study(sealed):
+    """Files of `all`: tables and manifests, whose seals each job verifies; or figures and pages, which the script compares with logs."""
+    return [file for file in rules.all.input if (Path(file).suffix in SEALED) == sealed]
+
+
+def rules_told():
+    """Rule → its script and description, and of rules without wildcards the files that they read."""
+    return {
+        name: {
+            "script": Path(rule.script).name,
+            "description": rule.docstring,
+            "inputs": (
+                [] if rule.wildcard_names else [str(file) for file in rule.input if isinstance(file, str)]
+            ),
+        }
+        for name, rule in RULES.items()
+        if rule.script is not None
+    }
+
+
+def provenances():
+    """Provenance of every model, fetched or trained."""
+    fetched = [f"{STUDY}/provenance/{model}.json" for model in study.models]
+    trained = [f"{study.run_folder(run.name, seed)}/provenance.json" for run, seed in study.trained.values()]
+    return list(map(PLACED, fetched + trained))
