@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested tutorial docs clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested tutorial docs validator clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,7 +21,7 @@ first-look: .venv/installed  ## the chain in one model, within minutes; the whol
 # (tests/conftest.py).
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
-test: .venv/installed  ## all tests
+test: .venv/installed .venv/validator/installed  ## all tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST)
 
 check: lint  ## format, lint, types and the unit tests
@@ -89,6 +89,14 @@ docs: .venv/docs_installed  ## the documentation site, in site/; a broken link e
 
 .venv/docs_installed: docs/requirements.lock .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.lock
+	touch $@
+
+validator: .venv/validator/installed  ## roc-validator, which a test asks whether a published study is a valid RO-Crate
+
+# of its own: it needs another version of rich than the environment has
+.venv/validator/installed: tests/validator.lock .venv/installed
+	$(PYTHON) -m venv .venv/validator
+	.venv/validator/bin/python -m pip install --quiet --disable-pip-version-check -r tests/validator.lock
 	touch $@
 
 clean:  ## removes .venv and Snakemake's records; results stay

@@ -13,6 +13,10 @@ internals.replace_lock_message(checks.LOCKED)
 def check_run():
     """Everything that can be known before the first job."""
     jobs = internals.pending_jobs(workflow)
+    if internals.is_asked_for(workflow, "publish") and not internals.is_asked_for(workflow, "all"):
+        checks.check_finished(
+            [job.rule.name for job in jobs if job.rule.name != "publish"], STUDY_CONFIG.study
+        )
     fetching = [job.wildcards.model for job in jobs if job.rule.name == "fetch_model"]
     checks.check_model_names(
         {name: study.fetched_as(name) for name in fetching}, STUDY_CONFIG.study, CONFIG_FILES

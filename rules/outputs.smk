@@ -4,6 +4,7 @@
 # an edit, and whose outputs Snakemake removed then, would never run again: what was made from its old outputs is still there.
 
 from harness.outputs import files_with_logs, output_files
+from sinkorigin.tables import SEALED
 
 RULES = internals.own_rules(workflow)
 JOBS = study.jobs(
@@ -22,10 +23,40 @@ if workflow.is_main_process:  # before Snakemake looks for the files, which ends
         checks.check_folders(map(PLACED, STUDY_FILES))
 
 
-def written_files():
-    """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job."""
+def written_files(rule="verify"):
+    """Every file that `all` demands, and every file that is there of the sweep of learning rates, with the log of its job.
+
+    For the rule `verify` or another one that reads them all.
+    """
     jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_"))} | JOBS
     swept = [file for file in rules.learning_rates.input if Path(file).is_file()]
     demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *swept}
     with checks.ending_with_a_sentence():
-        return files_with_logs(workflow, RULES, jobs, demanded)
+        return files_with_logs(workflow, RULES, jobs, demanded, rule)
+
+
+def whole_study(sealed):
+    """Files of `all`: tables and manifests, whose seals each job verifies; or figures and pages, which the script compares with logs."""
+    return [file for file in rules.all.input if (Path(file).suffix in SEALED) == sealed]
+
+
+def rules_told():
+    """Rule → its script and description, and of rules without wildcards the files that they read."""
+    return {
+        name: {
+            "script": Path(rule.script).name,
+            "description": rule.docstring,
+            "inputs": (
+                [] if rule.wildcard_names else [str(file) for file in rule.input if isinstance(file, str)]
+            ),
+        }
+        for name, rule in RULES.items()
+        if rule.script is not None
+    }
+
+
+def provenances():
+    """Provenance of every model, fetched or trained."""
+    fetched = [f"{STUDY}/provenance/{model}.json" for model in study.models]
+    trained = [f"{study.run_folder(run.name, seed)}/provenance.json" for run, seed in study.trained.values()]
+    return list(map(PLACED, fetched + trained))

@@ -16,6 +16,7 @@ from tiny_study import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")}
 MAKEFILE = (ROOT / "Makefile").read_text()
+CONDA = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
 
 
 def read(name: str):
@@ -74,7 +75,7 @@ def test_every_python_of_checks_and_environments_is_the_oldest_that_is_supported
         for step in job["steps"]
         if "setup-python" in step.get("uses", "")
     ]
-    conda = [read(f"envs/{name}.yaml")["dependencies"][0] for name in ("figures", "models", "statistics")]
+    conda = [read(f"envs/{name}.yaml")["dependencies"][0] for name in CONDA]
     assert set(used) == {oldest} and set(conda) == {f"python={oldest}"}
     assert f"FROM python:{oldest}-" in (ROOT / "Dockerfile").read_text()
 
@@ -89,7 +90,7 @@ NOT_IN_JOBS = {"compute.py": {"transformers"}}  # of the module that reads promp
 BROUGHT = {"urllib3", "triton"}
 
 
-@pytest.mark.parametrize("name", ["figures", "models", "statistics"])
+@pytest.mark.parametrize("name", CONDA)
 def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     environment = read(f"envs/{name}.yaml")
     assert environment["name"] == f"sinkorigin-{name}" and environment["channels"] == ["conda-forge", "nodefaults"]
@@ -97,13 +98,15 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     held = {pin.split("==")[0].replace("-", "_") for pin in pins}
     code = Code(ROOT, ROOT / "requirements.lock")
     declared = {re.split(r"[<>=\[]", line)[0] for line in [*PROJECT["dependencies"], "matplotlib", "seaborn"]}
+    # what scripts import by way of the harness
+    of_workflow = {re.split(r"[<>=\[]", line)[0] for line in PROJECT["optional-dependencies"]["workflow"]}
     scripts = [path.name for path in (ROOT / "workflow_scripts").glob("*.py")]
     for script in [one for one in scripts if _ENVIRONMENTS.get(one, "models") == name]:
         files = code.closure(script, *BY_NAME.get(script, []))
         imported = {module.split(".")[0] for path in files for module in code.parsed(path)[1]}
         needed = imported & declared - NOT_IN_JOBS.get(script, set()) - BROUGHT
         assert needed <= held, (script, needed - held)
-    assert held <= {name.replace("-", "_") for name in declared}
+    assert held <= {name.replace("-", "_") for name in declared | of_workflow}
 
 
 @pytest.mark.parametrize(("group", "lock"), [("docs", "docs/requirements.lock"), ("tutorial", "docs/tutorial.lock")])

@@ -22,7 +22,7 @@ LEVELS = [
     {"statistics", "support"},
     {"pretraining", "variants"},
     {"claims"},
-    {"figures"},
+    {"figures", "publish"},
     {"notebook"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -48,6 +48,21 @@ def check_writable(folder: str) -> None:
         ) from error
 
 
+def check_finished(waiting: Sequence[str], study: str) -> None:
+    """Raise a :class:`SinkoriginError` if a study that is to be published has jobs that are still to run.
+
+    Args:
+        waiting: rule of each such job.
+    """
+    if waiting:
+        rules = list(dict.fromkeys(waiting))
+        which = ", ".join(rules[:3]) + (", …" if len(rules) > 3 else "")
+        raise SinkoriginError(
+            f"study {study} is not finished, or its code or config was changed since: {len(waiting)} of its jobs are to run ({which}); run it "
+            "(snakemake --cores all, with the same config) and publish it then"
+        )
+
+
 def check_model_names(fetching: Mapping[str, Mapping[str, Any]], study: str, config_files: str) -> None:
     """Check that no model is fetched over that of another study, which has the same name and other settings.
 

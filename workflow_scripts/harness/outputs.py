@@ -24,15 +24,17 @@ def output_files(rules: Rules, jobs: Jobs) -> list[str]:
     ]
 
 
-def files_with_logs(workflow: Any, rules: Rules, jobs: Jobs, demanded: Iterable[str]) -> dict[str, str | None]:
+def files_with_logs(
+    workflow: Any, rules: Rules, jobs: Jobs, demanded: Iterable[str], reader: str
+) -> dict[str, str | None]:
     """File → log of the job that makes it, for every demanded file; None for a file that none of these jobs makes.
 
-    A :class:`SinkoriginError` says if the files lie in a storage, not on this machine.
+    A :class:`SinkoriginError` says if the files lie in a storage, not on this machine, where the rule ``reader`` reads them.
     """
     if workflow.storage_settings.default_storage_provider:
         raise SinkoriginError(
-            "verify compares the files in results/ on this machine, but the results of this run lie in a storage; "
-            "copy results/ from it and run verify without --default-storage-provider"
+            f"{reader} reads the files in results/ on this machine, but the results of this run lie in a storage; "
+            f"copy results/ from it and run {reader} without --default-storage-provider"
         )
     logs = {
         str(file.apply_wildcards(wildcards)): str(rules[name].log[0].apply_wildcards(wildcards))

@@ -13,6 +13,7 @@ from harness.config.mechanism import Mechanism
 from harness.config.models import Model
 from harness.config.pretraining import BigramBackcopyData, Pretraining, Run, TextData
 from harness.config.prompts import Prompts
+from harness.config.publish import Publish
 from harness.config.statistics import Statistics
 from harness.config.values import Name, Strict, first_repeated, listed, refuse, unknown
 from sinkorigin.interventions.kind import BASELINE, kind_named
@@ -54,6 +55,9 @@ class Config(Strict):
         Pretraining(), description="The pretraining comparison; without it, nothing is trained."
     )
     figures: Figures = Field(Figures(), description="How figures are drawn.")
+    publish: Publish = Field(
+        Publish(), description="Who publishes the study, and what is taken in; no result depends on it."
+    )
 
     @model_validator(mode="after")
     def _complete(self):
