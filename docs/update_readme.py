@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
 
 from sinkorigin.claims.comparison import markdown_table
-from sinkorigin.claims.page import settings_text, value_text
+from sinkorigin.claims.row_texts import settings_text, value_text
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
 from sinkorigin.claims.first_tokens import NAMES
-from sinkorigin.claims.page import claim_order, settings_text, value_text
+from sinkorigin.claims.row_texts import claim_order, settings_text, value_text
 from sinkorigin.claims.tests import NOT_APPLICABLE, REPRODUCED
 from sinkorigin.tables import read_table
 

@@ -29,7 +29,7 @@ def test_every_figure_and_the_claims_are_there(finished):
     for name in ("claims", "robustness", "checks"):
         for table in pl.read_parquet(finished.results / f"{name}.parquet")["tables"].explode().unique():
             assert (finished.results / table).is_file(), table
-    page = (finished.results / "claims.html").read_text()
+    page = (finished.results / "index.html").read_text()
     assert all(html.escape(claim) in page for claim in claims["statement"].unique())
 
 

@@ -1,6 +1,8 @@
 """The frame of every workflow script: its log, errors of one sentence, and an end with the workflow that started it."""
 
 import gc
+import os
+import platform
 import re
 import sys
 import time
@@ -8,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -36,6 +39,15 @@ def peak_gpu_memory() -> float:
     return max(torch.cuda.max_memory_reserved(device) for device in range(torch.cuda.device_count())) / 2**20
 
 
+def gpus_used() -> str:
+    """A line on the GPUs that PyTorch used in this process; "" where it used none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return ""
+    names = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
+    return f"used GPU {', '.join(f'{names.count(name)} × {name}' for name in dict.fromkeys(names))}\n"
+
+
 @dataclass(frozen=True)
 class Record:
     """What a finished job took, which its log says in the last line.
@@ -58,6 +70,19 @@ class Record:
         pattern = r"^([\d.]+) s; at most ([\d.]+) MB of memory and ([\d.]+) MB of a GPU$"
         found = re.findall(pattern, Path(log).read_text(encoding="utf-8"), re.MULTILINE) if Path(log).is_file() else []
         return cls(*map(float, found[-1])) if found else None
+
+
+def beginning() -> str:
+    """A line on when and on what a job began, without the name of the machine."""
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux
+        if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            processor = found[1]
+    memory = ""
+    with suppress(ValueError, OSError, AttributeError):
+        memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB"
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} × {processor}{memory}"
+    return f"began {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {machine}"
 
 
 def _verify_inputs(snakemake) -> None:
@@ -146,6 +171,7 @@ def job(snakemake, module: str | None = None) -> Iterator[None]:
     began = time.perf_counter()
     try:
         print(_code_of(snakemake))
+        print(beginning())
         _verify_inputs(snakemake)
         passed_on = _pass_on(snakemake, module)
         if not passed_on:
@@ -153,6 +179,7 @@ def job(snakemake, module: str | None = None) -> Iterator[None]:
         from harness.verification import record_outputs
 
         print(record_outputs(snakemake.output), end="")
+        print(gpus_used(), end="")
         print(Record(time.perf_counter() - began, peak_memory(), peak_gpu_memory()), flush=True)
         if passed_on:
             sys.exit(0)  # the body of a with statement cannot be left out otherwise

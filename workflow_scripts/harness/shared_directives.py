@@ -23,6 +23,7 @@ _ENVIRONMENTS = {
     "check_resources.py": "statistics",
     "verify.py": "statistics",
     "plot.py": "figures",
+    "make_page.py": "page",
 }
 _NUMBERS = {"seed", "learning_rate"}  # wildcards that a path names, because their values do not speak for themselves
 

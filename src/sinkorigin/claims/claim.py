@@ -64,6 +64,7 @@ class Claim:
         in_random_weights: whether the claim is about random weights too.
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
         reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
+        brief: the value with its unit, likewise, where several claims stand in one sentence; by default the number alone.
     """
 
     code: str
@@ -75,14 +76,22 @@ class Claim:
     in_random_weights: bool = False
     scale: Literal["difference", "ratio"] = "difference"
     reading: str = ""
+    brief: str = ""
 
     def read(self, value: float, highest: float | None = None) -> str:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
-        texts = [
-            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None)) for written in (_digits, _percent)
-        ]
-        digits, percent = (" to ".join(some) for some in texts)
-        return self.reading.format(value=digits, percent=percent.replace(" % to", " to"))
+        return self._filled(self.reading, value, highest)
+
+    def amount(self, value: float, highest: float | None = None) -> str:
+        """A value, or a range of values, with its unit: "96 to 99 %"."""
+        brief = self.brief or ("{percent}" if "{percent}" in self.reading else "{value}")
+        return self._filled(brief, value, highest)
+
+    @staticmethod
+    def _filled(text: str, value: float, highest: float | None) -> str:
+        ends = [end for end in (value, highest) if end is not None]
+        digits, percent = (" to ".join(dict.fromkeys(map(write, ends))) for write in (_digits, _percent))
+        return text.format(value=digits, percent=percent.replace(" % to", " to"))
 
     def expected(self, threshold: float) -> str:
         """The predicate in the unit of the reading: "> 50 %"."""

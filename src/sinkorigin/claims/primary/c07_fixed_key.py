@@ -57,4 +57,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="cosine {value} between the first token's key and what its largest dim alone gives",
+    brief="cosine {value}",
 )

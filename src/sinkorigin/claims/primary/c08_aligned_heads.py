@@ -66,4 +66,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="{percent} more of the aligned heads than of the others have positive scores",
+    brief="+{percent}",
 )

@@ -142,6 +142,7 @@ SINK = TrainingClaim(
     scale="ratio",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
+    brief="{value} × uniform",
 )
 DISPARITY_CLAIM = TrainingClaim(
     "C13b",
@@ -153,6 +154,7 @@ DISPARITY_CLAIM = TrainingClaim(
     scale="ratio",
     variant=VARIANT,
     reading="{value} times softmax's dimension disparity",
+    brief="{value} × softmax's",
 )
 RANK = TrainingClaim(
     "C13c",
@@ -164,6 +166,7 @@ RANK = TrainingClaim(
     scale="ratio",
     variant=VARIANT,
     reading="{value} times softmax's effective rank",
+    brief="{value} × softmax's",
 )
 PARITY_CLAIM = TrainingClaim(
     "C13d",
@@ -174,4 +177,5 @@ PARITY_CLAIM = TrainingClaim(
     parity,
     variant=VARIANT,
     reading="ln {value} of the variance at position 0 over the others'",
+    brief="ln {value}",
 )

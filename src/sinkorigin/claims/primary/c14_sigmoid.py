@@ -68,6 +68,7 @@ SINK = TrainingClaim(
     scale="ratio",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
+    brief="{value} × uniform",
 )
 WORSE = TrainingClaim(
     "C14b",
@@ -78,4 +79,5 @@ WORSE = TrainingClaim(
     worse,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
+    brief="{value} nats",
 )
