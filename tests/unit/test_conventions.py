@@ -99,7 +99,10 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     [pins] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     held = {MODULES.get(package, package) for pin in pins for package in [pin.split("==")[0].replace("-", "_")]}
     code = Code(ROOT, ROOT / "requirements.lock")
-    declared = {re.split(r"[<>=\[]", line)[0] for line in [*PROJECT["dependencies"], "matplotlib", "seaborn", "altair", "jinja2", "vl_convert"]}
+    declared = {
+        re.split(r"[<>=\[]", line)[0]
+        for line in [*PROJECT["dependencies"], "matplotlib", "seaborn", "altair", "jinja2", "vl_convert"]
+    }
     scripts = [path.name for path in (ROOT / "workflow_scripts").glob("*.py")]
     for script in [one for one in scripts if _ENVIRONMENTS.get(one, "models") == name]:
         files = code.closure(script, *BY_NAME.get(script, []))

@@ -130,7 +130,11 @@ def test_a_run_that_was_stopped_is_told_from_one_that_ended_by_itself(state, exp
 def test_claims_and_the_figures_that_have_something_to_show_are_left():
     study = Study(read_config(copy.deepcopy(TINY)), "cpu")
     figures = {f"plot_{figure.name}": figure.outputs(study) for figure in FIGURES if figure.when(study)}
-    wanted = figures | {"judge_claims": ["results/tiny/claims.parquet"], "make_page": ["results/tiny/index.html"], "compare_pretraining": ["a table"]}
+    wanted = figures | {
+        "judge_claims": ["results/tiny/claims.parquet"],
+        "make_page": ["results/tiny/index.html"],
+        "compare_pretraining": ["a table"],
+    }
     failed = [Failure("fetch_model", {"model": "tiny"}, "a sentence", "a log")]
 
     def left(*lost: str) -> set[str]:

@@ -36,11 +36,19 @@ class Chart:
 JUDGEMENTS = ("claims", "robustness", "checks", "accounts")
 CHARTS = (
     Chart("sink_map", "query_alignment"),
+    Chart("attention_map", "attention_map"),
     Chart("sink_under_edit", "edited"),
     Chart("dose_response", "intervention_layers"),
 )
 # tables that the sentences below figures are made from, where no claim reads them
-TOLD = ("query_alignment", "disparity_by_layer", "massive_activations", "effective_rank_mean", "sink_rate", "norm_ratio")
+TOLD = (
+    "query_alignment",
+    "disparity_by_layer",
+    "massive_activations",
+    "effective_rank_mean",
+    "sink_rate",
+    "norm_ratio",
+)
 TOLD_OF_EDITS = ("intervention_layers",)
 
 
@@ -75,13 +83,17 @@ def figure_facts(study: Study, root: Path) -> list[dict[str, Any]]:
 
 def edited_files(study: Study) -> list[str]:
     """Manifests of the edits of pretrained models, beside which their tables lie."""
-    manifests = (f"{study.folder}/interventions/{'/'.join(pair)}/edited/interventions.json" for pair in edited_pairs(study))
+    manifests = (
+        f"{study.folder}/interventions/{'/'.join(pair)}/edited/interventions.json" for pair in edited_pairs(study)
+    )
     return study.missing.without(manifests)
 
 
 def baseline_files(study: Study) -> list[str]:
     """Manifests of the unedited passes beside these."""
-    manifests = (f"{study.folder}/interventions/{'/'.join(pair)}/baseline/manifest.json" for pair in edited_pairs(study))
+    manifests = (
+        f"{study.folder}/interventions/{'/'.join(pair)}/baseline/manifest.json" for pair in edited_pairs(study)
+    )
     return study.missing.without(manifests)
 
 
@@ -90,12 +102,20 @@ def edited_pairs(study: Study) -> list[Pair]:
     return [pair for pair in study.edits if pair[0] not in study.models or study.models[pair[0]].kind != "random"]
 
 
+def attention_maps(study: Study) -> list[str]:
+    """Attention maps under the edits that are followed through the chain."""
+    maps = (f"{study.folder}/interventions/{'/'.join(pair)}/attention_map.parquet" for pair in study.followed)
+    return study.missing.without(maps)
+
+
 def model_facts(study: Study) -> list[dict[str, Any]]:
     """Name, label and role of every model; source, licence and controls of fetched ones."""
     found = []
     for facts in study.judged_models():
         model = study.models.get(facts["name"])
-        controls = [other.name for other in study.models.values() if other.kind == "random" and other.place == facts["name"]]
+        controls = [
+            other.name for other in study.models.values() if other.kind == "random" and other.place == facts["name"]
+        ]
         found.append(
             {
                 **{name: facts[name] for name in ("name", "label", "role")},

@@ -84,7 +84,9 @@ def _sink(rows: Sequence[Mapping]) -> list[Finding]:
             models.setdefault(row["label"], []).append(row)
     told = []
     for label, own in models.items():
-        counts = [f"{(row['reason'] or '').partition(' sequences')[0]}{{}} with {NAMES[row['first_token']]}" for row in own]
+        counts = [
+            f"{(row['reason'] or '').partition(' sequences')[0]}{{}} with {NAMES[row['first_token']]}" for row in own
+        ]
         text = ", ".join(count.format("" if number else " sequences") for number, count in enumerate(counts))
         told.append(Finding("Sink", f"In {label}, position 0 is {summary(own)} ({text}).", (SINK,)))
     return told
@@ -109,7 +111,9 @@ def _sentence(heading: str, count: str, parts: Sequence[tuple[str, str]], *, fir
 
 def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
     """A claim with its values; where its verdict is not the same everywhere, with each verdict and its places."""
-    verdicts = [verdict for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED) if any(row["verdict"] == verdict for row in rows)]
+    verdicts = [
+        verdict for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED) if any(row["verdict"] == verdict for row in rows)
+    ]
     if verdicts in ([CONTRADICTED], [UNDECIDED]):
         expected = " or ".join(dict.fromkeys(claim.expected(row["threshold"]) for row in rows))
         return f"{claim.words} ({_values(claim, rows)}, predicted {expected})"

@@ -235,7 +235,9 @@ def _matrix(caption: str, rows: Sequence[Mapping], condition: Any) -> Matrix:
 def _cell(row: Mapping | None) -> Cell:
     if row is None:
         return Cell()
-    told = "; ".join(filter(None, [f"{value_text(row)}, predicate {row['predicate']}", settings_text(row), row["reason"]]))
+    told = "; ".join(
+        filter(None, [f"{value_text(row)}, predicate {row['predicate']}", settings_text(row), row["reason"]])
+    )
     claim = _CLAIMS.get(row["claim"])
     value = "" if row["value"] is None else number(row["value"]) if claim is None else claim.amount(row["value"])
     return Cell(Verdict(row["verdict"]), value, told)
@@ -314,7 +316,8 @@ def _counts(rows: Iterable[Mapping]) -> str:
 def checks_of(rows: Sequence[Mapping]) -> Group | None:
     """Controls and identities."""
     told = [
-        (row["statement"], row["what"] or "", claim_row({"claim": row["check"], **row, "settings": None})) for row in rows
+        (row["statement"], row["what"] or "", claim_row({"claim": row["check"], **row, "settings": None}))
+        for row in rows
     ]
     return Group("Checks", "", _counts(rows), told) if rows else None
 
@@ -376,5 +379,3 @@ def caption_parts(caption: str) -> tuple[str, list[str]]:
     colon = first.find(": ")
     cut = min(place for place in (end, colon, len(first)) if place > 0) if first else 0
     return first[:cut].rstrip("."), paragraphs
-
-

@@ -11,7 +11,7 @@ import polars as pl
 
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}  # formats that an <img> shows
 # in a data URI within double quotes, everything else of an SVG may stand as it is
-_RESERVED = {ord(letter): f"%{ord(letter):02X}" for letter in "%#\"<>\n\r\t"}
+_RESERVED = {ord(letter): f"%{ord(letter):02X}" for letter in '%#"<>\n\r\t'}
 
 
 def shown_file(paths: Iterable[str | Path]) -> str | None:

@@ -76,7 +76,13 @@ class RunRecord:
         if not self.jobs:
             return "not recorded"
         minutes = self.seconds / 60
-        time = f"{minutes / 60:.1f} hours" if minutes > 180 else f"{minutes:.0f} minutes" if minutes > 3 else f"{self.seconds:.0f} seconds"
+        time = (
+            f"{minutes / 60:.1f} hours"
+            if minutes > 180
+            else f"{minutes:.0f} minutes"
+            if minutes > 3
+            else f"{self.seconds:.0f} seconds"
+        )
         gpu = f" and {self.gpu_memory / 1024:.1f} GB of a GPU" if self.gpu_memory else ""
         return f"{self.jobs:,} jobs, {time} one after the other; at most {self.memory / 1024:.1f} GB of memory{gpu}"
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sinkorigin.page.embedding import compressed_csv, data_uri, size_of
 from sinkorigin.page.facts import FigureFile, StudyFacts, TableMaker
 from sinkorigin.page.page_tables import PageTables
 from sinkorigin.page.story import chapters_of
+from sinkorigin.tables import place_of
 
 HERE = Path(__file__).parent
 LARGEST_CSV = 400_000  # bytes of a compressed table that is embedded; larger ones are there as Parquet
@@ -123,6 +125,7 @@ def _asset(name: str) -> str:
     return (HERE / "assets" / name).read_text(encoding="utf-8")
 
 
+@cache
 def _vega() -> str:
     """Vega, Vega-Lite and vega-embed as one script, which nothing in it can end early."""
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -153,7 +156,9 @@ def _shown(figure: FigureFile) -> _Figure:
     return _Figure(figure.name, uri, size, figure.other, alt or figure.name, paragraphs)
 
 
-def _said(chapters: Sequence[Any], claims: Mapping[str, contents.ClaimText], sentences: Mapping[str, str]) -> dict[str, str]:
+def _said(
+    chapters: Sequence[Any], claims: Mapping[str, contents.ClaimText], sentences: Mapping[str, str]
+) -> dict[str, str]:
     """Figure → what it shows here: its own sentence, else those of the claims that it stands under."""
     found = dict(sentences)
     for chapter in chapters:
@@ -184,12 +189,17 @@ def _sources(tables: PageTables, facts: StudyFacts) -> list[_Source]:
         whole = tables.whole(name)
         if whole is None:
             continue
-        files = [
-            (" · ".join(place), f"statistics/{'/'.join(place)}/{path.name}") for place, path in tables.files(name).items()
-        ]
+        files = [(" · ".join(place), place_of(path)) for place, path in tables.files(name).items()]
         csv = compressed_csv(whole)
         found.append(
-            _Source(name, files, tables.columns(name), csv if len(csv) <= LARGEST_CSV else None, len(whole), facts.makers.get(name))
+            _Source(
+                name,
+                files,
+                tables.columns(name),
+                csv if len(csv) <= LARGEST_CSV else None,
+                len(whole),
+                facts.makers.get(name),
+            )
         )
     return found
 

@@ -18,9 +18,7 @@ class PageTables:
         edited: (model, prompts) → folder of the interventions there.
     """
 
-    def __init__(
-        self, paths: Mapping[str, Sequence[str | Path]], edited: Mapping[tuple[str, ...], Path] | None = None
-    ):
+    def __init__(self, paths: Mapping[str, Sequence[str | Path]], edited: Mapping[tuple[str, ...], Path] | None = None):
         """Take the files of tables.
 
         Args:

@@ -110,7 +110,9 @@ def _shown(table: pl.DataFrame, *kinds: str) -> list[dict]:
     """A row a kind: at the position and strength that stand for all, in early layers where there are some."""
     found = []
     for kind in kinds:
-        rows = [row for row in table.filter(kind=kind).to_dicts() if row["site"] in ("value_aggregation", "attention", None)]
+        rows = [
+            row for row in table.filter(kind=kind).to_dicts() if row["site"] in ("value_aggregation", "attention", None)
+        ]
         rows.sort(
             key=lambda row: (
                 abs(row["target"] - SHOWN_POSITION), abs((row["strength"] or 0) - SHOWN_STRENGTH),
@@ -136,7 +138,9 @@ def _conversions(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "conversions", labels):
         rows = _shown(table.filter(factor=3.0), "mask", "variance_amplification", "norm_control", "shuffled_deviations")
         if rows:
-            told = "; ".join(f"{kind_named(row['kind']).label} in {row['converted']} of {row['sequences']} sequences" for row in rows)
+            told = "; ".join(
+                f"{kind_named(row['kind']).label} in {row['converted']} of {row['sequences']} sequences" for row in rows
+            )
             yield f"{place}, position {rows[0]['target']} becomes a sink under {told}."
 
 
@@ -144,7 +148,9 @@ def _layers(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "intervention_layers", labels):
         rows = _shown(table, "mask")
         if rows:
-            own = table.filter(intervention=rows[0]["intervention"], target=rows[0]["target"], strength=rows[0]["strength"])
+            own = table.filter(
+                intervention=rows[0]["intervention"], target=rows[0]["target"], strength=rows[0]["strength"]
+            )
             top = own.sort("score", descending=True).row(0, named=True)
             yield (
                 f"{place}, under the {kind_named('mask').label} position {top['target']} receives most attention in layer {top['layer']}, "
@@ -165,7 +171,11 @@ def _removals(tables: PageTables, labels: Labels) -> Iterator[str]:
 
 def _chain(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "mediation", labels):
-        rows = table.filter((pl.col("direction") == "inserted") & pl.col("control_of").is_null()).drop_nulls("share").to_dicts()
+        rows = (
+            table.filter((pl.col("direction") == "inserted") & pl.col("control_of").is_null())
+            .drop_nulls("share")
+            .to_dicts()
+        )
         if rows:
             own = [row for row in rows if row["cause"] == rows[0]["cause"]]
             told = ", ".join(f"{row['mediator']} {_percent(row['share'])}" for row in own)

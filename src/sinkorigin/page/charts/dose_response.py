@@ -20,7 +20,9 @@ TABLE = "intervention_layers"
 def curves(table: pl.DataFrame) -> pl.DataFrame:
     """Scores by layer, of the edits that have several strengths, at the target nearest to the shown position."""
     edits = table.drop_nulls("strength")
-    several = edits.group_by("intervention", "target", "mean_factor").agg(pl.col("strength").n_unique().alias("strengths"))
+    several = edits.group_by("intervention", "target", "mean_factor").agg(
+        pl.col("strength").n_unique().alias("strengths")
+    )
     nearest = (
         several.filter(pl.col("strengths") > 1)
         .sort((pl.col("target") - SHOWN_POSITION).abs(), "mean_factor", nulls_last=False)
