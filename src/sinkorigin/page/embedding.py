@@ -13,6 +13,8 @@ _TYPES = {".svg": "image/svg+xml", ".png": "image/png"}  # formats that an <img>
 # in a data URI within double quotes, everything else of an SVG may stand as it is
 _RESERVED = {ord(letter): f"%{ord(letter):02X}" for letter in '%#"<>\n\r\t'}
 
+DIGITS = 6  # of numbers in a CSV; the table in Parquet has all
+
 
 def shown_file(paths: Iterable[str | Path]) -> str | None:
     """The file of a figure that a page can show: the SVG, else the PNG; None where there is neither."""
@@ -45,9 +47,9 @@ def size_of(path: str | Path) -> tuple[int, int] | None:
 
 
 def compressed_csv(table: pl.DataFrame) -> str:
-    """A table as CSV, gzip, base64: lists as "0 1 2"; the same bytes for the same table."""
+    """A table as CSV with so many significant digits, gzip, base64: lists as "0 1 2"; the same bytes for the same table."""
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
     joined = [pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(" ") for name in lists]
     stream = io.StringIO()
-    stream.write(table.with_columns(joined).write_csv(float_precision=None))
+    stream.write(table.with_columns(pl.selectors.float().round_sig_figs(DIGITS), *joined).write_csv())
     return base64.b64encode(gzip.compress(stream.getvalue().encode(), mtime=0)).decode()

@@ -140,7 +140,7 @@ def chapters_of(claims: Iterable[str], figures: Iterable[str], charts: Collectio
     placed = [part for chapter in CHAPTERS for part in chapter.parts]
     other_claims = sorted(set(claims) - {code for part in placed for code in part.claims}, key=claim_order)
     known = {name for part in placed for name in part.figures}
-    other_figures = tuple(name for name in figures if name not in known and name != "evidence")
+    other_figures = tuple(name for name in figures if name not in known)
     if other_claims or other_figures:
         parts = (*(Shown((code,)) for code in other_claims), *([Shown((), other_figures)] if other_figures else []))
         found.append(Chapter("more", "More results", "Results that belong to no step of the chain.", parts))

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import kind_named
-from sinkorigin.page.charts.parts import chosen, places, short, switch
+from sinkorigin.page.charts.parts import chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "The attention map before and after an edit"
@@ -22,7 +22,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     """Two maps beside each other; switches between models and prompts, and between edits and layers."""
     parts = [
         table.select(
-            "query", "key", *_STATES,
+            pl.col("query").alias("q"), pl.col("key").alias("k"), *_STATES,
             pl.lit(place).alias("shown"),
             pl.format("{}, {}", pl.col("cause").str.replace_all("_", " "),
                       pl.when(pl.col("layer").is_null()).then(pl.lit("mean over layers")).otherwise(pl.format("layer {}", "layer")))
@@ -32,26 +32,24 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     ]  # fmt: skip
     if not parts:
         return None
-    rows = pl.concat(parts)
+    rows, [shown, edit] = numbered(pl.concat(parts), "shown", "edit")
     chart = (
         alt.Chart(alt.Data(values=short(rows, 2)))
         .transform_fold(list(_STATES), as_=["state", "attention"])
         .mark_rect()
         .encode(
-            x=alt.X("key:O", title="key", axis=alt.Axis(labelOverlap=True, labelAngle=0, ticks=False)),
-            y=alt.Y("query:O", title="query", axis=alt.Axis(labelOverlap=True, ticks=False)),
+            x=alt.X("k:O", title="key", axis=alt.Axis(labelOverlap=True, labelAngle=0, ticks=False)),
+            y=alt.Y("q:O", title="query", axis=alt.Axis(labelOverlap=True, ticks=False)),
             color=alt.Color(
                 "attention:Q", title="attention weight", scale=alt.Scale(domain=[0, 1], scheme="viridis", type="sqrt"),
                 legend=alt.Legend(orient="top", format=".2f"),
             ),
             column=alt.Column("state:N", title=None, sort=list(_STATES)),
-            tooltip=["query:O", "key:O", "state:N", "attention:Q"],
+            tooltip=[alt.Tooltip("q:O", title="query"), alt.Tooltip("k:O", title="key"), "state:N", "attention:Q"],
         )
         .properties(width=300, height=300, description=DESCRIPTION)
     )  # fmt: skip
-    shown = switch("shown", list(dict.fromkeys(rows["shown"])), "Model and prompts")
-    edit = switch("edit", list(dict.fromkeys(rows["edit"])), "Edit and layer")
-    return chosen(chart, shown, edit)
+    return chosen(chart, shown=("Model and prompts", shown), edit=("Edit and layer", edit))
 
 
 def say(tables: PageTables, labels: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import SHOWN_POSITION, kind_named
-from sinkorigin.page.charts.parts import WIDTH, chosen, places, short, switch
+from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "How the sink grows with the strength of an edit, layer by layer"
@@ -43,7 +43,8 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     parts = [part for part in parts if len(part)]
     if not parts:
         return None
-    rows = pl.concat(parts).with_columns(pl.col("intervention").str.replace_all("_", " ").alias("edit"))
+    named = pl.concat(parts).with_columns(pl.col("intervention").str.replace_all("_", " ").alias("edit"))
+    rows, [shown, edit] = numbered(named, "shown", "edit")
     base = alt.Chart(alt.Data(values=short(rows.drop("intervention"), 3))).encode(
         x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
         color=alt.Color(
@@ -52,13 +53,11 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     )
     line = base.mark_line(point=True).encode(
         y=alt.Y("score:Q", title="attention to the edited position"),
-        tooltip=["edit:N", "strength:Q", "layer:Q", "score:Q", "score_low:Q", "score_high:Q"],
+        tooltip=["strength:Q", "layer:Q", "score:Q", "score_low:Q", "score_high:Q"],
     )
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("score_low:Q"), y2="score_high:Q")
-    shown = switch("shown", list(dict.fromkeys(rows["shown"])), "Model and prompts")
-    edit = switch("edit", list(dict.fromkeys(rows["edit"])), "Edit")
     chart = alt.layer(band, line).properties(width=WIDTH, height=280, description=DESCRIPTION)
-    return chosen(chart, shown, edit)
+    return chosen(chart, shown=("Model and prompts", shown), edit=("Edit", edit))
 
 
 def say(tables: PageTables, labels: Mapping[str, str]) -> str:

@@ -18,15 +18,26 @@ def places(tables: PageTables, name: str, labels: Mapping[str, str]) -> Iterator
             yield f"{labels[model]}, {prompts.replace('_', ' ')}", model, table
 
 
-def switch(name: str, options: Sequence[str], label: str) -> alt.Parameter:
-    """A choice among values of the column ``name``, below the chart; the first one is chosen."""
-    return alt.param(name=name, value=options[0], bind=alt.binding_select(options=list(options), name=f"{label} "))
+def numbered(rows: pl.DataFrame, *names: str) -> tuple[pl.DataFrame, list[list[str]]]:
+    """Rows with numbers in place of the texts of some columns, which would be written out in each; and the texts of each column."""
+    texts = [rows[name].unique(maintain_order=True).to_list() for name in names]
+    columns = [
+        pl.col(name).replace_strict(known, range(len(known)), return_dtype=pl.Int32)
+        for name, known in zip(names, texts, strict=True)
+    ]
+    return rows.with_columns(columns), texts
 
 
-def chosen(chart: alt.Chart, *parameters: alt.Parameter) -> alt.Chart:
-    """A chart of the rows that its switches name."""
-    for parameter in parameters:
-        chart = chart.add_params(parameter).transform_filter(f"datum['{parameter.name}'] === {parameter.name}")
+def chosen(chart: alt.Chart, **switches: tuple[str, Sequence[str]]) -> alt.Chart:
+    """A chart of the rows that its switches name, which stand below it; the first choice of each is chosen.
+
+    Args:
+        switches: column with numbers → what the switch is called, and the texts that the numbers stand for.
+    """
+    for name, (label, texts) in switches.items():
+        choices = alt.binding_select(options=list(range(len(texts))), labels=list(texts), name=f"{label} ")
+        chart = chart.add_params(alt.param(name=name, value=0, bind=choices))
+        chart = chart.transform_filter(f"datum['{name}'] === {name}")
     return chart
 
 

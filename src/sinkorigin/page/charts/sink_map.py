@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import altair as alt
 import polars as pl
 
-from sinkorigin.page.charts.parts import WIDTH, chosen, places, short, switch
+from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "Which heads attend to position 0"
@@ -24,7 +24,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     ]
     if not parts:
         return None
-    rows = pl.concat(parts)
+    rows, [shown] = numbered(pl.concat(parts), "shown")
     chart = (
         alt.Chart(alt.Data(values=short(rows, 3)))
         .mark_rect()
@@ -43,7 +43,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
         )
         .properties(width=WIDTH, height={"step": 18}, description=DESCRIPTION)
     )  # fmt: skip
-    return chosen(chart, switch("shown", list(dict.fromkeys(rows["shown"])), "Model and prompts"))
+    return chosen(chart, shown=("Model and prompts", shown))
 
 
 def say(tables: PageTables, labels: Mapping[str, str]) -> str:

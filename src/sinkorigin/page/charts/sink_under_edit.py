@@ -7,7 +7,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import BASELINE, SHOWN_POSITION, SHOWN_STRENGTH
-from sinkorigin.page.charts.parts import WIDTH, chosen, short, switch
+from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, short
 from sinkorigin.page.page_tables import PageTables
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.tables import read_table
@@ -61,6 +61,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
         pl.col("position").map_elements(lambda k: uniform_score(k, length), return_dtype=pl.Float64).alias("uniform"),
     )
     rows = rows.rename({"score": STATES[1], "uniform": STATES[2]}).sort("edit", "position")
+    rows, [shown, edit] = numbered(rows, "shown", "edit")
     chart = (
         alt.Chart(alt.Data(values=short(rows.select("shown", "edit", "position", *STATES), 3)))
         .transform_fold(list(STATES), as_=["state", "attention"])
@@ -77,9 +78,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
         )
         .properties(width=WIDTH, height=280, description=DESCRIPTION)
     )  # fmt: skip
-    shown = switch("shown", list(dict.fromkeys(rows["shown"])), "Model and prompts")
-    edit = switch("edit", list(dict.fromkeys(rows["edit"])), "Edit")
-    return chosen(chart, shown, edit)
+    return chosen(chart, shown=("Model and prompts", shown), edit=("Edit", edit))
 
 
 def say(tables: PageTables, labels: Mapping[str, str]) -> str:
