@@ -12,8 +12,7 @@ rule make_page:
         **{name: study.tables(name) for name in page.TOLD},
         **{name: study.tables(name, study.edits) for name in page.TOLD_OF_EDITS},
         attention_map=page.attention_maps(study),
-        edited=page.edited_files(study),
-        baseline=page.baseline_files(study),
+        **page.edited_tables(study),
         figures=page.figure_files(study),
     output:
         report(

@@ -135,6 +135,7 @@ def made_up(folder: Path, labels: dict[str, str] | None = None, *, edits: bool =
     figure = study.folder / "figures" / "variance_by_position.svg"
     figure.parent.mkdir(parents=True)
     figure.write_text(SVG)
+    study.files["figures"] = [str(figure)]
     caption = "Variance over sequences of the *value aggregation*: more of it.\nA band.\n\nLook for: a fall."
     study.about = {
         "study": "study", "trainings": "1 small model trained here" if runs else "", "missing": [], "undrawn": [], "repository": "",
@@ -144,7 +145,7 @@ def made_up(folder: Path, labels: dict[str, str] | None = None, *, edits: bool =
         ],
         "prompts": [{"name": "random_tokens", "text": "10 × 8 tokens"}],
         "charts": [(name, table) for name, table in CHARTS],
-        "figures": [{"name": "variance_by_position", "files": [str(figure)], "caption": caption}],
+        "figures": [{"name": "variance_by_position", "caption": caption}],
         "makers": {"query_alignment": {"rule": "compute_keys", "file": "rules/statistics.smk", "module": "src/keys.py"}},
     }  # fmt: skip
     return study

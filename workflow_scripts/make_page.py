@@ -13,7 +13,7 @@ with job(snakemake):
     files = {
         name: [paths] if isinstance(paths, str) else list(paths)
         for name, paths in snakemake.input.items()
-        if name not in ("figures", "baseline", "pretraining_by_seed")
+        if name not in ("baseline", "pretraining_by_seed") and not name.endswith("_files")
     }
     page = page_of_study(files, dict(params.items()), read_run_record(Path(params.logs), params.versions))
     write_text(snakemake.output[0], page)

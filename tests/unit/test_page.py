@@ -236,7 +236,7 @@ def test_a_figure_in_no_format_of_the_web_is_linked(tmp_path):
     study = made_up(tmp_path)
     pdf = study.folder / "figures" / "variance_by_position.pdf"
     pdf.write_bytes(b"%PDF")
-    study.about["figures"][0]["files"] = [str(pdf)]
+    study.files["figures"] = [str(pdf)]
     assert "in no format that a page can show" in outline_of(study).text
 
 

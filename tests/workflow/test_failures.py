@@ -51,13 +51,13 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     assert failed.startswith("sinkorigin: 1 job failed, and ")
     assert told.startswith(f"- rule fetch_model (model broken): {SENTENCE}")
     assert told.endswith("(log: results/logs/fetch_model/broken.log)")
-    assert (
-        where
-        == "What was found, and what is missing: results/tiny/index.html. Its figures: results/tiny/figures."
-    )
+    assert where == "What was found, and what is missing: results/tiny/index.html. Its figures: results/tiny/figures."
     page = (broken.results / "index.html").read_text()
     begin = page[page.index("This is not the whole study") : page.index("What was found")]
-    assert f"<li>broken on natural_text, random_tokens<small>{SENTENCE}" in begin and "figure" not in begin.partition("<li>")[2]
+    assert (
+        f"<li>broken on natural_text, random_tokens<small>{SENTENCE}" in begin
+        and "figure" not in begin.partition("<li>")[2]
+    )
     claims = pl.read_parquet(broken.results / "claims.parquet")
     assert {"tiny", "tiny-random"} <= set(claims["model"])
     lacking = claims.filter(model="broken")

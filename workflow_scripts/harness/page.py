@@ -11,7 +11,7 @@ import sinkorigin
 from harness import snakemake_internals as internals
 from harness.config.prompts import Prompts
 from harness.figures import FIGURES, Figure
-from harness.study import Pair, Study
+from harness.study import Pair, Study, with_directories
 from sinkorigin.claims.first_tokens import NAMES
 
 # address that the path of a file in the repository is added to, ending in "/"; the page names files without a link while it is empty
@@ -72,29 +72,22 @@ def figure_files(study: Study) -> list[str]:
 
 
 def figure_facts(study: Study, root: Path) -> list[dict[str, Any]]:
-    """Name, caption and files of these figures; a caption stands in ``root``/captions."""
+    """Name and caption of each of these figures; a caption stands in ``root``/captions."""
     found = []
     for figure in shown_figures(study):
         file = root / "captions" / f"{figure.name}.rst"
         caption = file.read_text(encoding="utf-8") if file.is_file() else figure.description
-        found.append({"name": figure.name, "files": figure.outputs(study), "caption": caption})
+        found.append({"name": figure.name, "caption": caption})
     return found
 
 
-def edited_files(study: Study) -> list[str]:
-    """Manifests of the edits of pretrained models, beside which their tables lie."""
-    manifests = (
-        f"{study.folder}/interventions/{'/'.join(pair)}/edited/interventions.json" for pair in edited_pairs(study)
-    )
-    return study.missing.without(manifests)
-
-
-def baseline_files(study: Study) -> list[str]:
-    """Manifests of the unedited passes beside these."""
-    manifests = (
-        f"{study.folder}/interventions/{'/'.join(pair)}/baseline/manifest.json" for pair in edited_pairs(study)
-    )
-    return study.missing.without(manifests)
+def edited_tables(study: Study) -> dict[str, list[str]]:
+    """Folders of the edits of pretrained models and of the unedited passes beside them, with their manifests, as inputs."""
+    found: dict[str, list[str]] = {}
+    for name, manifest in (("edited", "edited/interventions.json"), ("baseline", "baseline/manifest.json")):
+        folders = (f"{study.folder}/interventions/{'/'.join(pair)}" for pair in edited_pairs(study))
+        found |= with_directories(name, study.missing.without(f"{folder}/{manifest}" for folder in folders))
+    return found
 
 
 def edited_pairs(study: Study) -> list[Pair]:

@@ -30,8 +30,8 @@ def page_of_study(files: Mapping[str, Sequence[str]], about: Mapping[str, Any], 
 
     Args:
         files: input → its files: ``claims``, ``robustness``, ``checks`` and ``accounts``, each empty where it could not be made;
-            ``provenance`` of fetched models; ``pretraining_comparison``; ``edited``, manifests of interventions; and statistics by the
-            name of their table.
+            ``provenance`` of fetched models; ``figures``; ``pretraining_comparison``; ``edited``, manifests of interventions; and
+            statistics by the name of their table.
         about: the parameters of the rule ``make_page``.
         record: what the logs of the study's jobs say.
     """
@@ -42,6 +42,9 @@ def page_of_study(files: Mapping[str, Sequence[str]], about: Mapping[str, Any], 
     labels = complete_labels({model["name"]: model["label"] for model in about["models"]}, statistics.pop("provenance"))
     models = [{**model, "label": labels[model["name"]]} for model in about["models"]]
     comparison = [read_table(path) for path in statistics.pop("pretraining_comparison")]
+    drawn: dict[str, list[str]] = {}
+    for file in statistics.pop("figures"):
+        drawn.setdefault(Path(file).stem, []).append(file)
     edited = {tuple(Path(path).parts[-4:-2]): Path(path).parents[1] for path in statistics.pop("edited")}
     tables = PageTables(statistics, edited)
     fetched = {model["name"]: model["label"] for model in models if model["role"] != "trained"}
@@ -62,14 +65,14 @@ def page_of_study(files: Mapping[str, Sequence[str]], about: Mapping[str, Any], 
         facts,
         Judgements(*judged.values()),
         tables,
-        figures=[_figure(**figure) for figure in about["figures"]],
+        figures=[_figure(files=drawn[figure["name"]], **figure) for figure in about["figures"]],
         charts=[chart for name, table in about["charts"] if (chart := _chart(name, table, tables, fetched))],
         sentences=sentences(tables, fetched),
         comparison=comparison[0] if comparison else None,
     )
 
 
-def _figure(name: str, files: Sequence[str], caption: str) -> FigureFile:
+def _figure(name: str, caption: str, files: Sequence[str]) -> FigureFile:
     return FigureFile(name, shown_file(files), [Path(file).name for file in files], caption)
 
 

@@ -85,7 +85,6 @@ def render(
     shown = {name: _shown(one) for name, one in named_figures.items()}
     return environment.get_template("page.html.j2").render(
         facts=facts,
-        judged=judged,
         findings=_grouped(findings(judged.ledger)),
         first_tokens=contents.first_token_sentences(judged.ledger),
         matrices=contents.matrices(judged.ledger),
@@ -104,7 +103,6 @@ def render(
         by_table={source.name: source for source in sources},
         legend=[contents.Verdict(text) for text in (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE)],
         switched=[model for model in facts.models if model["role"] == "pretrained"],
-        labels=labels,
         style=_asset("page.css"),
         script=_asset("page.js"),
         vega=_vega() if charts else "",
