@@ -208,10 +208,10 @@ def sink(condition, count, position_1=0):
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ({"drawn": 64, "bos": 64, "fixed": 60}, "a sink under each: it belongs to the position"),
+        ({"drawn": 64, "bos": 64, "fixed": 60}, "a sink under each first token: it belongs to the position"),
         ({"drawn": 0, "bos": 64, "fixed": 1}, "a sink under BOS only: it belongs to the token"),
         ({"drawn": 64, "bos": 0, "fixed": 64}, "a sink under drawn tokens and one fixed token only"),
-        ({"drawn": 0, "bos": 0, "fixed": 0}, "no sink under any"),
+        ({"drawn": 0, "bos": 0, "fixed": 0}, "no sink under any first token"),
     ],
 )
 def test_a_sentence_says_whether_the_sink_belongs_to_the_position(tmp_path, counts, words):

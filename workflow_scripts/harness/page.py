@@ -16,6 +16,7 @@ from sinkorigin.claims.first_tokens import NAMES
 
 # address that the path of a file in the repository is added to, ending in "/"; the page names files without a link while it is empty
 REPOSITORY = ""
+_STUDY_IN_CAPTIONS = '{{ snakemake.config["study"] }}'  # Snakemake's report puts the name there
 _TEMPLATES = ("templates/*.j2", "assets/*")
 
 
@@ -77,7 +78,7 @@ def figure_facts(study: Study, root: Path) -> list[dict[str, Any]]:
     for figure in shown_figures(study):
         file = root / "captions" / f"{figure.name}.rst"
         caption = file.read_text(encoding="utf-8") if file.is_file() else figure.description
-        found.append({"name": figure.name, "caption": caption})
+        found.append({"name": figure.name, "caption": caption.replace(_STUDY_IN_CAPTIONS, study.config.study)})
     return found
 
 
@@ -139,7 +140,7 @@ def trainings_text(study: Study) -> str:
     variants = dict.fromkeys(run.variant.replace("_", " ") for run in study.runs.values())
     data = dict.fromkeys(run.data.replace("_", " ") for run in study.runs.values())
     return (
-        f"{len(study.trained)} small models trained here: {len(study.runs)} runs ({', '.join(variants)}) with several seeds, on "
+        f"{len(study.trained)} small models trained here: {len(study.runs)} runs ({', '.join(variants)}), on "
         f"{' and '.join(data)}"
     )
 

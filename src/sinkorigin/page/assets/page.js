@@ -43,6 +43,7 @@
       config: colours(), renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false },
     });
     drawn.set(place, view);
+    for (const summary of place.querySelectorAll("summary")) summary.setAttribute("aria-label", "Save this chart as an image");
     place.dataset.drawn = "yes";
     choose(place);
   };

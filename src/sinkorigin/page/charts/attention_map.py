@@ -36,7 +36,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     chart = (
         alt.Chart(alt.Data(values=short(rows, 2)))
         .transform_fold(list(_STATES), as_=["state", "attention"])
-        .mark_rect()
+        .mark_rect(aria=False)
         .encode(
             x=alt.X("k:O", title="key", axis=alt.Axis(labelOverlap=True, labelAngle=0, ticks=False)),
             y=alt.Y("q:O", title="query", axis=alt.Axis(labelOverlap=True, ticks=False)),

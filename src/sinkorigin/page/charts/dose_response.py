@@ -51,11 +51,11 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
             "strength:O", title="strength λ", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(orient="top")
         ),
     )
-    line = base.mark_line(point=True).encode(
+    line = base.mark_line(point=True, aria=False).encode(
         y=alt.Y("score:Q", title="attention to the edited position"),
         tooltip=["strength:Q", "layer:Q", "score:Q", "score_low:Q", "score_high:Q"],
     )
-    band = base.mark_area(opacity=0.2).encode(y=alt.Y("score_low:Q"), y2="score_high:Q")
+    band = base.mark_area(opacity=0.2, aria=False).encode(y=alt.Y("score_low:Q"), y2="score_high:Q")
     chart = alt.layer(band, line).properties(width=WIDTH, height=280, description=DESCRIPTION)
     return chosen(chart, shown=("Model and prompts", shown), edit=("Edit", edit))
 

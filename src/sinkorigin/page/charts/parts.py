@@ -1,4 +1,8 @@
-"""What the charts of the page share: a switch between models and prompt sets, and numbers that are short."""
+"""What the charts of the page share: a switch between models and prompt sets, and numbers that are short.
+
+Marks are hidden from screen readers, which would read thousands of cells: these get the chart's description, the sentence below it and
+the table.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 

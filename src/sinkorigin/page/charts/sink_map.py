@@ -27,7 +27,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     rows, [shown] = numbered(pl.concat(parts), "shown")
     chart = (
         alt.Chart(alt.Data(values=short(rows, 3)))
-        .mark_rect()
+        .mark_rect(aria=False)
         .encode(
             x=alt.X("layer:O", title="layer", axis=alt.Axis(labelOverlap=True, labelAngle=0)),
             y=alt.Y("head:O", title="head"),

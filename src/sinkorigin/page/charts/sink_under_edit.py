@@ -65,7 +65,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
     chart = (
         alt.Chart(alt.Data(values=short(rows.select("shown", "edit", "position", *STATES), 3)))
         .transform_fold(list(STATES), as_=["state", "attention"])
-        .mark_line(point={"size": 18})
+        .mark_line(point={"size": 18}, aria=False)
         .encode(
             x=alt.X("position:Q", title="position", axis=alt.Axis(tickMinStep=1, format="d")),
             y=alt.Y("attention:Q", title="attention from later queries, mean"),
