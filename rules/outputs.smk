@@ -19,8 +19,7 @@ STUDY_FILES = output_files(RULES, JOBS) + [
 
 # rule → jobs, of everything that the page shows: the version of the code of each is compared with that in its log
 JOBS_OF_PAGE = JOBS | {
-    name: [{}]
-    for name in ("judge_claims", *(f"plot_{figure.name}" for figure in page.shown_figures(study)))
+    name: [{}] for name in ("judge_claims", *(f"plot_{figure.name}" for figure in page.shown_figures(study)))
 }
 
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there

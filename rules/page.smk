@@ -8,11 +8,11 @@ rule make_page:
     input:
         **{name: study.missing.without([f"{STUDY}/{name}.parquet"]) for name in page.JUDGEMENTS},
         **dict(rules.judge_claims.input.items()),
-        pretraining_comparison=study.comparisons("pretraining_comparison"),
         **{name: study.tables(name) for name in page.TOLD},
         **{name: study.tables(name, study.edits) for name in page.TOLD_OF_EDITS},
-        attention_map=page.attention_maps(study),
         **page.edited_tables(study),
+        pretraining_comparison=study.comparisons("pretraining_comparison"),
+        attention_map=page.attention_maps(study),
         figures=page.figure_files(study),
     output:
         report(

@@ -23,7 +23,10 @@ def read_run_record(logs: Path, versions: Mapping[str, Sequence[str]]) -> RunRec
         versions: rule → versions of the code that its jobs have now.
     """
     records: list[Record] = []
-    times, machines, other, unknown = [], set(), dict[str, int](), 0
+    times: list[str] = []
+    machines: set[str] = set()
+    other: dict[str, int] = {}
+    unknown = 0
     for rule, known in sorted(versions.items()):
         for log in sorted([*logs.glob(f"{rule}.log"), *(logs / rule).rglob("*.log")]):
             record = Record.read(log)

@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import kind_named
-from sinkorigin.page.charts.parts import chosen, numbered, places, short
+from sinkorigin.page.charts.parts import Drawn, chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "The attention map before and after an edit"
@@ -18,7 +18,7 @@ TABLE = "attention_map"
 _STATES = ("unedited", "edited")
 
 
-def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
+def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     """Two maps beside each other; switches between models and prompts, and between edits and layers."""
     parts = [
         table.select(

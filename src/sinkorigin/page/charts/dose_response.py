@@ -6,7 +6,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import SHOWN_POSITION, kind_named
-from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, places, short
+from sinkorigin.page.charts.parts import WIDTH, Drawn, chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "How the sink grows with the strength of an edit, layer by layer"
@@ -32,7 +32,7 @@ def curves(table: pl.DataFrame) -> pl.DataFrame:
     return edits.join(nearest, on=["intervention", "target", "mean_factor"], how="semi", nulls_equal=True)
 
 
-def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
+def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     """A line a strength against the layer; switches between models and prompts, and between edits."""
     parts = [
         curves(table)

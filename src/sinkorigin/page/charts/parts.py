@@ -11,6 +11,7 @@ import polars as pl
 
 from sinkorigin.page.page_tables import PageTables
 
+Drawn = alt.Chart | alt.LayerChart
 WIDTH = "container"
 
 
@@ -32,7 +33,7 @@ def numbered(rows: pl.DataFrame, *names: str) -> tuple[pl.DataFrame, list[list[s
     return rows.with_columns(columns), texts
 
 
-def chosen(chart: alt.Chart, **switches: tuple[str, Sequence[str]]) -> alt.Chart:
+def chosen(chart: Drawn, **switches: tuple[str, Sequence[str]]) -> Drawn:
     """A chart of the rows that its switches name, which stand below it; the first choice of each is chosen.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import altair as alt
 import polars as pl
 
-from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, places, short
+from sinkorigin.page.charts.parts import WIDTH, Drawn, chosen, numbered, places, short
 from sinkorigin.page.page_tables import PageTables
 
 TITLE = "Which heads attend to position 0"
@@ -16,7 +16,7 @@ DESCRIPTION = (
 TABLE = "query_alignment"
 
 
-def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
+def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     """A cell a layer and head, darker for more attention; a switch between models and prompts."""
     parts = [
         table.select("layer", "head", "mass", "positive_ratio", "alignment").with_columns(pl.lit(place).alias("shown"))

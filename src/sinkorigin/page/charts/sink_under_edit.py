@@ -7,7 +7,7 @@ import altair as alt
 import polars as pl
 
 from sinkorigin.interventions.kind import BASELINE, SHOWN_POSITION, SHOWN_STRENGTH
-from sinkorigin.page.charts.parts import WIDTH, chosen, numbered, short
+from sinkorigin.page.charts.parts import WIDTH, Drawn, chosen, numbered, short
 from sinkorigin.page.page_tables import PageTables
 from sinkorigin.statistics.uniform import uniform_score
 from sinkorigin.tables import read_table
@@ -45,7 +45,7 @@ def by_position(folder: Path) -> pl.DataFrame | None:
     return mean.join(before, on="position").sort("intervention", "position").drop_nulls("score")
 
 
-def draw(tables: PageTables, labels: Mapping[str, str]) -> alt.Chart | None:
+def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     """Two lines against the position, unedited and edited; switches between models and prompts, and between edits."""
     parts = []
     for (model, prompts), folder in tables.edited.items():
