@@ -23,7 +23,7 @@
     const text = of("--text"), quiet = of("--quiet"), line = of("--line");
     const words = { labelColor: text, titleColor: text };
     return {
-      background: "transparent", title: { color: text, anchor: "start" }, legend: words,
+      background: "transparent", title: { color: text, anchor: "start" }, legend: words, header: words,
       axis: { ...words, gridColor: line, domainColor: quiet, tickColor: quiet }, view: { stroke: line },
     };
   };

@@ -10,7 +10,7 @@ from sinkorigin.page.page_tables import PageTables
 
 TITLE = "Which heads attend to position 0"
 DESCRIPTION = (
-    "A cell for each layer (across) and head (up); the colour is the mean attention that later queries give to "
+    "A cell for each layer (across) and head (down); the colour is the mean attention that later queries give to "
     "position 0. Choose model and prompts below the chart."
 )
 TABLE = "query_alignment"
