@@ -25,11 +25,15 @@ def curves(table: pl.DataFrame) -> pl.DataFrame:
     )
     nearest = (
         several.filter(pl.col("strengths") > 1)
-        .sort((pl.col("target") - SHOWN_POSITION).abs(), "mean_factor", nulls_last=False)
+        .sort((pl.col("target") - SHOWN_POSITION).abs(), "target", "mean_factor", nulls_last=False)
         .unique("intervention", keep="first", maintain_order=True)
         .select("intervention", "target", "mean_factor")
     )
-    return edits.join(nearest, on=["intervention", "target", "mean_factor"], how="semi", nulls_equal=True)
+    shown = edits.join(nearest, on=["intervention", "target", "mean_factor"], how="semi", nulls_equal=True)
+    # edits of later positions first, before those that take from position 0
+    return shown.sort(
+        pl.col("target") == 0, pl.col("kind") != "variance_amplification", "intervention", "strength", "layer"
+    )
 
 
 def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
@@ -48,7 +52,10 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     base = alt.Chart(alt.Data(values=short(rows.drop("intervention"), 3))).encode(
         x=alt.X("layer:Q", title="layer", axis=alt.Axis(tickMinStep=1, format="d")),
         color=alt.Color(
-            "strength:O", title="strength λ", scale=alt.Scale(scheme="viridis"), legend=alt.Legend(orient="top")
+            "strength:O",
+            title="strength λ",
+            scale=alt.Scale(scheme="viridis"),
+            legend=alt.Legend(orient="top", symbolOpacity=1),
         ),
     )
     line = base.mark_line(point=True, aria=False).encode(
@@ -66,7 +73,8 @@ def say(tables: PageTables, labels: Mapping[str, str]) -> str:
         rows = curves(table)
         if rows.is_empty():
             continue
-        top = rows.sort("score", descending=True).row(0, named=True)
+        later = rows.filter(pl.col("target") > 0)
+        top = (later if len(later) else rows).sort("score", descending=True).row(0, named=True)
         return (
             f"{place}: most attention goes to position {top['target']} under {kind_named(top['kind']).label}, strength "
             f"{top['strength']:g}: {100 * top['score']:.0f} % in layer {top['layer']}."

@@ -39,10 +39,15 @@ def by_position(folder: Path) -> pl.DataFrame | None:
     ).unique("intervention", keep="first", maintain_order=True)
     keys = ["intervention", "mean_factor", "strength", "target"]
     shown = edits.join(nearest, on=keys, how="semi", nulls_equal=True)
-    mean = shown.group_by("intervention", "strength", "target", "position").agg(pl.col("score").mean())
+    groups = ["intervention", "kind", "strength", "target", "position"]
+    mean = shown.group_by(groups, maintain_order=True).agg(pl.col("score").mean())
     unedited = pl.DataFrame(read_table(folder / "baseline" / "positions.parquet")).filter(kind=BASELINE)
-    before = unedited.group_by("position").agg(pl.col("score").mean().alias("unedited"))
-    return mean.join(before, on="position").sort("intervention", "position").drop_nulls("score")
+    before = unedited.group_by("position", maintain_order=True).agg(pl.col("score").mean().alias("unedited"))
+    length = len(before)
+    uniform = pl.col("position").map_elements(lambda k: uniform_score(k, length), return_dtype=pl.Float64)
+    rows = mean.join(before, on="position").drop_nulls("score").with_columns(uniform.alias("uniform"))
+    # edits of later positions first, before those that take from position 0
+    return rows.sort(pl.col("target") == 0, pl.col("kind") != "mask", "intervention", "position")
 
 
 def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
@@ -55,13 +60,9 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     if not parts:
         return None
     rows = pl.concat(parts)
-    length = 2 + max(rows["position"].to_list())
-    rows = rows.with_columns(
-        (pl.col("intervention").str.replace_all("_", " ") + pl.format(", position {}", "target")).alias("edit"),
-        pl.col("position").map_elements(lambda k: uniform_score(k, length), return_dtype=pl.Float64).alias("uniform"),
-    )
-    rows = rows.rename({"score": STATES[1], "uniform": STATES[2]}).sort("edit", "position")
-    rows, [shown, edit] = numbered(rows, "shown", "edit")
+    edit = pl.format("{}, position {}", pl.col("intervention").str.replace_all("_", " "), "target")
+    rows = rows.with_columns(edit.alias("edit")).rename({"score": STATES[1], "uniform": STATES[2]})
+    rows, [shown, edits] = numbered(rows, "shown", "edit")
     chart = (
         alt.Chart(alt.Data(values=short(rows.select("shown", "edit", "position", *STATES), 3)))
         .transform_fold(list(STATES), as_=["state", "attention"])
@@ -78,7 +79,7 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
         )
         .properties(width=WIDTH, height=280, description=DESCRIPTION)
     )  # fmt: skip
-    return chosen(chart, shown=("Model and prompts", shown), edit=("Edit", edit))
+    return chosen(chart, shown=("Model and prompts", shown), edit=("Edit", edits))
 
 
 def say(tables: PageTables, labels: Mapping[str, str]) -> str:
@@ -88,7 +89,8 @@ def say(tables: PageTables, labels: Mapping[str, str]) -> str:
         rows = None if rows is None else rows.filter(pl.col("position") == pl.col("target"))
         if rows is None or rows.is_empty():
             continue
-        top = rows.sort("score", descending=True).row(0, named=True)
+        later = rows.filter(pl.col("target") > 0)
+        top = (later if len(later) else rows).sort("score", descending=True).row(0, named=True)
         return (
             f"{labels[model]}, {prompts.replace('_', ' ')}: the largest share goes to position {top['target']} under "
             f"{top['intervention'].replace('_', ' ')}, {100 * top['score']:.1f} % where it received {100 * top['unedited']:.1f} %."
