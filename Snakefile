@@ -30,6 +30,7 @@ include: "rules/pretraining.smk"
 include: "rules/first_look.smk"
 include: "rules/claims.smk"
 include: "rules/figures.smk"
+include: "rules/page.smk"
 include: "rules/plan.smk"
 include: "rules/outputs.smk"
 include: "rules/verify.smk"
@@ -41,11 +42,12 @@ include: "rules/sharing.smk"
 
 
 rule all:
-    """Whole study: every table, figure and claim; what a plain `snakemake` makes."""
+    """Whole study: every table, figure and claim, and its page; what a plain `snakemake` makes."""
     default_target: True
     input:
         STUDY_FILES,
         rules.judge_claims.output,
+        rules.make_page.output,
 
 
 rule first_look:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sinkorigin.claims.first_tokens import NAMES
 from sinkorigin.claims.ledger import TRAININGS
-from sinkorigin.claims.page import claim_order, settings_text, value_text
+from sinkorigin.claims.row_texts import claim_order, settings_text, value_text
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED
 from sinkorigin.tables import read_table
 

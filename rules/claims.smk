@@ -5,7 +5,7 @@ from harness.config.interventions import kind_modules
 
 
 rule judge_claims:
-    """Judge every claim: the ledger, its settings and checks, other accounts, and claims.html."""
+    """Judge every claim: the ledger, its settings and checks, and other accounts."""
     input:
         **{
             name: study.tables(name)
@@ -39,26 +39,18 @@ rule judge_claims:
         provenance=study.provenances(study.models),
         # paths, not rules.compare_pretraining.output: with that, Snakemake's time grows with the square of the inputs
         pretraining_by_seed=study.comparisons("pretraining_by_seed"),
-        pretraining_comparison=study.comparisons("pretraining_comparison"),
     output:
         claims=f"{STUDY}/claims.parquet",
         robustness=f"{STUDY}/robustness.parquet",
         checks=f"{STUDY}/checks.parquet",
         accounts=f"{STUDY}/accounts.parquet",
         claims_over_models=f"{STUDY}/claims_over_models.parquet",
-        page=report(
-            f"{STUDY}/claims.html",
-            caption="../captions/claims.rst",
-            category="Claims",
-            labels={"table": "claims"},
-        ),
     params:
         models=study.judged_models(),
         places=study.judged_places(),
         runs=study.judged_runs(),
         prompts_of_runs=study.prompts_of_trainings(),
         missing=study.missing.parts(STUDY),
-        undrawn=study.missing.undrawn(STUDY),
         code=code("judge_claims.py", *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Judging the claims"

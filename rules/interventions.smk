@@ -93,6 +93,7 @@ rule follow_edits:
         prompts=study.prompts_of,
     output:
         passes=f"{STUDY}/interventions/{{model}}/{{prompts}}/mechanism.parquet",
+        attention_map=f"{STUDY}/interventions/{{model}}/{{prompts}}/attention_map.parquet",
     threads: 2
     resources:
         device=DEVICE,

@@ -18,6 +18,11 @@ STUDY_FILES = output_files(RULES, JOBS) + [
     file for figure in FIGURES if figure.when(study) for file in figure.outputs(study)
 ]
 
+# rule → jobs, of everything that the page shows: the version of the code of each is compared with that in its log
+JOBS_OF_PAGE = JOBS | {
+    name: [{}] for name in ("judge_claims", *(f"plot_{figure.name}" for figure in page.shown_figures(study)))
+}
+
 if workflow.is_main_process:  # before Snakemake looks for the files, which ends in a traceback there
     with checks.ending_with_a_sentence():
         checks.check_folders(map(PLACED, STUDY_FILES))
@@ -28,9 +33,9 @@ def written_files(rule="verify"):
 
     For the rule `verify` or another one that reads them all.
     """
-    jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_"))} | JOBS
+    jobs = {name: [{}] for name in RULES if name.startswith(("plot_", "judge_", "make_page"))} | JOBS
     swept = [file for file in rules.learning_rates.input if Path(file).is_file()]
-    demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *swept}
+    demanded = {*map(PLACED, STUDY_FILES), *rules.judge_claims.output, *rules.make_page.output, *swept}
     with checks.ending_with_a_sentence():
         return files_with_logs(workflow, RULES, jobs, demanded, rule)
 

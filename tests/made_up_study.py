@@ -1,253 +1,225 @@
-"""A small study that nobody ran: a file of each kind that a study has, with seals and logs as jobs write them."""
+"""A study of made-up tables, small enough that its page is made in a second: what the rule ``make_page`` gives its script."""
 
-import copy
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from harness.config.reading import read_config
-from sinkorigin.claims.checks import SCHEMA as CHECKS_SCHEMA
+from sinkorigin.claims import checks
+from sinkorigin.claims.accounts import SCHEMA as ACCOUNTS_SCHEMA
 from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA
-from sinkorigin.corpora.fetching import DOCUMENTS_SCHEMA
-from sinkorigin.statistics.pretraining import SCHEMA as PRETRAINING_SCHEMA
-from sinkorigin.statistics.pretraining_comparison import BY_SEED_SCHEMA
-from sinkorigin.tables import atomic_directory, hashes_by_place, record_inputs, schema, write_json, write_table
-from tiny_study import ROOT, TINY
+from sinkorigin.interventions.attention_map import SCHEMA as MAP_SCHEMA
+from sinkorigin.interventions.schemas import SCHEMAS
+from sinkorigin.page.facts import RunRecord
+from sinkorigin.statistics import interventions, keys, mediation
+from sinkorigin.tables import write_json, write_table
 
-STUDY = Path("results/tiny")
-MASSES = schema(layer=(pa.int32(), "layer, counted from 0"), mass=(pa.float64(), "mean attention | to position 0"))
-VECTORS = schema(activation=(pa.float64(), "vector"))
-_MACHINE = "Linux x86_64, 2 × a processor, 8 GB"
-
-
-def _rows(schema_: pa.Schema, *rows: dict) -> pa.Table:
-    """Rows of a table; what they do not say is null."""
-    return pa.Table.from_pylist([dict.fromkeys(schema_.names) | row for row in rows], schema=schema_)
+LAYERS, HEADS, LENGTH, TARGET = 3, 2, 8, 2
+SVG = (
+    '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="72pt" height="36pt" viewBox="0 0 72 36">\n'
+    '<style>*{stroke-linejoin: round}</style>\n<rect id="a&quot;b" width="70" height="30" fill="#0072b2"/><text x="2" y="20">50 %</text></svg>\n'
+)
 
 
-def ledger_rows() -> list[dict]:
-    """One verdict of each kind."""
-    shared = {
-        "model": "tiny", "label": "Tiny <b>model</b> | of tests", "role": "pretrained", "prompts": "random_tokens", "first_token": "drawn",
-        "scale": "difference", "tables": ["statistics/tiny/random_tokens/sink_mass.parquet"],
-    }  # fmt: skip
-    judged = {
-        "p": 0.01,
-        "p_adjusted": 0.02,
-        "holds": 2,
-        "opposite": 1,
-        "settings": 3,
-        "predicate": "> 0.5",
-        "threshold": 0.5,
-    }
-    sink = {
-        "claim": "C0",
-        "words": "position 0 is a sink",
-        "statement": "position 0 is a sink in most sequences",
-        "paper": "a sink from layer 2 on",
-    }
-    ours = {"claim": "C11a", "words": "without variance no sink", "statement": "without variance the sink goes"}
-    falls = {"claim": "C2", "words": "variance falls with position", "statement": "it falls", "paper": "falls"}
-    random = {"model": "tiny-random", "label": "Tiny, random weights", "role": "random"}
-    return [
-        shared | judged | sink | {"quantity": "share", "value": 1.0, "low": 0.9, "high": 1.0, "verdict": "reproduced", "reason": "8 of 8 sequences; mean", "reading": "100 %"},
-        shared | judged | falls | {"quantity": "ratio", "value": 2.0, "low": 1.5, "high": float("inf"), "verdict": "contradicted", "reading": "2"},
-        shared | judged | ours | {"quantity": "share", "value": 0.4, "low": 0.1, "high": 0.8, "verdict": "undecided", "reading": "40 %"},
-        shared | random | falls | {"verdict": "not applicable", "reason": "no variance", "predicate": "< 1"},
-    ]  # fmt: skip
+def rows_of(schema: pa.Schema, rows: list[dict]) -> pa.Table:
+    """Rows of which each names some columns; the others are null, and empty lists."""
+    blank = {one.name: [] if pa.types.is_list(one.type) else None for one in schema}
+    return pa.Table.from_pylist([blank | row for row in rows], schema=schema)
 
 
-def study_config(**publish) -> dict:
-    """Settings of the study, completed."""
-    raw = copy.deepcopy(TINY) | {"publish": publish}
-    raw["pretraining"]["runs"] = raw["pretraining"]["runs"][:1]
-    return read_config(raw).model_dump(mode="json")
+@dataclass
+class MadeUp:
+    """Files and parameters of the job, see :func:`sinkorigin.page.assembly.page_of_study`."""
+
+    folder: Path
+    files: dict[str, list[str]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    record: RunRecord = field(default_factory=RunRecord)
+
+    def write(self, name: str, schema: pa.Schema, rows: list[dict], *place: str) -> None:
+        """Add a table at a place below the study's folder."""
+        path = self.folder.joinpath(*place, f"{name}.parquet")
+        write_table(path, rows_of(schema, rows), schema)
+        self.files.setdefault(name, []).append(str(path))
 
 
-class MadeUpStudy:
-    """A study below the working directory.
+def ledger_row(claim: str, words: str, model: str, label: str, **more: Any) -> dict:
+    """A row of the ledger, reproduced unless it says otherwise."""
+    return {
+        "claim": claim, "words": words, "model": model, "label": label, "role": "pretrained", "prompts": "random_tokens",
+        "first_token": "drawn", "statement": f"{words}, in a sentence", "scale": "difference", "paper": "as here",
+        "quantity": "share of the sequences", "value": 0.9, "low": 0.8, "high": 0.95, "predicate": "> 0.5", "threshold": 0.5,
+        "reading": "so it is in 90 % of the sequences", "verdict": "reproduced", "reason": "9 of 10 sequences; and more",
+        "p": 1e-4, "p_adjusted": 2e-4, "holds": 2, "opposite": 0, "settings": 2,
+        "tables": [f"statistics/{model}/random_tokens/query_alignment.parquet"],
+    } | more  # fmt: skip
 
-    Attributes:
-        files: file → log of the job that made it.
+
+def made_up(folder: Path, labels: dict[str, str] | None = None, *, edits: bool = True, runs: bool = True) -> MadeUp:
+    """A study of models with these labels, whose results lie below ``folder``.
+
+    Args:
+        labels: name of a model → its label.
+        edits: whether there are interventions.
+        runs: whether models are trained.
     """
-
-    def __init__(self):
-        self.files: dict[str, str] = {}
-        self._fetch()
-        self._measure()
-        self._train()
-        self._judge()
-
-    def _job(self, name: str, inputs: list[Path], write, *outputs: str, second: int) -> None:
-        """What a job leaves: its outputs, which name what it read, and its log."""
-        record_inputs(hashes_by_place(inputs))
-        for output in outputs:
-            Path(output).parent.mkdir(parents=True, exist_ok=True)
-        said = write() or ""
-        log = STUDY / f"logs/{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(
-            f"code in workflow_scripts, version 0123456789abcdef\nbegan 2026-01-02 03:04:{second:02d} UTC on {_MACHINE}\n{said}"
-            f"{second / 2:.3f} s; at most {100 + second} MB of memory and 0 MB of a GPU\n"
-        )
-        self.files |= {output: str(log) for output in outputs}
-
-    def _fetch(self) -> None:
-        self.documents, self.provenance = STUDY / "corpus/documents.parquet", STUDY / "provenance/tiny.json"
-        documents = _rows(
-            DOCUMENTS_SCHEMA,
-            *({"document": str(i), "split": "train" if i else "validation", "text": "a text"} for i in range(3)),
-        )
-        self._job(
-            "fetch_corpus",
-            [],
-            lambda: write_table(self.documents, documents, DOCUMENTS_SCHEMA),
-            str(self.documents),
-            second=1,
-        )
-        facts = {
-            "model": "tiny", "label": "Tiny <b>model</b> | of tests", "source": ["pypi:a==1", "pypi:b==1"], "sha256": "0" * 64, "revision": None,
-            "quantisation": "Q4_1", "weights": "pretrained", "licence": "MIT",
-        }  # fmt: skip
-        self._job("label_model/tiny", [], lambda: write_json(self.provenance, facts), str(self.provenance), second=2)
-
-    def _measure(self) -> None:
-        site = STUDY / "activations/tiny/random_tokens/residual"
-
-        def extract() -> None:
-            with atomic_directory(site) as folder:
-                write_table(folder / "layer=0/part-0.parquet", {"activation": [0.5]}, VECTORS)
-
-        self._job("extract_activations/tiny/random_tokens", [], extract, str(site / "manifest.json"), second=4)
-        self.masses = STUDY / "statistics/tiny/random_tokens/sink_mass.parquet"
-        self._job(
-            "compute_sinks/tiny/random_tokens", [site / "manifest.json"],
-            lambda: write_table(self.masses, {"layer": [0, 1], "mass": [0.1, 0.2]}, MASSES), str(self.masses), second=6,
-        )  # fmt: skip
-
-    def _train(self) -> None:
-        folder = STUDY / "pretraining/softmax/seed=0"
-        run = {
-            "name": "softmax",
-            "variant": "softmax",
-            "layers": 2,
-            "options": {},
-            "keep": [0],
-            "initialisation": {"std": 0.02},
-        }
-        facts = {
-            "model": "softmax-seed0", "label": "softmax, seed 0", "source": "trained from scratch", "weights": "trained here", "seed": 0,
-            "quantisation": None, "training": run, "computed": {"device": "cpu", "torch": "2.13.0"},
-        }  # fmt: skip
-
-        def train() -> None:
-            with atomic_directory(folder / "model") as made:
-                for name, content in (("config.json", "{}"), ("model.safetensors", "weights")):
-                    (made / name).write_text(content)
-            write_json(folder / "provenance.json", facts)
-
-        outputs = folder / "model/manifest.json", folder / "provenance.json"
-        self._job("pretrain/softmax/seed=0", [self.documents], train, *map(str, outputs), second=8)
-        self.trained = folder / "provenance.json"
-        table = STUDY / "statistics/pretraining.parquet"
-        row = {
-            "run": "softmax",
-            "variant": "softmax",
-            "seed": 0,
-            "parameters": 1234,
-            "tokens": 5678,
-            "train_loss": 3.0,
-            "validation_loss": 3.1,
-        }
-        trainings = _rows(PRETRAINING_SCHEMA, row)
-        self._job(
-            "summarize_pretraining",
-            [self.trained],
-            lambda: write_table(table, trainings, PRETRAINING_SCHEMA),
-            str(table),
-            second=9,
-        )
-        table_by_seed = STUDY / "statistics/pretraining_by_seed.parquet"
-        seed = {"run": "softmax", "variant": "softmax", "baseline": "softmax", "seed": 0, "unit": "nats per token"}
-        by_seed = _rows(
-            BY_SEED_SCHEMA,
-            seed | {"quantity": "validation_loss", "value": 3.1},
-            seed | {"quantity": "effective_rank", "value": 5.25},
-        )
-        self._job(
-            "compare_pretraining",
-            [table],
-            lambda: write_table(table_by_seed, by_seed, BY_SEED_SCHEMA),
-            str(table_by_seed),
-            second=10,
-        )
-
-    def _judge(self) -> None:
-        ledger, page = STUDY / "claims.parquet", STUDY / "claims.html"
-        names = "claims", "robustness", "checks"
-        settings = [{"claim": "C0", "verdict": "reproduced"}, {"claim": "C0", "verdict": "undecided"}]
-        tables = [
-            _rows(LEDGER_SCHEMA, *ledger_rows()), _rows(ROBUSTNESS_SCHEMA, *settings), _rows(CHECKS_SCHEMA, {"check": "identity", "verdict": "passed"})
+    labels = {"m": "M, dequantised from Q4_1"} if labels is None else labels
+    study = MadeUp(folder / "results" / "study")
+    study.files = {
+        name: [] for name in ("claims", "robustness", "checks", "accounts", "provenance", "pretraining_comparison", "edited")
+    }  # fmt: skip
+    ledger, robustness = [], []
+    for model, label in labels.items():
+        rows = [
+            ledger_row("C0", "position 0 is a sink", model, label),
+            ledger_row("C1", "variance highest at position 0", model, label, value=1.5, low=1.2, high=1.9, predicate="> 1", threshold=1.0),
+            ledger_row("C7b", "key is that of one dim", model, label, verdict="contradicted", value=0.2, low=0.1, high=0.3),
+            ledger_row("C4", "sink begins at the norm surge", model, label, verdict="undecided"),
         ]  # fmt: skip
-
-        def judge() -> str:
-            for name, table in zip(names, tables, strict=True):
-                write_table(STUDY / f"{name}.parquet", table, table.schema)
-            return _made(page, "<html>claims</html>")
-
-        outputs = [*(str(STUDY / f"{name}.parquet") for name in names), str(page)]
-        self._job("judge_claims", [self.masses], judge, *outputs, second=12)
-        figure = STUDY / "figures/evidence.svg"
-        self._job("plot_evidence", [], lambda: _made(figure, "<svg/>"), str(figure), second=14)
-        self.ledger, self.figure = ledger, figure
-
-    def seen_by_publish(self, **publish) -> dict:
-        """What the script of the rule ``publish`` gets."""
-        scripts = {
-            "fetch_corpus": "fetch_corpus.py", "label_model": "label_model.py", "extract_activations": "extract_activations.py",
-            "compute_sinks": "compute.py", "pretrain": "pretrain.py", "summarize_pretraining": "compute.py", "compare_pretraining": "compute.py",
-            "judge_claims": "judge_claims.py", "plot_evidence": "plot.py", "plan": "plan.py",
-        }  # fmt: skip
-        rules = {
-            name: {"script": script, "description": f"What {name} does.", "inputs": []}
-            for name, script in scripts.items()
+        if edits:
+            rows.append(ledger_row("C9", "mask makes a sink", model, label))
+        none = {
+            "value": None,
+            "low": None,
+            "high": None,
+            "reading": None,
+            "verdict": "not applicable",
+            "p": None,
+            "p_adjusted": None,
         }
-        rules["plot_evidence"]["inputs"] = [str(self.ledger)]
-        config = study_config(**publish)
-        models = [
-            {"name": "tiny", "label": "tiny", "role": "pretrained"},
-            {"name": "tiny-random", "label": "tiny, random", "role": "random"},
-            {
-                "name": "softmax-seed0",
-                "label": "softmax, seed 0",
-                "role": "trained",
-                "run": "softmax",
-                "variant": "softmax",
-                "seed": 0,
-            },
+        rows.append(
+            ledger_row(
+                "C2", "variance falls with position", model, label, **none, reason="the reason", settings=0, holds=0
+            )
+        )
+        ledger += rows
+        robustness += [
+            {name: row[name] for name in ROBUSTNESS_SCHEMA.names if name in row}
+            | {"setting": setting, "read_on": "random_tokens"}
+            for row in rows
+            for setting in ("primary", "threshold 0.6")
         ]
-        tables = [file for file in self.files if file.endswith((".parquet", ".json"))]
-        return {
-            "inputs": {"tables": tables, "pages": sorted(self.files.keys() - set(tables))},
-            "outputs": {"crate": str(STUDY / "publish/ro-crate-metadata.json")},
-            "params": {
-                "files": self.files, "rules": rules, "provenances": [str(self.provenance), str(self.trained)], "models": models,
-                "settings": {"study": "tiny", "models": [{"source": "path:tiny_model"}]}, "config": config, "root": str(ROOT),
-                "engine": "9.27.1",
-            },
-        }  # fmt: skip
+        _statistics(study, model, edits=edits)
+    if runs:
+        facts = {"role": "run", "prompts": None, "first_token": None}
+        ledger.append(
+            ledger_row(
+                "C12b",
+                "head-wise RMSNorm ends lower",
+                "headwise",
+                "headwise (scale per_head)",
+                **facts,
+                verdict="contradicted",
+            )
+        )
+    study.write("claims", LEDGER_SCHEMA, ledger)
+    study.write("robustness", ROBUSTNESS_SCHEMA, robustness)
+    about = {
+        "model": "m",
+        "label": next(iter(labels.values()), ""),
+        "prompts": "random_tokens",
+        "predicate": "< 0.1",
+        "value": 0.0,
+    }
+    study.write(
+        "checks",
+        checks.SCHEMA,
+        [about | {"check": "a check", "statement": "a control makes no sink", "verdict": "passed"}],
+    )
+    predicted = ledger_row("drain-1", "values drain", "m", about["label"]) | {
+        "account": "value drain",
+        "source": "Guo et al. 2024",
+    }
+    study.write("accounts", ACCOUNTS_SCHEMA, [predicted])
+    figure = study.folder / "figures" / "variance_by_position.svg"
+    figure.parent.mkdir(parents=True)
+    figure.write_text(SVG)
+    study.files["figures"] = [str(figure)]
+    caption = "Variance over sequences of the *value aggregation*: more of it.\nA band.\n\nLook for: a fall."
+    study.about = {
+        "study": "study", "trainings": "1 small model trained here" if runs else "", "missing": [], "undrawn": [], "repository": "",
+        "models": [
+            {"name": model, "label": label, "role": "pretrained", "source": "path:x", "licence": None, "controls": []}
+            for model, label in labels.items()
+        ],
+        "prompts": [{"name": "random_tokens", "text": "10 × 8 tokens"}],
+        "charts": [(name, table) for name, table in CHARTS],
+        "figures": [{"name": "variance_by_position", "caption": caption}],
+        "makers": {"query_alignment": {"rule": "compute_keys", "file": "rules/statistics.smk", "module": "src/keys.py"}},
+    }  # fmt: skip
+    return study
 
 
-def _made(path: Path, content: str) -> str:
-    """Write a file that has no seal; what its job's log says of it."""
-    from harness.verification import record_outputs
+CHARTS = [
+    ("sink_map", "query_alignment"),
+    ("attention_map", "attention_map"),
+    ("sink_under_edit", "edited"),
+    ("dose_response", "intervention_layers"),
+]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-    return record_outputs([str(path)])
 
-
-def metadata(folder: Path) -> dict[str, dict]:
-    """Identifier → entity of a crate."""
-    return {entity["@id"]: entity for entity in json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]}
+def _statistics(study: MadeUp, model: str, *, edits: bool) -> None:
+    """Statistics of one model, and its edits."""
+    place = ("statistics", model, "random_tokens")
+    names = {"model": model, "prompts": "random_tokens"}
+    study.write(
+        "query_alignment", keys.QUERY_ALIGNMENT_SCHEMA,
+        [
+            names | {"layer": layer, "head": head, "mass": (layer + head) / 6, "positive_ratio": 0.5, "alignment": 0.3}
+            for layer in range(LAYERS) for head in range(HEADS)
+        ],
+        *place,
+    )  # fmt: skip
+    if not edits:
+        return
+    edit = {
+        "intervention": "variance_amplification", "kind": "variance_amplification", "site": "value_aggregation", "layers": [0],
+        "positions": [TARGET],
+    }  # fmt: skip
+    study.write(
+        "intervention_layers", interventions.LAYERS_SCHEMA,
+        [
+            names | edit | {"strength": strength, "target": TARGET, "layer": layer, "score": 0.1 * strength, "score_low": 0.0, "score_high": 0.9}
+            for strength in (2.0, 8.0) for layer in range(LAYERS)
+        ],
+        *place,
+    )  # fmt: skip
+    cause = {"cause": "mask", "kind": "mask", "strength": 1.0, "layers": [0], "target": TARGET}
+    whole = {"sequences": 10, "score": 0.2, "unedited": 0.05, "sinks": 7}
+    link = {
+        "mediator": "value aggregation",
+        "mediator_layers": [0],
+        "share": 0.97,
+        "share_low": 0.9,
+        "share_high": 1.02,
+    }
+    study.write(
+        "mediation", mediation.SCHEMA,
+        [
+            names | cause | whole | {"direction": "all"},
+            *(names | cause | whole | link | {"direction": direction} for direction in ("inserted", "restored")),
+        ],
+        *place,
+    )  # fmt: skip
+    pairs = [(query, key) for query in range(LENGTH) for key in range(query + 1)]
+    study.write(
+        "attention_map", MAP_SCHEMA,
+        [
+            cause | {"layer": layer, "query": query, "key": key, "unedited": 1 / (query + 1), "edited": 0.5}
+            for layer in (None, 1) for query, key in pairs
+        ],
+        "interventions", model, "random_tokens",
+    )  # fmt: skip
+    folder = study.folder / "interventions" / model / "random_tokens"
+    positions = [{"layer": layer, "position": k, "score": 0.1} for layer in range(LAYERS) for k in range(LENGTH)]
+    baseline = {"intervention": "baseline", "kind": "baseline"}
+    for where, identity in ((("baseline",), baseline), (("edited", "mask", "strength=1"), edit | {"strength": 1.0})):
+        write_table(
+            folder.joinpath(*where, "positions.parquet"),
+            rows_of(SCHEMAS["positions"], [identity | row for row in positions]),
+            SCHEMAS["positions"],
+        )
+    manifest = folder / "edited" / "interventions.json"
+    write_json(manifest, {"files": {}})
+    study.files["edited"].append(str(manifest))

@@ -9,6 +9,8 @@ with job(snakemake, "sinkorigin.statistics.mediation"):
     import pyarrow as pa
 
     from sinkorigin.corpora.prompts import read_token_ids
+    from sinkorigin.interventions.attention_map import SCHEMA as MAP_SCHEMA
+    from sinkorigin.interventions.attention_map import attention_maps
     from sinkorigin.interventions.chain import structure
     from sinkorigin.interventions.entries import applicable, edits_of
     from sinkorigin.interventions.mechanism import Cause, mechanism
@@ -25,9 +27,9 @@ with job(snakemake, "sinkorigin.statistics.mediation"):
         if [params.position] in entry["positions"]
     ]
     if not causes:
-        write_not_applicable(
-            snakemake.output.passes, f"no edit to follow can be made at position {params.position}", PASSES_SCHEMA
-        )
+        reason = f"no edit to follow can be made at position {params.position}"
+        write_not_applicable(snakemake.output.passes, reason, PASSES_SCHEMA)
+        write_not_applicable(snakemake.output.attention_map, reason, MAP_SCHEMA)
     else:
         model = load_model(
             Path(inputs.model).parent,
@@ -55,3 +57,6 @@ with job(snakemake, "sinkorigin.statistics.mediation"):
             settings = {"target": params.position, "batch": params.batch, "workers": workers}
             for rows in mechanism(architecture, ids, found, causes, **settings):
                 writer.write_table(pa.Table.from_pylist(rows, schema=PASSES_SCHEMA))
+        with table_writer(snakemake.output.attention_map, MAP_SCHEMA) as writer:
+            for rows in attention_maps(architecture, ids, causes, batch=params.batch):
+                writer.write_table(pa.Table.from_pylist(rows, schema=MAP_SCHEMA))

@@ -1,6 +1,4 @@
-"""Judge the primary claims of the paper that the tables of a study speak of, into tables and a page."""
-
-from pathlib import Path
+"""Judge the primary claims of the paper that the tables of a study speak of, into tables."""
 
 from harness.job import job
 
@@ -9,15 +7,13 @@ with job(snakemake, "sinkorigin.claims.judging"):
 
     from sinkorigin.claims import accounts, checks, over_models
     from sinkorigin.claims.judging import LEDGER_SCHEMA, ROBUSTNESS_SCHEMA, Place, checked, judge
-    from sinkorigin.claims.page import render_html
     from sinkorigin.claims.trainings import judge_trainings
     from sinkorigin.claims.verdicts import Judged
     from sinkorigin.models.labels import complete_labels
-    from sinkorigin.tables import read_table, write_table, write_text
+    from sinkorigin.tables import write_table
 
     tables, params = dict(snakemake.input.items()), snakemake.params
     labels = complete_labels({facts["name"]: facts["label"] for facts in params.models}, tables.pop("provenance"))
-    comparison = [read_table(path) for path in tables.pop("pretraining_comparison")]
     by_seed = tables.pop("pretraining_by_seed")
     models = [Judged(**facts | {"label": labels[facts["name"]]}) for facts in params.models]
     places = {model: [Place(**place) for place in found] for model, found in params.places.items()}
@@ -38,14 +34,3 @@ with job(snakemake, "sinkorigin.claims.judging"):
     }
     for name, (some, schema) in rows.items():
         write_table(snakemake.output[name], pa.Table.from_pylist(some, schema=schema), schema)
-    page = render_html(
-        ledger,
-        robustness,
-        rows["checks"][0],
-        rows["accounts"][0],
-        Path(snakemake.output.claims).parent.name,
-        *comparison,
-        missing=params.missing,
-        undrawn=params.undrawn,
-    )
-    write_text(snakemake.output.page, page)

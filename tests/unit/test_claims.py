@@ -1,6 +1,5 @@
 """The ledger: one row a claim, model and first token; what is not there is said with its reason, and settings are counted."""
 
-import html
 from dataclasses import replace
 
 import polars as pl
@@ -11,9 +10,11 @@ from claim_tables import declared_tables
 from sinkorigin.claims.accounts import ACCOUNTS
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.document import page as document
+from sinkorigin.claims.findings import MOST_WORDS, findings
+from sinkorigin.claims.first_tokens import sentences
 from sinkorigin.claims.judging import Place, judge
 from sinkorigin.claims.ledger import PRIMARY, TRAININGS
-from sinkorigin.claims.page import claim_order, render_html
+from sinkorigin.claims.row_texts import claim_order, settings_text, value_text
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED, Test
 from sinkorigin.claims.verdicts import Judged
 from sinkorigin.statistics.bootstrap import Resampling
@@ -162,18 +163,55 @@ def test_the_page_of_the_claims_is_that_of_their_declarations():
     assert sorted((claim.code for claim in CLAIMS), key=claim_order) == [claim.code for claim in CLAIMS]
 
 
-def test_the_page_shows_verdict_interval_settings_and_reason(tmp_path):
+def test_a_row_of_the_ledger_is_told_with_its_interval_and_settings(tmp_path):
     write(tmp_path, a=3.0, b=-3.0, c=None)
-    page = render_html(*judged(tmp_path, read_as("C1", "a", "b", "c")), [], [], "study")
-    assert "✓ reproduced" in page and "3 [2.5, 3.5]" in page and "holds in 1 of 2, contradicted in 1" in page
-    assert html.escape("M, dequantised from Q4_1") in page and page.count("scope='row'") == 1 and "no value" in page
+    [row], _ = judged(tmp_path, read_as("C1", "a", "b", "c"))
+    assert value_text(row) == "3 [2.5, 3.5]" and settings_text(row) == "holds in 1 of 2, contradicted in 1"
+    assert value_text(row | {"low": 3.0, "high": 3.0}) == "3 [no spread]" and value_text(row | {"value": None}) == "–"
+    assert settings_text(row | {"settings": 0}) == "–"
 
 
-def test_the_page_begins_with_what_is_missing(tmp_path):
-    part = {"model": "m", "prompts": "p", "what": None, "sentence": "no <space>", "log": "l"}
-    page = render_html([], [], [], [], "study", missing=[part], undrawn=["sinks"])
-    begin = page[: page.index("Each claim has one primary test")]
-    assert "This is not the whole study" in begin and "no &lt;space&gt;" in begin and "figures: sinks" in begin
+def found(*rows):
+    """Findings of made-up rows of the ledger: claim, label, first token, verdict, value."""
+    names = ("claim", "label", "first_token", "verdict", "value")
+    known = {"role": "pretrained", "threshold": 0.5, "reason": "9 of 10 sequences; more"}
+    return [one for one in findings(known | dict(zip(names, row, strict=True)) for row in rows)]
+
+
+def test_a_claim_that_is_reproduced_here_and_contradicted_there_is_told_once_with_both_places():
+    rows = [
+        ("C9", "M", "drawn", REPRODUCED, 0.9),
+        ("C9", "M", "bos", CONTRADICTED, 0.1),
+        ("C9", "M", "fixed", NOT_APPLICABLE, None),
+    ]
+    [finding] = found(*rows)
+    assert (finding.heading, finding.claims) == ("Depends in the chain", ("C9",))
+    assert finding.sentence == (
+        "1 of 1 claims: mask makes a sink: reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
+    )
+    [finding] = found(rows[0], ("C9", "N, quantised", "drawn", CONTRADICTED, 0.1))
+    assert "reproduced in M (90 %), contradicted in N (10 %)" in finding.sentence
+
+
+def test_what_contradicts_the_paper_comes_first_with_what_was_predicted():
+    rows = [
+        ("C5", "M", "drawn", REPRODUCED, 0.9),
+        ("C5", "M", "bos", REPRODUCED, 0.97),
+        ("C7", "M", "drawn", CONTRADICTED, 0.2),
+    ]
+    first, second = found(*rows)
+    assert (first.heading, first.sentence[:13]) == (
+        "Contradicted in the chain",
+        "1 of 2 claims",
+    ) and "predicted > 0.5" in first.sentence
+    assert second.sentence == "1 of 2 claims: super neurons carry the surge (90 to 97 %)."
+
+
+def test_long_lists_of_claims_go_on_in_another_sentence():
+    several = found(*((claim.code, "M", "drawn", REPRODUCED, 0.9) for claim in PRIMARY))
+    assert len(several) > 2 and {code for one in several for code in one.claims} == {claim.code for claim in PRIMARY}
+    assert all(len(one.sentence.split()) <= MOST_WORDS for one in several)
+    assert sum(one.sentence.startswith(f"{len(PRIMARY) - 1} of") for one in several) == 1
 
 
 def sink(condition, count, position_1=0):
@@ -196,14 +234,20 @@ def sink(condition, count, position_1=0):
         ({"drawn": 0, "bos": 0, "fixed": 0}, "no sink under any first token"),
     ],
 )
-def test_the_page_says_whether_the_sink_belongs_to_the_position(tmp_path, counts, words):
+def test_a_sentence_says_whether_the_sink_belongs_to_the_position(tmp_path, counts, words):
     places = []
     for condition, count in counts.items():
         place, rows = sink(condition, count, position_1=5)
         path = write(tmp_path, "first_position_sinks", prompts=place.prompts)
         pl.DataFrame(rows).write_parquet(path)
         places.append(place)
-    ledger, robustness = judged(tmp_path, PRIMARY[0], places={"m": places})
+    ledger, _ = judged(tmp_path, PRIMARY[0], places={"m": places})
     assert [row["claim"] for row in ledger] == ["C0"] * 3
-    page = render_html(ledger, robustness, [], [], "study")
-    assert f"{words}; drawn tokens: {counts['drawn']} of 64 sequences" in page and "position 1 is one in 5" in page
+    [(label, text)] = sentences(ledger)
+    assert label == MODEL.label and "position 1 is one in 5" in text
+    assert text.startswith(f"{words}; drawn tokens: {counts['drawn']} of 64 sequences")
+    [finding] = findings(ledger)
+    assert (
+        f"position 0 is {words} ({counts['drawn']} of 64 sequences with drawn tokens, {counts['bos']} of 64 with BOS"
+        in finding.sentence
+    )

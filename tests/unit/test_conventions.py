@@ -9,6 +9,7 @@ import yaml
 
 from harness.code_version import Code
 from harness.figures import FIGURES
+from harness.page import chart_modules
 from harness.shared_directives import _ENVIRONMENTS
 from sinkorigin.statistics.registry import STATISTICS
 from tiny_study import ROOT
@@ -84,7 +85,9 @@ def test_every_python_of_checks_and_environments_is_the_oldest_that_is_supported
 BY_NAME = {
     "compute.py": [f"sinkorigin.statistics.{name}" for name in STATISTICS],
     "plot.py": [f"sinkorigin.figures.{figure.name}" for figure in FIGURES],
+    "make_page.py": chart_modules(),
 }
+MODULES = {"Jinja2": "jinja2", "vl_convert_python": "vl_convert"}  # package → module, where they differ
 NOT_IN_JOBS = {"compute.py": {"transformers"}}  # of the module that reads prompts, for those who tokenize them
 # of Python packages that others bring: urllib3 with requests, triton with PyTorch where that can use it
 BROUGHT = {"urllib3", "triton"}
@@ -95,9 +98,9 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     environment = read(f"envs/{name}.yaml")
     assert environment["name"] == f"sinkorigin-{name}" and environment["channels"] == ["conda-forge", "nodefaults"]
     [pins] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    held = {pin.split("==")[0].replace("-", "_") for pin in pins}
+    held = {MODULES.get(package, package) for pin in pins for package in [pin.split("==")[0].replace("-", "_")]}
     code = Code(ROOT, ROOT / "requirements.lock")
-    declared = {re.split(r"[<>=\[]", line)[0] for line in [*PROJECT["dependencies"], "matplotlib", "seaborn"]}
+    declared = {re.split(r"[<>=\[]", line)[0] for line in [*PROJECT["dependencies"], "matplotlib", "seaborn", "altair", "jinja2", "vl_convert"]}
     # what scripts import by way of the harness
     of_workflow = {re.split(r"[<>=\[]", line)[0] for line in PROJECT["optional-dependencies"]["workflow"]}
     scripts = [path.name for path in (ROOT / "workflow_scripts").glob("*.py")]
@@ -124,6 +127,6 @@ def test_git_holds_no_results_and_the_archive_no_secrets():
     """What a run leaves is ignored, in the project's folder and in that of its test study."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout of git")
-    left = ["results/default/claims.html", ".test/results/test/claims.html", ".test/.snakemake/log", "site/index.html"]
+    left = ["results/default/index.html", ".test/results/test/index.html", ".test/.snakemake/log", "site/index.html"]
     done = subprocess.run(["git", "check-ignore", *left], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.split() == left

@@ -23,10 +23,11 @@ LEVELS = [
     {"pretraining", "variants"},
     {"claims"},
     {"figures", "publish"},
+    {"page"},
     {"notebook"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-IMPORT_NAMES = {"pyyaml": "yaml"}  # of packages that are not imported by their name
+IMPORT_NAMES = {"pyyaml": "yaml", "vl-convert-python": "vl_convert"}  # of packages that are not imported by their name
 NEVER_IMPORTED = {"accelerate"}  # transformers needs it to read GGUF files and to spread a model over GPUs
 WITH_PYTORCH = {"triton"}  # comes with PyTorch where that can use it
 
@@ -124,9 +125,11 @@ def test_only_what_runs_the_library_reads_a_registry():
 
 def test_the_library_declares_what_it_imports_and_nothing_else(declared):
     figures = [path for module, path in MODULES.items() if module.startswith("sinkorigin.figures")]
-    others = set(MODULES.values()) - set(figures)
+    page = [path for module, path in MODULES.items() if module.startswith("sinkorigin.page")]
+    others = set(MODULES.values()) - {*figures, *page}
     assert packages(others) - WITH_PYTORCH == declared["library"] - NEVER_IMPORTED
     assert packages(figures) - declared["library"] == declared["figures"]
+    assert packages(page) - declared["library"] == declared["page"]
 
 
 def test_the_workflow_declares_what_it_imports(declared):
@@ -136,4 +139,4 @@ def test_the_workflow_declares_what_it_imports(declared):
 
 def test_the_library_is_marked_as_typed():
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert all((SOURCE / "sinkorigin" / name).is_file() for name in setuptools["package-data"]["sinkorigin"])
+    assert all(list((SOURCE / "sinkorigin").glob(name)) for name in setuptools["package-data"]["sinkorigin"])

@@ -33,9 +33,9 @@ FILES = {
     "results/mine/figures/necessity.svg": 0,
     "results/mine/figures/necessity.png": 0,
     "results/mine/figures/sinks.svg": 0,
-    "results/mine/claims.html": 0,
+    "results/mine/index.html": 0,
 }
-MISSING = Missing(FAILURES, FILES, ["results/mine/figures/sinks.svg", "results/mine/claims.html"])
+MISSING = Missing(FAILURES, FILES, ["results/mine/figures/sinks.svg", "results/mine/index.html"])
 
 
 def test_what_is_missing_is_told_by_model_prompt_set_and_training_with_its_reason():
@@ -50,7 +50,8 @@ def test_what_is_missing_is_told_by_model_prompt_set_and_training_with_its_reaso
         ),
     ]  # fmt: skip
     assert parts[0]["sentence"] == FAILURES[0].sentence
-    assert MISSING.undrawn("results/mine") == ["necessity"]
+    undrawn = {"figure": "necessity", "sentence": FAILURES[0].sentence, "log": "fetch.log"}
+    assert MISSING.undrawn("results/mine") == [undrawn]
 
 
 def test_an_ordinary_run_misses_nothing_and_the_one_after_a_failure_what_it_is_given(tmp_path, monkeypatch):
@@ -131,7 +132,11 @@ def test_a_run_that_was_stopped_is_told_from_one_that_ended_by_itself(state, exp
 def test_claims_and_the_figures_that_have_something_to_show_are_left():
     study = Study(read_config(copy.deepcopy(TINY)), "cpu")
     figures = {f"plot_{figure.name}": figure.outputs(study) for figure in FIGURES if figure.when(study)}
-    wanted = figures | {"judge_claims": ["results/tiny/claims.html"], "compare_pretraining": ["a table"]}
+    wanted = figures | {
+        "judge_claims": ["results/tiny/claims.parquet"],
+        "make_page": ["results/tiny/index.html"],
+        "compare_pretraining": ["a table"],
+    }
     failed = [Failure("fetch_model", {"model": "tiny"}, "a sentence", "a log")]
 
     def left(*lost: str) -> set[str]:
@@ -139,7 +144,7 @@ def test_claims_and_the_figures_that_have_something_to_show_are_left():
         files = [file for figure in FIGURES for files in figure.inputs(study).values() for file in map(str, files)]
         return set(what_is_left(study, Missing(failed, {file: 0 for file in files if file.endswith(lost)}), wanted))
 
-    assert left() == figures.keys() | {"judge_claims"}
+    assert left() == figures.keys() | {"judge_claims", "make_page"}
     assert left("pretraining_comparison.parquet") == left() - {"plot_pretraining_comparison"}
     assert left("super_neurons.parquet") == left() - {"plot_super_neurons", "plot_channel_sparsity"}
     assert left("") == set()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from harness.publish.record import job_of, large, read_record
-from made_up_study import STUDY, MadeUpStudy, ledger_rows, metadata
+from sealed_study import STUDY, MadeUpStudy, ledger_rows, metadata
 from scripts_by_hand import run_script
 from sinkorigin.publish.reforms import MODULES
 from tiny_study import ROOT

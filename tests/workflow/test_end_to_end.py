@@ -29,8 +29,25 @@ def test_every_figure_and_the_claims_are_there(finished):
     for name in ("claims", "robustness", "checks"):
         for table in pl.read_parquet(finished.results / f"{name}.parquet")["tables"].explode().unique():
             assert (finished.results / table).is_file(), table
-    page = (finished.results / "claims.html").read_text()
-    assert all(html.escape(claim) in page for claim in claims["statement"].unique())
+
+
+def test_the_page_tells_every_claim_and_figure_and_what_the_jobs_recorded(finished):
+    page = (finished.results / "index.html").read_text(encoding="utf-8")
+    claims = pl.read_parquet(finished.results / "claims.parquet")
+    assert all(words in html.unescape(page) for words in claims["words"].unique())
+    figures = list((finished.results / "figures").glob("*.svg"))
+    assert all(f'id="figure-{path.stem}"' in page for path in figures) and page.count('src="data:image/svg') == len(
+        figures
+    )
+    for chart in ("sink_map", "attention_map", "sink_under_edit", "dose_response"):
+        assert f'data-spec="spec-{chart}"' in page
+    assert "This is not the whole study" not in page and "Made from tables of another version" not in page
+    assert "Made by the rule <code>compute_keys</code> in <code>rules/statistics.smk</code>" in page
+    recorded = re.search(r'<dl id="run">(.*?)</dl>', page, re.DOTALL)[1]
+    assert re.search(r"\d+ jobs, ", recorded) and "not recorded" not in recorded
+    for link in set(re.findall(r'href="((?!#|data:)[^"]+)"', page)):
+        assert (finished.results / link).is_file(), link
+    assert len(page.encode()) < 10 * 2**20
 
 
 def test_what_a_model_lacks_costs_its_own_rows(finished):
@@ -106,5 +123,5 @@ def test_running_again_from_nothing_gives_the_same_bytes(finished, fresh, tmp_pa
 def test_the_report_has_every_figure_with_its_caption_and_category(study):
     study.run("--report", "report.html")
     page = (study.folder / "report.html").read_text()
-    for words in ("variance by position", "sink by intervention", "loss curves", "Claims", "Figures"):
+    for words in ("variance by position", "sink by intervention", "loss curves", "what was found", "Figures"):
         assert words in page

@@ -52,16 +52,16 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     assert failed.startswith("sinkorigin: 1 job failed, and ")
     assert told.startswith(f"- rule fetch_model (model broken): {SENTENCE}")
     assert told.endswith("(log: results/logs/fetch_model/broken.log)")
+    assert where == "What was found, and what is missing: results/tiny/index.html. Its figures: results/tiny/figures."
+    page = (broken.results / "index.html").read_text()
+    begin = page[page.index("This is not the whole study") : page.index("What was found")]
     assert (
-        where
-        == "Claims of what is there, and what is missing: results/tiny/claims.html. Its figures: results/tiny/figures."
+        f"<li>broken on natural_text, random_tokens<small>{SENTENCE}" in begin
+        and "figure" not in begin.partition("<li>")[2]
     )
     # each finished job of both passes has its line, and what was found stands before what failed
     assert len(re.findall(r"^\[ *\d+/\d+\] [\d:]{8}  judge_claims \(", done.stderr, re.MULTILINE)) == 1
     assert done.stdout.startswith("- ") and len(done.stdout.splitlines()) <= 10
-    page = (broken.results / "claims.html").read_text()
-    begin = page[: page.index("Each claim has one primary test")]
-    assert f"<b>broken</b> on natural_text, random_tokens<small> – {SENTENCE}" in begin and "<li>figures" not in begin
     claims = pl.read_parquet(broken.results / "claims.parquet")
     assert {"tiny", "tiny-random"} <= set(claims["model"])
     lacking = claims.filter(model="broken")
@@ -81,17 +81,16 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     made = times(broken.results)
     again = broken.run(check=False)
     assert again.returncode == 1 and again.stderr.strip().splitlines()[-1] == where
-    assert times(broken.results)["claims.html"] > made["claims.html"] > before["claims.html"]
-    redrawn = times(broken.results / "figures")
-    assert {name for name in drawn if redrawn[name] != drawn[name]} == {"evidence.svg"}
+    assert times(broken.results)["index.html"] == made["index.html"] > before["index.html"]
+    assert times(broken.results / "figures") == drawn
 
     # without the model nothing of the partial claims and figures stays
     broken.write_config()
     planned = broken.planned_jobs()
-    assert {"judge_claims()", *(f"plot_{name}()" for name in FIGURES)} <= planned
-    assert not [job for job in planned if not job.startswith(("plot_", "judge_"))]
-    broken.run("results/tiny/claims.html", "results/tiny/figures/key_collapse.svg")
-    assert "not the whole study" not in (broken.results / "claims.html").read_text()
+    assert {"judge_claims()", "make_page()", *(f"plot_{name}()" for name in FIGURES)} <= planned
+    assert not [job for job in planned if not job.startswith(("plot_", "judge_", "make_page"))]
+    broken.run("results/tiny/index.html", "results/tiny/figures/key_collapse.svg")
+    assert "not the whole study" not in (broken.results / "index.html").read_text()
     assert "Not shown" not in (broken.results / "figures/key_collapse.svg").read_text()
 
 
@@ -99,7 +98,7 @@ def test_a_table_that_was_asked_for_fails_alone(broken):
     before = times(broken.results)
     done = broken.run("results/tiny/statistics/broken/random_tokens/sinks.parquet", check=False)
     assert done.returncode == 1 and SENTENCE in done.stderr.strip().splitlines()[-1]
-    assert times(broken.results)["claims.html"] == before["claims.html"]
+    assert times(broken.results)["index.html"] == before["index.html"]
 
 
 def test_there_is_no_page_where_nothing_was_measured(fresh, tmp_path):
@@ -109,7 +108,7 @@ def test_there_is_no_page_where_nothing_was_measured(fresh, tmp_path):
     project.write_config(config | {"models": config["models"][2:]})
     done = project.run(check=False)
     assert done.returncode == 1 and SENTENCE in done.stderr.strip().splitlines()[-1]
-    assert not (project.results / "claims.html").exists() and not (project.results / "figures").exists()
+    assert not (project.results / "index.html").exists() and not (project.results / "figures").exists()
 
 
 def test_all_that_is_wrong_with_models_on_this_machine_is_told_at_once_and_no_job_runs(fresh, tmp_path):

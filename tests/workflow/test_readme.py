@@ -93,9 +93,10 @@ def test_every_direct_dependency_is_in_the_lock():
     wanted = [
         *project["project"]["dependencies"],
         *extras["figures"],
+        *extras["page"],
         *extras["workflow"],
         *project["dependency-groups"]["test"],
     ]
-    for requirement in set(wanted) - {"sinkorigin[figures]"}:
+    for requirement in set(wanted) - {"sinkorigin[figures]", "sinkorigin[page]"}:
         name = re.split(r"[<>=!~ ]", requirement)[0].lower().replace("_", "-")
         assert name in names, requirement

@@ -116,8 +116,8 @@ def rerun_with_kills(study: Project, *commands: Sequence[str]) -> set[str]:
     return killed
 
 
-# one script draws all figures: the others are not drawn again
-UNDRAWN = {
+# one script draws all figures: the others are not drawn again, nor is the page made that shows them all
+UNDRAWN = {"make_page"} | {
     f"plot_{name}"
     for name in [*FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, "training_dynamics", "pretraining_comparison"]
     if name not in ("anatomy", "evidence", "sink_by_intervention")
@@ -133,7 +133,7 @@ def test_a_job_of_every_rule_killed_after_an_edit_is_run_again_to_the_bytes_of_a
     study.write_config(config)
     jobs = scripts_of_jobs(study.folder, study.arguments)
     assert {facts["rule"] for facts in jobs.values()} == rules
-    summaries = {rule for rule in rules if rule.startswith(("plot_", "judge_"))}
+    summaries = {rule for rule in rules if rule.startswith(("plot_", "judge_", "make_page"))}
     # claims and figures apart: otherwise each run with a kill makes them of what is there
     commands = [
         sorted(path for facts in jobs.values() if facts["rule"] in some for path in facts["output"])
@@ -163,7 +163,7 @@ DAMAGED = [
     "pretraining/softmax/seed=0/checkpoints/step=10/model.safetensors",
     "statistics/tiny/random_tokens/norms.parquet",
     "figures/loss_curves.svg",
-    "claims.html",
+    "index.html",
 ]
 
 
@@ -197,7 +197,7 @@ def test_verify_names_all_damage_and_what_it_says_brings_it_back(finished, study
     assert {
         "extract_activations(model=tiny, prompts=random_tokens)", "intervene(model=tiny, prompts=random_tokens)",
         "pretrain_with_checkpoints(run=softmax, seed=0)", "compute_norms(model=tiny, prompts=random_tokens)",
-        "plot_loss_curves()", "judge_claims()",
+        "plot_loss_curves()", "make_page()",
     } <= planned  # fmt: skip
     # the damage was in a link: the file behind it is made again too
     table = "results/tiny/statistics/tiny/random_tokens/interventions.parquet"

@@ -21,7 +21,7 @@ from harness.study import Study
 _SCRIPT = Path(__file__).parents[1] / "make_rest.py"
 _MOST = 20  # failures that are told
 # rules that read what there is of each model: their inputs are from Study.tables or Study.comparisons. Figures do so too
-_SUMMARIES = (LEDGER_RULE,)
+_SUMMARIES = (LEDGER_RULE, "make_page")
 
 
 def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Sequence[str] = ()) -> str | None:
@@ -94,9 +94,8 @@ def _where(study: Study, rest: Iterable[str], made: bool) -> str:
     """Where claims and figures of everything else are."""
     if not made:
         return "Not all claims and figures of what is there could be made: see the messages above."
-    claims = LEDGER_RULE in rest
-    page = f"Claims of what is there, and what is missing: {page_of(study.folder)}." if claims else ""
-    drawn = f"Its figures: {study.folder}/figures." if len(list(rest)) > claims else ""
+    page = f"What was found, and what is missing: {page_of(study.folder)}." if "make_page" in rest else ""
+    drawn = f"Its figures: {study.folder}/figures." if set(rest) - set(_SUMMARIES) else ""
     return f"{page} {drawn}".strip()
 
 

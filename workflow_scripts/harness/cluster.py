@@ -14,7 +14,18 @@ from harness.installation import wrong_version
 from sinkorigin.errors import SinkoriginError
 
 # rules that fetch need the network, which nodes seldom have; the others take seconds
-_LIGHT = ("fetch_", "take_", "tokenize_prompts", "draw_", "plot_", "compare_", "summarize_", "judge_", "resolve_")
+_LIGHT = (
+    "fetch_",
+    "take_",
+    "tokenize_prompts",
+    "draw_",
+    "plot_",
+    "compare_",
+    "summarize_",
+    "judge_",
+    "make_page",
+    "resolve_",
+)
 
 
 def light_rules(names: list[str]) -> list[str]:

@@ -78,6 +78,8 @@ class Missing:
         """
         found: dict[tuple[str | None, str | None], dict[str, int]] = {}
         for file, place in self.files.items():
+            if file in self.remade:
+                continue
             model, prompts, what = _part(Path(file.removeprefix(f"{folder}/")).parts)
             if what is not None:
                 found.setdefault((model, prompts), {})[what] = place
@@ -95,10 +97,14 @@ class Missing:
                 )  # fmt: skip
         return parts
 
-    def undrawn(self, folder: str) -> list[str]:
-        """Figures that are not made without what is missing."""
-        files = (file for file in self.files if file.startswith(f"{folder}/figures/") and self.lacks(file))
-        return sorted({Path(file).stem for file in files})
+    def undrawn(self, folder: str) -> list[dict[str, str]]:
+        """Figures that are not made without what is missing: ``figure``, and ``sentence`` and ``log`` of the failure to blame."""
+        found = {}
+        for file, place in sorted(self.files.items()):
+            if file.startswith(f"{folder}/figures/") and self.lacks(file):
+                failure = self.failures[place]
+                found[Path(file).stem] = {"figure": Path(file).stem, "sentence": failure.sentence, "log": failure.log}
+        return list(found.values())
 
 
 def _part(place: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
@@ -116,6 +122,8 @@ def _part(place: tuple[str, ...]) -> tuple[str | None, str | None, str | None]:
             return None, None, f"the training of {run} with {seed.replace('=', ' ')}"
         case ("statistics", "pretraining_comparison.parquet"):
             return None, None, "the comparison of trainings"
+        case ("claims.parquet",):
+            return None, None, "the claims"
     return None, None, None
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from textwrap import wrap
 
-PAGES = ("index.html", "claims.html")  # in the folder of a study; the first that is there is its page
+PAGES = ("index.html",)  # in the folder of a study; the first that is there is its page
 LEDGER, LEDGER_RULE = "claims.parquet", "judge_claims"  # in the same folder, and what makes it
 LINES, WIDTH = 10, 100  # of the findings at the terminal
 

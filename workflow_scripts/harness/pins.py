@@ -10,6 +10,8 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 from sinkorigin.errors import SinkoriginError
 
+_PACKAGES = {"vl_convert": "vl-convert-python"}  # module → package, where their names differ
+
 # Packages that fetch, watch or report, and have no part in a result: what they fetch is checked by its hash. Those that only
 # they require are left out with them, so that an update of a certificate list trains nothing again.
 APART = frozenset({"filelock", "fsspec", "huggingface-hub", "psutil", "requests", "tqdm", "typer", "urllib3"})
@@ -44,12 +46,11 @@ def _needs(package: NormalizedName) -> tuple[NormalizedName, ...]:
 def pins_of(modules: Iterable[str], lock: Path) -> dict[str, str]:
     """Pins of the packages with these import names and of everything that they require, directly or not, without ``APART``.
 
-    A module that the lock does not name (Python's or the library's) has no pin. All packages that the library
-    imports are called as their module is.
+    A module that the lock does not name (Python's or the library's) has no pin.
     """
     pins = read_lock(lock)
     found: set[NormalizedName] = set()
-    waiting = [canonicalize_name(module) for module in modules]
+    waiting = [canonicalize_name(_PACKAGES.get(module, module)) for module in modules]
     while waiting:
         package = waiting.pop()
         if package in pins and package not in found | APART:

@@ -537,6 +537,11 @@ class Estimates:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
         return Needs(_TABLES + 62 + 4 * pairs, _SECONDS[_TABLES] + 5, 1)
 
+    def _make_page(self) -> Needs:
+        pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
+        # Altair and the engine that bundles Vega; tables and figures as text, several times over
+        return Needs(_TABLES + 260 + 8 * pairs, _SECONDS[_TABLES] + 8, 10)
+
 
 def _width(shape: Shape, site: str, length: int) -> int:
     """Width of the vectors of a site."""

@@ -24,6 +24,7 @@ _ENVIRONMENTS = {
     "verify.py": "statistics",
     "plot.py": "figures",
     "publish.py": "publish",
+    "make_page.py": "page",
 }
 _NUMBERS = {"seed", "learning_rate"}  # wildcards that a path names, because their values do not speak for themselves
 

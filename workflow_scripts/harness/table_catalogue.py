@@ -53,6 +53,7 @@ def tables() -> dict[str, pa.Schema]:
             f"{edited}/…/{name}": one for name, one in import_module("sinkorigin.interventions.schemas").SCHEMAS.items()
         },
         f"{edited}/mechanism": _of("sinkorigin.statistics.mediation", "PASSES_SCHEMA"),
+        f"{edited}/attention_map": _of("sinkorigin.interventions.attention_map"),
         f"{data}/documents": documents,
         f"{training}/history": _of("sinkorigin.pretraining.loop", "HISTORY"),
         f"{training}/timing": _of("sinkorigin.pretraining.loop", "TIMING"),

@@ -7,6 +7,8 @@ from pathlib import Path
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.tables import SEALED, file_hash, hashes_by_place, place_of, record_inputs, remedy, verify
 
+_WITHOUT_SEAL = (".svg", ".png", ".pdf")  # figures, whose hashes are in the logs of their jobs
+
 
 def verify_inputs(
     paths: Iterable[str], foreign: Iterable[str] = (), *, threads: int = 1, unread: str | None = None
@@ -24,6 +26,7 @@ def verify_inputs(
     """
     of_user = set(foreign)
     files = [path for path in dict.fromkeys(paths) if path not in of_user and not Path(path).is_dir()]
+    files = [path for path in files if Path(path).suffix not in _WITHOUT_SEAL]
     for path in files:
         verify(path, threads, unread=unread)
     record_inputs(hashes_by_place(files))

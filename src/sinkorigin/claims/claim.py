@@ -69,6 +69,7 @@ class Claim:
         decided_by: of what there must be more to decide it where it is undecided.
         applicable_where: what a model or a run must have for it, beyond a sink at position 0, with the numbers; "" for nothing.
         reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
+        brief: the value with its unit, likewise, where several claims stand in one sentence; by default the number alone.
     """
 
     code: str
@@ -82,15 +83,22 @@ class Claim:
     decided_by: Literal["sequences", "seeds", "models"] = "sequences"
     applicable_where: str = ""
     reading: str = ""
+    brief: str = ""
 
     def read(self, value: float, highest: float | None = None) -> str:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
-        texts = [
-            list(dict.fromkeys(written(end) for end in (value, highest) if end is not None))
-            for written in (_digits, _percent)
-        ]
-        digits, percent = (" to ".join(some) for some in texts)
-        return self.reading.format(value=digits, percent=percent.replace(" % to", " to"))
+        return self._filled(self.reading, value, highest)
+
+    def amount(self, value: float, highest: float | None = None) -> str:
+        """A value, or a range of values, with its unit: "96 to 99 %"."""
+        brief = self.brief or ("{percent}" if "{percent}" in self.reading else "{value}")
+        return self._filled(brief, value, highest)
+
+    @staticmethod
+    def _filled(text: str, value: float, highest: float | None) -> str:
+        ends = [end for end in (value, highest) if end is not None]
+        digits, percent = (" to ".join(dict.fromkeys(map(write, ends))) for write in (_digits, _percent))
+        return text.format(value=digits, percent=percent.replace(" % to", " to"))
 
     def expected(self, threshold: float) -> str:
         """The predicate in the unit of the reading: "> 50 %"."""

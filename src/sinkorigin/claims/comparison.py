@@ -1,6 +1,5 @@
 """The comparison of pretraining runs as the paper's table: a row a run, its cells mean ± standard deviation over seeds."""
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
@@ -87,36 +86,16 @@ def note(table: pa.Table, prompts: str) -> str:
     return NOTE.format(uniform=f"{uniform:.3f}", epsilon=epsilon)
 
 
-def _paper_cells(cells: Sequence[str]) -> list[str]:
+def paper_cells(cells: Sequence[str]) -> list[str]:
+    """What the paper reports of a run, in the order of ``COLUMNS``."""
     return [*cells, *["–"] * (len(COLUMNS) - len(cells))]
-
-
-def html_table(table: pa.Table) -> str:
-    """A section of the claims page, with one table a prompt set."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("run", *COLUMNS))
-    parts = ["<h2>Pretraining comparison</h2>"]
-    for prompts in prompt_sets(table):
-        lines = []
-        for name, reported in PAPER_ROWS.items():
-            inside = "".join(f"<td class='number'>{cell}</td>" for cell in _paper_cells(reported))
-            lines.append(
-                f"<tr><td><i>{name}</i><small>152 M parameters, 20 B tokens, 4 seeds</small></td>{inside}</tr>"
-            )
-        for run, facts, cells in rows_of(table, prompts):
-            inside = "".join(f"<td class='number'>{value}<small>{below}</small></td>" for value, below in cells)
-            lines.append(f"<tr><td>{html.escape(run)}<small>{html.escape(facts)}</small></td>{inside}</tr>")
-        parts.append(
-            f"<h3>{html.escape(prompts)}</h3>\n<p>{html.escape(note(table, prompts))}</p>\n"
-            f"<table><thead><tr>{head}</tr></thead><tbody>\n{chr(10).join(lines)}\n</tbody></table>"
-        )
-    return "\n".join(parts)
 
 
 def markdown_table(table: pa.Table, prompts: str) -> str:
     """Comparison on one prompt set as a table of the README."""
     lines = ["| run | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
     for name, reported in PAPER_ROWS.items():
-        lines.append(f"| *{name}* | " + " | ".join(_paper_cells(reported)) + " |")
+        lines.append(f"| *{name}* | " + " | ".join(paper_cells(reported)) + " |")
     for run, facts, cells in rows_of(table, prompts):
         inside = " | ".join(f"{value}<br>{below}" if below else value for value, below in cells)
         lines.append(f"| {run}<br>({facts}) | {inside} |")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sinkorigin.claims.first_tokens import NAMES
-from sinkorigin.claims.page import claim_order
+from sinkorigin.claims.row_texts import claim_order
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.figures import style
 

@@ -46,4 +46,5 @@ CLAIM = Claim(
     in_random_weights=True,
     scale="ratio",
     reading="{value} times as much variance at position 0 as at any other position",
+    brief="{value} ×",
 )

@@ -69,4 +69,5 @@ CLAIM = Claim(
     settings,
     decided_by="models",
     reading="{percent} more of the aligned heads than of the others have positive scores",
+    brief="+{percent}",
 )

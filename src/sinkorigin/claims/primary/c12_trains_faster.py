@@ -123,4 +123,5 @@ LOWER = TrainingClaim(
     lower,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
+    brief="{value} nats",
 )

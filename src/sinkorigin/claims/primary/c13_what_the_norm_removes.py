@@ -143,6 +143,7 @@ SINK = TrainingClaim(
     applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
+    brief="{value} × uniform",
 )
 DISPARITY_CLAIM = TrainingClaim(
     "C13b",
@@ -155,6 +156,7 @@ DISPARITY_CLAIM = TrainingClaim(
     applicable_where=f"the baseline's first token has a dominance ratio of {DISPARITY:g} times the others', with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's dimension disparity",
+    brief="{value} × softmax's",
 )
 RANK = TrainingClaim(
     "C13c",
@@ -167,6 +169,7 @@ RANK = TrainingClaim(
     applicable_where=f"the baseline has {HIGHER_RANK:g} times as high a rank without position 0, with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's effective rank",
+    brief="{value} × softmax's",
 )
 PARITY_CLAIM = TrainingClaim(
     "C13d",
@@ -178,4 +181,5 @@ PARITY_CLAIM = TrainingClaim(
     applicable_where=f"the baseline's ln ratio exceeds {PARITY:g} with its whole interval over seeds, on prompts whose first token is drawn",
     variant=VARIANT,
     reading="ln {value} of the variance at position 0 over the others'",
+    brief="ln {value}",
 )

@@ -1,0 +1,20 @@
+"""The page of a study, from the tables of its claims, its figures, and what the logs of its jobs record."""
+
+from pathlib import Path
+
+from harness.job import job
+
+with job(snakemake):
+    from harness.run_record import read_run_record
+    from sinkorigin.page.assembly import page_of_study
+    from sinkorigin.tables import write_text
+
+    params = snakemake.params
+    files = {
+        name: [paths] if isinstance(paths, str) else list(paths)
+        for name, paths in snakemake.input.items()
+        if name not in ("baseline", "pretraining_by_seed") and not name.endswith("_files")
+    }
+    page = page_of_study(files, dict(params.items()), read_run_record(Path(params.logs), params.versions))
+    write_text(snakemake.output[0], page)
+    print(f"{len(page.encode()) / 2**20:.2f} MiB")
