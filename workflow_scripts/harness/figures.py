@@ -189,8 +189,13 @@ def shown_prompts(study: Study) -> list[Wildcards]:
 
 def every_condition(study: Study) -> list[Wildcards]:
     """Every model on the first prompt set of each kind and first token that it reads."""
+    return _first_of_each(study, every_prompts(study))
+
+
+def _first_of_each(study: Study, pairs: list[Wildcards]) -> list[Wildcards]:
+    """Of each model the first prompt set of each kind and first token: other lengths and draws are robustness, in the ledger."""
     found: dict[tuple, Wildcards] = {}
-    for pair in every_prompts(study):
+    for pair in pairs:
         prompts = study.prompts[pair["prompts"]]
         found.setdefault((pair["model"], prompts.kind, prompts.first_token), pair)
     return list(found.values())
@@ -218,8 +223,8 @@ def _first_of(study: Study, last: Callable[[Wildcards], bool]) -> list[Wildcards
 
 
 def edited(study: Study) -> list[Wildcards]:
-    """Every model on every prompt set on which it is edited."""
-    return _pairs(study, study.edits)
+    """Every model on the first prompt set of each kind and first token on which it is edited."""
+    return _first_of_each(study, _pairs(study, study.edits))
 
 
 def edited_as_drawn(study: Study) -> list[Wildcards]:
@@ -385,7 +390,7 @@ FIGURES = (
     mechanism_figure("chain", "mediation", followed_kinds),
     mechanism_figure("removals", "removals"),
     mechanism_figure("interchange", "mediation"),
-    Figure("loss_curves", ("history",), trainings, when=has_runs),
+    Figure("loss_curves", ("history",), trainings, compared_runs, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
     Figure("ladder", ("ladder", "ladder_slope"), whole_study, when=has_ladder),

@@ -21,7 +21,7 @@ PANELS = {
 }
 MARKERS = "os^Dvp*X"
 ASIDE = 0.28  # of the mean, from the run's tick
-MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
+MEAN: dict[str, Any] = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 
 
 @style.styled
@@ -38,7 +38,7 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
     epsilon = run_looks.shown_epsilon(by_seed)
     chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
     by_seed, comparison = by_seed.filter(chosen), comparison.filter(chosen)
-    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], rows=2, share_x=True, most=3)
+    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], rows=2, share_x=True, most=3, height=1.2)
     colour = style.colours(list(groups))
     seeds = sorted(by_seed["seed"].unique())
     for (group, panel), (above, below) in axes.items():
@@ -53,12 +53,12 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
         style.title(above, title, style.as_words(group))
         above.set_ylabel(label)
         below.set_ylabel(f"difference to\n{style.as_words(baseline)}" if baseline else "no baseline")
-        width = (style.PANEL_WIDTH - 0.9) / len(runs)
-        below.set_xticks(range(len(runs)), [style.wrapped(style.as_words(run), width, 8) for run in runs])
+        width = 1.9 / len(runs)
+        below.set_xticks(range(len(runs)), [style.wrapped(style.as_words(run), width, style.TEXT_SIZE) for run in runs])
         below.set_xlim(-0.6, len(runs) - 0.4)
     grey = {"color": style.REFERENCE}
     handles = [
-        style.line_handle(f"seed {seed}", linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5, **grey)
+        style.line_handle(f"seed {seed}", linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=3, **grey)
         for i, seed in enumerate(seeds)
     ]
     handles += [
@@ -83,7 +83,7 @@ def _dots(ax: Axes, number: int, values: Mapping[int, float], seeds: Sequence[in
     for i, seed in enumerate(seeds):
         if values.get(seed) is not None:
             ax.plot(
-                [places[seed]], [values[seed]], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5,
+                [places[seed]], [values[seed]], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=3,
                 color=colour, alpha=0.8,
             )  # fmt: skip
 

@@ -332,7 +332,7 @@ def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> 
     """Write a left-aligned title over ``ax``: ``main`` and, smaller under it, ``below``, each line of it on as many as it takes.
 
     Args:
-        beside: inches of the figure's width that a colour bar takes beside the panels.
+        beside: inches of the figure's width that a colour bar, or labels, take beside the panels.
     """
     figure, spec = ax.get_figure(root=True), ax.get_subplotspec()
     assert figure is not None and spec is not None  # panels() made both

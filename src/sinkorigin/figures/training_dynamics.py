@@ -17,7 +17,7 @@ PANELS = {
     "sink_rate": ("sink rate", "share of heads with score > ε"),
     "dominance_ratio_first": ("first token's dominance ratio, largest layer", "max |h| / mean |h|"),
     "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
-    "effective_rank": ("effective rank of the residual, mean over layers", "effective rank (dims)"),
+    "effective_rank": ("effective rank, mean over layers", "effective rank (dims)"),
 }
 # look of a run's other tokens, or of its normalised rows
 BESIDE: dict[str, Any] = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
@@ -29,7 +29,7 @@ def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, 
     """Six panels for each group of runs that are compared with one another."""
     training = training.filter(pl.col("prompts") == prompts)
     runs_of = run_looks.by_group(groups)
-    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], most=3)
+    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], most=3, height=1.3)
     looks = run_looks.looks(list(groups))
     epsilon = run_looks.shown_epsilon(training)
     drawn: set[str] = set()
