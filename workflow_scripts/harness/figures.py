@@ -35,6 +35,9 @@ _FILES = {
     "claims_over_models": "claims_over_models.parquet",
 }
 
+# tables of edits, which may run on fewer sequences than the prompt set has
+_OF_EDITS = ("interventions", "intervention_contrasts", "intervention_layers", "conversions", "mediation", "removals")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -90,6 +93,23 @@ class Figure:
             if wildcards
         )
         return list(dict.fromkeys(names))
+
+    def sample(self, study: Study) -> str:
+        """How many sequences its models read, or how many of them were edited, as it stands under the panels."""
+        sizes: dict[tuple[int, int], list[str]] = {}
+        edited_ones = any(table in _OF_EDITS for table in self.tables)
+        for wildcards in self.shown(study):
+            if (prompts := study.prompts.get(wildcards.get("prompts", ""))) is None:
+                continue
+            edits = study.edits.get((wildcards["model"], prompts.name), []) if edited_ones else []
+            counts = [edit.sequences for edit in edits if edit.sequences is not None]
+            counts += [study.config.mechanism.sequences] if set(self.tables) <= {"mediation", "removals"} else []
+            names = sizes.setdefault((min([prompts.sequences, *counts]), prompts.length), [])
+            names += [name] if (name := prompts.name.replace("_", " ")) not in names else []
+        parts = [
+            f"{count} sequences of {length} tokens ({', '.join(names)})" for (count, length), names in sizes.items()
+        ]
+        return f"n = {'; '.join(parts)}" if parts else ""
 
     def is_there(self, study: Study) -> bool:
         """Whether the study has it, and has anything for it to show."""
@@ -223,8 +243,13 @@ def _first_of(study: Study, last: Callable[[Wildcards], bool]) -> list[Wildcards
 
 
 def edited(study: Study) -> list[Wildcards]:
-    """Every model on the first prompt set of each kind and first token on which it is edited."""
-    return _first_of_each(study, _pairs(study, study.edits))
+    """Every model on the first prompt set of each kind and first token on which it is edited, random weights on the first one."""
+    pairs = _first_of_each(study, _pairs(study, study.edits))
+    first: dict[str, Wildcards] = {}
+    for pair in pairs:
+        first.setdefault(pair["model"], pair)
+    controls = {name for name, model in study.models.items() if model.kind == "random"}
+    return [pair for pair in pairs if pair["model"] not in controls or pair is first[pair["model"]]]
 
 
 def edited_as_drawn(study: Study) -> list[Wildcards]:
@@ -352,10 +377,13 @@ FIGURES = (
     Figure(
         "variance_through_output",
         ("variance_through_output",),
-        varied_prompts, trained_apart,
+        varied_prompts,
+        trained_apart,
         label="variance through the output projection",
     ),
-    Figure("norm_and_sink_by_layer", ("norm_ratio", "norm_surge", "sink_mass", "sink_onset"), shown_prompts, trained_apart),
+    Figure(
+        "norm_and_sink_by_layer", ("norm_ratio", "norm_surge", "sink_mass", "sink_onset"), shown_prompts, trained_apart
+    ),
     Figure("super_neurons", ("super_neurons", "super_neuron_surge"), shown_prompts, trained_apart),
     Figure("channel_sparsity", ("super_neurons",), shown_prompts, trained_apart),
     Figure("dominance_ratio_by_layer", ("disparity_by_layer",), shown_prompts, trained_apart),

@@ -42,7 +42,9 @@ def draw(
     blocks, columns = style.blocks_of(len(others), style.MOST_COLUMNS) if others else (0, 1)
     rows = [[model] for model in alone] + [others[i * columns : (i + 1) * columns] for i in range(blocks)]
     cards = {model: _card(anatomy.filter(model=model)) for model in alone}
-    heights = [max(LEAST_HEIGHT, cards[m].count("\n") * style.LINE_HEIGHT + 0.3) for m in alone] + [SMALL_HEIGHT] * blocks
+    heights = [max(LEAST_HEIGHT, cards[m].count("\n") * style.LINE_HEIGHT + 0.3) for m in alone] + [
+        SMALL_HEIGHT
+    ] * blocks
     figure = style.laid_out(sum(heights) + len(rows) * style.TITLE_HEIGHT)
     grid = figure.add_gridspec(len(rows), 1, height_ratios=heights)
     for i, row in enumerate(rows):
@@ -62,14 +64,22 @@ def draw(
         here = anatomy.filter(model=model)
         main = main_row(here)
         _say(said, labels[model], f"on {style.as_words(main['prompts'])}", cards[model])
-        _norms(norm, norms.filter(model=model, prompts=main["prompts"]).sort("layer"), main, looks[main["prompts"]]["color"])
+        _norms(
+            norm,
+            norms.filter(model=model, prompts=main["prompts"]).sort("layer"),
+            main,
+            looks[main["prompts"]]["color"],
+        )
         _mass(mass, sink_mass.filter(model=model), looks)
         mass.set_ylabel("sink mass")
     style.legend(
         figure,
         [
             *(style.line_handle(style.as_words(name), **look) for name, look in looks.items()),
-            *(style.line_handle(f"norm of the {text}", color=style.REFERENCE, **look) for text, look in style.FIRST_AND_REST.values()),
+            *(
+                style.line_handle(f"norm of the {text}", color=style.REFERENCE, **look)
+                for text, look in style.FIRST_AND_REST.values()
+            ),
             style.line_handle("surge of the norm", color=style.REFERENCE, linestyle=style.DASHES[2], linewidth=0.9),
             style.line_handle("sink mass under uniform attention", **UNIFORM),
             style.band_handle(),

@@ -18,7 +18,7 @@ MEASURES = {
 }
 BINS = 30
 MOST_DIMS = 4  # named one by one; super neurons that write elsewhere share a line
-LANE = 0.13  # share of the panel's height that the super neurons of one dim take
+LANE = 0.17  # share of the panel's height that the super neurons of one dim take
 NEURONS: dict[str, Any] = {"facecolor": "0.8", "edgecolor": "0.4", "linewidth": 0.8}
 SUPER: dict[str, Any] = style.SUPER_NEURON | {"markersize": 3.8}
 
@@ -27,7 +27,9 @@ SUPER: dict[str, Any] = style.SUPER_NEURON | {"markersize": 3.8}
 def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()) -> Figure:
     """One column a model: largest over mean weight above, participation ratio below; models ``trained`` here in rows of their own."""
     models = style.models_of(super_neurons, labels)
-    measured = super_neurons.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in MEASURES))["model"].unique()
+    measured = super_neurons.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in MEASURES))[
+        "model"
+    ].unique()
     lacking = {
         labels[model]: next(iter(super_neurons.filter(pl.col("model") == model)["not_applicable"].drop_nulls()), "")
         for model in models
@@ -35,7 +37,7 @@ def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str], trained: Collec
     }
     if len(lacking) == len(models):
         return style.without_data("; ".join(style.left_out("for want of such neurons", lacking)))
-    figure, axes = style.panels([m for m in models if m in measured], rows=len(MEASURES), apart=trained)
+    figure, axes = style.panels([m for m in models if m in measured], rows=len(MEASURES), apart=trained, height=1.3)
     edges = {name: _edges(super_neurons[name]) for name in MEASURES}
     for model, column in axes.items():
         neurons = super_neurons.filter(pl.col("model") == model)

@@ -37,7 +37,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
         for model in style.models_of(edits, labels)
         for *key, positions in edits.filter(pl.col("model") == model).select(names).unique(maintain_order=True).rows()
     ]
-    figure, axes = style.panels(keys, most=2, height=1.9)  # titles of several lines
+    figure, axes = style.panels(keys, most=1, height=1.9)
     highest = edits.select(pl.col("score").max()).item()
     mesh = None
     for key, (ax,) in axes.items():
@@ -74,9 +74,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
         )
     if mesh is not None:
         panels = [ax for (ax,) in axes.values()]
-        figure.colorbar(
-            mesh, ax=panels, label="sink score at the target\n(share of attention)", aspect=14
-        )
+        figure.colorbar(mesh, ax=panels, label="sink score at the target\n(share of attention)", aspect=14)
     style.legend(
         figure,
         [

@@ -16,7 +16,9 @@ def draw(*, disparity_by_layer: pl.DataFrame, labels: dict[str, str], trained: C
     prompts = style.in_order(disparity_by_layer["prompts"])
     colour = style.colours(prompts)
     sites = [site for site in SITES if site in disparity_by_layer["site"]]
-    figure, axes = style.panels(style.models_of(disparity_by_layer, labels), rows=len(sites), share_x=True, apart=trained)
+    figure, axes = style.panels(
+        style.models_of(disparity_by_layer, labels), rows=len(sites), share_x=True, apart=trained
+    )
     for model, column in axes.items():
         for row, (ax, site) in enumerate(zip(column, sites, strict=True)):
             here = disparity_by_layer.filter((pl.col("model") == model) & (pl.col("site") == site)).sort("layer")

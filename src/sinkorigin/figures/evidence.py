@@ -34,10 +34,11 @@ def draw(*, claims: pl.DataFrame, claims_over_models: pl.DataFrame) -> Figure:
     panels = _panels(shown, firsts, claims_over_models.filter(pl.col("models") > 1))
     lines = [line for role in dict.fromkeys(panel.role for panel in panels) for line in _lines(panels, role, firsts)]
     heights = [len(_claims(line)) * ROW_HEIGHT + 0.25 for line in lines]
+    widest = max((len(line) for line in lines if line[0].role != BETWEEN_MODELS), default=1)
     figure = style.laid_out(sum(heights) + len(lines) * (style.TITLE_HEIGHT + 0.2))
     grid = figure.add_gridspec(len(lines), 1, height_ratios=heights)
     for i, line in enumerate(lines):
-        inner = grid[i, 0].subgridspec(1, max(len(line), MOST_CELLS // len(firsts)))
+        inner = grid[i, 0].subgridspec(1, len(line) if line[0].role == BETWEEN_MODELS else widest)
         rows = _claims(line)
         for j, panel in enumerate(line):
             ax = figure.add_subplot(inner[0, j])
@@ -77,12 +78,16 @@ def _panels(claims: pl.DataFrame, firsts: Sequence[str], several: pl.DataFrame) 
         found.append(_Panel(str(role), rows["label"][0], "", words, cells))
     found.sort(key=lambda panel: panel.role == "random")
     if len(several):
-        words = dict(several.join(claims, on="claim", how="left").select("claim", "words").unique(maintain_order=True).rows())
+        words = dict(
+            several.join(claims, on="claim", how="left").select("claim", "words").unique(maintain_order=True).rows()
+        )
         enough = max(several["models"].to_list()) >= FEWEST
         cells = [(row["claim"], row["first_token"], "", _summary(row)) for row in several.to_dicts()]
         first_random = next((i for i, panel in enumerate(found) if panel.role == "random"), len(found))
         note = "reproduced in how many" + _LEGEND * enough
-        found.insert(first_random, _Panel(BETWEEN_MODELS, f"{max(several['models'].to_list())} models", note, words, cells))
+        found.insert(
+            first_random, _Panel(BETWEEN_MODELS, f"{max(several['models'].to_list())} models", note, words, cells)
+        )
     return found
 
 
@@ -127,7 +132,10 @@ def _frame(ax: Axes, claims: list[tuple[str, str]], firsts: list[str], *, labell
     ax.set_ylim(len(claims) - 0.5, -0.5)
     ax.set_xticks(range(len(firsts)), [NAMES[name] for name in firsts])
     ax.set_yticks(
-        range(len(claims)), [style.wrapped(f"{words} {code}", LABELS_WIDTH, style.TEXT_SIZE) for code, words in claims] if labelled else [""] * len(claims)
+        range(len(claims)),
+        [style.wrapped(f"{words} {code}", LABELS_WIDTH, style.TEXT_SIZE) for code, words in claims]
+        if labelled
+        else [""] * len(claims),
     )
     ax.tick_params(length=0)
     ax.grid(visible=False)

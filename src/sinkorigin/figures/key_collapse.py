@@ -58,5 +58,7 @@ def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str], trained: Collect
         for reason in style.in_order(means.filter(pl.col("model") == model)["not_applicable"].drop_nulls()):
             partly.setdefault(reason, []).append(labels[model])
     notes = [f"Without some of the lines: {'; '.join(names)}. There {reason}." for reason, names in partly.items()]
-    style.legend(figure, [*handles, style.band_handle()], [*notes, *style.left_out("for want of these cosines", lacking)])
+    style.legend(
+        figure, [*handles, style.band_handle()], [*notes, *style.left_out("for want of these cosines", lacking)]
+    )
     return figure

@@ -64,7 +64,9 @@ def draw(*, massive_activations: pl.DataFrame, labels: dict[str, str], trained: 
             style.line_handle("share at the later positions, mean", **LATER),
             style.band_handle(),
         ],
-        style.left_out("because no activation is massive", {label: lacking[label] for label in labels.values() if label in lacking}),
+        style.left_out(
+            "because no activation is massive", {label: lacking[label] for label in labels.values() if label in lacking}
+        ),
     )
     return figure
 

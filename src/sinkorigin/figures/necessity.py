@@ -26,7 +26,14 @@ OTHER: dict[str, Any] = FIRST | {
 LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 4, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
-NOT_RUN: dict[str, Any] = {"ha": "left", "va": "center", "size": style.TEXT_SIZE, "color": "0.45", "style": "italic", "zorder": 3}
+NOT_RUN: dict[str, Any] = {
+    "ha": "left",
+    "va": "center",
+    "size": style.TEXT_SIZE,
+    "color": "0.45",
+    "style": "italic",
+    "zorder": 3,
+}
 
 _ROW = ("intervention", "kind", "strength", "mean_factor", "layers_text", "positions")
 _Row = tuple[str, str, float, float | None, str, list[int]]

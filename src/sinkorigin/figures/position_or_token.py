@@ -21,9 +21,15 @@ LATER: dict[str, Any] = {"color": style.PALETTE[3], "marker": "D", "markersize":
     "markeredgewidth": 1.1,
 }
 SINK: dict[str, Any] = {"color": "0.2", "marker": "|", "markersize": 7, "markeredgewidth": 1.2, "linestyle": ""}
-CONDITIONS = {"drawn": "another token in each sequence", "bos": "BOS in every sequence", "fixed": "one token in every sequence"}
+CONDITIONS = {
+    "drawn": "another token in each sequence",
+    "bos": "BOS in every sequence",
+    "fixed": "one token in every sequence",
+}
 
-_Row = tuple[str, dict[str, Any], dict[str, Any] | None]  # label, look, and score with its ends and the uniform one; None: a heading
+_Row = tuple[
+    str, dict[str, Any], dict[str, Any] | None
+]  # label, look, and score with its ends and the uniform one; None: a heading
 
 
 @style.styled
@@ -77,15 +83,27 @@ def _rows(edits: pl.DataFrame, swapped: pl.DataFrame, groups: Sequence[Mapping[s
     target = unedited["target"]
     rows: list[_Row] = [("position 0 holds", {}, None)]
     for condition, words in CONDITIONS.items():
-        for row in edits.filter(pl.col("kind") == BASELINE, pl.col("prompts") == group.get(condition, "")).head(1).to_dicts():
+        for row in (
+            edits.filter(pl.col("kind") == BASELINE, pl.col("prompts") == group.get(condition, "")).head(1).to_dicts()
+        ):
             rows.append((words, FIRST, _score(row, "first_score", uniform.get(0))))
     if swap := swaps.get("target into first"):
-        rows.append((f"the token of position {target}", FIRST, _changed(swap, unedited, "first_score", "first_effect", uniform.get(0))))
+        rows.append(
+            (
+                f"the token of position {target}",
+                FIRST,
+                _changed(swap, unedited, "first_score", "first_effect", uniform.get(0)),
+            )
+        )
     rows.append((f"position {target} holds", {}, None))
-    for row in edits.filter(pl.col("kind") == BASELINE, pl.col("prompts") == base, pl.col("target") == target).to_dicts():
+    for row in edits.filter(
+        pl.col("kind") == BASELINE, pl.col("prompts") == base, pl.col("target") == target
+    ).to_dicts():
         rows.append(("its own token", LATER, _score(row, "score", row["uniform"])))
     if swap := swaps.get("first into target"):
-        rows.append(("the token of position 0", LATER, _changed(swap, unedited, "score", "effect", uniform.get(target))))
+        rows.append(
+            ("the token of position 0", LATER, _changed(swap, unedited, "score", "effect", uniform.get(target)))
+        )
     masks = _masks(edits.filter(prompts=base))
     if masks:
         rows.append(("attends to itself only", {}, None))
@@ -109,7 +127,9 @@ def _score(row: Mapping[str, Any], name: str, uniform: float | None) -> dict[str
     return {"score": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"], "uniform": uniform}
 
 
-def _changed(row: Mapping[str, Any], unedited: Mapping[str, Any], name: str, effect: str, uniform: float | None) -> dict[str, Any]:
+def _changed(
+    row: Mapping[str, Any], unedited: Mapping[str, Any], name: str, effect: str, uniform: float | None
+) -> dict[str, Any]:
     """A score after an exchange, with the interval of its change around the unedited one, paired by sequence."""
     before = unedited["unedited" if name == "score" else name]
     low, high = (None if row[f"{effect}{end}"] is None else before + row[f"{effect}{end}"] for end in ("_low", "_high"))

@@ -67,7 +67,9 @@ def draw(
                 ax.set_ylabel("sink mass of the head\n(share of attention)")
     style.share_ticks([ax for column in axes.values() for ax in column if ax.axison])
     few = {
-        labels[model]: f"{len(heads_of[model])}: {said[model]['alignment']} above, {said[model]['positive_ratio']} below"
+        labels[
+            model
+        ]: f"{len(heads_of[model])}: {said[model]['alignment']} above, {said[model]['positive_ratio']} below"
         for model in measured
         if model not in shown
     }
@@ -75,7 +77,11 @@ def draw(
     style.legend(
         figure,
         [style.line_handle(text, **LOOK | look | {"markersize": 5}) for text, look in DEPTHS],
-        [spearman, *style.left_out(f"because it has fewer than {FEWEST_HEADS} heads", few), *style.left_out("because they were not measured", {labels[m]: "" for m in models if m not in measured})],
+        [
+            spearman,
+            *style.left_out(f"because it has fewer than {FEWEST_HEADS} heads", few),
+            *style.left_out("because they were not measured", {labels[m]: "" for m in models if m not in measured}),
+        ],
     )
     return figure
 

@@ -83,7 +83,14 @@ def _panel(ax: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
     for y, row in enumerate(rows):
         if row[name] is None:
             ax.text(
-                0.03, y, "no sink to lose", size=style.TEXT_SIZE, va="center", color="0.4", style="italic", bbox=style.BEHIND
+                0.03,
+                y,
+                "no sink to lose",
+                size=style.TEXT_SIZE,
+                va="center",
+                color="0.4",
+                style="italic",
+                bbox=style.BEHIND,
             )
             continue
         shown = CONTROL if row["is_control"] else TREATMENT

@@ -583,7 +583,9 @@ def heat_map(
     )
     for (row, column), (_, text) in sorted(cells.items()):
         dark = np.dot(mesh.to_rgba(values[row, column])[:3], (0.299, 0.587, 0.114)) < 0.55
-        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=TEXT_SIZE, color="white" if dark else "0.1")
+        ax.text(
+            column + 0.5, row + 0.5, text, ha="center", va="center", size=TEXT_SIZE, color="white" if dark else "0.1"
+        )
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
     ax.set_ylim(len(rows), 0)

@@ -38,7 +38,7 @@ def draw(
     every = style.models_of(super_neurons, labels)
     with_some = super_neurons.filter("super_neuron")["model"].unique()
     models = [model for model in every if model in with_some] or every
-    figure, axes = style.panels(models, rows=2, apart=trained, height=1.15)
+    figure, axes = style.panels(models, rows=2, apart=trained, height=1.25)
     weight = {model: _weight(super_neurons.filter(pl.col("model") == model)) for model in models}
     shown = {
         model: super_neurons.filter(pl.col("model") == model)
@@ -53,7 +53,7 @@ def draw(
             style.no_data(above, next(iter(neurons["not_applicable"].drop_nulls()), "not measured"))
         else:
             _scatter(above, shown[model], *limits)
-            above.set_xlabel(f"norm of {weight[model]} weights / layer’s median")
+            above.set_xlabel(f"norm of {weight[model]} weights /\nlayer’s median")
         _norms(below, super_neuron_surge.filter(pl.col("model") == model).sort("layer"))
         below.set_xlabel("layer")
         style.title(above, labels[model], style.prompts_of(neurons))
@@ -106,10 +106,19 @@ def _scatter(ax: Axes, neurons: pl.DataFrame, x_limits: tuple[float, float], y_l
     neurons = neurons.with_columns(pl.col("x").clip(*x_limits), pl.col("y").clip(*y_limits))
     # one neuron for each place that can be told apart, or the cloud is a large picture of itself
     cell = (pl.col(name).log() / np.log(high / low) * CELLS for name, (low, high) in (("x", x_limits), ("y", y_limits)))
-    others = neurons.filter(~pl.col("super_neuron")).unique([at.round() for at in cell], maintain_order=True)
+    others = neurons.filter(~pl.col("super_neuron"))
+    if len(others) > style.MOST_POINTS:
+        others = others.unique([at.round() for at in cell], maintain_order=True)
     found = neurons.filter("super_neuron").sort("rank")
     rasterized = len(others) > style.MOST_POINTS
-    ax.plot(others["x"].to_numpy(), others["y"].to_numpy(), antialiased=not rasterized, rasterized=rasterized, zorder=2, **NEURON)
+    ax.plot(
+        others["x"].to_numpy(),
+        others["y"].to_numpy(),
+        antialiased=not rasterized,
+        rasterized=rasterized,
+        zorder=2,
+        **NEURON,
+    )
     for rows, look in ((found[NAMED:], UNNAMED), (found[:NAMED], style.SUPER_NEURON)):
         ax.plot(rows["x"].to_numpy(), rows["y"].to_numpy(), zorder=4, **look)
     for limits, set_limits in ((x_limits, ax.set_xlim), (y_limits, ax.set_ylim)):
@@ -124,7 +133,7 @@ def _name(ax: Axes, found: pl.DataFrame) -> None:
     """Write names beside the panel, where they cover nothing, each with a line to its neuron."""
     found = found.sort("y", "rank", descending=[True, False])
     low, high = np.log(ax.get_ylim())
-    step = 0.125  # of the panel's height: a line of text
+    step = 0.17  # of the panel's height: a line of text
     heights: list[float] = []
     for wanted in (np.log(found["y"].to_numpy()) - low) / (high - low):
         heights.append(min(float(wanted), heights[-1] - step if heights else 1.0))

@@ -14,7 +14,7 @@ from sinkorigin.figures import run_looks, style
 PANELS = {
     "loss": ("validation loss", "cross-entropy (nats per token)"),
     "sink_mass": ("sink mass of position 0, largest layer", "share of attention"),
-    "sink_rate": ("sink rate", "share of heads with score > ε"),
+    "sink_rate": ("sink rate", "share with score > ε"),
     "dominance_ratio_first": ("first token's dominance ratio, largest layer", "max |h| / mean |h|"),
     "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
     "effective_rank": ("effective rank, mean over layers", "effective rank (dims)"),
@@ -92,7 +92,7 @@ def _over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
     title, label = PANELS[panel]
-    style.title(ax, title, style.as_words(group))
+    style.title(ax, title, style.as_words(group), beside=0.8)
     ax.set_ylabel(label.replace("ε", f"{epsilon:g}") if epsilon is not None else label)
     run_looks.tokens_axis(ax)
     if panel == "sink_rate":  # a rate of 0 throughout is a line at the bottom, not an axis from −0.05 to 0.05

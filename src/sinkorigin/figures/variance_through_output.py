@@ -35,10 +35,13 @@ def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str], train
     # the panels do not share their x axis: where one of them is empty, it would take the other's ticks away
     models = style.models_of(variance_through_output, labels)
     names = [*RATIOS, *TAUS]
-    measured = variance_through_output.filter(pl.any_horizontal(pl.col(n).is_not_null() for n in names))["model"].unique()
+    measured = variance_through_output.filter(pl.any_horizontal(pl.col(n).is_not_null() for n in names))[
+        "model"
+    ].unique()
     lacking = {
         labels[model]: next(
-            iter(variance_through_output.filter(pl.col("model") == model)["not_applicable"].drop_nulls()), "not measured"
+            iter(variance_through_output.filter(pl.col("model") == model)["not_applicable"].drop_nulls()),
+            "not measured",
         )
         for model in models
         if model not in measured
