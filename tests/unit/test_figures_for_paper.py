@@ -12,12 +12,12 @@ import test_figures_interventions
 import test_figures_mechanism
 import test_figures_pretraining
 import test_figures_structure
-from matplotlib.text import Annotation, Text
+from matplotlib.text import Text
 
 from harness.figures import FIGURES
 from sinkorigin.figures import style, super_neurons
 
-LONG = {f"m{i}": f"Organisation/A-rather-long-model-name-{i}B-Instruct, dequantised from Q4_K_M" for i in range(6)}
+LONG = {f"m{i}": f"Organisation/A-rather-long-model-name-{i}B-Instruct, dequantised from Q4_K_M" for i in range(3)}
 
 CAPTIONS = Path(__file__).parents[2] / "captions"
 
@@ -26,7 +26,7 @@ def drawings() -> dict:
     """Name → a figure of several models, from the tables of its own tests."""
     found = {}
     for module in (test_figures_structure, test_figures_interventions, test_figures_mechanism):
-        found |= {name: draw(tuple(LONG)[:4], LONG) for name, draw in module.DRAW.items()}
+        found |= {name: draw(tuple(LONG)[:3], LONG) for name, draw in module.DRAW.items()}
     found |= test_figures.all_figures()
     made = test_figures_pretraining.trainings()
     found["training_dynamics"] = test_figures_pretraining.dynamics(made)

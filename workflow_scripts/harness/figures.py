@@ -204,7 +204,9 @@ def every_prompts(study: Study) -> list[Wildcards]:
 
 def shown_prompts(study: Study) -> list[Wildcards]:
     """Every model on one prompt set: a fetched one on the first that it reads, one trained here on text, as it was trained."""
-    return _first_of(study, lambda pair: study.prompts[pair["prompts"]].kind != "natural_text")
+    return _first_of(
+        study, lambda pair: pair["model"] in study.trained and study.prompts[pair["prompts"]].kind != "natural_text"
+    )
 
 
 def every_condition(study: Study) -> list[Wildcards]:
@@ -233,11 +235,11 @@ def varied_prompts(study: Study) -> list[Wildcards]:
 
 
 def _first_of(study: Study, last: Callable[[Wildcards], bool]) -> list[Wildcards]:
-    """The first prompt set of every model; of one trained here, of those that are not ``last`` where there are any."""
+    """The first prompt set of every model, of those that are not ``last`` where there are any."""
     first: dict[str, Wildcards] = {}
     for pair in every_prompts(study):
         found = first.setdefault(pair["model"], pair)
-        if pair["model"] in study.trained and last(found) and not last(pair):
+        if last(found) and not last(pair):
             first[pair["model"]] = pair
     return list(first.values())
 

@@ -24,7 +24,7 @@ def draw(
     norm_ratio: pl.DataFrame,
     sink_mass: pl.DataFrame,
     labels: dict[str, str],
-    small: Mapping[str, str] = {},  # noqa: B006 (never changed)
+    small: Mapping[str, str] = {},
 ) -> Figure:
     """A row a model: its facts, the norms on the prompt set that they are about, and the sink mass on all of its prompt sets.
 

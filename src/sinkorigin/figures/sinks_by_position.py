@@ -1,7 +1,7 @@
 """Positions of sinks, and the tokens of those that are not at position 0 (A1, A2)."""
 
-from functools import cache
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 import polars as pl

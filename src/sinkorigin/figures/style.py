@@ -444,7 +444,10 @@ def legend(figure: Figure, handles: Sequence[Artist], notes: Iterable[str] = ())
     most = next((n for n in range(min(len(widths), 6), 1, -1) if total(n) <= room), 1)
     rows = -(-len(widths) // most)
     columns = next(n for n in range(1, most + 1) if -(-len(widths) // n) == rows and (n == most or total(n) <= room))
-    lines = max(sum(1 + str(h.get_label()).count("\n") for h in column) for column in np.array_split(handles, columns))
+    lines = max(
+        sum(1 + str(handles[i].get_label()).count("\n") for i in column)
+        for column in np.array_split(np.arange(len(handles)), columns)
+    )
     figure.set_figheight(figure.get_figheight() + 1.15 * lines * LINE_HEIGHT + 0.1)
     _legend(figure, handles, columns)
     for text in notes:
