@@ -22,7 +22,6 @@ from sinkorigin.figures.intervention_looks import (
 )
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
-
 HEIGHT = 1.9  # inches of one grid
 
 
