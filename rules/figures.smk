@@ -28,6 +28,7 @@ for figure in FIGURES:
         params:
             figure=figure.name,
             keywords=figure.keywords(study),
+            sample=figure.sample(study),
             lacks=figure.lacks(study),
             code=code("plot.py", *figure.modules(study)),
         message:

@@ -105,7 +105,7 @@ INTERVENTION_FIGURES = [
 ]
 
 # of the edits that are followed through the chain
-MECHANISM_FIGURES = ["chain", "removals", "interchange"]
+MECHANISM_FIGURES = ["position_or_token", "chain", "removals", "interchange"]
 
 
 @dataclass

@@ -34,4 +34,4 @@ with job(snakemake):
     else:
         reasons = {not_applicable(path) for paths in inputs.values() for path in paths} - {None}
         figure = style.without_data(f"not applicable: {'; '.join(sorted(reasons))}")
-    style.save(figure, snakemake.output, lacks=snakemake.params.lacks)
+    style.save(figure, snakemake.output, sample=snakemake.params.sample, lacks=snakemake.params.lacks)

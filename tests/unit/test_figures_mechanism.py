@@ -294,7 +294,7 @@ def test_an_exchange_shows_both_positions_against_their_unedited_scores_and_coun
 
 def test_a_removal_stands_once_above_its_controls_with_its_counts(figures):
     lost, gone, moved = shown(figures["removals"])[:3]
-    assert [label.get_text().strip() for label in lost.get_yticklabels()] == [
+    assert [" ".join(label.get_text().split()) for label in lost.get_yticklabels()] == [
         "aggregation of the edited position (layers 2, 11)", "aggregation of another sequence",
         "super neurons to zero (layers 2, 11)", "random neurons to zero", "neurons of equal norm to zero",
         "dominating dims to their mean at a later position (layers 2–29)", "other dims to their mean at a later position",

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from harness.config.reading import read_config
-from harness.figures import FIGURES, Figure, check_figures, first_prompts
+from harness.figures import FIGURES, Figure, check_figures, shown_prompts
 from harness.missing import Failure, Missing
 from harness.study import Study
 from scripts_by_hand import run_script
@@ -99,9 +99,9 @@ def test_what_a_trained_model_reads_says_how_it_begins():
     assert first_token("backcopy-seed0", "random_tokens") == "drawn"
 
 
-def test_most_figures_read_the_first_prompts_of_each_model_and_show_these_models():
+def test_most_figures_read_the_shown_prompts_of_each_model_and_show_these_models():
     trained = ["softmax-seed0", "headwise_rmsnorm-seed0", "backcopy-seed0"]
-    figure = Figure("norms", ("norms",), first_prompts)
+    figure = Figure("norms", ("norms",), shown_prompts)
     assert figure.inputs(study()) == {
         "norms": [
             *(f"results/tiny/statistics/{model}/random_tokens/norms.parquet" for model in ("tiny", "tiny-random")),
@@ -149,7 +149,7 @@ def test_a_figure_shows_the_models_of_which_all_its_tables_are_there_and_names_t
     assert (figure.lacks(study()), figure.lacks(less)) == ([], ["tiny-random"])
     assert figure.is_there(less)
     nothing = without(
-        *(f"statistics/{pair['model']}/{pair['prompts']}/norm_surge.parquet" for pair in first_prompts(study()))
+        *(f"statistics/{pair['model']}/{pair['prompts']}/norm_surge.parquet" for pair in shown_prompts(study()))
     )
     assert not figure.is_there(nothing)
 
@@ -183,7 +183,11 @@ def test_what_a_figure_lacks_stands_above_it(tmp_path):
     history |= {"train_loss": [3.0, 2.0], "validation_loss": [3.0, 2.0]}
     heights = []
     for lacks in ([], ["a model"]):
-        style.save(loss_curves.draw(history=pl.DataFrame(history)), [tmp_path / "figure.svg"], lacks=lacks)
+        style.save(
+            loss_curves.draw(history=pl.DataFrame(history), groups={"softmax": ""}),
+            [tmp_path / "figure.svg"],
+            lacks=lacks,
+        )
         drawn = (tmp_path / "figure.svg").read_text()
         assert ("Not shown, because a job failed: a model" in drawn) == bool(lacks)
         heights.append(float(re.search(r'height="([\d.]+)pt"', drawn)[1]))
@@ -219,7 +223,10 @@ def test_the_script_draws_the_figure_that_it_is_given_from_all_files_of_a_table(
         table = pl.DataFrame(history).to_arrow()
         write_table(path, table, table.schema)
     figure = tmp_path / "figure.svg"
-    drawn = {"figure": "loss_curves", "keywords": {}, "lacks": []}
+    drawn = {"figure": "loss_curves", "keywords": {"groups": {"softmax": ""}}, "sample": "", "lacks": []}
     run_script("plot.py", tmp_path, inputs={"history": paths}, outputs={"figure": figure}, params=drawn)
-    style.save(loss_curves.draw(history=pl.concat(map(pl.read_parquet, paths))), [tmp_path / "expected.svg"])
+    style.save(
+        loss_curves.draw(history=pl.concat(map(pl.read_parquet, paths)), groups={"softmax": ""}),
+        [tmp_path / "expected.svg"],
+    )
     assert figure.read_bytes() == (tmp_path / "expected.svg").read_bytes()

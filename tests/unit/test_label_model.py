@@ -43,6 +43,6 @@ def test_a_figure_shows_what_a_model_was_dequantised_from(fetched, tmp_path, mon
     run_script(
         "plot.py", tmp_path, inputs={"norms": [norms], "provenance": [fetched]},
         outputs={"figure": tmp_path / "results/study/figures/some.svg"},
-        params={"figure": "some", "keywords": {"labels": {"tiny": "Tiny", "trained": "trained"}}, "lacks": []},
+        params={"figure": "some", "keywords": {"labels": {"tiny": "Tiny", "trained": "trained"}}, "sample": "", "lacks": []},
     )  # fmt: skip
     assert seen == {"tiny": "Tiny, dequantised from Q4_K_M", "trained": "trained"}

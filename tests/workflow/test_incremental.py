@@ -286,7 +286,7 @@ EDITS = [
             [("tiny", "natural_text"), ("tiny-random", "natural_text")],
         )
         | each(["measure_baseline", *EDITING], [("tiny", "natural_text")])
-        | plots(*INTERVENTION_FIGURES) | anatomies("tiny", "tiny-random"),
+        | plots(*INTERVENTION_FIGURES, "position_or_token") | anatomies("tiny", "tiny-random"),
     ),
 ]  # fmt: skip
 

@@ -4,9 +4,11 @@ The name of a figure is that of its module in ``sinkorigin.figures``, its captio
 ``draw`` of the module takes the tables, the settings and, where models are shown, their labels as keywords.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import sinkorigin
@@ -33,6 +35,9 @@ _FILES = {
     "claims_over_models": "claims_over_models.parquet",
 }
 
+# tables of edits, which may run on fewer sequences than the prompt set has
+_OF_EDITS = ("interventions", "intervention_contrasts", "intervention_layers", "conversions", "mediation", "removals")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -42,6 +47,7 @@ class Figure:
         name: name of its module, caption, rule and files.
         tables: the tables that it reads.
         covers: study → the wildcards of every file of a table; the files of a table are read as one, in this order.
+        fewer: table that only some of these have → study → their wildcards.
         settings: study → what decides how it is drawn, beside tables and labels.
         loads: study → modules of ``sinkorigin`` that its module loads by name.
         when: whether `all` has it in this study.
@@ -55,6 +61,7 @@ class Figure:
     loads: Callable[[Study], list[str]] = lambda study: []
     when: Callable[[Study], bool] = lambda study: True
     label: str = ""
+    fewer: Mapping[str, Callable[[Study], list[Wildcards]]] = field(default_factory=dict)
 
     def patterns(self) -> dict[str, str]:
         """Table → its file in the folder of the study, with wildcards, as the rule that makes it names it."""
@@ -62,12 +69,19 @@ class Figure:
 
     def shown(self, study: Study) -> list[Wildcards]:
         """What it covers, but for what any of its tables is missing of."""
-        patterns = [f"{study.folder}/{pattern}" for pattern in self.patterns().values()]
         return [
             wildcards
             for wildcards in self.covers(study)
-            if not any(study.missing.lacks(pattern.format(**wildcards)) for pattern in patterns)
+            if not any(study.missing.lacks(file) for file in self._files(study, wildcards).values())
         ]
+
+    def _files(self, study: Study, wildcards: Wildcards) -> dict[str, str]:
+        """Table → its file for these wildcards, of the tables that have one."""
+        return {
+            table: f"{study.folder}/{pattern.format(**wildcards)}"
+            for table, pattern in self.patterns().items()
+            if table not in self.fewer or wildcards in self.fewer[table](study)
+        }
 
     def lacks(self, study: Study) -> list[str]:
         """Labels of the models, or names of the runs, that it covers and does not show, because a job failed."""
@@ -80,6 +94,23 @@ class Figure:
         )
         return list(dict.fromkeys(names))
 
+    def sample(self, study: Study) -> str:
+        """How many sequences its models read, or how many of them were edited, as it stands under the panels."""
+        sizes: dict[tuple[int, int], list[str]] = {}
+        edited_ones = any(table in _OF_EDITS for table in self.tables)
+        for wildcards in self.shown(study):
+            if (prompts := study.prompts.get(wildcards.get("prompts", ""))) is None:
+                continue
+            edits = study.edits.get((wildcards["model"], prompts.name), []) if edited_ones else []
+            counts = [edit.sequences for edit in edits if edit.sequences is not None]
+            counts += [study.config.mechanism.sequences] if set(self.tables) <= {"mediation", "removals"} else []
+            names = sizes.setdefault((min([prompts.sequences, *counts]), prompts.length), [])
+            names += [name] if (name := prompts.name.replace("_", " ")) not in names else []
+        parts = [
+            f"{count} sequences of {length} tokens ({', '.join(names)})" for (count, length), names in sizes.items()
+        ]
+        return f"n = {'; '.join(parts)}" if parts else ""
+
     def is_there(self, study: Study) -> bool:
         """Whether the study has it, and has anything for it to show."""
         return self.when(study) and bool(self.shown(study))
@@ -88,8 +119,9 @@ class Figure:
         """Table → its files, or the manifests of directories of such, which are inputs too; and what names its models."""
         folders: dict[str, list[str]] = {}
         found: dict[str, list[str]] = {}
+        every = [self._files(study, wildcards) for wildcards in self.shown(study)]
         for table, pattern in self.patterns().items():
-            files = dict.fromkeys(f"{study.folder}/{pattern.format(**wildcards)}" for wildcards in self.shown(study))
+            files = dict.fromkeys(of_one[table] for of_one in every if table in of_one)
             if pattern.endswith("/manifest.json"):
                 folders |= with_directories(table, files)
             else:
@@ -155,22 +187,71 @@ def check_figures(figures: Iterable[Figure], made: Collection[str]) -> None:
 # ---- what a figure covers
 
 
+def _pairs(study: Study, pairs: Iterable[tuple[str, str]]) -> list[Wildcards]:
+    """Some pairs of a model and a prompt set, without those of a model's second and further random weights."""
+    controls: dict[str, str] = {}
+    for name, model in study.models.items():
+        if model.kind == "random":
+            controls.setdefault(model.place, name)
+    further = {name for name, model in study.models.items() if model.kind == "random" and controls[model.place] != name}
+    return [{"model": model, "prompts": prompts} for model, prompts in pairs if model not in further]
+
+
 def every_prompts(study: Study) -> list[Wildcards]:
     """Every model on every prompt set that it reads."""
-    return [{"model": model, "prompts": prompts} for model, prompts in study.studied]
+    return _pairs(study, study.studied)
 
 
-def first_prompts(study: Study) -> list[Wildcards]:
-    """Every model on the first prompt set that it reads."""
+def shown_prompts(study: Study) -> list[Wildcards]:
+    """Every model on one prompt set: a fetched one on the first that it reads, one trained here on text, as it was trained."""
+    return _first_of(
+        study, lambda pair: pair["model"] in study.trained and study.prompts[pair["prompts"]].kind != "natural_text"
+    )
+
+
+def every_condition(study: Study) -> list[Wildcards]:
+    """Every model on the first prompt set of each kind and first token that it reads."""
+    return _first_of_each(study, every_prompts(study))
+
+
+def _first_of_each(study: Study, pairs: list[Wildcards]) -> list[Wildcards]:
+    """Of each model the first prompt set of each kind and first token: other lengths and draws are robustness, in the ledger."""
+    found: dict[tuple, Wildcards] = {}
+    for pair in pairs:
+        prompts = study.prompts[pair["prompts"]]
+        found.setdefault((pair["model"], prompts.kind, prompts.first_token), pair)
+    return list(found.values())
+
+
+def every_condition_of_fetched(study: Study) -> list[Wildcards]:
+    """Every fetched model on the first prompt set of each kind and first token that it reads, each trained here on text."""
+    shown = shown_prompts(study)
+    return [pair for pair in every_condition(study) if pair["model"] in study.models or pair in shown]
+
+
+def varied_prompts(study: Study) -> list[Wildcards]:
+    """Every model on one prompt set, whose first token varies where it reads such a set: else position 0 has no variance."""
+    return _first_of(study, lambda pair: study.first_token_of(SimpleNamespace(**pair)) != "drawn")
+
+
+def _first_of(study: Study, last: Callable[[Wildcards], bool]) -> list[Wildcards]:
+    """The first prompt set of every model, of those that are not ``last`` where there are any."""
     first: dict[str, Wildcards] = {}
     for pair in every_prompts(study):
-        first.setdefault(pair["model"], pair)
+        found = first.setdefault(pair["model"], pair)
+        if last(found) and not last(pair):
+            first[pair["model"]] = pair
     return list(first.values())
 
 
 def edited(study: Study) -> list[Wildcards]:
-    """Every model on every prompt set on which it is edited."""
-    return [{"model": model, "prompts": prompts} for model, prompts in study.edits]
+    """Every model on the first prompt set of each kind and first token on which it is edited, random weights on the first one."""
+    pairs = _first_of_each(study, _pairs(study, study.edits))
+    first: dict[str, Wildcards] = {}
+    for pair in pairs:
+        first.setdefault(pair["model"], pair)
+    controls = {name for name, model in study.models.items() if model.kind == "random"}
+    return [pair for pair in pairs if pair["model"] not in controls or pair is first[pair["model"]]]
 
 
 def edited_as_drawn(study: Study) -> list[Wildcards]:
@@ -184,6 +265,12 @@ def followed(study: Study) -> list[Wildcards]:
     return [{"model": model, "prompts": prompts} for model, prompts in study.followed]
 
 
+def edited_where_followed(study: Study) -> list[Wildcards]:
+    """Every prompt set on which a model is edited, of the models of which edits are followed through the chain."""
+    models = {model for model, _ in study.followed}
+    return [pair for pair in edited(study) if pair["model"] in models]
+
+
 def first_look(study: Study) -> list[Wildcards]:
     """The model and prompt set of the first look."""
     return [{"model": model, "prompts": prompts} for model, prompts in study.first_look()]
@@ -192,7 +279,7 @@ def first_look(study: Study) -> list[Wildcards]:
 def fetched_by_first_token(study: Study) -> list[Wildcards]:
     """Every fetched model on every prompt set that another one differs from in its first token alone."""
     names = [name for group in study.first_tokens() for name in group.values()]
-    return [{"model": model, "prompts": name} for model in study.models for name in names]
+    return _pairs(study, product(study.models, names))
 
 
 def trainings(study: Study) -> list[Wildcards]:
@@ -208,9 +295,20 @@ def whole_study(study: Study) -> list[Wildcards]:
 # ---- settings
 
 
+def trained_apart(study: Study) -> dict[str, Any]:
+    """Each model trained here, which has a row of its own → the prompt set on which it is shown."""
+    return {"trained": {p["model"]: p["prompts"] for p in shown_prompts(study) if p["model"] in study.trained}}
+
+
+def small_models(study: Study) -> dict[str, Any]:
+    """Each model with random weights or trained here, several of which share a row → the prompt set on which it is shown."""
+    fetched = {name for name, model in study.models.items() if model.kind != "random"}
+    return {"small": {p["model"]: p["prompts"] for p in shown_prompts(study) if p["model"] not in fetched}}
+
+
 def shown_layers(study: Study) -> dict[str, Any]:
-    """The layers whose variance is drawn."""
-    return {"layers": study.config.figures.variance_layers}
+    """The layers whose variance is drawn, and the models trained here."""
+    return {"layers": study.config.figures.variance_layers} | trained_apart(study)
 
 
 def first_token_groups(study: Study) -> dict[str, Any]:
@@ -276,22 +374,25 @@ def mechanism_figure(name: str, table: str, loads: Callable[[Study], list[str]] 
 
 FIGURES = (
     Figure("evidence", ("claims", "claims_over_models"), whole_study, when=lambda study: bool(study.models)),
-    Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_prompts),
-    Figure("variance_by_position", ("variance", "variance_trend"), first_prompts, shown_layers),
+    Figure("anatomy", ("anatomy", "norm_ratio", "sink_mass"), every_condition, small_models),
+    Figure("variance_by_position", ("variance", "variance_trend"), varied_prompts, shown_layers),
     Figure(
         "variance_through_output",
         ("variance_through_output",),
-        first_prompts,
+        varied_prompts,
+        trained_apart,
         label="variance through the output projection",
     ),
-    Figure("norm_and_sink_by_layer", ("norm_ratio", "norm_surge", "sink_mass", "sink_onset"), first_prompts),
-    Figure("super_neurons", ("super_neurons", "super_neuron_surge"), first_prompts),
-    Figure("channel_sparsity", ("super_neurons",), first_prompts),
-    Figure("dominance_ratio_by_layer", ("disparity_by_layer",), first_prompts),
-    Figure("massive_activations", ("massive_activations",), first_prompts),
-    Figure("key_collapse", ("key_collapse",), first_prompts),
-    Figure("query_alignment", ("query_alignment", "alignment_correlation"), first_prompts),
-    Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_prompts),
+    Figure(
+        "norm_and_sink_by_layer", ("norm_ratio", "norm_surge", "sink_mass", "sink_onset"), shown_prompts, trained_apart
+    ),
+    Figure("super_neurons", ("super_neurons", "super_neuron_surge"), shown_prompts, trained_apart),
+    Figure("channel_sparsity", ("super_neurons",), shown_prompts, trained_apart),
+    Figure("dominance_ratio_by_layer", ("disparity_by_layer",), shown_prompts, trained_apart),
+    Figure("massive_activations", ("massive_activations",), shown_prompts, trained_apart),
+    Figure("key_collapse", ("key_collapse",), shown_prompts, trained_apart),
+    Figure("query_alignment", ("query_alignment", "alignment_correlation"), shown_prompts, trained_apart),
+    Figure("sinks_by_position", ("sink_rate", "secondary_sinks"), every_condition_of_fetched, trained_apart),
     Figure(
         "sinks_by_first_token",
         ("first_positions",),
@@ -299,7 +400,7 @@ FIGURES = (
         first_token_groups,
         when=compares_first_tokens,
     ),
-    Figure("effective_rank_by_layer", ("effective_rank",), first_prompts),
+    Figure("effective_rank_by_layer", ("effective_rank",), shown_prompts, trained_apart),
     intervention_figure("sink_by_intervention", "interventions", in_order=True, covers=edited_as_drawn),
     intervention_figure("intervention_contrasts", "intervention_contrasts", in_order=True),
     intervention_figure("conversion_curves", "conversions", "curve_contrasts", in_order=True, covers=edited_as_drawn),
@@ -307,10 +408,19 @@ FIGURES = (
     intervention_figure("edited_layers", "intervention_layers", in_order=True),
     intervention_figure("dispersion_grid", "interventions", "dispersion_grid"),
     intervention_figure("necessity", "interventions"),
+    Figure(
+        "position_or_token",
+        ("interventions", "mediation"),
+        edited_where_followed,
+        first_token_groups,
+        loads=lambda study: kind_modules(study.config.interventions),
+        when=lambda study: bool(study.followed),
+        fewer={"mediation": followed},
+    ),
     mechanism_figure("chain", "mediation", followed_kinds),
     mechanism_figure("removals", "removals"),
     mechanism_figure("interchange", "mediation"),
-    Figure("loss_curves", ("history",), trainings, when=has_runs),
+    Figure("loss_curves", ("history",), trainings, compared_runs, when=has_runs),
     Figure("training_dynamics", ("history", "training"), trainings, compared_models, when=has_runs),
     Figure("pretraining_comparison", ("by_seed", "comparison"), whole_study, compared_models, when=has_runs),
     Figure("ladder", ("ladder", "ladder_slope"), whole_study, when=has_ladder),

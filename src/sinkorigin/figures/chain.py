@@ -15,21 +15,20 @@ from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.links import DIMS, KEY, LINKS, NEURONS
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
-MOST_PANELS = 3  # beside one drawing of the chain; more go on below
-ROW_HEIGHT, CHAIN_WIDTH, PANEL_WIDTH, NUMBERS_WIDTH = 0.46, 1.5, 1.75, 1.2  # inches
-TEXT_SIZE = 7.5
+MOST_PANELS = 2  # beside one drawing of the chain; more go on below
+ROW_HEIGHT, CHAIN_WIDTH, PANEL_WIDTH, NUMBERS_WIDTH = 0.4, 1.35, 1.5, 1.15  # inches
 RANGE = (-60.0, 200.0)  # shares in per cent that the axis shows at most; an arrow and the numbers say what lies beyond
 # direction → what the legend says, its look, and its place in the row of a link
 DIRECTIONS: dict[str, tuple[str, dict[str, Any], float]] = {
     "inserted": (
         "inserted: unedited, with this link alone as under the edit (sufficient where it makes all of the effect)",
-        {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""},
+        {"color": style.PALETTE[0], "marker": "o", "markersize": 4.5, "linestyle": ""},
         -0.17,
     ),
     "restored": (
         "restored: edited, with this link alone as unedited (necessary where it takes all of the effect)",
-        {"color": style.PALETTE[3], "marker": "D", "markersize": 5.2, "linestyle": ""}
-        | {"markerfacecolor": "white", "markeredgewidth": 1.3},
+        {"color": style.PALETTE[3], "marker": "D", "markersize": 4, "linestyle": ""}
+        | {"markerfacecolor": "white", "markeredgewidth": 1.1},
         0.17,
     ),
 }
@@ -41,7 +40,7 @@ LACKING = {
 }
 BOX: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.12", "linewidth": 0.9, "mutation_aspect": 0.35}
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "color": "0.25", "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
-WORDS: dict[str, Any] = {"size": TEXT_SIZE, "va": "center", "ha": "left", "color": "0.2"}
+WORDS: dict[str, Any] = {"size": style.TEXT_SIZE, "va": "center", "ha": "left", "color": "0.2"}
 
 _Column = tuple[str, str, int]  # prompts, cause, target
 
@@ -55,9 +54,7 @@ def draw(*, mediation: pl.DataFrame, labels: dict[str, str]) -> Figure:
         return nothing_to_show()
     lines = [(model, columns) for model in models for columns in _lines(followed.filter(pl.col("model") == model))]
     most = max(len(columns) for _, columns in lines)
-    figure = style.laid_out(
-        CHAIN_WIDTH + most * (PANEL_WIDTH + NUMBERS_WIDTH), len(lines) * ((len(LINKS) + 2) * ROW_HEIGHT + 1.25) + 0.55
-    )
+    figure = style.laid_out(len(lines) * ((len(LINKS) + 2) * ROW_HEIGHT + 1.0))
     blocks = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
     limits = _limits(followed)
     for i, ((model, columns), block) in enumerate(zip(lines, blocks, strict=True)):
@@ -117,9 +114,9 @@ def _chain(ax: Axes, rows: pl.DataFrame, columns: Sequence[_Column]) -> None:
             )
         )
         colour = "white" if end else "0.1" if there else "0.6"
-        ax.text(0.5, y - 0.11 if layers else y, name, size=8.5, va="center", ha="center", color=colour)
+        ax.text(0.5, y - 0.11 if layers else y, name, size=style.TITLE_SIZE, va="center", ha="center", color=colour)
         if layers:
-            ax.text(0.5, y + 0.16, layers, size=7, va="center", ha="center", color=colour)
+            ax.text(0.5, y + 0.16, layers, size=style.TEXT_SIZE, va="center", ha="center", color=colour)
         if y:
             ax.annotate("", (0.5, y - 0.3), (0.5, y - 0.7), arrowprops=ARROW)
 
@@ -180,7 +177,7 @@ def _share(ax: Axes, row: int, share: dict[str, Any], limits: tuple[float, float
 
 def _say(ax: Axes, row: float, text: str) -> None:
     """Words in the place of shares that are not there."""
-    text = style.wrapped(text, PANEL_WIDTH + NUMBERS_WIDTH - 0.2, TEXT_SIZE)
+    text = style.wrapped(text, PANEL_WIDTH + NUMBERS_WIDTH - 0.2, style.TEXT_SIZE)
     ax.text(
         0.02,
         row,

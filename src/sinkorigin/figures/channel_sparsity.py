@@ -1,5 +1,6 @@
 """Sparsity of the down weights: how few residual dims a neuron writes to, super neurons above all neurons (S2)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -7,47 +8,56 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from sinkorigin.figures import style
 
 MEASURES = {
-    "max_over_mean": "down weights: largest / mean magnitude",
-    "participation_ratio": "down weights: participation ratio (dims)",
+    "max_over_mean": "largest / mean |weight|",
+    "participation_ratio": "participation ratio (dims)",
 }
-BINS = 60
+BINS = 30
 MOST_DIMS = 4  # named one by one; super neurons that write elsewhere share a line
-LANE = 0.09  # share of the panel's height that the super neurons of one dim take
+LANE = 0.17  # share of the panel's height that the super neurons of one dim take
 NEURONS: dict[str, Any] = {"facecolor": "0.8", "edgecolor": "0.4", "linewidth": 0.8}
-SUPER: dict[str, Any] = style.SUPER_NEURON | {"markersize": 5}
+SUPER: dict[str, Any] = style.SUPER_NEURON | {"markersize": 3.8}
 
 
 @style.styled
-def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: largest over mean weight above, participation ratio below."""
-    figure, axes = style.panels(style.models_of(super_neurons, labels), rows=len(MEASURES))
+def draw(*, super_neurons: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()) -> Figure:
+    """One column a model: largest over mean weight above, participation ratio below; models ``trained`` here in rows of their own."""
+    models = style.models_of(super_neurons, labels)
+    measured = super_neurons.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in MEASURES))[
+        "model"
+    ].unique()
+    lacking = {
+        labels[model]: next(iter(super_neurons.filter(pl.col("model") == model)["not_applicable"].drop_nulls()), "")
+        for model in models
+        if model not in measured
+    }
+    if len(lacking) == len(models):
+        return style.without_data("; ".join(style.left_out("for want of such neurons", lacking)))
+    figure, axes = style.panels([m for m in models if m in measured], rows=len(MEASURES), apart=trained, height=1.3)
     edges = {name: _edges(super_neurons[name]) for name in MEASURES}
     for model, column in axes.items():
         neurons = super_neurons.filter(pl.col("model") == model)
         lanes = _lanes(neurons)
         for row, (ax, (name, label)) in enumerate(zip(column, MEASURES.items(), strict=True)):
             known = neurons.drop_nulls(name)
-            if known.is_empty():
-                style.no_data(ax, next(iter(neurons["not_applicable"].drop_nulls()), "not measured"))
-            else:
-                _panel(ax, known, name, edges[name], lanes)
-                ax.set_xlabel(label)
+            _panel(ax, known, name, edges[name], lanes)
+            ax.set_xlabel(label)
             if style.is_leftmost(ax):
-                ax.set_ylabel("number of neurons")
+                ax.set_ylabel("neurons")
             if row == 0:
                 count = int(neurons["super_neuron"].sum())
-                style.title(ax, labels[model], f"{count} super neurons, {style.prompts_of(neurons)}")
+                style.title(ax, labels[model], f"{count} super neurons on {style.prompts_of(neurons)}")
     style.legend(
         figure,
         [
             Patch(label="all neurons of all layers", **NEURONS),
             style.line_handle("super neuron, on the line of the dim that it writes to most", **SUPER),
         ],
+        style.left_out("for want of such neurons", lacking),
     )
     return figure
 
@@ -71,8 +81,8 @@ def _lanes(neurons: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 def _panel(ax: Axes, known: pl.DataFrame, name: str, edges: np.ndarray, lanes: dict[str, pl.DataFrame]) -> None:
     counts, _, _ = ax.hist(known[name].to_numpy(), bins=edges.tolist(), log=True, histtype="stepfilled", **NEURONS)
-    ax.set_xscale("log")
     ax.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
+    style.log_axis(ax.xaxis)
     # the axis goes on above the largest count, so that the lanes are free of the histogram; its ticks do not
     bottom, free = 0.7, 1 - LANE * (len(lanes) + 0.5)
     ax.set_ylim(bottom, bottom * (1.3 * np.max(counts) / bottom) ** (1 / free))
@@ -82,12 +92,9 @@ def _panel(ax: Axes, known: pl.DataFrame, name: str, edges: np.ndarray, lanes: d
         heights = np.full(len(neurons), height)
         ax.plot(neurons[name].to_numpy(), heights, transform=ax.get_xaxis_transform(), zorder=4, **SUPER)
         style.beside(ax, label, (1, height), xycoords="axes fraction")
-    wide = edges[-1] / edges[0] > 20
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if wide else (1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter(NullFormatter())
     decades = np.arange(int(np.log10(np.max(counts))) + 1)
-    ax.yaxis.set_major_locator(FixedLocator((10.0 ** decades[:: 1 + len(decades) // 7]).tolist()))
+    ax.yaxis.set_major_locator(FixedLocator((10.0 ** decades[:: 1 + len(decades) // 4]).tolist()))
+    ax.yaxis.set_major_formatter(lambda count, _: style.plain(count))
     ax.yaxis.set_minor_locator(NullLocator())
 
 

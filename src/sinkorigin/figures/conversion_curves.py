@@ -12,10 +12,10 @@ from sinkorigin.figures.intervention_looks import has, layers_text, look, nothin
 from sinkorigin.interventions.kind import SHOWN_POSITION, kind_named
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
-PANEL_WIDTH, PANEL_HEIGHT = 2.95, 2.0  # inches
-TREATMENT: dict[str, Any] = {"linewidth": 2.2, "markersize": 3.8}
+PANEL_HEIGHT = 1.35  # inches
+TREATMENT: dict[str, Any] = {"linewidth": 1.7, "markersize": 2.8}
 LEAST_P = 0.001  # a smaller one is not written out
-CONTROL: dict[str, Any] = {"linewidth": 1.4, "markersize": 4.2, "linestyle": style.DASHES[1]}
+CONTROL: dict[str, Any] = {"linewidth": 1.1, "markersize": 3.2, "linestyle": style.DASHES[1]}
 
 _LINE = ("model", "prompts", "treatment", "layers")
 
@@ -32,7 +32,7 @@ def draw(
     lines = [line for model in models for line in _lines(curve_contrasts.filter(pl.col("model") == model), kinds)]
     most = max(map(len, lines))
     strengths = sorted({strength for line in lines for contrast in line for strength in contrast["strengths"]})
-    figure = style.laid_out(most * PANEL_WIDTH + style.MARGIN, len(lines) * (PANEL_HEIGHT + 1.3) + 0.75)
+    figure = style.laid_out(len(lines) * (PANEL_HEIGHT + 1.25))
     blocks = figure.subfigures(len(lines), 1, squeeze=False)[:, 0]
     for line, block in zip(lines, blocks, strict=True):
         first = line[0]
@@ -47,6 +47,7 @@ def draw(
             _panel(ax, curves, contrast)
             strength_axis(ax, strengths)
             ax.set_ylim(-0.03, 1.03)
+            ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
             style.title(ax, f"against {kind_named(contrast['control_kind']).label}", _numbers(contrast))
             if i:
                 ax.tick_params(labelleft=False)

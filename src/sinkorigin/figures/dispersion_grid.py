@@ -22,6 +22,8 @@ from sinkorigin.figures.intervention_looks import (
 )
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 
+HEIGHT = 1.9  # inches of one grid
+
 
 @style.styled
 def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: dict[str, str]) -> Figure:
@@ -37,11 +39,13 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
         for model in style.models_of(edits, labels)
         for *key, positions in edits.filter(pl.col("model") == model).select(names).unique(maintain_order=True).rows()
     ]
-    figure, axes = style.panels(keys)
-    figure.set_figheight(figure.get_figheight() * 1.35)  # cells about square, and titles of several lines
+    # one grid for all, so that the colour bar can stand beside them
+    figure = style.laid_out(len(keys) * (HEIGHT + style.TITLE_HEIGHT))
+    grid = figure.add_gridspec(len(keys), 1)
+    axes = {key: figure.add_subplot(grid[i, 0]) for i, key in enumerate(keys)}
     highest = edits.select(pl.col("score").max()).item()
     mesh = None
-    for key, (ax,) in axes.items():
+    for key, ax in axes.items():
         here = has("positions", key[-1])
         for name, value in zip(names, key[:-1], strict=False):
             here &= pl.col(name) == value
@@ -74,10 +78,7 @@ def draw(*, interventions: pl.DataFrame, dispersion_grid: pl.DataFrame, labels: 
             ax, labels[key[0]], f"{where}; {levels}; {_taus(dispersion_grid.filter(here))}", beside=style.COLOUR_BAR
         )
     if mesh is not None:
-        panels = [ax for (ax,) in axes.values()]
-        figure.colorbar(
-            mesh, ax=panels, label="sink score at the target (share of\nattention, mean over layers, heads)", aspect=14
-        )
+        figure.colorbar(mesh, ax=[*axes.values()], label="sink score at the target\n(share of attention)", aspect=14)
     style.legend(
         figure,
         [

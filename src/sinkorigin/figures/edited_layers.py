@@ -13,7 +13,7 @@ from sinkorigin.figures.intervention_looks import UNEDITED, has, is_any, look, n
 from sinkorigin.interventions.kind import BASELINE, Edit, kind_named
 from sinkorigin.interventions.layers import RULES
 
-FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 3.0}
+FIRST: dict[str, Any] = {"color": "0.6", "linewidth": 2.4}
 EDITED: dict[str, Any] = {"facecolor": "0.93", "linewidth": 0}
 
 
@@ -24,7 +24,7 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
     edits = one_of_each(intervention_layers.filter(is_any(shown) & (pl.col("target") > 0)))
     if edits.is_empty():
         return nothing_to_show()
-    figure, axes = style.panels(style.columns_of(edits, labels), rows=3, share_x=True)
+    figure, axes = style.panels(style.columns_of(edits, labels), rows=3, share_x=True, height=1.15)
     common = edits.group_by("positions", "target").agg(pl.struct("model", "prompts").n_unique().alias("in"))
     wanted = common.sort(-pl.col("in").cast(pl.Int64), "target", "positions").select("positions", "target").rows()
     firsts = False
@@ -44,7 +44,7 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
             *((table, _line(kind_named(table["kind"][0]))) for table in chosen),
         ):
             _draw(above, middle, below, table, line)
-        middle.set_yscale("log")
+        style.log_y(middle)
         below.axhline(0, color=style.REFERENCE, linestyle=":", linewidth=0.9, zorder=1)
         below.set_xlabel("layer")
         style.whole_x(below)
@@ -53,9 +53,9 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
             above, labels[model], ", ".join([style.as_words(prompts), place_text(positions, target), *amplified])
         )
         if style.is_leftmost(above):
-            above.set_ylabel("sink score (share of\nattention, mean over heads)")
-            middle.set_ylabel("norm of the residual\n(ℓ2, mean over sequences)")
-            below.set_ylabel("cosine of the key between\ntwo sequences (mean)")
+            above.set_ylabel("sink score (share\nof attention)")
+            middle.set_ylabel("norm of the\nresidual (ℓ2)")
+            below.set_ylabel("cosine of keys of\ntwo sequences")
     for row in zip(*axes.values(), strict=True):  # one scale a quantity in all columns
         style.same_y(row)
     for above, *_ in axes.values():
@@ -74,7 +74,7 @@ def draw(*, intervention_layers: pl.DataFrame, labels: dict[str, str], kinds: Se
 
 
 def _line(kind: type[Edit]) -> dict[str, Any]:
-    return look(kind) | {"linestyle": style.DASHES[kind.look.dashes], "linewidth": 1.6, "markersize": 3.2}
+    return look(kind) | {"linestyle": style.DASHES[kind.look.dashes], "linewidth": 1.2, "markersize": 2.6}
 
 
 def _curves(edits: pl.DataFrame, kinds: Sequence[type[Edit]]) -> tuple[list[pl.DataFrame], float | None]:

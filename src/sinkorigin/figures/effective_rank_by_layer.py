@@ -1,5 +1,6 @@
 """Effective rank of the residual stream: how many directions it uses, with the first token and without it (E1)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -16,23 +17,25 @@ CENTRED: dict[str, Any] = {"linewidth": 0.9, "marker": ""}
 
 
 @style.styled
-def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a model."""
-    figure, axes = style.panels(style.models_of(effective_rank, labels))
+def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()) -> Figure:
+    """One panel a model; models ``trained`` here in rows of their own."""
+    models = style.models_of(effective_rank, labels)
+    measured = effective_rank.drop_nulls("effective_rank")["model"].unique()
+    lacking = {labels[model]: "" for model in models if model not in measured}
+    if len(lacking) == len(models):
+        return style.without_data("the effective rank was not measured")
+    figure, axes = style.panels([model for model in models if model in measured], apart=trained, height=1.6)
     for model, (ax,) in axes.items():
         rows = effective_rank.filter(pl.col("model") == model).sort("layer")
-        if rows["effective_rank"].is_null().all():
-            style.no_data(ax, "not measured")
-        else:
-            for positions, (_, look) in POSITIONS.items():
-                for centred, thickness in ((False, RAW), (True, CENTRED)):
-                    here = rows.filter((pl.col("positions") == positions) & (pl.col("centred") == centred))
-                    style.line(ax, here, "layer", "effective_rank", band=False, **look | thickness)
-            for width in rows["width"].unique():
-                ax.axhline(width, **style.LEVEL)
-            ax.set_ylim(0, 1.05 * max(rows["width"]))
-            ax.set_xlabel("layer (−1: the embedding)")
-            style.whole_x(ax)
+        for positions, (_, look) in POSITIONS.items():
+            for centred, thickness in ((False, RAW), (True, CENTRED)):
+                here = rows.filter((pl.col("positions") == positions) & (pl.col("centred") == centred))
+                style.line(ax, here, "layer", "effective_rank", band=False, **look | thickness)
+        for width in rows["width"].unique():
+            ax.axhline(width, **style.LEVEL)
+        ax.set_ylim(0, 1.05 * max(rows["width"]))
+        ax.set_xlabel("layer (−1: embedding)")
+        style.whole_x(ax)
         style.title(ax, labels[model], f"{style.prompts_of(rows)}, {_tokens(rows)}")
         if style.is_leftmost(ax):
             ax.set_ylabel("effective rank of the\nresidual stream (dims)")
@@ -45,6 +48,7 @@ def draw(*, effective_rank: pl.DataFrame, labels: dict[str, str]) -> Figure:
             style.line_handle("thin: its mean over tokens subtracted", **grey, **CENTRED),
             style.line_handle("the width, the largest possible", **style.LEVEL),
         ],
+        style.left_out("because it was not measured", lacking),
     )
     return figure
 

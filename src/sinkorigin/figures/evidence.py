@@ -1,6 +1,7 @@
 """The evidence matrix: verdict and effect of each claim, in each model, under each first token."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -11,10 +12,11 @@ from sinkorigin.claims.row_texts import claim_order
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.figures import style
 
-ROW_HEIGHT, CELL_WIDTH, LABELS_WIDTH = 0.3, 0.82, 2.6  # inches
+ROW_HEIGHT, LABELS_WIDTH = 0.27, 2.0  # inches
+MOST_CELLS = 6  # side by side
+BETWEEN_MODELS = "models"  # the panel of what they have in common
 FEWEST = 3  # models whose mean is drawn: of two, the interval is thirteen standard errors wide
 _LEGEND = "; mean by random effects [95 % interval], share I² of the variance between models"
-TEXT_SIZE = 7.0
 # verdict → its mark
 MARKS: dict[str, dict[str, Any]] = {
     REPRODUCED: {"marker": "o", "color": style.PALETTE[0]},
@@ -28,36 +30,85 @@ MARKS: dict[str, dict[str, Any]] = {
 def draw(*, claims: pl.DataFrame, claims_over_models: pl.DataFrame) -> Figure:
     """A panel a model, a row a claim, a column a first token; and where there are several models, a panel of what they have in common."""
     shown = claims.filter(pl.col("role") != "trained")
-    models = style.in_order(shown["model"])
-    rows_of_claims = sorted(shown.select("claim", "words").unique().rows(), key=lambda claim: claim_order(claim[0]))
-    codes = [code for code, _ in rows_of_claims]
     firsts = [name for name in NAMES if name in shown["first_token"]]
-    several = claims_over_models.filter(pl.col("models") > 1)
-    summaries = {(row["claim"], row["first_token"]): _summary(row) for row in several.to_dicts()}
-    summary_width = max((style.text_width(text, TEXT_SIZE) + 0.3 for text in summaries.values()), default=0)
-    widths = [len(firsts) * CELL_WIDTH] * len(models) + ([len(firsts) * summary_width] if summaries else [])
-    figure = style.laid_out(LABELS_WIDTH + sum(widths), len(codes) * ROW_HEIGHT + 1.6)
-    grid = figure.add_gridspec(1, len(widths), width_ratios=widths)
-    for i, model in enumerate(models):
-        ax = figure.add_subplot(grid[0, i])
-        rows = shown.filter(pl.col("model") == model)
-        _frame(ax, rows_of_claims, firsts, labelled=i == 0)
-        for row in rows.to_dicts():
-            y, x = codes.index(row["claim"]), firsts.index(row["first_token"])
-            ax.plot([x - 0.3], [y], linestyle="", markersize=5.5, **MARKS[row["verdict"]])
-            ax.text(x - 0.18, y, "" if row["value"] is None else _number(row["value"]), va="center", size=TEXT_SIZE)
-        style.title(ax, rows["label"][0], beside=LABELS_WIDTH)
-    if summaries:
-        ax = figure.add_subplot(grid[0, len(models)])
-        _frame(ax, rows_of_claims, firsts, labelled=False)
-        for (code, name), text in summaries.items():
-            ax.text(firsts.index(name), codes.index(code), text, va="center", ha="center", size=TEXT_SIZE)
-        count = max(several["models"].to_list())
-        style.title(ax, f"{count} models", "reproduced in how many" + _LEGEND * (count >= FEWEST), beside=LABELS_WIDTH)
+    panels = _panels(shown, firsts, claims_over_models.filter(pl.col("models") > 1))
+    lines = [line for role in dict.fromkeys(panel.role for panel in panels) for line in _lines(panels, role, firsts)]
+    heights = [len(_claims(line)) * ROW_HEIGHT + 0.25 for line in lines]
+    widest = max((len(line) for line in lines if line[0].role != BETWEEN_MODELS), default=1)
+    figure = style.laid_out(sum(heights) + len(lines) * (style.TITLE_HEIGHT + 0.2))
+    grid = figure.add_gridspec(len(lines), 1, height_ratios=heights)
+    for i, line in enumerate(lines):
+        inner = grid[i, 0].subgridspec(1, len(line) if line[0].role == BETWEEN_MODELS else widest)
+        rows = _claims(line)
+        for j, panel in enumerate(line):
+            ax = figure.add_subplot(inner[0, j])
+            _frame(ax, rows, firsts, labelled=j == 0)
+            for code, first, mark, text in panel.cells:
+                x, y = firsts.index(first), [code for code, _ in rows].index(code)
+                if mark:
+                    ax.plot([x - 0.38], [y], linestyle="", markersize=4, **MARKS[mark])
+                ax.text(x - 0.3, y, text, va="center", size=style.TEXT_SIZE, linespacing=1.0)
+            style.title(ax, panel.label, panel.note, beside=LABELS_WIDTH)
     style.legend(
-        figure, [style.line_handle(words, linestyle="", markersize=5.5, **look) for words, look in MARKS.items()]
+        figure,
+        [
+            *(style.line_handle(words, linestyle="", markersize=4, **look) for words, look in MARKS.items()),
+            style.line_handle("beside a mark: the effect and its 95 % interval", linestyle=""),
+        ],
     )
     return figure
+
+
+class _Panel(NamedTuple):
+    """A model, or what several have in common: its cells as (claim, first token, verdict, text)."""
+
+    role: str
+    label: str
+    note: str
+    claims: dict[str, str]  # claim → words
+    cells: list[tuple[str, str, str, str]]
+
+
+def _panels(claims: pl.DataFrame, firsts: Sequence[str], several: pl.DataFrame) -> list[_Panel]:
+    """A panel a model, random weights last, and before them one of what the models have in common."""
+    found = []
+    for (_, role), rows in claims.group_by("model", "role", maintain_order=True):
+        words = dict(rows.select("claim", "words").rows())
+        cells = [(row["claim"], row["first_token"], row["verdict"], _effect(row)) for row in rows.to_dicts()]
+        found.append(_Panel(str(role), rows["label"][0], "", words, cells))
+    found.sort(key=lambda panel: panel.role == "random")
+    if len(several):
+        words = dict(
+            several.join(claims, on="claim", how="left").select("claim", "words").unique(maintain_order=True).rows()
+        )
+        enough = max(several["models"].to_list()) >= FEWEST
+        cells = [(row["claim"], row["first_token"], "", _summary(row)) for row in several.to_dicts()]
+        first_random = next((i for i, panel in enumerate(found) if panel.role == "random"), len(found))
+        note = "reproduced in how many" + _LEGEND * enough
+        found.insert(
+            first_random, _Panel(BETWEEN_MODELS, f"{max(several['models'].to_list())} models", note, words, cells)
+        )
+    return found
+
+
+def _lines(panels: Sequence[_Panel], role: str, firsts: Sequence[str]) -> list[list[_Panel]]:
+    """The panels of one role, as many side by side as there is room for."""
+    alike, most = [panel for panel in panels if panel.role == role], max(MOST_CELLS // len(firsts), 1)
+    most = 1 if role == BETWEEN_MODELS else most
+    return [alike[i : i + most] for i in range(0, len(alike), most)]
+
+
+def _claims(panels: Sequence[_Panel]) -> list[tuple[str, str]]:
+    """Code and words of the claims of some panels, in their order."""
+    words = {code: text for panel in panels for code, text in panel.claims.items()}
+    return sorted(words.items(), key=lambda claim: claim_order(claim[0]))
+
+
+def _effect(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return ""
+    ends = "" if row["low"] is None else f"\n[{_number(row['low'])}, {_number(row['high'])}]"
+    return _number(row["value"]) + ends
 
 
 def _summary(row: dict[str, Any]) -> str:
@@ -72,16 +123,19 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.2g}".replace("-", "−")
 
 
 def _frame(ax: Axes, claims: list[tuple[str, str]], firsts: list[str], *, labelled: bool) -> None:
     """Empty cells with the claims at the left and the first tokens at the top."""
     ax.set_xlim(-0.5, len(firsts) - 0.5)
     ax.set_ylim(len(claims) - 0.5, -0.5)
-    ax.set_xticks(range(len(firsts)), [NAMES[name] for name in firsts], rotation=30, ha="right")
+    ax.set_xticks(range(len(firsts)), [NAMES[name] for name in firsts])
     ax.set_yticks(
-        range(len(claims)), [f"{words}  {code}" for code, words in claims] if labelled else [""] * len(claims)
+        range(len(claims)),
+        [style.wrapped(f"{words} {code}", LABELS_WIDTH, style.TEXT_SIZE) for code, words in claims]
+        if labelled
+        else [""] * len(claims),
     )
     ax.tick_params(length=0)
     ax.grid(visible=False)

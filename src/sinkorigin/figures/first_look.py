@@ -11,7 +11,7 @@ from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import UNEDITED, UNIFORM
 from sinkorigin.interventions.kind import kind_named
 
-WIDTH, HEIGHT = 7.2, 5.4  # inches
+HEIGHT = 4.2  # inches
 
 
 @style.styled
@@ -31,7 +31,7 @@ def draw(
         labels: of the one model.
     """
     [(_, label)] = labels.items()
-    figure = style.laid_out(WIDTH, HEIGHT)
+    figure = style.laid_out(HEIGHT)
     grid = figure.add_gridspec(2, 2)
     panels = [figure.add_subplot(grid[i, j]) for i in range(2) for j in range(2)]
     _variance(panels[0], variance)
@@ -64,7 +64,7 @@ def _variance(ax: Axes, variance: pl.DataFrame) -> None:
     ax.set_xlabel("position")
     ax.set_ylabel("variance over sequences\n(mean over dims)")
     if rows["variance"].drop_nulls().gt(0).any():
-        ax.set_yscale("log")
+        style.log_y(ax)
 
 
 def _norms(ax: Axes, norm_ratio: pl.DataFrame, super_neurons: pl.DataFrame) -> None:
@@ -74,8 +74,8 @@ def _norms(ax: Axes, norm_ratio: pl.DataFrame, super_neurons: pl.DataFrame) -> N
     layers = super_neurons.filter(pl.col("super_neuron") & (pl.col("norm_change") > 0))["layer"].unique().to_list()
     at = rows.filter(pl.col("layer").is_in(layers))
     ax.plot(at["layer"].to_numpy(), at["first"].to_numpy(), zorder=4, **style.SUPER_NEURON)
-    ax.set_yscale("log")
-    ax.set_xlabel("layer (−1: the embedding)")
+    style.log_y(ax)
+    ax.set_xlabel("layer (−1: embedding)")
     ax.set_ylabel("norm (ℓ2)")
     style.whole_x(ax)
 
@@ -100,7 +100,7 @@ def _edits(ax: Axes, edits: pl.DataFrame) -> None:
         look = kind_named(row["kind"]).look
         colour: Any = style.REFERENCE if look is None else style.PALETTE[look.colour]
         style.bar(ax, y, row["score_low"], row["score_high"], color=colour)
-        ax.plot([row["score"]], [y], marker="o", markersize=6, color=colour, zorder=4)
+        ax.plot([row["score"]], [y], marker="o", markersize=4.5, color=colour, zorder=4)
     names = [
         "\n".join(filter(None, (kind_named(r["kind"]).label, kind_named(r["kind"]).strength_text(r["strength"], None))))
         for r in rows

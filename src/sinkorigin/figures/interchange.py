@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import layers_text, nothing_to_show
 
-ROW_HEIGHT, LABELS_WIDTH, PANEL_WIDTH = 0.42, 1.5, 3.0  # inches
-TEXT_SIZE = 7.5
-FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
-TARGET: dict[str, Any] = {"color": style.PALETTE[3], "marker": "D", "markersize": 5.2, "linestyle": ""} | {
+ROW_HEIGHT = 0.38  # inches
+FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 4.5, "linestyle": ""}
+TARGET: dict[str, Any] = {"color": style.PALETTE[3], "marker": "D", "markersize": 4, "linestyle": ""} | {
     "markerfacecolor": "white",
-    "markeredgewidth": 1.3,
+    "markeredgewidth": 1.1,
 }
 # direction of the table → title of the panel
 DIRECTIONS = {
@@ -33,8 +32,8 @@ def draw(*, mediation: pl.DataFrame, labels: dict[str, str]) -> Figure:
     if not blocks:
         return nothing_to_show()
     found = [swapped.filter(model=model, prompts=prompts) for model, prompts in blocks]
-    heights = [rows["mediator"].n_unique() * ROW_HEIGHT + 1.0 for rows in found]
-    figure = style.laid_out(LABELS_WIDTH + len(DIRECTIONS) * PANEL_WIDTH, sum(heights) + 0.5)
+    heights = [rows["mediator"].n_unique() * ROW_HEIGHT + 0.95 for rows in found]
+    figure = style.laid_out(sum(heights))
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     highest = _highest(swapped)
     target = swapped["target"][0]
@@ -83,10 +82,10 @@ def _panel(ax: Axes, rows: pl.DataFrame, direction: str, *, labelled: bool) -> N
             at_right: dict[str, Any] = {
                 "transform": ax.get_yaxis_transform(),
                 "color": look["color"],
-                "size": TEXT_SIZE,
+                "size": style.TEXT_SIZE,
             }
             ax.text(1.02, y + offset, text, va="center", **at_right)
-    ax.text(1.02, 1.02, "is a sink in", transform=ax.transAxes, color="0.3", size=TEXT_SIZE)
+    ax.text(1.02, 1.02, "is a sink in", transform=ax.transAxes, color="0.3", size=style.TEXT_SIZE)
     names = [f"{row['mediator']}\n({layers_text(row['mediator_layers'])})" for row in shown]
     ax.set_yticks(range(len(shown)), names if labelled else [""] * len(shown), linespacing=1.1)
     ax.set_ylim(len(shown) - 0.45, -0.55)

@@ -11,10 +11,10 @@ from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import layers_text, look, place_text, with_most_strengths
 from sinkorigin.interventions.kind import SHOWN_STRENGTH, kind_named
 
-ROW_HEIGHT, WIDTH = 0.19, 8.6  # inches
-ALONE: dict[str, Any] = {"linewidth": 3.4}
-AMONG_ALL: dict[str, Any] = {"linewidth": 1.0}
-POINT: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.6, "markersize": 6}
+ROW_HEIGHT = 0.155  # inches
+ALONE: dict[str, Any] = {"linewidth": 2.6}
+AMONG_ALL: dict[str, Any] = {"linewidth": 0.8}
+POINT: dict[str, Any] = {"linestyle": "", "markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 4.5}
 ZERO: dict[str, Any] = {"color": style.REFERENCE, "linewidth": 1.0, "zorder": 1}
 
 _Row = tuple[str, dict[str, Any] | None, dict[str, Any]]  # label, row of the table (none in a heading), and look
@@ -26,15 +26,13 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
     contrasts = _shown(intervention_contrasts)
     blocks = style.columns_of(contrasts, labels)
     if not blocks:
-        figure, axes = style.panels([""])
-        style.no_data(axes[""][0], "no edit at the same layers, positions and strength as an amplification")
-        return figure
+        return style.without_data("no edit at the same layers, positions and strength as an amplification")
     tables = [
         contrasts.filter((pl.col("model") == model) & (pl.col("prompts") == prompts)) for model, prompts in blocks
     ]
     rows = [_rows(table, kinds) for table in tables]
     lengths = [len(some) + 0.6 for some in rows]
-    figure = style.laid_out(WIDTH, sum(lengths) * ROW_HEIGHT + len(blocks) * 0.75 + 0.9)
+    figure = style.laid_out(sum(lengths) * ROW_HEIGHT + len(blocks) * 0.55 + 0.4)
     grid = figure.add_gridspec(len(blocks), 3, height_ratios=lengths)  # the differences take two of three columns
     first: list[Axes] = []
     for i, (model, prompts) in enumerate(blocks):
@@ -47,7 +45,7 @@ def draw(*, intervention_contrasts: pl.DataFrame, labels: dict[str, str], kinds:
             difference.set_xlabel(
                 "score of amplified variance − score of the control\n(share of attention, paired by sequence)"
             )
-            size.set_xlabel("effect size $d_z$ (mean / standard\ndeviation of the difference)")
+            size.set_xlabel("effect size d (mean / standard\ndeviation of the difference)")
     style.legend(
         figure,
         [

@@ -59,9 +59,7 @@ def with_layers_text(edits: pl.DataFrame) -> pl.DataFrame:
 
 def nothing_to_show(reason: str = "no edit that is shown here could be made; the claims say why") -> Figure:
     """A figure that says why it is empty."""
-    figure, axes = style.panels([""])
-    style.no_data(axes[""][0], reason)
-    return figure
+    return style.without_data(reason)
 
 
 def place_text(positions: Sequence[int], target: int) -> str:
@@ -115,7 +113,7 @@ def strength_axis(ax: Axes, strengths: list[float]) -> None:
     ax.xaxis.set_major_locator(FixedLocator(_apart(sorted({1.0, *strengths}))))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.set_xlabel("strength λ (factor; log2 scale)")
+    ax.set_xlabel("strength λ (log scale)")
 
 
 def _apart(strengths: list[float]) -> list[float]:

@@ -1,5 +1,6 @@
 """Collapse of the key of position 0 to one direction, and to the one that a single dim gives it (K1)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -25,26 +26,39 @@ COSINES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @style.styled
-def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One panel a model: four cosines by layer, means over heads."""
+def draw(*, key_collapse: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()) -> Figure:
+    """One panel a model: four cosines by layer, means over heads; models ``trained`` here in rows of their own."""
     means = key_collapse.filter(pl.col("head").is_null())
-    figure, axes = style.panels(style.models_of(means, labels))
+    models = style.models_of(means, labels)
+    measured = means.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in COSINES))["model"].unique()
+    lacking = {
+        labels[model]: next(iter(means.filter(pl.col("model") == model)["not_applicable"].drop_nulls()), "not measured")
+        for model in models
+        if model not in measured
+    }
+    if len(lacking) == len(models):
+        return style.without_data("; ".join(style.left_out("for want of these cosines", lacking)))
+    figure, axes = style.panels([model for model in models if model in measured], apart=trained, height=1.6)
     lowest = min([-0.1, *(low - 0.03 for name in COSINES for low in means[f"{name}_low"].drop_nulls())])
     for model, (ax,) in axes.items():
         rows = means.filter(pl.col("model") == model).sort("layer")
-        reasons = style.in_order(rows["not_applicable"].drop_nulls())
-        if all(rows[name].is_null().all() for name in COSINES):
-            style.no_data(ax, next(iter(reasons), "not measured"))
-            reasons = []
-        else:
-            for name, (_, look) in COSINES.items():
-                style.line(ax, rows, "layer", name, **look)
-            ax.axhline(0, **style.LEVEL, zorder=1)
-            ax.set_ylim(lowest, 1.05)
-            ax.set_xlabel("layer")
-            style.whole_x(ax)
-        style.title(ax, labels[model], "; ".join([style.prompts_of(rows), *reasons]))
+        for name, (_, look) in COSINES.items():
+            style.line(ax, rows, "layer", name, **look)
+        ax.axhline(0, **style.LEVEL, zorder=1)
+        ax.set_ylim(lowest, 1.05)
+        ax.set_xlabel("layer")
+        style.whole_x(ax)
+        style.title(ax, labels[model], style.prompts_of(rows))
         if style.is_leftmost(ax):
-            ax.set_ylabel("cosine at position 0\n(mean over sequences, heads)")
-    style.legend(figure, [*(style.line_handle(label, **look) for label, look in COSINES.values()), style.band_handle()])
+            ax.set_ylabel("cosine at position 0")
+    style.same_y([ax for (ax,) in axes.values()])
+    handles = [style.line_handle(label, **look) for label, look in COSINES.values()]
+    partly: dict[str, list[str]] = {}
+    for model in axes:
+        for reason in style.in_order(means.filter(pl.col("model") == model)["not_applicable"].drop_nulls()):
+            partly.setdefault(reason, []).append(labels[model])
+    notes = [f"Without some of the lines: {'; '.join(names)}. There {reason}." for reason, names in partly.items()]
+    style.legend(
+        figure, [*handles, style.band_handle()], [*notes, *style.left_out("for want of these cosines", lacking)]
+    )
     return figure

@@ -13,9 +13,9 @@ from sinkorigin.statistics.ladder import slope_weights
 from sinkorigin.statistics.student import paired_interval
 
 TITLES = {"validation_loss": "validation loss", "sink_mass": "sink mass, largest layer"}
-DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 3, "alpha": 0.5}
+DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 2.4, "alpha": 0.5}
 MARKERS = "Ds^ov"  # of the means of each family
-MEAN: dict[str, Any] = {"markersize": 5, "markerfacecolor": "white", "linestyle": ""}
+MEAN: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white", "linestyle": ""}
 ASIDE = 1.05  # factor on the x axis between one variant and the next, so that none hides another
 
 
@@ -29,7 +29,7 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
         .rows()
         if key[3] in TITLES
     ]
-    figure, axes = style.panels(columns, rows=2, share_x=True)
+    figure, axes = style.panels(columns, rows=2, share_x=True, height=1.6)
     families = ladder.select("variant", "reading").unique(maintain_order=True).rows()
     looks = {
         family: {**look, "marker": MARKERS[number % len(MARKERS)]}
@@ -54,7 +54,7 @@ def draw(*, ladder: pl.DataFrame, ladder_slope: pl.DataFrame) -> Figure:
         sizes = sorted(ladder["parameters"].unique())
         below.xaxis.set_major_locator(FixedLocator(sizes))
         below.xaxis.set_minor_locator(NullLocator())
-        below.xaxis.set_major_formatter(EngFormatter(sep=" ", places=0))
+        below.xaxis.set_major_formatter(EngFormatter(sep="", places=0))
         below.set_xlabel("parameters")
         [unit] = _of(ladder, key)["unit"].unique()
         above.set_ylabel("share of attention" if unit == "1" else unit)

@@ -14,18 +14,18 @@ DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "alpha": 0.6}
 BEST: dict[str, Any] = {
     "linestyle": "",
     "marker": "*",
-    "markersize": 12,
+    "markersize": 8,
     "markeredgecolor": "black",
     "markeredgewidth": 0.8,
 }
-DIVERGED: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 7, "markeredgewidth": 1.8}
+DIVERGED: dict[str, Any] = {"linestyle": "", "marker": "x", "markersize": 5, "markeredgewidth": 1.3}
 
 
 @style.styled
 def draw(*, learning_rates: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
     """One panel for each group of runs that are compared with one another."""
     runs_of = run_looks.by_group(groups)
-    figure, axes = style.panels(list(runs_of))
+    figure, axes = style.panels(list(runs_of), height=1.9)
     looks = run_looks.looks(list(groups))
     for group, (ax,) in axes.items():
         for run in runs_of[group]:

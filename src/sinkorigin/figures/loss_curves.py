@@ -1,5 +1,7 @@
 """Train and validation loss against tokens, one line a run, with a band over its seeds."""
 
+from collections.abc import Mapping
+
 import polars as pl
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -9,18 +11,24 @@ from sinkorigin.figures import run_looks, style
 VIEWS = {  # (loss, share of the training left out at the start) → title
     ("train_loss", 0.0): "train",
     ("validation_loss", 0.0): "validation (held-out text)",
-    ("validation_loss", 0.5): "validation, second half of the training",
+    ("validation_loss", 0.5): "validation, second half",
 }
 
 
 @style.styled
-def draw(*, history: pl.DataFrame) -> Figure:
-    """Train, validation, and its second half enlarged; line: mean over seeds, band: lowest to highest seed."""
+def draw(*, history: pl.DataFrame, groups: Mapping[str, str]) -> Figure:
+    """Train, validation, and its second half enlarged, in a row for each group of runs that are compared with one another.
+
+    Lines are means over seeds, bands reach from the lowest to the highest seed.
+    """
     looks = run_looks.looks(style.in_order(history["run"]))
-    figure, axes = style.panels(list(VIEWS))
-    for (loss, skipped), (ax,) in axes.items():
-        rows = history.drop_nulls(loss).filter(pl.col("tokens") >= skipped * pl.col("tokens").max())
-        for run, look in looks.items():
+    runs_of = run_looks.by_group({run: groups[run] for run in looks})
+    figure, axes = style.panels([(group, *view) for group in runs_of for view in VIEWS], most=len(VIEWS), height=1.5)
+    for (group, loss, skipped), (ax,) in axes.items():
+        rows = history.filter(pl.col("run").is_in(runs_of[group])).drop_nulls(loss)
+        rows = rows.filter(pl.col("tokens") >= skipped * pl.col("tokens").max())
+        for run in runs_of[group]:
+            look = looks[run]
             here = rows.filter(pl.col("run") == run)
             sns.lineplot(
                 x=here["tokens"].to_numpy(),
@@ -30,10 +38,11 @@ def draw(*, history: pl.DataFrame) -> Figure:
                 err_kws={"alpha": style.BAND_ALPHA, "linewidth": 0},
                 **look,
             )
-        style.title(ax, VIEWS[loss, skipped])
+        style.title(ax, VIEWS[loss, skipped], style.as_words(group))
         run_looks.tokens_axis(ax)
         ax.set_ylabel("cross-entropy (nats per token)" if style.is_leftmost(ax) else "")
-    style.same_y([ax for (_, skipped), (ax,) in axes.items() if not skipped])
+    for group in runs_of:
+        style.same_y([ax for (of, _, skipped), (ax,) in axes.items() if of == group and not skipped])
     handles = [style.line_handle(_label(history.filter(pl.col("run") == run)), **look) for run, look in looks.items()]
     style.legend(figure, [*handles, style.band_handle("lowest to highest seed")])
     return figure

@@ -17,7 +17,7 @@ from sinkorigin.figures.intervention_looks import (
 from sinkorigin.interventions.kind import BASELINE
 from sinkorigin.interventions.layers import RULES
 
-CELL_WIDTH, CELL_HEIGHT, LABELS_WIDTH = 0.85, 0.42, 2.2  # inches
+CELL_HEIGHT = 0.24  # inches
 
 
 @style.styled
@@ -35,8 +35,7 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
         for model, prompts in style.columns_of(shown, labels)
     ]
     shapes = [(table["layers"].n_unique(), table.select("positions", "target").n_unique()) for *_, table in panels]
-    width = max(columns for _, columns in shapes) * CELL_WIDTH + LABELS_WIDTH
-    figure = style.laid_out(width, sum(rows * CELL_HEIGHT + 1.1 for rows, _ in shapes) + 0.5)
+    figure = style.laid_out(sum(rows * CELL_HEIGHT + 0.75 for rows, _ in shapes))
     grid = figure.add_gridspec(len(panels), 1, height_ratios=[rows for rows, _ in shapes])
     largest = shown.select(pl.col("effect").abs().max()).item()
     axes = []

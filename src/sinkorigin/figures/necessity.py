@@ -14,19 +14,26 @@ from sinkorigin.figures.intervention_looks import SINK, SINK_WORDS, UNEDITED, ha
 from sinkorigin.interventions.kind import BASELINE, kind_named
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
-ROW_HEIGHT, PANEL_WIDTH, LABELS_WIDTH = 0.36, 2.7, 1.6  # inches
-FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 6, "linestyle": ""}
+ROW_HEIGHT, LABELS_WIDTH = 0.31, 1.2  # inches
+FIRST: dict[str, Any] = {"color": style.PALETTE[0], "marker": "o", "markersize": 4.2, "linestyle": ""}
 OTHER: dict[str, Any] = FIRST | {
     "color": style.PALETTE[3],
     "marker": "D",
-    "markersize": 5,
+    "markersize": 3.6,
     "markerfacecolor": "white",
-    "markeredgewidth": 1.3,
+    "markeredgewidth": 1.0,
 }
-LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 5.5, "linestyle": ""}
+LOSS: dict[str, Any] = {"color": "0.15", "marker": "s", "markersize": 4, "linestyle": ""}
 LINEAR = 0.1  # nats up to which the axis of the loss is linear
 
-NOT_RUN: dict[str, Any] = {"ha": "left", "va": "center", "size": 7, "color": "0.45", "style": "italic", "zorder": 3}
+NOT_RUN: dict[str, Any] = {
+    "ha": "left",
+    "va": "center",
+    "size": style.TEXT_SIZE,
+    "color": "0.45",
+    "style": "italic",
+    "zorder": 3,
+}
 
 _ROW = ("intervention", "kind", "strength", "mean_factor", "layers_text", "positions")
 _Row = tuple[str, str, float, float | None, str, list[int]]
@@ -45,24 +52,28 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str]) -> Figure:
     panels = {model: _panels(edited.filter(pl.col("model") == model)) for model in models}
     columns = max(map(len, panels.values()))
     heights = [len(rows[model]) + 1 for model in models]
-    figure = style.laid_out(LABELS_WIDTH + columns * PANEL_WIDTH, sum(heights) * ROW_HEIGHT + len(models) * 1.0 + 0.8)
-    grid = figure.add_gridspec(len(models), columns, height_ratios=heights)
+    figure = style.laid_out(sum(heights) * ROW_HEIGHT + len(models) * 0.9)
+    parts = figure.subfigures(len(models), 1, squeeze=False, height_ratios=heights)[:, 0]
     first: dict[str, Axes] = {}  # of each quantity, whose x axis the others share
-    for i, model in enumerate(models):
+    for model, part in zip(models, parts, strict=True):
+        size = style.TITLE_SIZE + 1
+        label = style.wrapped(labels[model], 0.85 * style.PAGE, size)
+        part.suptitle(label, x=0.01, ha="left", size=size, weight="bold")
+        grid = part.add_gridspec(1, columns)
         for j, (prompts, quantity) in enumerate(panels[model]):
-            ax = figure.add_subplot(grid[i, j], sharex=first.get(quantity))
+            ax = part.add_subplot(grid[0, j], sharex=first.get(quantity))
             first.setdefault(quantity, ax)
             here = (pl.col("model") == model) & (pl.col("prompts") == prompts)
             edits = edited.filter(here)
             if quantity == "loss":
                 _losses(ax, edits, rows[model])
-                ax.set_xlabel(f"change of the loss (nats per token;\nlogarithmic beyond {LINEAR:g})")
+                ax.set_xlabel("change of loss\n(nats per token)")
             else:
                 _attention(ax, edits, at_first.filter(here & (pl.col("kind") == BASELINE)), rows[model])
-                ax.set_xlabel("sink score (share of attention,\nmean over layers, heads)")
+                ax.set_xlabel("sink score (share\nof attention)")
             _lines(ax, rows[model], labelled=j == 0)
             what = "loss" if quantity == "loss" else "attention"
-            style.title(ax, labels[model] if j == 0 else "", f"{style.as_words(prompts)}: {what}", beside=LABELS_WIDTH)
+            style.title(ax, "", f"{style.as_words(prompts)}: {what}", beside=LABELS_WIDTH)
     highest = at_first.select(
         pl.max_horizontal(pl.col("first_score", "first_score_high", "other_position_score").max())
     )

@@ -1,5 +1,7 @@
 """Norm of the first token and, under it, the sink mass, layer by layer: do they rise together (V3)?"""
 
+from collections.abc import Collection
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,13 +23,18 @@ def draw(
     sink_mass: pl.DataFrame,
     sink_onset: pl.DataFrame,
     labels: dict[str, str],
+    trained: Collection[str] = (),
 ) -> Figure:
-    """One column a model: norms with their surge above, sink mass with its onset below, on the same layers."""
+    """One column a model: norms with their surge above, sink mass with its onset below, on the same layers.
+
+    Args:
+        trained: models trained here, in rows of their own.
+    """
     norms = norm_ratio.filter(pl.col("site") == SITE)
     surges = norm_surge.filter(pl.col("site") == SITE)
     prompts = style.in_order(norms["prompts"])
     colour = style.colours(prompts)
-    figure, axes = style.panels(style.models_of(norms, labels), rows=2, share_x=True)
+    figure, axes = style.panels(style.models_of(norms, labels), rows=2, share_x=True, apart=trained)
     for model, (above, below) in axes.items():
         for kind in prompts:
             here = (pl.col("model") == model) & (pl.col("prompts") == kind)
@@ -37,14 +44,16 @@ def draw(
             _mark(below, sink_mass.filter(here), "mass", sink_onset.filter(here), ONSET, colour[kind])
         _connect(above, below, surges.filter(pl.col("model") == model), SURGE, colour)
         _connect(above, below, sink_onset.filter(pl.col("model") == model), ONSET, colour)
-        style.title(above, labels[model])
-        below.set_xlabel("layer (−1: the embedding)")
+        style.title(above, labels[model], style.prompts_of(norms.filter(pl.col("model") == model)))
+        below.set_xlabel("layer (−1: embedding)")
         style.whole_x(below)
-        below.set_ylim(-0.02, 1.02)
         if style.is_leftmost(above):
-            above.set_ylabel("norm of the residual stream\n(ℓ2, mean over sequences)")
+            above.set_ylabel("norm of the residual\nstream (ℓ2)")
             below.set_ylabel("sink mass of position 0\n(share of attention)")
-    style.same_y([above for above, _ in axes.values()])
+        style.log_y(above)
+    for group in style.with_and_without(axes, trained):
+        style.same_y([above for above, _ in group])
+    style.share_ticks([below for _, below in axes.values()])
     style.legend(figure, _handles(colour, surges, sink_onset))
     return figure
 
@@ -52,7 +61,6 @@ def draw(
 def _norms(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
     for name, (_, look) in style.FIRST_AND_REST.items():
         style.line(ax, rows, "layer", name, color=colour, **look)
-    ax.set_yscale("log")
 
 
 def _mass(ax: Axes, rows: pl.DataFrame, colour: tuple) -> None:
@@ -68,7 +76,7 @@ def _mark(ax: Axes, rows: pl.DataFrame, column: str, found: pl.DataFrame, look: 
         at[column].to_numpy(),
         linestyle="",
         marker=look["marker"],
-        markersize=8,
+        markersize=6,
         color=colour,
         markeredgecolor="black",
         markeredgewidth=0.8,
@@ -89,7 +97,7 @@ def _connect(above: Axes, below: Axes, found: pl.DataFrame, look: dict, colour: 
 
 
 def _handles(colour: dict, surges: pl.DataFrame, onsets: pl.DataFrame) -> list:
-    marker = {"color": "0.6", "markersize": 7, "markeredgecolor": "black", "linewidth": 1.0}
+    marker = {"color": "0.6", "markersize": 6, "markeredgecolor": "black", "linewidth": 1.0}
     return [
         *style.prompt_handles(colour),
         *style.rest_handles(),

@@ -17,11 +17,11 @@ PANELS = {
     "effective_rank": ("effective rank, mean over layers", "dims"),
     "dimension_disparity": ("dimension disparity, mean over layers", "max |h| / mean |h|"),
     "sink_mass_normalised": ("sink mass (rows sum to one), largest layer", "share of attention"),
-    "sink_rate": ("sink rate", "share of heads with score > ε"),
+    "sink_rate": ("sink rate", "share with score > ε"),
 }
-MARKERS = "os^Dvp*X"
+DOTS: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 2.6, "alpha": 0.8, "markeredgewidth": 0}
 ASIDE = 0.28  # of the mean, from the run's tick
-MEAN: dict[str, Any] = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
+MEAN: dict[str, Any] = {"marker": "D", "markersize": 4, "markerfacecolor": "white", "linestyle": "", "linewidth": 1.4}
 
 
 @style.styled
@@ -38,8 +38,11 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
     epsilon = run_looks.shown_epsilon(by_seed)
     chosen = pl.col("epsilon").is_null() | (pl.col("epsilon") == epsilon)
     by_seed, comparison = by_seed.filter(chosen), comparison.filter(chosen)
-    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], rows=2, share_x=True, most=3)
+    figure, axes = style.panels(
+        [(group, panel) for group in runs_of for panel in PANELS], rows=2, share_x=True, most=3, height=0.95
+    )
     colour = style.colours(list(groups))
+    letter = {run: "abcdefghijklmnopqrstuvwxyz"[i % 26] for runs in runs_of.values() for i, run in enumerate(runs)}
     seeds = sorted(by_seed["seed"].unique())
     for (group, panel), (above, below) in axes.items():
         values = by_seed.filter(pl.col("quantity") == panel)
@@ -50,18 +53,19 @@ def draw(*, by_seed: pl.DataFrame, comparison: pl.DataFrame, groups: Mapping[str
         _differences(below, values, means, runs, baseline, seeds, colour)
         title, label = PANELS[panel]
         label = label.replace("ε", f"{epsilon:g}") if epsilon is not None else label
-        style.title(above, title, style.as_words(group))
+        style.title(above, title, style.as_words(group), beside=0.8)
         above.set_ylabel(label)
-        below.set_ylabel(f"difference to\n{style.as_words(baseline)}" if baseline else "no baseline")
-        width = (style.PANEL_WIDTH - 0.9) / len(runs)
-        below.set_xticks(range(len(runs)), [style.wrapped(style.as_words(run), width, 8) for run in runs])
+        if style.is_leftmost(below):
+            below.set_ylabel("difference to\nthe baseline" if baseline else "no baseline")
+        below.set_xticks(range(len(runs)), [letter[run] for run in runs])
         below.set_xlim(-0.6, len(runs) - 0.4)
     grey = {"color": style.REFERENCE}
     handles = [
-        style.line_handle(f"seed {seed}", linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5, **grey)
-        for i, seed in enumerate(seeds)
+        style.line_handle(f"{letter[run]}: {style.as_words(run)}", **DOTS | {"color": colour[run], "markersize": 4.5})
+        for run in groups
     ]
     handles += [
+        style.line_handle("one seed", **DOTS, **grey),
         style.line_handle("mean over seeds", **MEAN, **grey),
         style.line_handle("95 % Student interval over pairs of seeds", linewidth=1.4, **grey),
         style.line_handle(
@@ -80,12 +84,8 @@ def _places(run: int, seeds: Sequence[int]) -> dict[int, float]:
 
 def _dots(ax: Axes, number: int, values: Mapping[int, float], seeds: Sequence[int], colour: tuple) -> None:
     places = _places(number, seeds)
-    for i, seed in enumerate(seeds):
-        if values.get(seed) is not None:
-            ax.plot(
-                [places[seed]], [values[seed]], linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=4.5,
-                color=colour, alpha=0.8,
-            )  # fmt: skip
+    known = [seed for seed in seeds if values.get(seed) is not None]
+    ax.plot([places[seed] for seed in known], [values[seed] for seed in known], color=colour, **DOTS)
 
 
 def _by_seed(rows: pl.DataFrame, run: str) -> dict[int, float]:

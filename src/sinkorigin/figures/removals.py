@@ -11,10 +11,9 @@ from matplotlib.ticker import MultipleLocator
 from sinkorigin.figures import style
 from sinkorigin.figures.intervention_looks import layers_text, nothing_to_show
 
-ROW_HEIGHT, LABELS_WIDTH, PANEL_WIDTH = 0.24, 2.75, 2.35  # inches
-TEXT_SIZE = 7.5
-TREATMENT: dict[str, Any] = {"color": style.PALETTE[3], "marker": "o", "markersize": 6, "linestyle": ""}
-CONTROL: dict[str, Any] = {"color": style.REFERENCE, "marker": "D", "markersize": 4.8, "linestyle": ""} | {
+ROW_HEIGHT, LABELS_WIDTH = 0.27, 1.8  # inches
+TREATMENT: dict[str, Any] = {"color": style.PALETTE[3], "marker": "o", "markersize": 4.5, "linestyle": ""}
+CONTROL: dict[str, Any] = {"color": style.REFERENCE, "marker": "D", "markersize": 3.8, "linestyle": ""} | {
     "markerfacecolor": "white",
     "markeredgewidth": 1.2,
 }
@@ -27,9 +26,9 @@ BY = {
 }
 # quantity → what the panel is called
 PANELS = {
-    "lost_share": "sequences in which\nposition 0 is no sink any more",
-    "gone": "attention on position 0\nthat goes",
-    "moved_share": "sequences in which\nposition 1 becomes a sink (its score)",
+    "lost_share": "position 0 is\nno sink any more",
+    "gone": "attention on\nposition 0 that goes",
+    "moved_share": "position 1 becomes\na sink (its score)",
 }
 
 
@@ -40,8 +39,8 @@ def draw(*, removals: pl.DataFrame, labels: dict[str, str]) -> Figure:
     if not blocks:
         return nothing_to_show()
     found = [_rows(removals.filter(model=model, prompts=prompts)) for model, prompts in blocks]
-    heights = [len(rows) * ROW_HEIGHT + 1.5 for rows in found]
-    figure = style.laid_out(LABELS_WIDTH + len(PANELS) * PANEL_WIDTH, sum(heights) + 0.5)
+    heights = [len(rows) * ROW_HEIGHT + 1.0 for rows in found]
+    figure = style.laid_out(sum(heights))
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)[:, 0]
     lowest = min([0.0, *removals["gone"].to_list(), *removals["gone_low"].drop_nulls().to_list()])
     for (model, prompts), rows, part in zip(blocks, found, parts, strict=True):
@@ -54,7 +53,7 @@ def draw(*, removals: pl.DataFrame, labels: dict[str, str]) -> Figure:
             _panel(ax, rows, name)
             ax.set_xlim(max(lowest, -1) - 0.06 if name == "gone" else -0.06, 1.06)
             _lines(ax, rows, labelled=not i)
-            ax.set_title(words, loc="left", size=style.SUBTITLE_SIZE, color="0.2", linespacing=1.25)
+            ax.set_title(words, loc="left", size=style.TEXT_SIZE, color="0.2", linespacing=1.25)
             ax.set_xlabel("share of that attention" if name == "gone" else "share of sequences")
     style.legend(
         figure,
@@ -84,7 +83,14 @@ def _panel(ax: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
     for y, row in enumerate(rows):
         if row[name] is None:
             ax.text(
-                0.03, y, "no sink to lose", size=TEXT_SIZE, va="center", color="0.4", style="italic", bbox=style.BEHIND
+                0.03,
+                y,
+                "no sink to lose",
+                size=style.TEXT_SIZE,
+                va="center",
+                color="0.4",
+                style="italic",
+                bbox=style.BEHIND,
             )
             continue
         shown = CONTROL if row["is_control"] else TREATMENT
@@ -92,7 +98,7 @@ def _panel(ax: Axes, rows: Sequence[dict[str, Any]], name: str) -> None:
         ax.plot([row[name]], [y], zorder=4, clip_on=False, **shown)
         at_right: dict[str, Any] = {
             "transform": ax.get_yaxis_transform(),
-            "size": TEXT_SIZE,
+            "size": style.TEXT_SIZE,
             "va": "center",
             "color": "0.2",
         }
@@ -117,8 +123,9 @@ def _lines(ax: Axes, rows: Sequence[dict[str, Any]], *, labelled: bool) -> None:
     for row in rows:
         what, _, by = row["removal"].rpartition(" by ")
         name = BY[by].format(what)
-        names.append(f"{name}  " if row["is_control"] else f"{name} ({layers_text(row['layers'])})")
-    ax.set_yticks(range(len(rows)), names if labelled else [""] * len(rows), size=TEXT_SIZE)
+        name = name if row["is_control"] else f"{name} ({layers_text(row['layers'])})"
+        names.append(style.wrapped(name, LABELS_WIDTH, style.TEXT_SIZE) + "  " * row["is_control"])
+    ax.set_yticks(range(len(rows)), names if labelled else [""] * len(rows), size=style.TEXT_SIZE)
     for tick, row in zip(ax.get_yticklabels(), rows, strict=True):
         tick.set_color(CONTROL["color"] if row["is_control"] else "0.1")
     for y, row in enumerate(rows):

@@ -34,8 +34,8 @@ def shown_epsilon(table: pl.DataFrame) -> float | None:
 
 def tokens_axis(ax: Axes) -> None:
     """Let the x axis be the tokens trained on."""
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_xlabel("tokens trained on")
 
 

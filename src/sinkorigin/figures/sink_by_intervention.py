@@ -25,8 +25,8 @@ from sinkorigin.figures.intervention_looks import (
 from sinkorigin.interventions.kind import Edit, kind_named
 from sinkorigin.statistics.uniform import SINK_FACTOR
 
-MOST_COLUMNS, PANEL_WIDTH = 5, 2.2  # more and narrower than elsewhere: they have one y axis
-CONTROL = {"linewidth": 1.3, "markersize": 3.8}
+PANEL_HEIGHT = 1.25  # inches
+CONTROL = {"linewidth": 1.0, "markersize": 2.8}
 
 _Look = tuple[type[Edit], str, str, dict[str, Any]]  # kind and layers, their label and look
 
@@ -46,9 +46,8 @@ def draw(*, interventions: pl.DataFrame, labels: dict[str, str], kinds: Sequence
     strengths = scaled["strength"].unique().sort().to_list()
     looks = _looks(edits, shown)
 
-    rows, columns = style.blocks_of(len(places), MOST_COLUMNS)
-    height = rows * (style.PANEL_HEIGHT + 0.35) + 0.3
-    figure = style.laid_out(columns * PANEL_WIDTH + style.MARGIN, len(models) * height + 0.8)
+    rows, columns = style.blocks_of(len(places), style.MOST_COLUMNS)
+    figure = style.laid_out(len(models) * (rows * (PANEL_HEIGHT + 0.3) + 0.25))
     blocks = figure.subfigures(len(models), 1, squeeze=False)[:, 0]
     axes: list[Axes] = []
     for model, block in zip(models, blocks, strict=True):
@@ -128,7 +127,7 @@ def _block(
         if row in labelled:
             ax.tick_params(labelleft=False)
         else:
-            ax.set_ylabel("sink score at the target (share of\nattention, mean over layers, heads)")
+            ax.set_ylabel("sink score at the target\n(share of attention)")
         labelled.add(row)
         axes.append(ax)
     return axes

@@ -38,7 +38,7 @@ def draw(*, first_positions: pl.DataFrame, labels: dict[str, str], groups: Seque
         for number, group in enumerate(groups)
         if any((model, prompts) in read for prompts in group.values())
     ]
-    figure, axes = style.panels(columns, rows=2, share_x=True)
+    figure, axes = style.panels(columns, rows=2, share_x=True, height=1.4)
     for (model, number), (above, below) in axes.items():
         group = groups[number]
         rows = first_positions.filter((pl.col("model") == model) & pl.col("prompts").is_in(list(group.values())))
@@ -86,6 +86,6 @@ def _mass(ax: Axes, rows: pl.DataFrame, uniform: float) -> None:
     for condition, (_, look) in CONDITIONS.items():
         chosen = rows.filter(pl.col("first_token") == condition).sort("layer")
         if not chosen.is_empty():
-            style.line(ax, chosen, "layer", "mass", markersize=3.5, **look)
+            style.line(ax, chosen, "layer", "mass", **look)
     ax.axhline(uniform, **UNIFORM)
     ax.set_ylim(bottom=0)

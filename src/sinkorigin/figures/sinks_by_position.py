@@ -1,5 +1,6 @@
 """Positions of sinks, and the tokens of those that are not at position 0 (A1, A2)."""
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -14,21 +15,27 @@ from matplotlib.ticker import MaxNLocator
 from sinkorigin.figures import style
 
 EPSILON = 0.3  # the paper's threshold; the nearest one of a study is shown
-MOST_TOKENS = 8
+MOST_TOKENS = 6
 LONGEST_TOKEN = 14  # characters
 MARKERS = "os^D"
 CANDIDATES: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.6", "linewidth": 0.8}
-HATCHES = ["", "////", "....", "xxxx"]
+HATCHES = ["", "////", "\\\\\\\\", "xxxx"]  # dots would be 180 kB of circles
 # how tokenizers write what one cannot see: byte-level BPE (Ġ, Ċ, ĉ) and SentencePiece (▁)
 VISIBLE = str.maketrans({"Ġ": "␣", "▁": "␣", " ": "␣", "Ċ": "↵", "\n": "↵", "ĉ": "⇥", "\t": "⇥"})
 
 
 @style.styled
-def draw(*, sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: sink rate by position above, the tokens of the other sinks below."""
+def draw(
+    *, sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()
+) -> Figure:
+    """One column a model: sink rate by position above, the tokens of the other sinks below.
+
+    Args:
+        trained: models trained here, in rows of their own.
+    """
     prompts = style.in_order(sink_rate["prompts"])
     looks = _looks(prompts)
-    figure, axes = style.panels(style.models_of(sink_rate, labels), rows=2)
+    figure, axes = style.panels(style.models_of(sink_rate, labels), rows=2, apart=trained)
     for model, (above, below) in axes.items():
         rates = sink_rate.filter(pl.col("model") == model)
         epsilons = rates["epsilon"].unique().sort()
@@ -38,13 +45,13 @@ def draw(*, sink_rate: pl.DataFrame, secondary_sinks: pl.DataFrame, labels: dict
             # a marker on each of many positions would hide the dashes
             style.line(above, rows, "position", "rate", markevery=max(len(rows) // 8, 1), **looks[kind][0])
         style.title(above, labels[model], f"ε = {epsilon:g}")
-        above.set_ylim(-0.02, 1.02)
         above.set_xlabel("position (token)")
         style.whole_x(above)
         _tokens(below, secondary_sinks.filter(pl.col("model") == model), looks)
         if style.is_leftmost(above):
-            above.set_ylabel("sink rate (share of sequences,\nlayers, heads with score > ε)")
-            below.set_ylabel("token of a secondary sink")
+            above.set_ylabel("sink rate (share\nwith score > ε)")
+            below.set_ylabel("token of a\nsecondary sink")
+    style.share_ticks([above for above, _ in axes.values()])
     style.legend(
         figure,
         [
@@ -85,9 +92,9 @@ def _tokens(ax: Axes, sinks: pl.DataFrame, looks: dict[str, tuple[dict, dict]]) 
         style.beside(ax, f"{found} of {candidates}", (candidates, i))
     ax.set_yticks(range(len(shown)), [as_seen(token) for token in shown["token"]], parse_math=False)
     ax.set_ylim(MOST_TOKENS - 0.4, -0.6)
-    ax.set_xlim(0, 1.35 * most)  # room for the counts beside the longest bar
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-    ax.set_xlabel("positions that hold the token")
+    ax.set_xlim(0, 1.7 * most)  # room for the counts beside the longest bar
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+    ax.set_xlabel("positions with the token")
     ax.grid(axis="y", visible=False)
 
 

@@ -14,10 +14,10 @@ from sinkorigin.figures import run_looks, style
 PANELS = {
     "loss": ("validation loss", "cross-entropy (nats per token)"),
     "sink_mass": ("sink mass of position 0, largest layer", "share of attention"),
-    "sink_rate": ("sink rate", "share of heads with score > ε"),
+    "sink_rate": ("sink rate", "share with score > ε"),
     "dominance_ratio_first": ("first token's dominance ratio, largest layer", "max |h| / mean |h|"),
     "norm_ratio": ("first token's norm over the others', largest layer", "ratio of ℓ2 norms"),
-    "effective_rank": ("effective rank of the residual, mean over layers", "effective rank (dims)"),
+    "effective_rank": ("effective rank, mean over layers", "effective rank (dims)"),
 }
 # look of a run's other tokens, or of its normalised rows
 BESIDE: dict[str, Any] = {"linestyle": (0, (1, 1.6)), "linewidth": 1.1}
@@ -29,7 +29,7 @@ def draw(*, history: pl.DataFrame, training: pl.DataFrame, groups: Mapping[str, 
     """Six panels for each group of runs that are compared with one another."""
     training = training.filter(pl.col("prompts") == prompts)
     runs_of = run_looks.by_group(groups)
-    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], most=3)
+    figure, axes = style.panels([(group, panel) for group in runs_of for panel in PANELS], most=3, height=1.3)
     looks = run_looks.looks(list(groups))
     epsilon = run_looks.shown_epsilon(training)
     drawn: set[str] = set()
@@ -92,7 +92,7 @@ def _over_seeds(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _axes(ax: Axes, panel: str, epsilon: float | None, group: str) -> None:
     title, label = PANELS[panel]
-    style.title(ax, title, style.as_words(group))
+    style.title(ax, title, style.as_words(group), beside=0.8)
     ax.set_ylabel(label.replace("ε", f"{epsilon:g}") if epsilon is not None else label)
     run_looks.tokens_axis(ax)
     if panel == "sink_rate":  # a rate of 0 throughout is a line at the bottom, not an axis from −0.05 to 0.05

@@ -1,5 +1,6 @@
 """Variance discrepancy before and after the output projection, layer by layer (V2)."""
 
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -25,29 +26,51 @@ TAUS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @style.styled
-def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Figure:
-    """One column a model: position 0 against the other positions above, the two rank correlations below."""
+def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str], trained: Collection[str] = ()) -> Figure:
+    """One column a model: position 0 against the other positions above, the two rank correlations below.
+
+    Args:
+        trained: models trained here, in rows of their own.
+    """
     # the panels do not share their x axis: where one of them is empty, it would take the other's ticks away
-    figure, axes = style.panels(style.models_of(variance_through_output, labels), rows=2)
+    models = style.models_of(variance_through_output, labels)
+    names = [*RATIOS, *TAUS]
+    measured = variance_through_output.filter(pl.any_horizontal(pl.col(n).is_not_null() for n in names))[
+        "model"
+    ].unique()
+    lacking = {
+        labels[model]: next(
+            iter(variance_through_output.filter(pl.col("model") == model)["not_applicable"].drop_nulls()),
+            "not measured",
+        )
+        for model in models
+        if model not in measured
+    }
+    if len(lacking) == len(models):
+        return style.without_data("; ".join(style.left_out("for want of a variance", lacking)))
+    figure, axes = style.panels([model for model in models if model in measured], rows=2, apart=trained)
     for model, (above, below) in axes.items():
         rows = variance_through_output.filter(pl.col("model") == model).sort("layer")
         if _has_data(above, rows, list(RATIOS)):
             for name, (_, look) in RATIOS.items():
                 style.line(above, rows, "layer", name, band=False, **look)
             above.axhline(1, **style.LEVEL)
-            above.set_yscale("log")
+            style.log_y(above)
         if _has_data(below, rows, list(TAUS)):
             for name, (_, look) in TAUS.items():
                 style.line(below, rows, "layer", name, **look)
             below.axhline(0, **style.LEVEL)
             below.set_ylim(-1.05, 1.05)
+            below.set_yticks([-1, 0, 1])
             below.set_xlabel("layer")
         style.title(above, labels[model], style.prompts_of(rows))
         if style.is_leftmost(above):
-            above.set_ylabel("variance at position 0 /\nmean at the other positions")
-            below.set_ylabel("Kendall’s τ\n(−1 to 1)")
+            above.set_ylabel("variance at 0 / mean\nat other positions")
+            below.set_ylabel("Kendall’s τ")
     # a flat line's margin is too small for its markers
-    style.same_y([above for above, _ in axes.values() if above.lines], margin=0.02)
+    for group in style.with_and_without(axes, trained):
+        style.same_y([above for above, _ in group if above.lines], margin=0.02)
+    style.same_y([below for _, below in axes.values() if below.lines])
     style.legend(
         figure,
         [style.line_handle(label, **look) for label, look in (*RATIOS.values(), *TAUS.values())]
@@ -55,6 +78,7 @@ def draw(*, variance_through_output: pl.DataFrame, labels: dict[str, str]) -> Fi
             style.line_handle("as at the other positions (above), no relation (below)", **style.LEVEL),
             style.band_handle(),
         ],
+        style.left_out("for want of a variance", lacking),
     )
     return figure
 

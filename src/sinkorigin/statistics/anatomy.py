@@ -200,8 +200,10 @@ def _converted(prefix: str, conversions: Sequence[pl.DataFrame]) -> dict[str, An
 CONDITIONS = {"drawn": "drawn", "bos": "BOS", "fixed": "one fixed token"}  # as the card calls them
 
 
-def main_row(anatomy: pl.DataFrame) -> dict[str, Any]:
-    """The row that the card is about: of the first prompt set with varied first tokens, else of the first applicable one."""
+def main_row(anatomy: pl.DataFrame, prompts: str | None = None) -> dict[str, Any]:
+    """The row of a prompt set; without one, that of the card: of the first with varied first tokens, else the first applicable."""
+    if prompts is not None:
+        return anatomy.filter(prompts=prompts).row(0, named=True)
     known = [row for row in anatomy.to_dicts() if row["not_applicable"] is None]
     drawn = [row for row in known if row["first_token"] == "drawn"]
     return next(iter([*drawn, *known, *anatomy.to_dicts()]))
