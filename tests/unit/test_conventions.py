@@ -100,7 +100,10 @@ def test_a_conda_environment_has_its_name_and_all_that_its_scripts_import(name):
     [pins] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
     held = {MODULES.get(package, package) for pin in pins for package in [pin.split("==")[0].replace("-", "_")]}
     code = Code(ROOT, ROOT / "requirements.lock")
-    declared = {re.split(r"[<>=\[]", line)[0] for line in [*PROJECT["dependencies"], "matplotlib", "seaborn", "altair", "jinja2", "vl_convert"]}
+    declared = {
+        re.split(r"[<>=\[]", line)[0]
+        for line in [*PROJECT["dependencies"], "matplotlib", "seaborn", "altair", "jinja2", "vl_convert"]
+    }
     # what scripts import by way of the harness
     of_workflow = {re.split(r"[<>=\[]", line)[0] for line in PROJECT["optional-dependencies"]["workflow"]}
     scripts = [path.name for path in (ROOT / "workflow_scripts").glob("*.py")]

@@ -61,7 +61,9 @@ def test_every_chart_and_figure_is_drawn(page):
 
 
 def test_every_link_within_the_page_leads_somewhere(page):
-    links = "[...document.querySelectorAll('main a[href^=\"#\"], .skip')].filter((one) => !one.closest('.vega-actions'))"
+    links = (
+        "[...document.querySelectorAll('main a[href^=\"#\"], .skip')].filter((one) => !one.closest('.vega-actions'))"
+    )
     lost = f"{links}.filter((one) => !document.getElementById(one.hash.slice(1))).length"
     assert page.evaluate(lost) == 0
     opened = "(location.hash = '#table-query_alignment', new Promise((done) => setTimeout(done, 50)))"

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from harness.publish.record import job_of, large, read_record
-from sealed_study import STUDY, MadeUpStudy, ledger_rows, metadata
 from scripts_by_hand import run_script
+from sealed_study import STUDY, MadeUpStudy, ledger_rows, metadata
 from sinkorigin.publish.reforms import MODULES
 from tiny_study import ROOT
 
