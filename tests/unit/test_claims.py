@@ -197,7 +197,7 @@ def test_what_contradicts_the_paper_comes_first_with_what_was_predicted():
     rows = [
         ("C5", "M", "drawn", REPRODUCED, 0.9),
         ("C5", "M", "bos", REPRODUCED, 0.97),
-        ("C7", "M", "drawn", CONTRADICTED, 0.2),
+        ("C7b", "M", "drawn", CONTRADICTED, 0.2),
     ]
     first, second = found(*rows)
     assert (first.heading, first.sentence[:13]) == (

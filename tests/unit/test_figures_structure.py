@@ -378,7 +378,9 @@ def test_the_six_super_neurons_of_best_rank_are_named_and_all_are_marked(figures
     ax = figures["super_neurons"].axes[0]
     names = {text.get_text() for text in ax.texts if text.get_text() and "." in text.get_text()}
     assert names == {"0.100", "1.101", "2.102", "3.103", "0.104", "1.105"}
-    others, unnamed, named = sorted(ax.lines, key=lambda line: line.get_markersize())
+    others, unnamed, named = sorted(
+        ax.lines, key=lambda line: (line.get_marker() != ".", line.get_markerfacecolor() != "white")
+    )
     assert [len(line.get_xdata()) for line in (others, unnamed, named)] == [51, 3, 6]
     assert f"no super neuron: {LABELS['control']} (largest ratio of activations 1.68)" in words(
         figures["super_neurons"]

@@ -96,7 +96,7 @@ def test_a_job_that_reads_several_models_runs(results):
 
 def drawn(results, paths) -> str:
     """A figure of sinks by position from tables at these places."""
-    params = {"figure": "loss_curves", "keywords": {}, "sample": "", "lacks": []}
+    params = {"figure": "loss_curves", "keywords": {"groups": {"softmax": "text"}}, "sample": "", "lacks": []}
     figure = results / "figures/loss_curves.svg"
     run_script("plot.py", results.parent, inputs={"history": paths}, outputs={"figure": figure}, params=params)
     return figure.read_text()

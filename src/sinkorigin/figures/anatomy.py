@@ -122,7 +122,7 @@ def _say(ax: Axes, label: str, prompts: str, card: str) -> None:
     ax.text(0, 1, card, transform=ax.transAxes, ha="left", va="top", size=style.TEXT_SIZE, linespacing=1.2)
 
 
-def _norms(ax: Axes, rows: pl.DataFrame, main: dict, colour: tuple) -> None:
+def _norms(ax: Axes, rows: pl.DataFrame, main: dict, colour: Any) -> None:
     """The norms of a model, or words where it has none."""
     if rows.is_empty():
         style.no_data(ax, main["not_applicable"] or "not measured")

@@ -152,7 +152,7 @@ def _panel(ax: Axes, rows: Sequence[_Row], *, labelled: bool) -> None:
     ax.set_yticks(range(len(rows)), _labels(rows) if labelled else [""] * len(rows))
     for tick, (*_, row) in zip(ax.get_yticklabels(), rows, strict=True):
         tick.set_color("0.35" if row is None else "0.1")
-        tick.set_style("italic" if row is None else "normal")
+        tick.set_fontstyle("italic" if row is None else "normal")
     ax.set_ylim(len(rows) - 0.4, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)

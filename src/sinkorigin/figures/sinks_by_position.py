@@ -50,7 +50,8 @@ def draw(
         _tokens(below, secondary_sinks.filter(pl.col("model") == model), looks)
         if style.is_leftmost(above):
             above.set_ylabel("sink rate (share\nwith score > ε)")
-            below.set_ylabel("token of a\nsecondary sink")
+            if below.axison:
+                below.set_ylabel("token of a\nsecondary sink")
     style.share_ticks([above for above, _ in axes.values()])
     style.legend(
         figure,

@@ -147,9 +147,9 @@ def save(figure: Figure, paths: Iterable[str | Path], *, sample: str = "", lacks
             path.parent.mkdir(parents=True, exist_ok=True)
             with tables.written_whole(path) as partial:
                 if format_ == "svg":
-                    text = io.StringIO()
-                    figure.savefig(text, format=format_, metadata=_UNDATED[format_])
-                    Path(partial).write_text(_slim(text.getvalue()), encoding="utf-8")
+                    drawn = io.StringIO()
+                    figure.savefig(drawn, format=format_, metadata=_UNDATED[format_])
+                    Path(partial).write_text(_slim(drawn.getvalue()), encoding="utf-8")
                 else:
                     figure.savefig(partial, format=format_, metadata=_UNDATED.get(format_))
 
@@ -490,7 +490,8 @@ def left_out(what: str, models: Mapping[str, str]) -> list[str]:
 
 def log_axis(axis: Axis) -> None:
     """Make an axis logarithmic, with labelled ticks even where the data span less than a decade."""
-    ax, name = axis.axes, axis.axis_name
+    ax = axis.axes
+    name = "x" if axis is ax.xaxis else "y"
     getattr(ax, f"set_{name}scale")("log")
     low, high = getattr(ax, f"get_{name}lim")()
     decades = np.log10(high / low)

@@ -82,10 +82,10 @@ def draw(
 
 def _largest(neurons: pl.DataFrame) -> str:
     """The largest ratio of activations in a model without super neurons, or why there is none."""
-    ratios = neurons.filter(pl.col("activation_ratio").is_finite())["activation_ratio"]
-    if ratios.is_empty():
+    ratios = neurons.filter(pl.col("activation_ratio").is_finite())["activation_ratio"].to_list()
+    if not ratios:
         return next(iter(neurons["not_applicable"].drop_nulls()), "not measured")
-    return f"largest ratio of activations {ratios.max():.3g}"
+    return f"largest ratio of activations {max(ratios):.3g}"
 
 
 def _weight(neurons: pl.DataFrame) -> str:

@@ -81,3 +81,9 @@ def rows_of(paths: Iterable[str | Path], schema: pa.Schema) -> tuple[list[dict],
         lacking += [name for name in schema.names if name not in table.column_names]
         rows += [dict.fromkeys(schema.names) | row for row in table.to_pylist()]
     return rows, lacking
+
+
+def mean_of(table: pl.DataFrame, column: str) -> float:
+    """Mean of a column of numbers that has some."""
+    values = table[column].drop_nulls().to_list()
+    return sum(values) / len(values)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 import polars as pl
 
 from sinkorigin.interventions.kind import SHOWN_POSITION, SHOWN_STRENGTH, kind_named
-from sinkorigin.page.page_tables import PageTables
+from sinkorigin.page.page_tables import PageTables, mean_of
 
 Labels = Mapping[str, str]
 
@@ -86,7 +86,7 @@ def _positions(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "sink_rate", labels):
         epsilon = min(table["epsilon"].unique(), key=lambda e: abs(e - 0.3))
         rates = table.filter(epsilon=epsilon).drop_nulls("rate").sort("position")
-        half = rates.filter((pl.col("position") > 0) & (pl.col("position") <= rates["position"].max() // 2))
+        half = rates.filter((pl.col("position") > 0) & (pl.col("position") <= pl.col("position").max() // 2))
         if len(rates) and len(half):
             other = half.sort("rate", descending=True).row(0, named=True)
             yield (
@@ -101,8 +101,8 @@ def _alignment(tables: PageTables, labels: Labels) -> Iterator[str]:
         if len(strong) and len(weak):
             yield (
                 f"{place}, the {len(strong)} heads that give position 0 more than half of their attention have positive scores on it for "
-                f"{_percent(strong['positive_ratio'].mean())} of their queries, the {len(weak)} others for "
-                f"{_percent(weak['positive_ratio'].mean())}."
+                f"{_percent(mean_of(strong, 'positive_ratio'))} of their queries, the {len(weak)} others for "
+                f"{_percent(mean_of(weak, 'positive_ratio'))}."
             )
 
 

@@ -97,7 +97,7 @@ CHAPTERS = (
         "Link by link",
         "An edit makes a sink; each link of the chain is then put into the unedited model alone, or set back in the edited one. The share "
         "of the effect that this makes, or takes away, is what goes through the link.",
-        (Shown((), ("chain", "interchange")),),
+        (Shown((), ("chain", "position_or_token", "interchange")),),
     ),
     Chapter(
         "removed",

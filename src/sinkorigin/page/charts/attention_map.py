@@ -7,7 +7,7 @@ import polars as pl
 
 from sinkorigin.interventions.kind import kind_named
 from sinkorigin.page.charts.parts import Drawn, chosen, numbered, places, short
-from sinkorigin.page.page_tables import PageTables
+from sinkorigin.page.page_tables import PageTables, mean_of
 
 TITLE = "The attention map before and after an edit"
 DESCRIPTION = (
@@ -61,7 +61,7 @@ def say(tables: PageTables, labels: Mapping[str, str]) -> str:
         if len(later):
             return (
                 f"{place}: under {kind_named(first['kind'][0]).label}, later queries give position {target} "
-                f"{100 * later['edited'].mean():.1f} % of their attention where they gave it {100 * later['unedited'].mean():.1f} %, mean "
+                f"{100 * mean_of(later, 'edited'):.1f} % of their attention where they gave it {100 * mean_of(later, 'unedited'):.1f} %, mean "
                 "over layers."
             )
     return ""

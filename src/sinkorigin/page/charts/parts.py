@@ -11,7 +11,7 @@ import polars as pl
 
 from sinkorigin.page.page_tables import PageTables
 
-Drawn = alt.Chart | alt.LayerChart
+Drawn = alt.Chart | alt.LayerChart | alt.FacetChart
 WIDTH = "container"
 
 
@@ -47,5 +47,5 @@ def chosen(chart: Drawn, **switches: tuple[str, Sequence[str]]) -> Drawn:
 
 
 def short(table: pl.DataFrame, digits: int = 4) -> list[dict]:
-    """Rows with so many significant digits, which a drawing does not need more of."""
-    return table.with_columns(pl.selectors.float().round_sig_figs(digits)).to_dicts()
+    """Rows with so many significant digits, which a drawing does not need more of; what is not defined is null, as JSON has no NaN."""
+    return table.with_columns(pl.selectors.float().fill_nan(None).round_sig_figs(digits)).to_dicts()
