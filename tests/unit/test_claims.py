@@ -10,7 +10,7 @@ from claim_tables import declared_tables
 from sinkorigin.claims.accounts import ACCOUNTS
 from sinkorigin.claims.claim import Claim, Setting, not_applicable
 from sinkorigin.claims.document import page as document
-from sinkorigin.claims.findings import MOST_WORDS, findings
+from sinkorigin.claims.findings import findings
 from sinkorigin.claims.first_tokens import sentences
 from sinkorigin.claims.judging import Place, judge
 from sinkorigin.claims.ledger import PRIMARY, TRAININGS
@@ -185,9 +185,9 @@ def test_a_claim_that_is_reproduced_here_and_contradicted_there_is_told_once_wit
         ("C9", "M", "fixed", NOT_APPLICABLE, None),
     ]
     [finding] = found(*rows)
-    assert (finding.heading, finding.claims) == ("Depends in the chain", ("C9",))
+    assert (finding.heading, finding.claims) == ("Sinks made and taken away", ("C9",))
     assert finding.sentence == (
-        "1 of 1 claims: mask makes a sink: reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
+        "Depends: mask makes a sink: reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
     )
     [finding] = found(rows[0], ("C9", "N, quantised", "drawn", CONTRADICTED, 0.1))
     assert "reproduced in M (90 %), contradicted in N (10 %)" in finding.sentence
@@ -199,19 +199,15 @@ def test_what_contradicts_the_paper_comes_first_with_what_was_predicted():
         ("C5", "M", "bos", REPRODUCED, 0.97),
         ("C7b", "M", "drawn", CONTRADICTED, 0.2),
     ]
-    first, second = found(*rows)
-    assert (first.heading, first.sentence[:13]) == (
-        "Contradicted in the chain",
-        "1 of 2 claims",
-    ) and "predicted > 0.5" in first.sentence
-    assert second.sentence == "1 of 2 claims: super neurons carry the surge (90 to 97 %)."
+    [finding] = found(*rows)
+    assert [verdict for verdict, _ in finding.parts] == ["Contradicted", "Reproduced"]
+    assert "predicted > 0.5" in finding.sentence
+    assert finding.sentence.endswith("Reproduced: super neurons carry the surge (90 to 97 %).")
 
 
-def test_long_lists_of_claims_go_on_in_another_sentence():
-    several = found(*((claim.code, "M", "drawn", REPRODUCED, 0.9) for claim in PRIMARY))
-    assert len(several) > 2 and {code for one in several for code in one.claims} == {claim.code for claim in PRIMARY}
-    assert all(len(one.sentence.split()) <= MOST_WORDS for one in several)
-    assert sum(one.sentence.startswith(f"{len(PRIMARY) - 1} of") for one in several) == 1
+def test_every_claim_is_told_in_one_of_five_findings():
+    several = found(*((claim.code, "M", "drawn", REPRODUCED, 0.9) for claim in CLAIMS))
+    assert len(several) == 5 and [code for one in several for code in one.claims] == [claim.code for claim in CLAIMS]
 
 
 def sink(condition, count, position_1=0):

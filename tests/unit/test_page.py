@@ -96,7 +96,7 @@ def test_the_first_screen_says_what_was_studied_found_and_carried(outline):
     assert "M, dequantised from Q4_1" in text and "10 × 8 tokens" in text and "1 small model trained here" in text
     found = text[text.index("What was found") : text.index("What was studied")]
     assert "position 0 is a sink (9 of 10 sequences with drawn tokens)" in found
-    assert "Contradicted. 1 of 4 claims: key is that of one dim (cosine 0.2, predicted > 0.5)." in found
+    assert "Contradicted: key is that of one dim (cosine 0.2, predicted > 0.5)." in found
     assert "alone it makes 97 % [90, 102]" in text and "a sink in 7 of 10 sequences" in text
 
 

@@ -13,12 +13,18 @@ from sinkorigin.claims.ledger import PRIMARY, TRAININGS
 from sinkorigin.claims.row_texts import claim_order
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 
-MOST_WORDS = 40  # of a sentence; a longer list of claims goes on in another one
 _DEPENDS = "depends"  # in place of a verdict: it is not the same everywhere
-# verdict → how its finding begins; what contradicts the paper comes first
-_HEADINGS = {CONTRADICTED: "Contradicted", _DEPENDS: "Depends", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
+# in this order: what contradicts the paper comes first
+_WORDS = {CONTRADICTED: "Contradicted", _DEPENDS: "Depends", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
 _CLAIMS = {claim.code: claim for claim in (*PRIMARY, *TRAININGS)}
 _RUNS = {claim.code for claim in TRAININGS}
+# what a finding is about → numbers of its claims
+_SUBJECTS = {
+    "Variance": range(1, 4),
+    "Super neurons, dims and key": range(4, 9),
+    "Sinks made and taken away": range(9, 12),
+    "Training": range(12, 15),
+}
 
 
 @dataclass(frozen=True)
@@ -26,20 +32,23 @@ class Finding:
     """One finding.
 
     Attributes:
-        heading: what it is about, in a word or two.
-        sentence: the finding, with its numbers.
+        heading: what it is about, in a few words.
+        parts: a verdict, or "" for none, and what has it, in words with numbers.
         claims: codes of the claims that it is made from.
     """
 
     heading: str
-    sentence: str
+    parts: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """All of it as text."""
+        return " ".join(f"{verdict}: {text}" if verdict else text for verdict, text in self.parts)
 
 
 def findings(ledger: Iterable[Mapping]) -> list[Finding]:
-    """Where the sink is; the claims about models by verdict; and those about trainings by verdict.
-
-    Each sentence can be read alone and has about ``MOST_WORDS`` words at most.
+    """Five findings at most: where the sink is, and of each link of the chain and of the trainings, what has which verdict.
 
     Args:
         ledger: rows of ``judging.LEDGER_SCHEMA``.
@@ -47,19 +56,20 @@ def findings(ledger: Iterable[Mapping]) -> list[Finding]:
     rows = list(ledger)
     models = [row for row in rows if row["role"] == "pretrained"]
     found = _sink([row for row in models if row["claim"] == SINK])
-    chain = [row for row in models if row["claim"] != SINK and row["claim"] in _CLAIMS]
-    runs = [row for row in rows if row["claim"] in _RUNS]
-    for where, some in (("the chain", chain), ("training", runs)):
-        claims: dict[str, list[Mapping]] = {}
-        for row in some:
-            if row["verdict"] != NOT_APPLICABLE:
-                claims.setdefault(row["claim"], []).append(row)
-        names = short_labels(row["label"] for row in some)
-        alike = {code: _verdict(judged) for code, judged in claims.items()}
-        for verdict, word in _HEADINGS.items():
-            codes = sorted((code for code in claims if alike[code] == verdict), key=claim_order)
-            parts = [(code, _told(_CLAIMS[code], claims[code], names)) for code in codes]
-            found += _sentences(f"{word} in {where}", f"{len(parts)} of {len(claims)} claims", parts)
+    judged: dict[str, list[Mapping]] = {}
+    for row in [*models, *(row for row in rows if row["claim"] in _RUNS)]:
+        if row["claim"] in _CLAIMS and row["verdict"] != NOT_APPLICABLE:
+            judged.setdefault(row["claim"], []).append(row)
+    names = short_labels(row["label"] for row in models)
+    for heading, numbers in _SUBJECTS.items():
+        codes = sorted((code for code in judged if claim_order(code)[0] in numbers), key=claim_order)
+        parts = []
+        for verdict, word in _WORDS.items():
+            own = [code for code in codes if _verdict(judged[code]) == verdict]
+            if own:
+                parts.append((word, f"{'; '.join(_told(_CLAIMS[code], judged[code], names) for code in own)}."))
+        if parts:
+            found.append(Finding(heading, tuple(parts), tuple(codes)))
     return found
 
 
@@ -77,7 +87,7 @@ def short_labels(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _sink(rows: Sequence[Mapping]) -> list[Finding]:
-    """Under which first tokens each model has a sink, a finding a model."""
+    """Under which first tokens each model has a sink."""
     models: dict[str, list[Mapping]] = {}
     for row in rows:
         if row["verdict"] != NOT_APPLICABLE:
@@ -88,25 +98,8 @@ def _sink(rows: Sequence[Mapping]) -> list[Finding]:
             f"{(row['reason'] or '').partition(' sequences')[0]}{{}} with {NAMES[row['first_token']]}" for row in own
         ]
         text = ", ".join(count.format("" if number else " sequences") for number, count in enumerate(counts))
-        told.append(Finding("Sink", f"In {label}, position 0 is {summary(own)} ({text}).", (SINK,)))
-    return told
-
-
-def _sentences(heading: str, count: str, parts: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Claims with one verdict as a list, in as many sentences as it needs."""
-    found: list[Finding] = []
-    taken: list[tuple[str, str]] = []
-    for part in parts:
-        if taken and len(" ".join(text for _, text in [*taken, part]).split()) > MOST_WORDS - 4:
-            found.append(_sentence(heading, count, taken, first=not found))
-            taken = []
-        taken.append(part)
-    return [*found, _sentence(heading, count, taken, first=not found)] if taken else found
-
-
-def _sentence(heading: str, count: str, parts: Sequence[tuple[str, str]], *, first: bool) -> Finding:
-    text = f"{count if first else 'Further'}: {'; '.join(text for _, text in parts)}."
-    return Finding(heading, text, tuple(code for code, _ in parts))
+        told.append(("", f"In {label}, position 0 is {summary(own)} ({text})."))
+    return [Finding("Sink", tuple(told), (SINK,))] if told else []
 
 
 def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:

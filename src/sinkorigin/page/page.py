@@ -12,7 +12,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sinkorigin.claims.comparison import COLUMNS, PAPER_ROWS, note, paper_cells, prompt_sets, rows_of
-from sinkorigin.claims.findings import Finding, findings
+from sinkorigin.claims.findings import findings
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.page import contents
 from sinkorigin.page.embedding import compressed_csv, data_uri, size_of
@@ -85,7 +85,7 @@ def render(
     shown = {name: _shown(one) for name, one in named_figures.items()}
     return environment.get_template("page.html.j2").render(
         facts=facts,
-        findings=_grouped(findings(judged.ledger)),
+        findings=findings(judged.ledger),
         first_tokens=contents.first_token_sentences(judged.ledger),
         matrices=contents.matrices(judged.ledger),
         chains=contents.chains(tables, labels),
@@ -108,15 +108,6 @@ def render(
         vega=_vega() if charts else "",
         specs={chart.name: _json(chart.spec) for chart in charts},
     )
-
-
-def _grouped(found: Sequence[Finding]) -> list[tuple[str, list[tuple[str, list[Finding]]]]]:
-    """Findings by what they are about, and by their heading within that."""
-    groups: dict[str, dict[str, list[Finding]]] = {}
-    for finding in found:
-        word, _, subject = finding.heading.partition(" in ")
-        groups.setdefault(subject or "the sink", {}).setdefault(word, []).append(finding)
-    return [(f"{subject[0].upper()}{subject[1:]}", list(words.items())) for subject, words in groups.items()]
 
 
 def _asset(name: str) -> str:
