@@ -81,7 +81,7 @@ def test_a_broken_model_costs_its_own_rows_until_it_is_gone(broken):
     made = times(broken.results)
     again = broken.run(check=False)
     assert again.returncode == 1 and again.stderr.strip().splitlines()[-1] == where
-    assert times(broken.results)["index.html"] == made["index.html"] > before["index.html"]
+    assert times(broken.results)["index.html"] > made["index.html"] > before["index.html"]
     assert times(broken.results / "figures") == drawn
 
     # without the model nothing of the partial claims and figures stays

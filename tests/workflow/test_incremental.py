@@ -217,7 +217,7 @@ EDITS = [
         each(
             ["tokenize_prompts", "extract_activations", *STATISTICS], [("tiny", "shorter"), ("tiny-random", "shorter")]
         )
-        | plots("sinks_by_position") | anatomies("tiny", "tiny-random") | CLAIMS,  # the other figures show each model's first prompt set
+        | anatomies("tiny", "tiny-random") | CLAIMS,  # figures show each model's first prompt set of a kind
     ),
     Edit(
         "a site added",
