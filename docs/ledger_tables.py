@@ -7,7 +7,7 @@ from pathlib import Path
 from sinkorigin.claims.first_tokens import NAMES
 from sinkorigin.claims.ledger import TRAININGS
 from sinkorigin.claims.row_texts import claim_order, settings_text, value_text
-from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED
+from sinkorigin.claims.tests import ALPHA, CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.tables import read_table
 
 OF_RUNS = {claim.code for claim in TRAININGS}
@@ -81,7 +81,8 @@ def _predicates(rows: Rows, code: str) -> str:
 
 
 def _verdict(row: Mapping) -> str:
-    after_holm = f" (Holm p = {row['p_adjusted']:.2g})" if "after Holm" in (row["reason"] or "") else ""
+    by_itself = row["p"] is not None and row["verdict"] == UNDECIDED and row["p"] < ALPHA <= row["p_adjusted"]
+    after_holm = f" (Holm p = {row['p_adjusted']:.2g})" if by_itself else ""
     if row["verdict"] == NOT_APPLICABLE:
         return f"**{NOT_APPLICABLE}**"
     return f"**{row['verdict']}**{after_holm}<br>{value_text(row)}<br>{settings_text(row)}"

@@ -162,9 +162,10 @@ def test_where_the_sink_goes_to_is_part_of_the_claim():
     assert verdict("C11a", removals()) == REPRODUCED
 
 
-def test_a_removal_that_does_as_much_as_its_control_shows_nothing():
-    same = {"control_lost": 30, "difference": 0.0, "difference_low": -0.05, "difference_high": 0.05, "p": 1.0}
-    assert verdict("C11a", removals(**same)) == UNDECIDED
+def test_a_removal_that_surely_does_no_more_than_its_control_contradicts_the_claim():
+    same = {"control_lost": 30, "difference": 0.0, "p": 1.0}
+    assert verdict("C11a", removals(**same, difference_low=-0.05, difference_high=0.05)) == CONTRADICTED
+    assert verdict("C11a", removals(**same, difference_low=-0.2, difference_high=0.2)) == UNDECIDED
 
 
 def test_a_model_without_a_sink_or_without_a_control_has_no_removal_to_judge():

@@ -31,7 +31,7 @@ chosen for an edit, and for value drain, a stronger sink is asked for: a mean at
 
 Changed after the first run of the default study, when a referee's objections were met: C7a and C7b were one claim, judged by C7b's test; C1,
 C8, C10 and C11 had thresholds without a smallest effect of interest (1 and 0); correlations over heads and layers were judged by intervals over
-sequences alone. No other verdict about SmolLM2-135M changed by it.
+sequences alone.
 
 This page is made from the declarations in `src/sinkorigin/claims/primary/` by `make claims`.
 """

@@ -59,7 +59,7 @@ def _settings(test: Test, removal: str, others: Mapping[str, str], lacking: str)
                 f"(unedited {row['second_unedited']:.3f}) and becomes a sink in {row['moved']} sequences"
             )
             ends = (row["difference"], row["difference_low"], row["difference_high"])
-            yield Setting(what, *ends, reason, (_TABLE,), max(row["p"], test.p(*ends)))
+            yield Setting(what, *ends, reason, (_TABLE,))  # McNemar's p is of no difference, not of this threshold
         level = replace(
             test,
             quantity="share of the sequences with a sink at position 0 that lose it",
