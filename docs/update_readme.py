@@ -10,15 +10,24 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts", "docs")]
 
+import polars as pl
+
 import ledger_tables
 from sinkorigin.claims.accounts import TRAINING_PREDICTIONS
 from sinkorigin.claims.comparison import markdown_table
 from sinkorigin.claims.findings import findings
+from sinkorigin.page.sentences import chain_sentence
 from sinkorigin.tables import read_table
 
 STUDY = ROOT / "results" / "default"
 COPIES = ROOT / "docs" / "study"
-TABLES = ("claims.parquet", "accounts.parquet", "checks.parquet", "statistics/pretraining_comparison.parquet")
+TABLES = (
+    "claims.parquet",
+    "accounts.parquet",
+    "checks.parquet",
+    "statistics/pretraining_comparison.parquet",
+    "statistics/smollm2-135m/random_tokens/mediation.parquet",
+)
 FIGURES = ("chain",)
 TEXT = "natural_text"  # the prompts on which trained models are compared here
 
@@ -39,7 +48,9 @@ def _copied(name: str) -> list[dict]:
 def readme(text: str) -> str:
     """README.md with the study's findings."""
     told = findings(ledger_tables.without_checkpoints(_copied("claims")))
-    return between(text, "findings", "\n".join(f"- **{finding.heading}.** {finding.sentence}" for finding in told))
+    text = between(text, "findings", "\n".join(f"- **{finding.heading}.** {finding.sentence}" for finding in told))
+    links = chain_sentence(pl.read_parquet(COPIES / "mediation.parquet"))
+    return between(text, "chain", f"{links[0].upper()}{links[1:]}")
 
 
 def found(text: str) -> str:

@@ -174,7 +174,7 @@ def test_a_row_of_the_ledger_is_told_with_its_interval_and_settings(tmp_path):
 def found(*rows):
     """Findings of made-up rows of the ledger: claim, label, first token, verdict, value."""
     names = ("claim", "label", "first_token", "verdict", "value")
-    known = {"role": "pretrained", "threshold": 0.5, "reason": "9 of 10 sequences; more"}
+    known = {"role": "pretrained", "threshold": 0.5, "reason": "9 of 10 sequences; more", "low": None, "high": None}
     return [one for one in findings(known | dict(zip(names, row, strict=True)) for row in rows)]
 
 
@@ -187,7 +187,7 @@ def test_a_claim_that_is_reproduced_here_and_contradicted_there_is_told_once_wit
     [finding] = found(*rows)
     assert (finding.heading, finding.claims) == ("Sinks made and taken away", ("C9",))
     assert finding.sentence == (
-        "Depends: mask makes a sink: reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
+        "Mixed: mask makes a sink (predicted in > 50 % of the sequences): reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
     )
     [finding] = found(rows[0], ("C9", "N, quantised", "drawn", CONTRADICTED, 0.1))
     assert "reproduced in M (90 %), contradicted in N (10 %)" in finding.sentence
@@ -202,7 +202,19 @@ def test_what_contradicts_the_paper_comes_first_with_what_was_predicted():
     [finding] = found(*rows)
     assert [verdict for verdict, _ in finding.parts] == ["Contradicted", "Reproduced"]
     assert "predicted > 0.5" in finding.sentence
-    assert finding.sentence.endswith("Reproduced: super neurons carry the surge (90 to 97 %).")
+    assert finding.sentence.endswith("Reproduced: super neurons carry the surge (90 to 97 % of it).")
+
+
+def test_what_is_undecided_is_told_with_how_far_its_interval_reaches():
+    [finding] = findings(
+        [
+            {"claim": "C9", "label": "M", "first_token": "drawn", "verdict": UNDECIDED, "value": 0.55, "low": 0.42, "high": 0.67}
+            | {"role": "pretrained", "threshold": 0.5, "reason": None}
+        ]
+    )  # fmt: skip
+    assert finding.sentence == (
+        "Undecided: mask makes a sink (in 55 % of the sequences, interval from 42 to 67 %, predicted > 50 %)."
+    )
 
 
 def test_every_claim_is_told_in_one_of_five_findings():

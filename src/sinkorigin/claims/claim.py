@@ -69,7 +69,7 @@ class Claim:
         decided_by: of what there must be more to decide it where it is undecided.
         applicable_where: what a model or a run must have for it, beyond a sink at position 0, with the numbers; "" for nothing.
         reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
-        brief: the value with its unit, likewise, where several claims stand in one sentence; by default the number alone.
+        brief: the value with its unit and what it is compared with, likewise, where several claims stand in one sentence after their words.
     """
 
     code: str
@@ -89,10 +89,17 @@ class Claim:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
         return self._filled(self.reading, value, highest)
 
+    def told(self, value: float, highest: float | None = None) -> str:
+        """A value, or a range of values, with its unit and what it is compared with: "in 96 to 99 % of the sequences"."""
+        return self._filled(self.brief, value, highest) if self.brief else self.amount(value, highest)
+
+    def told_of(self, amount: str) -> str:
+        """The same of an amount that is written already, such as a prediction: "in > 50 % of the sequences"."""
+        return self.brief.format(value=amount, percent=amount) if self.brief else amount
+
     def amount(self, value: float, highest: float | None = None) -> str:
-        """A value, or a range of values, with its unit: "96 to 99 %"."""
-        brief = self.brief or ("{percent}" if "{percent}" in self.reading else "{value}")
-        return self._filled(brief, value, highest)
+        """A value, or a range of values, as short as a cell needs: "96 to 99 %"."""
+        return self._filled("{percent}" if "{percent}" in self.reading else "{value}", value, highest)
 
     @staticmethod
     def _filled(text: str, value: float, highest: float | None) -> str:

@@ -3,7 +3,7 @@
 The page of a study, the end of a run and the README say the same sentences.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sinkorigin.claims.claim import Claim
@@ -15,7 +15,7 @@ from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UN
 
 _DEPENDS = "depends"  # in place of a verdict: it is not the same everywhere
 # in this order: what contradicts the paper comes first
-_WORDS = {CONTRADICTED: "Contradicted", _DEPENDS: "Depends", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
+_WORDS = {CONTRADICTED: "Contradicted", _DEPENDS: "Mixed", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
 _CLAIMS = {claim.code: claim for claim in (*PRIMARY, *TRAININGS)}
 _RUNS = {claim.code for claim in TRAININGS}
 # what a finding is about → numbers of its claims
@@ -23,7 +23,7 @@ _SUBJECTS = {
     "Variance": range(1, 4),
     "Super neurons, dims and key": range(4, 9),
     "Sinks made and taken away": range(9, 12),
-    "Training": range(12, 15),
+    "Models trained here": range(12, 15),
 }
 
 
@@ -107,22 +107,33 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
     verdicts = [
         verdict for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED) if any(row["verdict"] == verdict for row in rows)
     ]
-    if verdicts in ([CONTRADICTED], [UNDECIDED]):
-        expected = " or ".join(dict.fromkeys(claim.expected(row["threshold"]) for row in rows))
-        return f"{claim.words} ({_values(claim, rows)}, predicted {expected})"
     if len(verdicts) == 1:
-        return f"{claim.words} ({_values(claim, rows)})"
+        predicted = "" if verdicts == [REPRODUCED] else f", predicted {_expected(claim, rows)}"
+        return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{predicted})"
     parts = []
     for verdict in verdicts:
         own = [row for row in rows if row["verdict"] == verdict]
-        parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(claim, own)})")
-    return f"{claim.words}: {', '.join(parts)}"
+        parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(own, claim.amount)}{_reach(claim, own)})")
+    return f"{claim.words} (predicted {claim.told_of(_expected(claim, rows))}): {', '.join(parts)}"
 
 
-def _values(claim: Claim, rows: Sequence[Mapping]) -> str:
-    """The range of the values, with their unit."""
+def _values(rows: Sequence[Mapping], written: Callable[[float, float], str]) -> str:
+    """The range of the values."""
     values = [row["value"] for row in rows]
-    return claim.amount(min(values), max(values))
+    return written(min(values), max(values))
+
+
+def _expected(claim: Claim, rows: Sequence[Mapping]) -> str:
+    """What is predicted of the values; several where the threshold depends on the data."""
+    return " or ".join(dict.fromkeys(claim.expected(row["threshold"]) for row in rows))
+
+
+def _reach(claim: Claim, rows: Sequence[Mapping]) -> str:
+    """How far the intervals of undecided values reach."""
+    if rows[0]["verdict"] != UNDECIDED or any(row["low"] is None or row["high"] is None for row in rows):
+        return ""
+    ends = claim.amount(min(row["low"] for row in rows), max(row["high"] for row in rows))
+    return f", {'interval' if len(rows) == 1 else 'intervals'} from {ends}"
 
 
 def _places(claim: Claim, rows: Sequence[Mapping], judged: Sequence[Mapping], names: Mapping[str, str]) -> str:

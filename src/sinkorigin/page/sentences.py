@@ -28,7 +28,7 @@ def _first(tables: PageTables, name: str, labels: Labels) -> Iterator[tuple[str,
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.0f} %" if value >= 0.01 or not value else f"{100 * value:.1g} %"
+    return f"{100 * value:.0f} %".replace("-", "−") if abs(value) >= 0.01 or not value else f"{100 * value:.1g} %"
 
 
 def _anatomy(tables: PageTables, labels: Labels) -> Iterator[str]:
@@ -171,15 +171,27 @@ def _removals(tables: PageTables, labels: Labels) -> Iterator[str]:
 
 def _chain(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "mediation", labels):
-        rows = (
-            table.filter((pl.col("direction") == "inserted") & pl.col("control_of").is_null())
-            .drop_nulls("share")
-            .to_dicts()
+        told = chain_sentence(table)
+        if told:
+            yield f"{place}, {told}"
+
+
+def chain_sentence(table: pl.DataFrame) -> str:
+    """What each link of the chain carries of the first edit's effect in a table of mediation, in both directions; "" without one."""
+    rows = table.filter(pl.col("cause").is_not_null() & pl.col("control_of").is_null()).drop_nulls("share").to_dicts()
+    own = [row for row in rows if row["cause"] == rows[0]["cause"] and row["target"] == rows[0]["target"]]
+    told = {
+        direction: ", ".join(
+            f"{row['mediator']} {_percent(row['share'])}" for row in own if row["direction"] == direction
         )
-        if rows:
-            own = [row for row in rows if row["cause"] == rows[0]["cause"]]
-            told = ", ".join(f"{row['mediator']} {_percent(row['share'])}" for row in own)
-            yield f"{place}, of the effect of the edit {rows[0]['cause'].replace('_', ' ')} each link alone makes: {told}."
+        for direction in ("inserted", "restored")
+    }
+    if not all(told.values()):
+        return ""
+    return (
+        f"of the effect of the edit {own[0]['kind'].replace('_', ' ')} at position {own[0]['target']}, each link alone makes, in a run "
+        f"without the edit: {told['inserted']}; and takes away, set back in a run with it: {told['restored']}."
+    )
 
 
 def _interchange(tables: PageTables, labels: Labels) -> Iterator[str]:

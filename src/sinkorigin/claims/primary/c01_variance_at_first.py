@@ -46,5 +46,5 @@ CLAIM = Claim(
     in_random_weights=True,
     scale="ratio",
     reading="{value} times as much variance at position 0 as at any other position",
-    brief="{value} ×",
+    brief="{value} × that of any other position",
 )

@@ -64,4 +64,5 @@ CLAIM = Claim(
     settings,
     decided_by="models",
     reading="{percent} of the rises of the sink follow a rise of the norm",
+    brief="{percent} of the rises of its mass follow one of the norm",
 )

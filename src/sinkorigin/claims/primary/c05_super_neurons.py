@@ -80,4 +80,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="super neurons write {percent} of the surge",
+    brief="{percent} of it",
 )

@@ -39,4 +39,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="super neurons write {percent} of the largest entry",
+    brief="{percent} of it",
 )

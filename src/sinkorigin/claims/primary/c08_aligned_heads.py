@@ -55,7 +55,7 @@ def settings(tables: StudyTables) -> Iterator[Setting]:
 
 CLAIM = Claim(
     "C8",
-    "aligned heads have positive scores",
+    "heads aligned with the key have positive scores",
     "heads whose queries lie along the first token's key have positive scores on it, more of them than of the other heads",
     "aligned heads have ≈ 100 % positive scores",
     Test(
@@ -69,5 +69,5 @@ CLAIM = Claim(
     settings,
     decided_by="models",
     reading="{percent} more of the aligned heads than of the others have positive scores",
-    brief="+{percent}",
+    brief="{percent} more of them than of the other heads",
 )

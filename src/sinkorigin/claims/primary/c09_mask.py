@@ -63,4 +63,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="the masked position becomes a sink in {percent} of the sequences",
+    brief="in {percent} of the sequences",
 )

@@ -62,5 +62,5 @@ CLAIM = Claim(
     ),
     settings,
     reading="amplified variance makes a sink in {percent} more of the sequences than norm alone",
-    brief="+{percent}",
+    brief="in {percent} more of the sequences than the norm",
 )

@@ -113,6 +113,7 @@ FASTER = TrainingClaim(
     faster,
     variant=VARIANT,
     reading="{percent} of the seeds reach softmax's last loss with a twentieth fewer tokens",
+    brief="in {percent} of the seeds",
 )
 LOWER = TrainingClaim(
     "C12b",
@@ -123,5 +124,5 @@ LOWER = TrainingClaim(
     lower,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
-    brief="{value} nats",
+    brief="{value} nats from softmax's loss",
 )

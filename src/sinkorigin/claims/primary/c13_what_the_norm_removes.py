@@ -143,7 +143,7 @@ SINK = TrainingClaim(
     applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
-    brief="{value} × uniform",
+    brief="position 0 receives {value} × uniform attention",
 )
 DISPARITY_CLAIM = TrainingClaim(
     "C13b",
@@ -173,7 +173,7 @@ RANK = TrainingClaim(
 )
 PARITY_CLAIM = TrainingClaim(
     "C13d",
-    "head-wise RMSNorm restores parity",
+    "head-wise RMSNorm evens the variance",
     "what enters the output projection has the same variance at position 0 as elsewhere with head-wise RMSNorm, where softmax has more",
     "restores statistical parity across positions",
     _PARITY,
@@ -181,5 +181,5 @@ PARITY_CLAIM = TrainingClaim(
     applicable_where=f"the baseline's ln ratio exceeds {PARITY:g} with its whole interval over seeds, on prompts whose first token is drawn",
     variant=VARIANT,
     reading="ln {value} of the variance at position 0 over the others'",
-    brief="ln {value}",
+    brief="ln of position 0's variance over the others' {value}",
 )

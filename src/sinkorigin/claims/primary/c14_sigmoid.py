@@ -69,7 +69,7 @@ SINK = TrainingClaim(
     applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
-    brief="{value} × uniform",
+    brief="position 0 receives {value} × uniform attention",
 )
 WORSE = TrainingClaim(
     "C14b",
@@ -80,5 +80,5 @@ WORSE = TrainingClaim(
     worse,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
-    brief="{value} nats",
+    brief="{value} nats from softmax's loss",
 )
