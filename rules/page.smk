@@ -31,10 +31,9 @@ rule make_page:
         missing=study.missing.parts(STUDY),
         undrawn=study.missing.undrawn(STUDY),
         repository=page.REPOSITORY,
-        logs=PLACED(f"{STUDY}/logs"),
         # functions: all rules and jobs of the study are known after this file
         makers=lambda wildcards: page.table_makers(RULES),
-        versions=lambda wildcards: page.code_versions(RULES, JOBS_OF_PAGE),
+        logs=lambda wildcards: page.job_logs(RULES, JOBS_OF_PAGE),
         templates=page.templates_version(),
         unread="scores.parquet",
         code=code("make_page.py", *page.chart_modules()),

@@ -1,7 +1,5 @@
 """The page of a study, from the tables of its claims, its figures, and what the logs of its jobs record."""
 
-from pathlib import Path
-
 from harness.job import job
 
 with job(snakemake):
@@ -13,8 +11,8 @@ with job(snakemake):
     files = {
         name: [paths] if isinstance(paths, str) else list(paths)
         for name, paths in snakemake.input.items()
-        if name not in ("baseline", "pretraining_by_seed") and not name.endswith("_files")
+        if name != "baseline" and not name.endswith("_files")
     }
-    page = page_of_study(files, dict(params.items()), read_run_record(Path(params.logs), params.versions))
+    page = page_of_study(files, dict(params.items()), read_run_record(params.logs))
     write_text(snakemake.output[0], page)
     print(f"{len(page.encode()) / 2**20:.2f} MiB")

@@ -7,6 +7,7 @@ import torch
 
 from architectures import build
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.interventions import attention_map
 from sinkorigin.interventions.chain import Removal, exchanged, mediators, removals, structure
 from sinkorigin.interventions.context import EditTap, intervene
 from sinkorigin.interventions.kinds.blind_to_first import BlindToFirst
@@ -332,3 +333,13 @@ def test_rows_do_not_depend_on_the_batch_for_what_needs_one_sequence(token_ids):
 def test_removals_have_names_that_say_by_what():
     one = Mediator("dominating dims", "residual", [1], {1: [2]})
     assert Removal(one, "mean").name == "dominating dims by mean"
+
+
+@pytest.mark.parametrize("most", [T, K, K + 1])
+def test_a_map_may_end_before_the_edited_position(token_ids, monkeypatch, most):
+    monkeypatch.setattr(attention_map, "MOST_POSITIONS", most)
+    architecture = read_architecture(build("llama"))
+    causes = [Cause("mask", Mask(layers=EDITED, positions=[K]))]
+    [rows] = attention_map.attention_maps(architecture, token_ids, causes, batch=2)
+    assert {row["target"] for row in rows} == {K} and max(row["query"] for row in rows) == most - 1
+    assert len(rows) == 2 * most * (most + 1) // 2

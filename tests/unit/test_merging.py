@@ -148,6 +148,12 @@ def test_two_models_of_one_name_are_told_with_their_sources():
         read("study: s\nmodels: [{source: 'hub:a/x@1'}, {source: 'hub:b/X@2'}]")
 
 
+def test_two_models_of_one_label_are_refused():
+    """Findings, tables and charts tell models apart by their labels."""
+    with pytest.raises(SinkoriginError, match="models: the label 'X' is given twice, so that nobody could tell"):
+        read("study: s\nmodels: [{source: 'hub:a/x@1', label: X}, {source: 'hub:b/y@2', label: X}]")
+
+
 def test_every_mistake_is_told_at_once_with_the_file_that_it_is_in():
     merged = laid_over(
         "statistics: {replicates: 3, sede: 1}\ninterventions:\n"

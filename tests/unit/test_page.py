@@ -96,7 +96,10 @@ def test_the_first_screen_says_what_was_studied_found_and_carried(outline):
     assert "M, dequantised from Q4_1" in text and "10 × 8 tokens" in text and "1 small model trained here" in text
     found = text[text.index("What was found") : text.index("What was studied")]
     assert "position 0 is a sink (9 of 10 sequences with drawn tokens)" in found
-    assert "Contradicted: key is that of one dim (cosine 0.2, predicted > 0.5)." in found
+    assert (
+        "Contradicted: key is that of one dim (cosine 0.2 with what its largest dim alone gives, predicted > 0.5)."
+        in found
+    )
     assert "alone it makes 97 % [90, 102]" in text and "a sink in 7 of 10 sequences" in text
 
 
@@ -174,10 +177,10 @@ def test_a_label_that_is_html_or_very_long_is_text(tmp_path):
 
 
 def test_a_study_of_one_model_has_no_switch_and_one_of_two_has(page, tmp_path):
-    assert '<select id="model">' not in page
+    assert '<select id="model"' not in page
     two = made_up(tmp_path, {"m": "M", "n": "N"})
     both = page_of(two)
-    assert '<option value="n" data-with="">N</option>' in both and outline_of(two, both)
+    assert '<option value="n" data-with="" data-label="N">N</option>' in both and outline_of(two, both)
 
 
 def test_a_study_without_interventions_says_so(tmp_path):
@@ -230,6 +233,10 @@ def test_tables_of_another_version_are_told(tmp_path):
     begin = text[: text.index("What was found")]
     assert "Made from tables of another version" in begin and "claims lacks what this version writes: reading" in begin
     assert "4 jobs ran other code than this version has" in begin and "compute_sinks (4)" in begin
+    pl.read_parquet(path).drop("threshold").write_parquet(path)
+    assert "claims lacks what this version writes: reading, threshold" in outline_of(study).text.replace(
+        "threshold, reading", "reading, threshold"
+    )
 
 
 def test_a_figure_in_no_format_of_the_web_is_linked(tmp_path):

@@ -79,6 +79,8 @@ def test_a_table_can_be_saved_as_csv(page):
 def test_the_switch_shows_one_model_and_the_button_turns_the_lights_off(page):
     page.evaluate("(model.value = 'n', model.dispatchEvent(new Event('change')))")
     assert page.evaluate("[...document.querySelectorAll('[data-model=m]')].every((one) => one.hidden)")
+    shown = "[...document.querySelectorAll('[data-model=m]')].filter((one) => one.checkVisibility()).length"
+    assert page.evaluate(shown) == 0, "also where rows are cards"
     assert page.evaluate("[...document.querySelectorAll('[data-model=n]')].every((one) => !one.hidden)")
     assert page.evaluate(
         "[...document.querySelectorAll('select[name=shown]')].every((one) => one.selectedOptions[0].text.startsWith('N '))"

@@ -21,26 +21,28 @@ def test_times_machines_and_needs_of_all_finished_jobs_are_added_up(tmp_path):
     )
     (tmp_path / "sinks/m/q.log").write_text("code in workflow_scripts, version bb\nsinkorigin: it failed\n")
     (tmp_path / "another.log").write_text(RECORD.format(1000.0, 5000))
-    record = read_run_record(tmp_path, {"fetch": ["aa"], "sinks": ["bb"]})
+    logs = {"sinks": [(tmp_path / f"sinks/m/{name}.log", "bb") for name in ("p", "q", "not_there")]}
+    record = read_run_record({"fetch": [(str(tmp_path / "fetch.log"), "aa")], **logs})
     assert (record.jobs, record.seconds, record.memory) == (2, 400.0, 2048.0), (
-        "failed jobs, and rules of no study, are left out"
+        "failed jobs, and those of no study, are left out"
     )
     assert record.period == "2026-01-02 10:00 to 10:09 UTC" and record.hardware == "Linux x86_64, 2 × CPU, 8 GB"
     assert record.effort == "2 jobs, 7 minutes one after the other; at most 2.0 GB of memory"
-    assert not record.other_code and not record.unknown_code
+    assert not record.other_code
 
 
 def test_jobs_that_ran_other_code_are_counted_by_rule(tmp_path):
     for name, version in (("p", "old"), ("q", "old"), ("r", "new")):
         write_log(tmp_path / f"sinks/{name}.log", version, "", 1.0, 1)
     (tmp_path / "plain.log").write_text(RECORD.format(1.0, 1))
-    record = read_run_record(tmp_path, {"sinks": ["new", "newer"], "plain": ["x"]})
-    assert record.other_code == {"sinks": 2} and record.unknown_code == 1
+    sinks = [(tmp_path / f"sinks/{name}.log", "new") for name in ("p", "q", "r")]
+    record = read_run_record({"sinks": sinks, "plain": [(tmp_path / "plain.log", "x")]})
+    assert record.other_code == {"sinks": 2}
     assert record.period == record.hardware == "not recorded"
 
 
 def test_a_study_without_logs_has_an_empty_record(tmp_path):
-    record = read_run_record(tmp_path / "logs", {"sinks": ["new"]})
+    record = read_run_record({"sinks": [(tmp_path / "none.log", "new")]})
     assert record.jobs == 0 and record.effort == "not recorded"
 
 

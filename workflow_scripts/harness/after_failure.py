@@ -15,13 +15,13 @@ from typing import Any
 from harness import snakemake_internals as internals
 from harness.figures import FIGURES
 from harness.missing import VARIABLE, Failure, Missing, job_name
-from harness.outcome import LEDGER, LEDGER_RULE, findings_told, page_of
+from harness.outcome import LEDGER, LEDGER_RULE, PAGE_RULE, PAGES, findings_told, page_of
 from harness.study import Study
 
 _SCRIPT = Path(__file__).parents[1] / "make_rest.py"
 _MOST = 20  # failures that are told
 # rules that read what there is of each model: their inputs are from Study.tables or Study.comparisons. Figures do so too
-_SUMMARIES = (LEDGER_RULE, "make_page")
+_SUMMARIES = (LEDGER_RULE, PAGE_RULE)
 
 
 def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Sequence[str] = ()) -> str | None:
@@ -44,6 +44,8 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
     missing = missing_after(unfinished)
     waiting = [job for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     wanted = {job.rule.name: internals.stated_files(job) for job in waiting if not job.wildcards}
+    if page_of(study.folder) and not any(job.rule.name == PAGE_RULE for job in unfinished):
+        wanted[PAGE_RULE] = [f"{study.folder}/{page}" for page in PAGES]  # it is there, and does not say what failed
     rest = {} if changed or stopped else what_is_left(study, missing, wanted)
     if not rest:
         return _told(missing, len(waiting), gone)
@@ -94,7 +96,7 @@ def _where(study: Study, rest: Iterable[str], made: bool) -> str:
     """Where claims and figures of everything else are."""
     if not made:
         return "Not all claims and figures of what is there could be made: see the messages above."
-    page = f"What was found, and what is missing: {page_of(study.folder)}." if "make_page" in rest else ""
+    page = f"What was found, and what is missing: {page_of(study.folder)}." if PAGE_RULE in rest else ""
     drawn = f"Its figures: {study.folder}/figures." if set(rest) - set(_SUMMARIES) else ""
     return f"{page} {drawn}".strip()
 

@@ -84,10 +84,16 @@ def figure_facts(study: Study, root: Path) -> list[dict[str, Any]]:
 
 def edited_tables(study: Study) -> dict[str, list[str]]:
     """Folders of the edits of pretrained models and of the unedited passes beside them, with their manifests, as inputs."""
+    manifests = {"edited": "edited/interventions.json", "baseline": "baseline/manifest.json"}
+    folders = [f"{study.folder}/interventions/{'/'.join(pair)}" for pair in edited_pairs(study)]
+    whole = [
+        folder
+        for folder in folders
+        if len(study.missing.without(f"{folder}/{manifest}" for manifest in manifests.values())) == len(manifests)
+    ]
     found: dict[str, list[str]] = {}
-    for name, manifest in (("edited", "edited/interventions.json"), ("baseline", "baseline/manifest.json")):
-        folders = (f"{study.folder}/interventions/{'/'.join(pair)}" for pair in edited_pairs(study))
-        found |= with_directories(name, study.missing.without(f"{folder}/{manifest}" for folder in folders))
+    for name, manifest in manifests.items():
+        found |= with_directories(name, [f"{folder}/{manifest}" for folder in whole])
     return found
 
 
@@ -159,19 +165,22 @@ def table_makers(rules: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def code_versions(rules: Mapping[str, Any], jobs: Mapping[str, Iterable[Mapping[str, str]]]) -> dict[str, list[str]]:
-    """Rule → versions of the code that its jobs have now, see :class:`harness.code_version.Code`.
+def job_logs(
+    rules: Mapping[str, Any], jobs: Mapping[str, Iterable[Mapping[str, str]]]
+) -> dict[str, list[tuple[str, str]]]:
+    """Rule → log and code version of each of its jobs, see :class:`harness.code_version.Code`.
 
     Args:
         rules: name → rule.
         jobs: rule → the wildcards of each of its jobs.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     for name, each in jobs.items():
         code = dict(rules[name].params.items()).get("code") if name in rules else None
         if code is not None:
-            found[name] = sorted({_version(code, wildcards) for wildcards in each})
-    return {name: versions for name, versions in found.items() if versions}
+            log = rules[name].log[0]
+            found[name] = sorted((str(log.apply_wildcards(wildcards)), _version(code, wildcards)) for wildcards in each)
+    return {name: logs for name, logs in found.items() if logs}
 
 
 def _version(code: str | Callable[[Any], str], wildcards: Mapping[str, str]) -> str:

@@ -1,7 +1,7 @@
 """What the logs of a study's jobs record: when and where they ran, what they took, and which code they were."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from harness.job import Record
@@ -12,36 +12,32 @@ _GPU = re.compile(r"^used GPU (.+)$", re.MULTILINE)
 _CODE = re.compile(r"^code in .+, version (\w+)$", re.MULTILINE)
 
 
-def read_run_record(logs: Path, versions: Mapping[str, Sequence[str]]) -> RunRecord:
-    """What the logs below a folder say of the jobs of rules.
+def read_run_record(logs: Mapping[str, Iterable[tuple[str | Path, str]]]) -> RunRecord:
+    """What the logs of jobs say of them.
 
     The page of a study tells it. A log is no input of that job: it is there where the job ran on this machine or a shared
     file system, and nothing of a result depends on it.
 
     Args:
-        logs: folder with ``{rule}.log`` or ``{rule}/….log`` of each job.
-        versions: rule → versions of the code that its jobs have now.
+        logs: rule → log of each of its jobs, and the version of the code that the job has now.
     """
     records: list[Record] = []
     times: list[str] = []
     machines: set[str] = set()
     other: dict[str, int] = {}
-    unknown = 0
-    for rule, known in sorted(versions.items()):
-        for log in sorted([*logs.glob(f"{rule}.log"), *(logs / rule).rglob("*.log")]):
-            record = Record.read(log)
-            if record is None:  # of a job that failed, or that runs now
+    for rule, jobs in sorted(logs.items()):
+        for log, now in jobs:
+            record = Record.read(Path(log)) if Path(log).is_file() else None
+            if record is None:  # of a job that failed, runs now, or ran elsewhere
                 continue
             records.append(record)
-            text = log.read_text(encoding="utf-8", errors="replace")
+            text = Path(log).read_text(encoding="utf-8", errors="replace")
             if began := _BEGAN.search(text):
                 times.append(f"{began[1]} UTC")
                 gpu = _GPU.search(text)
                 machines.add(began[2] + (f", {gpu[1]}" if gpu else ""))
             version = _CODE.search(text)
-            if version is None:
-                unknown += 1
-            elif version[1] not in known:
+            if version is not None and version[1] != now:
                 other[rule] = other.get(rule, 0) + 1
     return RunRecord(
         jobs=len(records),
@@ -52,5 +48,4 @@ def read_run_record(logs: Path, versions: Mapping[str, Sequence[str]]) -> RunRec
         ended=max(times, default=None),
         machines=sorted(machines),
         other_code=other,
-        unknown_code=unknown,
     )

@@ -124,8 +124,12 @@ def _values(rows: Sequence[Mapping], written: Callable[[float, float], str]) -> 
 
 
 def _expected(claim: Claim, rows: Sequence[Mapping]) -> str:
-    """What is predicted of the values; several where the threshold depends on the data."""
-    return " or ".join(dict.fromkeys(claim.expected(row["threshold"]) for row in rows))
+    """What is predicted of the values; several where the threshold depends on the data.
+
+    In the words of the ledger where it has no threshold: another version wrote it.
+    """
+    told = (row["predicate"] if row["threshold"] is None else claim.expected(row["threshold"]) for row in rows)
+    return " or ".join(dict.fromkeys(told))
 
 
 def _reach(claim: Claim, rows: Sequence[Mapping]) -> str:

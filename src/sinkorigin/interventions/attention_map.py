@@ -89,8 +89,8 @@ def attention_maps(
     for cause in causes:
         edited, _ = mapped(cause)
         [target] = cause.edit.positions
-        later = edited[:, target + 1 :, target]
-        most = int(later.mean(axis=1).argmax()) if later.size else 0
+        later = edited[:, target + 1 :, target : target + 1]  # nothing where the map ends before the target
+        most = int(later.mean(axis=(1, 2)).argmax()) if later.size else 0
         identity = {
             "cause": cause.name, "kind": cause.edit.kind, "strength": getattr(cause.edit, "strength", 1.0),
             "layers": list(cause.edit.layers), "target": target,

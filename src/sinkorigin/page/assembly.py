@@ -23,6 +23,8 @@ _JUDGED = {
     "checks": checks.SCHEMA,
     "accounts": accounts.SCHEMA,
 }
+# tables of the whole study, which a reader may download beside those of each model and prompt set
+_OF_STUDY = (*_JUDGED, "pretraining_comparison", "pretraining_by_seed")
 
 
 def page_of_study(files: Mapping[str, Sequence[str]], about: Mapping[str, Any], record: RunRecord) -> str:
@@ -30,23 +32,25 @@ def page_of_study(files: Mapping[str, Sequence[str]], about: Mapping[str, Any], 
 
     Args:
         files: input → its files: ``claims``, ``robustness``, ``checks`` and ``accounts``, each empty where it could not be made;
-            ``provenance`` of fetched models; ``figures``; ``pretraining_comparison``; ``edited``, manifests of interventions; and
-            statistics by the name of their table.
+            ``provenance`` of fetched models; ``figures``; ``pretraining_comparison`` and ``pretraining_by_seed``; ``edited``, manifests
+            of interventions; and statistics by the name of their table.
         about: the parameters of the rule ``make_page``.
         record: what the logs of the study's jobs say.
     """
     statistics = dict(files)
+    whole = {name: paths[0] for name in _OF_STUDY if (paths := statistics.get(name))}
     judged, lacking = {}, {}
     for name, schema in _JUDGED.items():
         judged[name], lacking[name] = rows_of(statistics.pop(name), schema)
     labels = complete_labels({model["name"]: model["label"] for model in about["models"]}, statistics.pop("provenance"))
     models = [{**model, "label": labels[model["name"]]} for model in about["models"]]
     comparison = [read_table(path) for path in statistics.pop("pretraining_comparison")]
+    statistics.pop("pretraining_by_seed", None)
     drawn: dict[str, list[str]] = {}
     for file in statistics.pop("figures"):
         drawn.setdefault(Path(file).stem, []).append(file)
     edited = {tuple(Path(path).parts[-4:-2]): Path(path).parents[1] for path in statistics.pop("edited")}
-    tables = PageTables(statistics, edited)
+    tables = PageTables(statistics, edited, whole)
     fetched = {model["name"]: model["label"] for model in models if model["role"] != "trained"}
     facts = StudyFacts(
         name=about["study"],

@@ -74,7 +74,7 @@ class ClaimText:
     @property
     def names_of_tables(self) -> list[str]:
         """Names of the tables that it was read from."""
-        return list(dict.fromkeys(PurePath(path).stem for row in self.rows for path in row.tables))
+        return list(dict.fromkeys(PurePath(path).stem for row in (*self.rows, *self.trained) for path in row.tables))
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,8 @@ def claim_texts(ledger: Sequence[Mapping], robustness: Sequence[Mapping]) -> dic
         claim = _CLAIMS.get(code)
         texts = [claim_row(row, settings.get(_identity(row), ())) for row in rows]
         single = [text for text, row in zip(texts, rows, strict=True) if row["role"] == "trained" and code not in _RUNS]
+        if len(single) == len(texts):  # nothing else to show
+            single = []
         module = "" if claim is None else claim.settings.__module__
         found[code] = ClaimText(
             code=code, words=rows[0]["words"], statement=_sentence(rows[0]["statement"]), paper=rows[0]["paper"],
@@ -319,7 +321,7 @@ def checks_of(rows: Sequence[Mapping]) -> Group | None:
         (row["statement"], row["what"] or "", claim_row({"claim": row["check"], **row, "settings": None}))
         for row in rows
     ]
-    return Group("Checks", "", _counts(rows), told) if rows else None
+    return Group("All checks", "", _counts(rows), told) if rows else None
 
 
 def accounts_of(rows: Sequence[Mapping]) -> list[Group]:

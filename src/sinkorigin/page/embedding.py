@@ -2,7 +2,6 @@
 
 import base64
 import gzip
-import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +49,5 @@ def compressed_csv(table: pl.DataFrame) -> str:
     """A table as CSV with so many significant digits, gzip, base64: lists as "0 1 2"; the same bytes for the same table."""
     lists = [name for name, kind in table.schema.items() if isinstance(kind, pl.List | pl.Array)]
     joined = [pl.col(name).list.eval(pl.element().cast(pl.String)).list.join(" ") for name in lists]
-    stream = io.StringIO()
-    stream.write(table.with_columns(pl.selectors.float().round_sig_figs(DIGITS), *joined).write_csv())
-    return base64.b64encode(gzip.compress(stream.getvalue().encode(), mtime=0)).decode()
+    text = table.with_columns(pl.selectors.float().round_sig_figs(DIGITS), *joined).write_csv()
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

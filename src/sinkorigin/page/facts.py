@@ -44,7 +44,6 @@ class RunRecord:
         began, ended: first and last time at which a job began, "2026-11-29 13:08 UTC"; None where no log has it.
         machines: what the jobs ran on.
         other_code: rule → number of its jobs whose log has another version of the code than the page's.
-        unknown_code: number of jobs of which no log says the version of the code.
     """
 
     jobs: int = 0
@@ -55,7 +54,6 @@ class RunRecord:
     ended: str | None = None
     machines: Sequence[str] = ()
     other_code: Mapping[str, int] = field(default_factory=dict)
-    unknown_code: int = 0
 
     @property
     def period(self) -> str:

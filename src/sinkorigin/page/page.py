@@ -102,6 +102,7 @@ def render(
         sources=sources,
         by_table={source.name: source for source in sources},
         legend=[contents.Verdict(text) for text in (REPRODUCED, CONTRADICTED, UNDECIDED, NOT_APPLICABLE)],
+        prompt_words=[prompts.name.replace("_", " ") for prompts in facts.prompts],
         switched=[model for model in facts.models if model["role"] == "pretrained"],
         style=_asset("page.css"),
         script=_asset("page.js"),
@@ -178,7 +179,7 @@ def _sources(tables: PageTables, facts: StudyFacts) -> list[_Source]:
         whole = tables.whole(name)
         if whole is None:
             continue
-        files = [(" · ".join(place), place_of(path)) for place, path in tables.files(name).items()]
+        files = [(" · ".join(place) or "the whole study", place_of(path)) for place, path in tables.files(name).items()]
         csv = compressed_csv(whole)
         found.append(
             _Source(

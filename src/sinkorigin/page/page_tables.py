@@ -18,15 +18,22 @@ class PageTables:
         edited: (model, prompts) → folder of the interventions there.
     """
 
-    def __init__(self, paths: Mapping[str, Sequence[str | Path]], edited: Mapping[tuple[str, ...], Path] | None = None):
+    def __init__(
+        self,
+        paths: Mapping[str, Sequence[str | Path]],
+        edited: Mapping[tuple[str, ...], Path] | None = None,
+        whole: Mapping[str, str | Path] | None = None,
+    ):
         """Take the files of tables.
 
         Args:
             paths: name of a table → its files, whose paths end in ``{model}/{prompts}/{name}.parquet``.
             edited: (model, prompts) → folder of the interventions there, with ``baseline`` and ``edited``.
+            whole: name of a table of the whole study → its file; its place is ``()``.
         """
         self.edited = dict(edited or {})
         self._places = {name: places for name, places in places_of(paths).items() if places}
+        self._places |= {name: {(): Path(path)} for name, path in (whole or {}).items()}
         self._read: dict[Path, pl.DataFrame | None] = {}
 
     def names(self) -> list[str]:
@@ -37,9 +44,9 @@ class PageTables:
         """(model, prompts) → file of a table."""
         return dict(self._places.get(name, {}))
 
-    def read(self, name: str, model: str, prompts: str) -> pl.DataFrame | None:
-        """A table; None where the study does not have it, or it is not applicable or empty."""
-        path = self._places.get(name, {}).get((model, prompts))
+    def read(self, name: str, *place: str) -> pl.DataFrame | None:
+        """The table of a model and prompt set; None where the study does not have it, or it is not applicable or empty."""
+        path = self._places.get(name, {}).get(place)
         if path is None:
             return None
         if path not in self._read:
@@ -48,8 +55,8 @@ class PageTables:
         return self._read[path]
 
     def columns(self, name: str) -> list[tuple[str, str]]:
-        """Columns of a table with their descriptions."""
-        return described(next(iter(self._places[name].values())))
+        """Columns of a table with their descriptions: a file of what is not applicable may have none."""
+        return max(map(described, self._places[name].values()), key=len)
 
     def whole(self, name: str) -> pl.DataFrame | None:
         """All tables of one name below each other, which have columns ``model`` and ``prompts``; None where there is none."""

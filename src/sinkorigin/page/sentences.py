@@ -60,13 +60,18 @@ def _massive(tables: PageTables, labels: Labels) -> Iterator[str]:
         if rows.is_empty():
             yield f"{place}, no position has a massive activation by the criterion of Sun et al. (2024)."
             continue
-        layers = rows.filter(pl.col("position") == 0)["layer"].n_unique()
-        top = rows.sort("max_abs", descending=True).row(0, named=True)
-        elsewhere = rows.filter(pl.col("position") > 0)["position"].n_unique()
+        first, later = rows.filter(pl.col("position") == 0), rows.filter(pl.col("position") > 0)
+        elsewhere = later["position"].n_unique()
+        others = (
+            f"{elsewhere} other position{'s' if elsewhere != 1 else ''} ever ha{'ve' if elsewhere != 1 else 's'} one."
+        )
+        if first.is_empty():
+            yield f"{place}, the first token has no massive activation by the criterion of Sun et al. (2024); {others}"
+            continue
+        top = first.sort("max_abs", descending=True).row(0, named=True)
         yield (
-            f"{place}, the first token has massive activations in {layers} layers, the largest of {top['max_abs']:.3g} in dim "
-            f"{top['dim']} after layer {top['layer']}; {elsewhere} other position{'s' if elsewhere != 1 else ''} ever "
-            f"ha{'ve' if elsewhere != 1 else 's'} one."
+            f"{place}, the first token has massive activations in {first['layer'].n_unique()} layers, the largest of "
+            f"{top['max_abs']:.3g} in dim {top['dim']} after layer {top['layer']}; {others}"
         )
 
 
@@ -107,11 +112,17 @@ def _alignment(tables: PageTables, labels: Labels) -> Iterator[str]:
 
 
 def _shown(table: pl.DataFrame, *kinds: str) -> list[dict]:
-    """A row a kind: at the position and strength that stand for all, in early layers where there are some."""
-    found = []
+    """A row a kind: at the position and strength that stand for all, in early layers where there are some.
+
+    All at the position of the first: a sentence names one.
+    """
+    found: list[dict] = []
     for kind in kinds:
         rows = [
-            row for row in table.filter(kind=kind).to_dicts() if row["site"] in ("value_aggregation", "attention", None)
+            row
+            for row in table.filter(kind=kind).to_dicts()
+            if row["site"] in ("value_aggregation", "attention", None)
+            and (not found or row["target"] == found[0]["target"])
         ]
         rows.sort(
             key=lambda row: (
@@ -160,7 +171,7 @@ def _layers(tables: PageTables, labels: Labels) -> Iterator[str]:
 
 def _removals(tables: PageTables, labels: Labels) -> Iterator[str]:
     for place, table in _first(tables, "removals", labels):
-        rows = [row for row in table.to_dicts() if row["control"] is not None]
+        rows = [row for row in table.to_dicts() if row["control_lost"] is not None]
         if rows:
             told = "; ".join(
                 f"{row['removal'].replace('_', ' ')} takes the sink from {row['lost']} of {row['before']} sequences, its control "

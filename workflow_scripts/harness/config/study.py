@@ -128,6 +128,8 @@ class Config(Strict):
             for name, owner in ((BASELINE, "the unedited model"), ("results", "the folder of all results")):
                 if name in names:
                     yield f"{key}: the name {name} is taken by {owner}; choose another"
+        if twice := first_repeated(model.label for model in self.models if model.label):
+            yield f"models: the label {twice!r} is given twice, so that nobody could tell the two apart; change one"
 
     def _model_problems(self) -> Iterator[str]:
         if not self.models and not self.pretraining.runs:

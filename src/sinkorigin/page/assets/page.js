@@ -27,6 +27,16 @@
       axis: { ...words, gridColor: line, domainColor: quiet, tickColor: quiet }, view: { stroke: line },
     };
   };
+  const chooseNumber = (select, number) => {
+    select.selectedIndex = number;
+    select.dispatchEvent(new Event("input", { bubbles: true }));
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const chartPlaces = (place) => {
+    const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+    const shown = (spec.params || []).find((one) => one.name === "shown");
+    return shown ? shown.bind.labels : [];
+  };
   const drawn = new Map();
   let ready = false;
   const prepare = () => {
@@ -39,13 +49,17 @@
   const draw = async (place) => {
     prepare();
     const spec = JSON.parse(document.getElementById(place.dataset.spec).textContent);
+    const before = [...place.querySelectorAll("select")].map((one) => [one.name, one.selectedIndex]);
     const { view } = await window.vegaEmbed(place, spec, {
       config: colours(), renderer: "svg", actions: { export: true, source: false, compiled: false, editor: false },
     });
     drawn.set(place, view);
     for (const summary of place.querySelectorAll("summary")) summary.setAttribute("aria-label", "Save this chart as an image");
     place.dataset.drawn = "yes";
-    choose(place);
+    if (!before.length) choose(place);
+    for (const [name, number] of before) {
+      chooseNumber([...place.querySelectorAll("select")].find((one) => one.name === name), number);
+    }
   };
   const redraw = () => { for (const place of [...drawn.keys()]) draw(place); };
   const places = [...document.querySelectorAll(".chart")];
@@ -66,15 +80,12 @@
 
   const model = document.getElementById("model");
   const choose = (place) => {
-    const label = model && model.value ? model.selectedOptions[0].textContent : "";
     const select = [...place.querySelectorAll("select")].find((one) => one.name === "shown");
-    if (!label || !select) return;
-    const option = [...select.options].find((one) => one.text.startsWith(`${label}, `));
-    if (option) {
-      select.value = option.value;
-      select.dispatchEvent(new Event("input", { bubbles: true }));
-      select.dispatchEvent(new Event("change", { bubbles: true }));
-    }
+    if (!model || !model.value || !select) return;
+    // "label, prompts": a label may begin with another one and a comma
+    const texts = JSON.parse(model.dataset.prompts).map((prompts) => `${model.selectedOptions[0].dataset.label}, ${prompts}`);
+    const number = chartPlaces(place).findIndex((text) => texts.includes(text));
+    if (number >= 0) chooseNumber(select, number);
   };
   if (model) {
     const switched = new Set([...model.options].flatMap((one) => [one.value, ...(one.dataset.with || "").split(" ")]));

@@ -35,7 +35,11 @@ def by_position(folder: Path) -> pl.DataFrame | None:
     edits = edits if one.is_empty() else one
     places = edits.select("intervention", "mean_factor", "strength", "target").unique()
     nearest = places.sort(
-        (pl.col("target") - SHOWN_POSITION).abs(), (pl.col("strength") - SHOWN_STRENGTH).abs(), "mean_factor", "target"
+        (pl.col("target") - SHOWN_POSITION).abs(),
+        (pl.col("strength") - SHOWN_STRENGTH).abs(),
+        "mean_factor",
+        "strength",
+        "target",
     ).unique("intervention", keep="first", maintain_order=True)
     keys = ["intervention", "mean_factor", "strength", "target"]
     shown = edits.join(nearest, on=keys, how="semi", nulls_equal=True)
@@ -60,7 +64,13 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     if not parts:
         return None
     rows = pl.concat(parts)
-    edit = pl.format("{}, position {}", pl.col("intervention").str.replace_all("_", " "), "target")
+    edit = pl.concat_str(
+        pl.col("intervention").str.replace_all("_", " "),
+        pl.format("strength {}", pl.col("strength").round_sig_figs(3).cast(pl.String).str.strip_suffix(".0")),
+        pl.format("position {}", "target"),
+        separator=", ",
+        ignore_nulls=True,
+    )
     rows = rows.with_columns(edit.alias("edit")).rename({"score": STATES[1], "uniform": STATES[2]})
     rows, [shown, edits] = numbered(rows, "shown", "edit")
     chart = (
