@@ -3,7 +3,7 @@
 from harness import checks
 from harness.after_failure import end_failed_run
 from harness.cluster import keep_config, prepare_slurm
-from harness.outcome import LEDGER_RULE, outcome
+from harness.outcome import LEDGER_RULE, PAGE_RULE, outcome
 from harness.run_lock import note_lock
 
 CONFIG_AT_START = checks.ConfigFiles([layer.name for layer in MERGED.layers if layer.is_file])
@@ -55,7 +55,7 @@ onsuccess:
         print(f"The figure is {STUDY}/figures/first_look.{STUDY_CONFIG.figures.formats[0]}")
     if internals.is_asked_for(workflow, LEDGER_RULE):
         with checks.ending_with_a_sentence():
-            for line in outcome(STUDY):
+            for line in outcome(STUDY, with_page=internals.is_asked_for(workflow, PAGE_RULE)):
                 print(line)
 
 

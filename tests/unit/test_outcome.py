@@ -43,6 +43,15 @@ def test_a_ledger_of_another_version_is_refused_in_a_sentence(tmp_path):
     assert "claims.parquet is of another version" in sentence and "remove it and run the same command again" in sentence
 
 
+def test_a_run_that_makes_no_page_names_none(tmp_path):
+    write_ledger(tmp_path, ROW)
+    page = tmp_path / PAGES[0]
+    page.touch()
+    assert outcome(tmp_path)[-1] == f"The page of the study: {page}"
+    told = outcome(tmp_path, with_page=False)
+    assert len(told) > 1 and not any(str(page) in line for line in told)
+
+
 @pytest.mark.parametrize("count", [1, 3, 7, 10, 14])
 @pytest.mark.parametrize("words", [2, 30, 400])
 def test_whatever_is_found_fits_into_ten_lines(count, words):
@@ -59,3 +68,9 @@ def test_what_is_too_long_ends_with_the_last_claim_that_fits():
     claims = "; ".join(f"claim {number} holds in {number} of 10 places" for number in range(40))
     lines = fitted([f"Reproduced: {claims}.", "Undecided: one claim."])
     assert lines[-1] == "- Undecided: one claim." and lines[-2].endswith("places; …") and len(lines) == LINES
+
+
+@pytest.mark.parametrize("claims", [5, 40])
+def test_a_name_with_hyphens_stays_whole(claims):
+    told = " ".join(line[2:] for line in fitted([f"Reproduced: {' and '.join(['pythia-deduped-random'] * claims)}."]))
+    assert told.count("pythia") == told.count("pythia-deduped-random") > 1

@@ -5,17 +5,28 @@ import hashlib
 import importlib.resources
 import json
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from html import escape
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import yaml
+from markdown_it import MarkdownIt
 
+import sealed_study
 from harness.publish.record import job_of, large, read_record
 from scripts_by_hand import run_script
-from sealed_study import STUDY, MadeUpStudy, ledger_rows, metadata
+from sealed_study import STUDY, MadeUpStudy, ledger_rows, metadata, study_config
+from sinkorigin.publish import markdown
+from sinkorigin.publish.described_study import DescribedStudy
 from sinkorigin.publish.reforms import MODULES
+from sinkorigin.tables import read_json, write_json
 from tiny_study import ROOT
 
 CARD = "pretraining/softmax/seed=0/model/README.md"
@@ -28,8 +39,17 @@ def study(tmp_path, monkeypatch) -> MadeUpStudy:
     return MadeUpStudy()
 
 
-def publish(study: MadeUpStudy, **settings) -> Path:
-    run_script("publish.py", STUDY, **study.seen_by_publish(**({"creators": CREATORS} | settings)))
+def study_with(monkeypatch, folder: Path, rows: list[dict]) -> MadeUpStudy:
+    """A study with another ledger."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sealed_study, "ledger_rows", lambda: rows)
+    return MadeUpStudy()
+
+
+def publish(study: MadeUpStudy, told: Mapping[str, Any] = MappingProxyType({}), **settings) -> Path:
+    """Publish a study with these settings; ``told`` replaces parameters of the rule."""
+    seen = study.seen_by_publish(**({"creators": CREATORS} | settings))
+    run_script("publish.py", STUDY, **seen | {"params": seen["params"] | dict(told)})
     return STUDY / "publish"
 
 
@@ -41,6 +61,11 @@ def card(path: Path) -> tuple[dict, str]:
     """Metadata and text of a card."""
     _, front, text = path.read_text().split("---\n", 2)
     return yaml.safe_load(front), text
+
+
+def answers(folder: Path) -> dict[str, str]:
+    """Item of the checklist → its answer."""
+    return dict(re.findall(r"^\| (\d[a-g]) \| [^|]+ \| (.+) \|$", (folder / "reforms.md").read_text(), re.MULTILINE))
 
 
 # ---- the folder
@@ -71,6 +96,27 @@ def test_large_files_come_in_where_the_config_says_so(study):
     vectors = "activations/tiny/random_tokens/residual/layer=0/part-0.parquet"
     assert (folder / vectors).read_bytes() == (STUDY / vectors).read_bytes()
     assert "The weights lie beside this card." in (folder / CARD).read_text()
+
+
+def test_configs_of_other_studies_and_profiles_are_not_published(study, tmp_path):
+    root = tmp_path / "checkout"
+    root.mkdir()
+    for path in ROOT.iterdir():
+        if path.name.startswith(("config", "profiles")):  # beside which this test writes
+            (shutil.copytree if path.is_dir() else shutil.copyfile)(path, root / path.name)
+        else:
+            (root / path.name).symlink_to(path)
+    for private in ("config.private.yaml", "config/mine.yaml", "profiles/slurm/mine.yaml"):
+        (root / private).write_text("models: [{source: 'path:/home/me/model'}]\n")
+    code = publish(study, {"root": str(root)}) / "code"
+    shipped = {f"config{name}.yaml" for name in ("", ".models", ".robustness", ".ladder", ".paper")}
+    assert {path.name for path in code.glob("config*.yaml")} == shipped
+    assert [path.name for path in (code / "config").iterdir()] == ["README.md"] and not (code / "profiles").exists()
+
+
+def test_the_attention_maps_that_the_page_links_to_come_in_without_the_edits():
+    folder = "interventions/tiny/random_tokens"
+    assert large(f"{folder}/attention_map.parquet") is None and large(f"{folder}/mechanism.parquet") == "activations"
 
 
 def test_files_of_fetched_models_are_never_taken_in():
@@ -161,6 +207,22 @@ def test_a_job_is_named_by_its_log(log, job):
     assert job_of(log) == job
 
 
+@pytest.mark.parametrize(
+    ("licence", "told"),
+    [
+        ("Llama 3.2 Community License", "Llama 3.2 Community License"),
+        ("gemma", "gemma"),
+        ("MIT OR Apache-2.0", "MIT OR Apache-2.0"),
+        ("apache-2.0", {"@id": "https://spdx.org/licenses/Apache-2.0"}),
+    ],
+)
+def test_only_a_licence_of_the_spdx_list_has_an_address_there(licence, told, study):
+    write_json(study.provenance, read_json(study.provenance) | {"licence": licence})
+    graph = metadata(publish(study))
+    assert graph["#source/fetch_model/tiny"]["license"] == told
+    assert not any(" " in identifier for identifier in graph)
+
+
 # without a network: what the validator asks for is put into its cache
 VALIDATE = """
 import io, json, sys
@@ -226,6 +288,9 @@ def test_the_validator_of_ro_crates_accepts_it(study, tmp_path):
 
 # ---- records and cards
 
+# items of the checklist that name the sources of text
+CORPUS_ITEMS = ("2a", "3a", "3g", "4a", "5c")
+
 
 def test_each_verdict_is_a_review_of_a_claim_with_its_value_interval_and_threshold(study):
     graph = {entity["@id"]: entity for entity in json.loads((publish(study) / "claims.jsonld").read_text())["@graph"]}
@@ -245,6 +310,16 @@ def test_each_verdict_is_a_review_of_a_claim_with_its_value_interval_and_thresho
     assert graph[falls["isBasedOn"][0]["@id"]]["value"]["maxValue"] is None  # infinite, which JSON cannot say
     assert "appearance" in graph[sink["itemReviewed"]["@id"]] and "appearance" not in graph[ours["itemReviewed"]["@id"]]
     assert graph[sink["about"]["@id"]]["name"] == "Tiny <b>model</b> | of tests"
+
+
+def test_no_two_records_have_the_same_identifier(tmp_path, monkeypatch):
+    first = ledger_rows()[0]
+    rows = [
+        first | {"model": model, "label": model, "prompts": prompts} for model, prompts in (("a-b", "c"), ("a", "b-c"))
+    ]
+    records = json.loads((publish(study_with(monkeypatch, tmp_path, rows)) / "claims.jsonld").read_text())["@graph"]
+    identifiers = [record["@id"] for record in records]
+    assert len(set(identifiers)) == len(identifiers) and "#review/C0/a-b/c/drawn" in identifiers
 
 
 def test_the_card_of_a_model_tells_its_training_its_data_and_its_numbers(study):
@@ -267,7 +342,7 @@ def test_the_card_of_the_tables_tells_findings_tables_and_what_is_missing(study)
         folder.rglob("*.parquet")
     )
     assert "8 of 8 sequences" in text and "Not included: 2 files" in text
-    assert "Tiny <b>model</b> \\| of tests" in text or "Tiny <b>model</b> | of tests" in text
+    assert r"Tiny \<b\>model\</b\> \| of tests" in text
     package = json.loads((folder / "datapackage.json").read_text())
     [masses] = [one for one in package["resources"] if one["name"] == "sink_mass"]
     assert masses["schema"]["fields"][1] == {
@@ -277,11 +352,25 @@ def test_the_card_of_the_tables_tells_findings_tables_and_what_is_missing(study)
     }
 
 
+def test_a_label_and_a_title_are_shown_as_they_are_written(tmp_path, monkeypatch):
+    written = "a_b_*c* <img src=http://x/t.png> [a](http://x) `d` | # e\\\nf"
+    rows = [row | ({"label": written} if row["model"] == "tiny" else {}) for row in ledger_rows()]
+    folder = publish(study_with(monkeypatch, tmp_path, rows), title=written)
+    shown = escape(written.replace("\n", " "))
+    for text, times in ((card(folder / "README.md")[1], 3), ((folder / "reforms.md").read_text(), 3)):
+        page = MarkdownIt("commonmark").enable("table").render(text)
+        assert page.count(shown) == times
+        assert not any(made in page for made in ("<img", "<b>", "<em>c", 'href="http://x"', "<code>d</code>"))
+
+
+def test_a_bar_ends_no_cell_whether_it_is_escaped_already_or_not():
+    assert markdown.table(("a",), [("x|y",), (markdown.escaped("x|y"),)]).splitlines()[2:] == [r"| x\|y |"] * 2
+
+
 def test_the_checklist_answers_all_items_of_reforms_from_the_study(study):
-    text = (publish(study) / "reforms.md").read_text()
+    rows = answers(publish(study))
     codes = [item.code for items in MODULES.values() for item in items]
     assert len(MODULES) == 8 and len(codes) == 32 and codes == sorted(codes)
-    rows = dict(re.findall(r"^\| (\d[a-g]) \| [^|]+ \| (.+) \|$", text, re.MULTILINE))
     assert list(rows) == codes and all(len(answer) > 20 for answer in rows.values())
     assert (
         "Linux x86_64, 2 × a processor, 8 GB" in rows["2c"]
@@ -292,6 +381,22 @@ def test_the_checklist_answers_all_items_of_reforms_from_the_study(study):
         and "2 train and 1 validation" in rows["3a"]
         and "pypi:a==1, pypi:b==1" in rows["2a"]
     )
+
+
+@pytest.mark.parametrize("documents", [{"train": 2, "validation": 1}, {}])
+def test_the_checklist_names_the_corpora_that_were_read_and_no_other(documents):
+    config = study_config()
+    separate = config["corpus"] | {"source": "path:poems", "validation_share": 0.25, "documents": 9, "members": None}
+    config["pretraining"]["data"][0]["corpus"] = separate
+    known = {
+        "config": config, "provenance": {}, "documents": documents,
+        "trainings": [{"run": "softmax", "seed": 0, "variant": "softmax"}],
+    }  # fmt: skip
+    study = DescribedStudy(**{field.name: known.get(field.name, ()) for field in fields(DescribedStudy)})
+    told = {item.code: item.answer(study) for items in MODULES.values() for item in items if item.code in CORPUS_ITEMS}
+    assert all(("`path:text`" in answer) == bool(documents) and "`path:poems`" in answer for answer in told.values())
+    assert "25 % of the documents of `path:poems`" in told["5c"] and "the first 9 documents" in told["4a"]
+    assert ("40 % of the documents of `path:text`" in told["5c"]) == bool(documents)
 
 
 def test_a_study_without_trainings_without_text_and_without_models_is_published_too(study):
@@ -306,9 +411,8 @@ def test_a_study_without_trainings_without_text_and_without_models_is_published_
     seen = study.seen_by_publish(creators=CREATORS)
     seen["params"]["config"]["pretraining"]["runs"] = []
     run_script("publish.py", STUDY, **seen | {"params": seen["params"] | {"provenances": [], "models": []}})
-    rows = dict(
-        re.findall(r"^\| (\d[a-g]) \| [^|]+ \| (.+) \|$", (STUDY / "publish/reforms.md").read_text(), re.MULTILINE)
-    )
+    rows = answers(STUDY / "publish")
+    assert not any("path:text" in answer for answer in rows.values())
     assert [code for code, answer in rows.items() if "Not applicable" in answer] == [
         "3a",
         "5a",

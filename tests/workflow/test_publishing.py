@@ -1,6 +1,7 @@
 """`snakemake publish` makes a folder of a finished study, and of no other."""
 
 import json
+import re
 
 from blocks import run_by
 
@@ -25,6 +26,8 @@ def test_a_finished_study_is_published_and_an_unfinished_or_changed_one_is_refus
         path.relative_to(folder) for path in folder.glob("statistics/**/*.parquet")
     }
     assert (folder / "pretraining/softmax/seed=0/model/README.md").is_file()
+    links = set(re.findall(r'href="((?!#|data:)[^"]+)"', (folder / "index.html").read_text(encoding="utf-8")))
+    assert links and {link for link in links if not (folder / link).is_file()} == set()
     assert json.loads((folder / "claims.jsonld").read_text())["@graph"]
     assert study.planned_jobs() == set(), "publishing changes nothing of the study"
     # a table is lost, so that the figures and claims are older than what they will be made from

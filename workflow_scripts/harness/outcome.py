@@ -6,16 +6,17 @@ from pathlib import Path
 from textwrap import wrap
 
 PAGES = ("index.html",)  # in the folder of a study; the first that is there is its page
+PAGE_RULE = "make_page"  # what makes it
 LEDGER, LEDGER_RULE = "claims.parquet", "judge_claims"  # in the same folder, and what makes it
 LINES, WIDTH = 10, 100  # of the findings at the terminal
 
 
-def outcome(folder: str | Path) -> list[str]:
-    """Findings and page of the study whose results lie in a folder, as lines."""
+def outcome(folder: str | Path, *, with_page: bool = True) -> list[str]:
+    """Findings and page of the study whose results lie in a folder, as lines; without the page where it may be of an earlier run."""
     found, page = findings_told(Path(folder, LEDGER)), page_of(folder)
     return [
         *([f"What study {Path(folder).name} found:", *found] if found else []),
-        *([f"The page of the study: {page}"] if page else []),
+        *([f"The page of the study: {page}"] if page and with_page else []),
     ]
 
 
@@ -51,7 +52,7 @@ def fitted(texts: Sequence[str], lines: int = LINES, width: int = WIDTH) -> list
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return wrap(text, width, initial_indent="- ", subsequent_indent="  ")
+    return wrap(text, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _cut(text: Sequence[str], lines: int, width: int) -> list[str]:

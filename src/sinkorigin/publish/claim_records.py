@@ -36,7 +36,7 @@ def _paper(paper: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _model(name: str, label: str) -> dict[str, Any]:
-    return {"@id": f"#model-{name}", "@type": "SoftwareApplication", "name": label, "identifier": name}
+    return {"@id": f"#model/{name}", "@type": "SoftwareApplication", "name": label, "identifier": name}
 
 
 def _claim(row: Mapping[str, Any], paper: str) -> dict[str, Any]:
@@ -56,18 +56,18 @@ def _claim(row: Mapping[str, Any], paper: str) -> dict[str, Any]:
 
 def _review(row: Mapping[str, Any], study: DescribedStudy) -> list[dict[str, Any]]:
     """Verdict of a row of the ledger, and the observation that it rests on if there is one."""
-    key = "-".join(filter(None, [row["claim"], row["model"], row["prompts"], row["first_token"]]))
+    key = "/".join(filter(None, [row["claim"], row["model"], row["prompts"], row["first_token"]]))
     first = row["first_token"] and f"first token {row['first_token']}"
     verdict = row["verdict"]
     rating: dict[str, Any] = {"@type": "Rating", "alternateName": verdict}
     if verdict != NOT_APPLICABLE:
         rating |= {"ratingValue": _RATINGS[verdict], "bestRating": 1, "worstRating": -1}
     review = {
-        "@id": f"#review-{key}",
+        "@id": f"#review/{key}",
         "@type": "ClaimReview",
         "claimReviewed": row["statement"],
         "itemReviewed": {"@id": f"#{row['claim']}"},
-        "about": {"@id": f"#model-{row['model']}"},
+        "about": {"@id": f"#model/{row['model']}"},
         "author": {"@type": "Organization", "name": study.software},
         "reviewAspect": "; ".join(filter(None, [row["label"], row["prompts"], first])),
         "reviewBody": row["reason"],
@@ -76,7 +76,7 @@ def _review(row: Mapping[str, Any], study: DescribedStudy) -> list[dict[str, Any
     }
     if verdict == NOT_APPLICABLE:
         return [review]
-    observation = f"#observation-{key}"
+    observation = f"#observation/{key}"
     return [review | {"isBasedOn": [{"@id": observation}, *review["isBasedOn"]]}, _observation(observation, row)]
 
 
@@ -97,7 +97,7 @@ def _observation(identifier: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "@id": identifier,
         "@type": "Observation",
         "variableMeasured": row["quantity"],
-        "observationAbout": {"@id": f"#model-{row['model']}"},
+        "observationAbout": {"@id": f"#model/{row['model']}"},
         "value": {
             "@type": "QuantitativeValue",
             "description": "estimate, with the ends of its 95 % interval",

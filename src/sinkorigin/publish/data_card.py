@@ -12,7 +12,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from sinkorigin.claims.findings import findings
 from sinkorigin.publish.described_study import DescribedStudy
-from sinkorigin.publish.markdown import joined, quoted, table
+from sinkorigin.publish.markdown import escaped, joined, quoted, table
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def data_card(study: DescribedStudy, kinds: Sequence[TableKind], left_out: Seque
             for kind in kinds
         ],
     )
-    found = "\n".join(f"- **{finding.heading}.** {finding.sentence}" for finding in findings(study.ledger))
+    found = "\n".join(f"- **{finding.heading}.** {escaped(finding.sentence)}" for finding in findings(study.ledger))
     own = len({row["claim"] for row in study.ledger})
-    text = f"""# {study.title}
+    text = f"""# {escaped(study.title)}
 
 What is measured here is where attention sinks come from: {len(study.ledger)} verdicts on {own} claims of, or beside,
 "{study.paper["title"]}" ({study.paper["url"]}), with the tables that they rest on. The models are {_models(study)}. {study.software} made all of it; nothing was
@@ -142,7 +142,7 @@ verdict is of a whole 95 % interval, with Holm's correction over the claims of a
 
 
 def _models(study: DescribedStudy) -> str:
-    parts = [model["label"] for model in study.of_role("pretrained")]
+    parts = [escaped(model["label"]) for model in study.of_role("pretrained")]
     controls, trainings = len(study.of_role("random")), len(study.trainings)
     parts += [f"{controls} control{'' if controls == 1 else 's'} with random weights"] if controls else []
     parts += [f"those of {trainings} small trainings"] if trainings else []

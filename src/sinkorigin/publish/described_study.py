@@ -82,6 +82,14 @@ class DescribedStudy:
         """Name and version of the workflow."""
         return f"{self.citation['title'].partition(':')[0]} {self.citation['version']}"
 
+    @property
+    def corpora(self) -> list[Mapping[str, Any]]:
+        """Every corpus that was read: the study's, and those of single data that a model is trained on."""
+        pretraining = self.config["pretraining"]
+        trained_on = {run["data"] for run in pretraining["runs"]}
+        separate = [data["corpus"] for data in pretraining["data"] if data["name"] in trained_on and data.get("corpus")]
+        return [self.config["corpus"], *separate] if self.documents else separate
+
     def of_role(self, role: str) -> list[Mapping[str, Any]]:
         """Models of a role: pretrained, random or trained."""
         return [model for model in self.models if model["role"] == role]

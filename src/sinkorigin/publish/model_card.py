@@ -6,7 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from sinkorigin.publish.described_study import DescribedStudy
-from sinkorigin.publish.markdown import number, quoted, table
+from sinkorigin.publish.markdown import escaped, number, quoted, table
 
 # quantities of pretraining_by_seed.parquet that a card tells, in this order; the others are in the table
 _TOLD = (
@@ -39,7 +39,7 @@ def model_card(study: DescribedStudy, model: str, files: Iterable[Mapping[str, A
         eval_results=_results(measured, data["name"]),
     )
     rest = "" if baseline is None else f" It is compared with the run {quoted(baseline)}."
-    text = f"""# {provenance["label"]}
+    text = f"""# {escaped(provenance["label"])}
 
 A decoder of {facts["parameters"]:,} parameters, trained from scratch on {facts["tokens"]:,} tokens by the study {quoted(study.name)} to
 ask how an attention variant changes attention sinks. It is one of {len(study.trainings)} trainings of that study.{rest}

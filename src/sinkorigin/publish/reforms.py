@@ -5,12 +5,13 @@ Source of the items: Kapoor et al., "REFORMS: Consensus-based Recommendations fo
 beside it. Each answer is made from the study's settings and tables, or says why the item does not apply.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UNDECIDED
 from sinkorigin.publish.described_study import DescribedStudy
-from sinkorigin.publish.markdown import joined, quoted, table
+from sinkorigin.publish.markdown import escaped, joined, quoted, table
 
 _NO_TRAININGS = "Not applicable: the study trains no model."
 _NO_TEXT = "Not applicable: the study reads no text."
@@ -32,7 +33,7 @@ class Item:
 
 
 def _labels(study: DescribedStudy, role: str) -> str:
-    return joined(model["label"] for model in study.of_role(role))
+    return joined(escaped(model["label"]) for model in study.of_role(role))
 
 
 def _population(study: DescribedStudy) -> str:
@@ -69,18 +70,22 @@ def _why_learning(study: DescribedStudy) -> str:
 
 
 def _data(study: DescribedStudy) -> str:
-    corpus = study.config["corpus"]
-    pinned = f", sha256 {quoted(corpus['sha256'])}" if corpus.get("sha256") else ""
+    corpora = [
+        quoted(corpus["source"]) + (f", sha256 {quoted(corpus['sha256'])}" if corpus.get("sha256") else "")
+        for corpus in study.corpora
+    ]
+    text = f"Text: {'; '.join(corpora)}. " if corpora else ""
     models = [
-        f"{facts['label']}: {quoted(_source(facts))}"
+        f"{escaped(facts['label'])}: {quoted(_source(facts))}"
         for facts in study.provenance.values()
         if facts["weights"] == "pretrained"
     ]
-    fetched = f" Models: {'; '.join(models)}." if models else ""
-    return (
-        f"Corpus: {quoted(corpus['source'])}{pinned}.{fetched} Everything is pinned by version or commit, and compared with its "
-        "hash."
-    )
+    fetched = f"Models: {'; '.join(models)}. " if models else ""
+    return f"{text}{fetched}Everything that is fetched is pinned by version or commit, and compared with its hash."
+
+
+def _text_sources(study: DescribedStudy) -> str:
+    return joined(dict.fromkeys(quoted(corpus["source"]) for corpus in study.corpora))
 
 
 def _source(facts) -> str:
@@ -111,12 +116,12 @@ def _infrastructure(study: DescribedStudy) -> str:
 
 
 def _sources(study: DescribedStudy) -> str:
-    if not study.documents:
+    if not study.corpora:
         return _NO_TEXT
     counts = joined(f"{count} {split}" for split, count in study.documents.items())
+    counted = f" ({counts} in the corpus of the study)" if study.documents else ""
     return (
-        f"{quoted(study.config['corpus']['source'])}, documents as they are in it ({counts}). There are no annotations. When "
-        "and how its texts were "
+        f"Documents as they are in {_text_sources(study)}{counted}. There are no annotations. When and how the texts were "
         "collected is documented at the source, not here. Random tokens are drawn from the vocabulary with a seed."
     )
 
@@ -172,21 +177,23 @@ def _missing(study: DescribedStudy) -> str:
 
 
 def _representative(study: DescribedStudy) -> str:
+    text = f"The text is a sample of {_text_sources(study)}, not of language at large. " if study.corpora else ""
     return (
-        "Random tokens are a sample of what they are drawn from. The text is a sample of "
-        f"{quoted(study.config['corpus']['source'])}, not of "
-        "language at large, and models are those that were named; the claims are restricted to them (1a)."
+        f"Random tokens are a sample of what they are drawn from. {text}Models are those that were named; the claims are "
+        "restricted to them (1a)."
     )
 
 
 def _exclusions(study: DescribedStudy) -> str:
-    corpus = study.config["corpus"]
-    parts = (
-        [f"files of the corpus that match {quoted(', '.join(corpus['members']))} only"] if corpus.get("members") else []
-    )
-    parts += [f"the first {corpus['documents']} documents"] if corpus.get("documents") else []
-    taken = f"Taken: {joined(parts)}. " if parts else ""
+    taken = "".join(map(_taken, study.corpora))
     return f"{taken}Random tokens leave out special, reserved and padding ids. No sequence is left out after it was measured."
+
+
+def _taken(corpus: Mapping[str, Any]) -> str:
+    """What was taken of a corpus, where that is not all."""
+    parts = [f"files that match {quoted(', '.join(corpus['members']))}"] if corpus.get("members") else []
+    parts += [f"the first {corpus['documents']} documents"] if corpus.get("documents") else []
+    return f"Taken of {quoted(corpus['source'])}: only {joined(parts)}. " if parts else ""
 
 
 def _corrupt(study: DescribedStudy) -> str:
@@ -200,9 +207,10 @@ def _corrupt(study: DescribedStudy) -> str:
 
 
 def _transformations(study: DescribedStudy) -> str:
-    quantised = [facts["label"] for facts in study.provenance.values() if facts.get("quantisation")]
+    quantised = [escaped(facts["label"]) for facts in study.provenance.values() if facts.get("quantisation")]
     weights = f" Dequantised weights: {joined(quantised)}." if quantised else ""
-    return f"Text is tokenised with each model's own tokenizer and cut into windows. Models run in {study.config['dtype']}.{weights}"
+    text = "Text is tokenised with each model's own tokenizer and cut into windows. " if study.corpora else ""
+    return f"{text}Models run in {study.config['dtype']}.{weights}"
 
 
 def _models(study: DescribedStudy) -> str:
@@ -227,10 +235,12 @@ def _why_models(study: DescribedStudy) -> str:
 def _evaluation(study: DescribedStudy) -> str:
     if not study.trainings:
         return _NO_TRAININGS
-    share = 100 * study.config["corpus"]["validation_share"]
+    shares = joined(
+        f"{100 * corpus['validation_share']:g} % of the documents of {quoted(corpus['source'])}"
+        for corpus in study.corpora
+    )
     return (
-        f"{share:g} % of the documents are held out from training; validation losses and text prompts come from these. "
-        "Synthetic data have a "
+        f"Held out from training: {shares}; validation losses and text prompts come from these. Synthetic data have a "
         "stream of their own for validation. With one seed, runs of the same data, length and batch see the same batches in the "
         "same order."
     )
@@ -280,7 +290,7 @@ def _mixing(study: DescribedStudy) -> str:
 
 
 def _dependencies(study: DescribedStudy) -> str:
-    if not study.documents:
+    if not study.corpora:
         return "Random sequences are independent. " + _NO_TEXT
     return (
         "Windows of one document are dependent, so intervals on text resample documents, not windows, and need at least eight. "
@@ -416,7 +426,7 @@ def checklist(study: DescribedStudy) -> str:
 
 
 def _lines(study: DescribedStudy) -> Iterator[str]:
-    yield f"""# REFORMS checklist: {study.title}
+    yield f"""# REFORMS checklist: {escaped(study.title)}
 
 The items of REFORMS (Kapoor et al., Science Advances 10, eadk3452, 2024, https://doi.org/10.1126/sciadv.adk3452), by their
 numbers; read their full wording there. The answers are made from the settings and tables of the study. What only its authors can know is said to be theirs to add.

@@ -4,12 +4,14 @@ It follows the Provenance Run Crate profile 0.5 (https://w3id.org/ro/wfrun/prove
 a place for the single jobs: a rule is a step, its script the tool, each job an action of the tool.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from rocrate.model.computerlanguage import ComputerLanguage
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.entity import Entity
@@ -158,7 +160,10 @@ class _Crate:
         )  # fmt: skip
         self.files["README.md"]["about"] = root
 
-    def _licence(self, identifier: str) -> Entity:
+    def _licence(self, text: str) -> Entity | str:
+        identifier = _spdx_identifier(text)
+        if identifier is None:
+            return text
         address = f"https://spdx.org/licenses/{identifier}"
         return self.crate.dereference(address) or self._add(
             address, "CreativeWork", name=identifier, description=f"The licence {identifier} of the SPDX list"
@@ -278,7 +283,7 @@ class _Crate:
         for model, facts in self._study.provenance.items():
             if facts["weights"] == "pretrained":
                 found[f"fetch_model/{model}"] = self._add(
-                    f"#source/{model}", "CreativeWork", name=facts["label"], identifier=_listed(facts["source"]), version=facts["revision"],
+                    f"#source/fetch_model/{model}", "CreativeWork", name=facts["label"], identifier=_listed(facts["source"]), version=facts["revision"],
                     sha256=facts["sha256"], license=facts["licence"] and self._licence(facts["licence"]),
                     description="weights that the study read; they are not in this crate",
                 )  # fmt: skip
@@ -327,6 +332,16 @@ class _Crate:
 def _one_or_more(value: Any) -> Any:
     """A list as RO-Crate wants it written: without its brackets where it has one entry."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _spdx_identifier(licence: str) -> str | None:
+    """A licence in the spelling of the SPDX list; None where the list does not have it."""
+    try:
+        identifier = canonicalize_license_expression(licence)
+    except InvalidLicenseExpression:
+        return None
+    # one licence: neither an expression of several nor a name of the user's own
+    return identifier if re.fullmatch(r"(?!LicenseRef-)[A-Za-z0-9.-]+", identifier) else None
 
 
 def _format(place: str) -> str:

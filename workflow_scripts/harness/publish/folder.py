@@ -24,12 +24,14 @@ from sinkorigin.publish.reforms import checklist
 from sinkorigin.publish.zenodo import zenodo_metadata
 from sinkorigin.tables import write_text
 
-# of the checkout, what runs a study and explains it; no tests, no benchmarks, no results
+# by name: beside them may lie configs of other studies, which are not to be published
+_CONFIGS = ("config.yaml", "config.models.yaml", "config.robustness.yaml", "config.ladder.yaml", "config.paper.yaml")
+# of the checkout, what runs a study and explains it; no tests, no benchmarks, no results, no profiles, which may name an account
 _WORKFLOW = (
-    "Snakefile", "config*.yaml", "rules/*.smk", "workflow/Snakefile", "workflow_scripts/**/*.py", "workflow_scripts/**/*.yaml",
+    "Snakefile", *_CONFIGS, "rules/*.smk", "workflow/Snakefile", "workflow_scripts/**/*.py", "workflow_scripts/**/*.yaml",
     "src/**/*.py",
-    "src/**/py.typed", "src/**/templates/*", "src/**/assets/*", "schemas/*.json", "envs/*.yaml", "profiles/**/*.yaml",
-    "captions/*.rst", "docs/*.md", "config/*", "README.md", "results/README.md",
+    "src/**/py.typed", "src/**/templates/*", "src/**/assets/*", "schemas/*.json", "envs/*.yaml",
+    "captions/*.rst", "docs/*.md", "config/README.md", "README.md", "results/README.md",
     "LICENSE", "CITATION.cff", "CHANGELOG.md", "pyproject.toml", "requirements.lock", "Makefile", "Dockerfile",
 )  # fmt: skip
 # what takes a file in → why it is left out without

@@ -29,6 +29,8 @@ _BEGAN = re.compile(r"^began (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC on (.+)$", re.
 _GPUS = re.compile(r"^used GPU (.+)$", re.MULTILINE)
 # Of models that were fetched, whose files are never taken in: who wants them gets them where this study did.
 _FETCHED = "models/"
+# Table that the page of a study links to; it holds means of at most 64 positions, and is small.
+_LINKED = "attention_map.parquet"
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class StudyRecord:
 def large(place: str) -> str | None:
     """What takes a file in, see :class:`StudyFile`. Manifests and provenance are small, and say what is left out."""
     name = Path(place).name
-    if name == MANIFEST or name.endswith(("provenance.json", "interventions.json")):
+    if name in (MANIFEST, _LINKED) or name.endswith(("provenance.json", "interventions.json")):
         return None
     if place.startswith(_FETCHED):
         return "fetched"
