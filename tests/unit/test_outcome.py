@@ -25,8 +25,8 @@ def test_findings_and_the_page_are_told(tmp_path):
     for page in reversed(PAGES):  # the first of them is the page, if it is there
         (folder / page).touch()
         *told, last = outcome(folder)
-        assert told[0] == "What study mine found:" and told[1].startswith("- Sink. In Mine")
-        assert "8 of 8 sequences" in " ".join(told)
+        assert told[0] == "What study mine found:" and told[1].startswith("- Sink: In Mine")
+        assert "position 0 is a sink" in " ".join(told)
         assert last == f"The page of the study: {folder / page}"
 
 

@@ -37,7 +37,7 @@ def findings_told(ledger: Path) -> list[str]:
     rows = read_table(ledger)
     if not rows.schema.equals(LEDGER_SCHEMA):  # with --touch, for instance
         return [f"{ledger} is of another version of this project; remove it and run the same command again"]
-    return fitted([f"{found.heading}. {found.sentence}" for found in findings(rows.to_pylist())])
+    return fitted([f"{found.heading}: {found.brief}" for found in findings(rows.to_pylist())])
 
 
 def fitted(texts: Sequence[str], lines: int = LINES, width: int = WIDTH) -> list[str]:

@@ -1,6 +1,6 @@
 """What a study found, in a few sentences that are made from its ledger alone.
 
-The page of a study, the end of a run and the README say the same sentences.
+The page of a study and the README say the same sentences, and the end of a run says them with bare numbers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,11 +35,13 @@ class Finding:
         heading: what it is about, in a few words.
         parts: a verdict, or "" for none, and what has it, in words with numbers.
         claims: codes of the claims that it is made from.
+        brief: all of it with the bare numbers, for a place with few lines.
     """
 
     heading: str
     parts: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
+    brief: str
 
     @property
     def sentence(self) -> str:
@@ -63,13 +65,15 @@ def findings(ledger: Iterable[Mapping]) -> list[Finding]:
     names = short_labels(row["label"] for row in models)
     for heading, numbers in _SUBJECTS.items():
         codes = sorted((code for code in judged if claim_order(code)[0] in numbers), key=claim_order)
-        parts = []
+        parts, brief = [], []
         for verdict, word in _WORDS.items():
             own = [code for code in codes if _verdict(judged[code]) == verdict]
             if own:
                 parts.append((word, f"{'; '.join(_told(_CLAIMS[code], judged[code], names) for code in own)}."))
+                bare = (f"{_CLAIMS[code].words} ({_values(judged[code], _CLAIMS[code].amount)})" for code in own)
+                brief.append(f"{word}: {'; '.join(bare)}.")
         if parts:
-            found.append(Finding(heading, tuple(parts), tuple(codes)))
+            found.append(Finding(heading, tuple(parts), tuple(codes), " ".join(brief)))
     return found
 
 
@@ -92,14 +96,16 @@ def _sink(rows: Sequence[Mapping]) -> list[Finding]:
     for row in rows:
         if row["verdict"] != NOT_APPLICABLE:
             models.setdefault(row["label"], []).append(row)
-    told = []
+    told, brief = [], []
     for label, own in models.items():
         counts = [
             f"{(row['reason'] or '').partition(' sequences')[0]}{{}} with {NAMES[row['first_token']]}" for row in own
         ]
         text = ", ".join(count.format("" if number else " sequences") for number, count in enumerate(counts))
-        told.append(("", f"In {label}, position 0 is {summary(own)} ({text})."))
-    return [Finding("Sink", tuple(told), (SINK,))] if told else []
+        said = f"In {label}, position 0 is {summary(own)}"
+        told.append(("", f"{said} ({text})."))
+        brief.append(f"{said}.")
+    return [Finding("Sink", tuple(told), (SINK,), " ".join(brief))] if told else []
 
 
 def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
