@@ -69,7 +69,9 @@ class Claim:
         decided_by: of what there must be more to decide it where it is undecided.
         applicable_where: what a model or a run must have for it, beyond a sink at position 0, with the numbers; "" for nothing.
         reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
-        brief: the value with its unit and what it is compared with, likewise, where several claims stand in one sentence after their words.
+        brief: the value with its unit and what it is compared with, likewise, where several claims stand in one sentence after their words;
+            by default as ``unit``.
+        unit: the value with its unit, where there is room for no more; by default the number alone.
     """
 
     code: str
@@ -84,6 +86,7 @@ class Claim:
     applicable_where: str = ""
     reading: str = ""
     brief: str = ""
+    unit: str = ""
 
     def read(self, value: float, highest: float | None = None) -> str:
         """What a value says, or a range of values: "super neurons write 96 to 99 % of the surge"."""
@@ -95,11 +98,19 @@ class Claim:
 
     def told_of(self, amount: str) -> str:
         """The same of an amount that is written already, such as a prediction: "in > 50 % of the sequences"."""
-        return self.brief.format(value=amount, percent=amount) if self.brief else amount
+        return (self.brief or self.unit or self._number).format(value=amount, percent=amount)
 
     def amount(self, value: float, highest: float | None = None) -> str:
         """A value, or a range of values, as short as a cell needs: "96 to 99 %"."""
-        return self._filled("{percent}" if "{percent}" in self.reading else "{value}", value, highest)
+        return self._filled(self.unit or self._number, value, highest)
+
+    def numbers(self, value: float, highest: float | None = None) -> str:
+        """A value, or a range of values, without a unit but a percent sign."""
+        return self._filled(self._number, value, highest)
+
+    @property
+    def _number(self) -> str:
+        return "{percent}" if "{percent}" in self.reading else "{value}"
 
     @staticmethod
     def _filled(text: str, value: float, highest: float | None) -> str:

@@ -1,6 +1,6 @@
 """What a study found, in a few sentences that are made from its ledger alone.
 
-The page of a study and the README say the same sentences, and the end of a run says them with bare numbers.
+The page of a study and the README say the same sentences, and the end of a run says them with less on the numbers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,18 +35,27 @@ class Finding:
         heading: what it is about, in a few words.
         parts: a verdict, or "" for none, and what has it, in words with numbers.
         claims: codes of the claims that it is made from.
-        brief: all of it with the bare numbers, for a place with few lines.
+        brief_parts: the parts with less said of the numbers.
     """
 
     heading: str
     parts: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
-    brief: str
+    brief_parts: tuple[tuple[str, str], ...]
 
     @property
     def sentence(self) -> str:
         """All of it as text."""
-        return " ".join(f"{verdict}: {text}" if verdict else text for verdict, text in self.parts)
+        return _joined(self.parts)
+
+    @property
+    def brief(self) -> str:
+        """The same for a place with few lines."""
+        return _joined(self.brief_parts)
+
+
+def _joined(parts: Iterable[tuple[str, str]]) -> str:
+    return " ".join(f"{verdict}: {text}" if verdict else text for verdict, text in parts)
 
 
 def findings(ledger: Iterable[Mapping]) -> list[Finding]:
@@ -71,9 +80,9 @@ def findings(ledger: Iterable[Mapping]) -> list[Finding]:
             if own:
                 parts.append((word, f"{'; '.join(_told(_CLAIMS[code], judged[code], names) for code in own)}."))
                 bare = (f"{_CLAIMS[code].words} ({_values(judged[code], _CLAIMS[code].amount)})" for code in own)
-                brief.append(f"{word}: {'; '.join(bare)}.")
+                brief.append((word, f"{'; '.join(bare)}."))
         if parts:
-            found.append(Finding(heading, tuple(parts), tuple(codes), " ".join(brief)))
+            found.append(Finding(heading, tuple(parts), tuple(codes), tuple(brief)))
     return found
 
 
@@ -104,8 +113,8 @@ def _sink(rows: Sequence[Mapping]) -> list[Finding]:
         text = ", ".join(count.format("" if number else " sequences") for number, count in enumerate(counts))
         said = f"In {label}, position 0 is {summary(own)}"
         told.append(("", f"{said} ({text})."))
-        brief.append(f"{said}.")
-    return [Finding("Sink", tuple(told), (SINK,), " ".join(brief))] if told else []
+        brief.append(("", f"{said}."))
+    return [Finding("Sink", tuple(told), (SINK,), tuple(brief))] if told else []
 
 
 def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
@@ -119,7 +128,7 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
     parts = []
     for verdict in verdicts:
         own = [row for row in rows if row["verdict"] == verdict]
-        parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(own, claim.amount)}{_reach(claim, own)})")
+        parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(own, claim.numbers)}{_reach(claim, own)})")
     return f"{claim.words} (predicted {claim.told_of(_expected(claim, rows))}): {', '.join(parts)}"
 
 
@@ -142,7 +151,7 @@ def _reach(claim: Claim, rows: Sequence[Mapping]) -> str:
     """How far the intervals of undecided values reach."""
     if rows[0]["verdict"] != UNDECIDED or any(row["low"] is None or row["high"] is None for row in rows):
         return ""
-    ends = claim.amount(min(row["low"] for row in rows), max(row["high"] for row in rows))
+    ends = claim.numbers(min(row["low"] for row in rows), max(row["high"] for row in rows))
     return f", {'interval' if len(rows) == 1 else 'intervals'} from {ends}"
 
 

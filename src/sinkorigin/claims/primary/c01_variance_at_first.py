@@ -46,5 +46,6 @@ CLAIM = Claim(
     in_random_weights=True,
     scale="ratio",
     reading="{value} times as much variance at position 0 as at any other position",
+    unit="{value} ×",
     brief="{value} × that of any other position",
 )

@@ -62,5 +62,6 @@ CLAIM = Claim(
     settings,
     in_random_weights=True,
     reading="a later group of positions varies at most {value} times as much as an earlier one",
+    unit="{value} ×",
     brief="a later group of positions has at most {value} × that of an earlier one",
 )

@@ -75,5 +75,6 @@ CLAIM = Claim(
     settings,
     in_random_weights=True,
     reading="Kendall's τ {value} between the orders before and after W_O",
+    unit="τ {value}",
     brief="Kendall's τ of the variances before and after it {value}",
 )

@@ -78,6 +78,7 @@ FIXED = Claim(
     _FIXED,
     _settings(_FIXED, {"between_sequences": ""}, (0.8, 0.95, 0.99)),
     reading="cosine {value} between the first token's keys of two sequences",
+    unit="cosine {value}",
     brief="cosine {value} between sequences",
 )
 
@@ -89,5 +90,6 @@ ONE_DIM = Claim(
     _ONE_DIM,
     _settings(_ONE_DIM, {"one_dim": "", "two_dims": "from two dims"}, (0.8, 0.95)),
     reading="cosine {value} between the first token's key and what its largest dim alone gives",
+    unit="cosine {value}",
     brief="cosine {value} with what its largest dim alone gives",
 )

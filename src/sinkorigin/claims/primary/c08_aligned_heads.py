@@ -69,5 +69,6 @@ CLAIM = Claim(
     settings,
     decided_by="models",
     reading="{percent} more of the aligned heads than of the others have positive scores",
+    unit="+{percent}",
     brief="{percent} more of them than of the other heads",
 )

@@ -106,6 +106,7 @@ AVERAGED = Claim(
     _AVERAGED,
     _settings(_AVERAGED, "aggregation by target", {}, "the study does not remove the aggregation"),
     reading="{percent} more of the sequences lose the sink than with another sequence's value vector",
+    unit="+{percent}",
     brief="{percent} more of the sequences lose it than with another sequence's value vector",
 )
 
@@ -126,5 +127,6 @@ SILENT = Claim(
         "no super neuron raises the first token's norm where it surges",
     ),
     reading="{percent} more of the sequences lose the sink than without random neurons",
+    unit="+{percent}",
     brief="{percent} more of the sequences lose it than without random neurons",
 )

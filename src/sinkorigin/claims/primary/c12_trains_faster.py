@@ -124,5 +124,6 @@ LOWER = TrainingClaim(
     lower,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
+    unit="{value} nats",
     brief="{value} nats from softmax's loss",
 )

@@ -143,6 +143,7 @@ SINK = TrainingClaim(
     applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
+    unit="{value} × uniform",
     brief="position 0 receives {value} × uniform attention",
 )
 DISPARITY_CLAIM = TrainingClaim(
@@ -156,7 +157,7 @@ DISPARITY_CLAIM = TrainingClaim(
     applicable_where=f"the baseline's first token has a dominance ratio of {DISPARITY:g} times the others', with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's dimension disparity",
-    brief="{value} × softmax's",
+    unit="{value} × softmax's",
 )
 RANK = TrainingClaim(
     "C13c",
@@ -169,7 +170,7 @@ RANK = TrainingClaim(
     applicable_where=f"the baseline has {HIGHER_RANK:g} times as high a rank without position 0, with its whole interval over seeds",
     variant=VARIANT,
     reading="{value} times softmax's effective rank",
-    brief="{value} × softmax's",
+    unit="{value} × softmax's",
 )
 PARITY_CLAIM = TrainingClaim(
     "C13d",
@@ -181,5 +182,6 @@ PARITY_CLAIM = TrainingClaim(
     applicable_where=f"the baseline's ln ratio exceeds {PARITY:g} with its whole interval over seeds, on prompts whose first token is drawn",
     variant=VARIANT,
     reading="ln {value} of the variance at position 0 over the others'",
+    unit="ln {value}",
     brief="ln of position 0's variance over the others' {value}",
 )

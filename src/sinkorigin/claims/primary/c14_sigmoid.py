@@ -69,6 +69,7 @@ SINK = TrainingClaim(
     applicable_where=f"the baseline has a sink, above {SINK_FACTOR:g} times uniform attention with its whole interval over seeds",
     variant=VARIANT,
     reading="position 0 receives {value} times uniform attention in the layer where that is most",
+    unit="{value} × uniform",
     brief="position 0 receives {value} × uniform attention",
 )
 WORSE = TrainingClaim(
@@ -80,5 +81,6 @@ WORSE = TrainingClaim(
     worse,
     variant=VARIANT,
     reading="ends {value} nats from softmax",
+    unit="{value} nats",
     brief="{value} nats from softmax's loss",
 )
