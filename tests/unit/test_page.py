@@ -94,7 +94,8 @@ def outline(study, page):
 def test_the_first_screen_says_what_was_studied_found_and_carried(outline):
     text = outline.text
     assert "M, dequantised from Q4_1" in text and "10 × 8 tokens" in text and "1 small model trained here" in text
-    found = text[text.index("What was found") : text.index("What was studied")]
+    found = text[text.index("What was found") : text.index("The evidence")]
+    assert "position 0 is a sink." in found and "Contradicted: key is that of one dim (cosine 0.2)." in found
     assert "position 0 is a sink (9 of 10 sequences with drawn tokens)" in found
     assert (
         "Contradicted: key is that of one dim (cosine 0.2 with what its largest dim alone gives, predicted > 0.5)."
@@ -104,7 +105,7 @@ def test_the_first_screen_says_what_was_studied_found_and_carried(outline):
 
 
 def test_verdicts_are_told_by_words_and_symbol_and_not_by_colour_alone(outline):
-    evidence = outline.text[outline.text.index("Claims about models, by model") :]
+    evidence = outline.text[outline.text.index("Claims by model") :]
     for verdict in ("✓ reproduced", "✗ contradicted", "? undecided", "– not applicable"):
         assert verdict in evidence
 

@@ -208,12 +208,14 @@ def said_of_claim(rows: Sequence[Mapping]) -> str:
 
 
 def matrices(ledger: Sequence[Mapping]) -> list[Matrix]:
-    """Verdicts of the claims about models, by model and first token; and of those about trainings, by run."""
-    models = [row for row in ledger if row["claim"] not in _RUNS and row["role"] != "trained"]
+    """Verdicts of the claims about models, by model and first token, and of those about trainings, by run; then those of controls."""
+    models = [row for row in ledger if row["claim"] not in _RUNS]
     runs = [row for row in ledger if row["claim"] in _RUNS]
+    by_role = {role: [row for row in models if row["role"] == role] for role in ("pretrained", "random")}
     found = [
-        _matrix("Claims about models, by model and what stands at position 0", models, lambda row: row["first_token"]),
+        _matrix("Claims by model and what stands at position 0", by_role["pretrained"], lambda row: row["first_token"]),
         _matrix("Claims about models trained here, each run against its baseline", runs, lambda row: ""),
+        _matrix("Claims that are about random weights too", by_role["random"], lambda row: row["first_token"]),
     ]
     return [matrix for matrix in found if matrix.rows]
 
@@ -241,7 +243,7 @@ def _cell(row: Mapping | None) -> Cell:
         filter(None, [f"{value_text(row)}, predicate {row['predicate']}", settings_text(row), row["reason"]])
     )
     claim = _CLAIMS.get(row["claim"])
-    value = "" if row["value"] is None else number(row["value"]) if claim is None else claim.amount(row["value"])
+    value = "" if row["value"] is None else number(row["value"]) if claim is None else claim.numbers(row["value"])
     return Cell(Verdict(row["verdict"]), value, told)
 
 
