@@ -16,6 +16,7 @@ from sinkorigin.claims.tests import CONTRADICTED, NOT_APPLICABLE, REPRODUCED, UN
 _DEPENDS = "depends"  # in place of a verdict: it is not the same everywhere
 # in this order: what contradicts the paper comes first
 _WORDS = {CONTRADICTED: "Contradicted", _DEPENDS: "Mixed", REPRODUCED: "Reproduced", UNDECIDED: "Undecided"}
+_JUDGED = (REPRODUCED, CONTRADICTED, UNDECIDED)
 _CLAIMS = {claim.code: claim for claim in (*PRIMARY, *TRAININGS)}
 _RUNS = {claim.code for claim in TRAININGS}
 # what a finding is about → numbers of its claims
@@ -74,13 +75,13 @@ def findings(ledger: Iterable[Mapping]) -> list[Finding]:
     names = short_labels(row["label"] for row in models)
     for heading, numbers in _SUBJECTS.items():
         codes = sorted((code for code in judged if claim_order(code)[0] in numbers), key=claim_order)
-        parts, brief = [], []
+        parts: list[tuple[str, str]] = []
+        brief: list[tuple[str, str]] = []
         for verdict, word in _WORDS.items():
             own = [code for code in codes if _verdict(judged[code]) == verdict]
             if own:
-                parts.append((word, f"{'; '.join(_told(_CLAIMS[code], judged[code], names) for code in own)}."))
-                bare = (f"{_CLAIMS[code].words} ({_values(judged[code], _CLAIMS[code].amount)})" for code in own)
-                brief.append((word, f"{'; '.join(bare)}."))
+                for told, written in ((parts, _told), (brief, _told_briefly)):
+                    told.append((word, f"{'; '.join(written(_CLAIMS[code], judged[code], names) for code in own)}."))
         if parts:
             found.append(Finding(heading, tuple(parts), tuple(codes), tuple(brief)))
     return found
@@ -119,17 +120,35 @@ def _sink(rows: Sequence[Mapping]) -> list[Finding]:
 
 def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
     """A claim with its values; where its verdict is not the same everywhere, with each verdict and its places."""
-    verdicts = [
-        verdict for verdict in (REPRODUCED, CONTRADICTED, UNDECIDED) if any(row["verdict"] == verdict for row in rows)
-    ]
-    if len(verdicts) == 1:
-        predicted = "" if verdicts == [REPRODUCED] else f", predicted {_expected(claim, rows)}"
+    verdict = _verdict(rows)
+    if verdict != _DEPENDS:
+        predicted = "" if verdict == REPRODUCED else f", predicted {_expected(claim, rows)}"
         return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{predicted})"
+    parts = _by_verdict(claim, rows, names, claim.numbers, _reach)
+    return f"{claim.words} (predicted {claim.told_of(_expected(claim, rows))}): {parts}"
+
+
+def _told_briefly(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
+    """The same without what was predicted and how far intervals reach."""
+    if _verdict(rows) != _DEPENDS:
+        return f"{claim.words} ({_values(rows, claim.amount)})"
+    return f"{claim.words}: {_by_verdict(claim, rows, names, claim.amount)}"
+
+
+def _by_verdict(
+    claim: Claim,
+    rows: Sequence[Mapping],
+    names: Mapping[str, str],
+    written: Callable[[float, float], str],
+    reach: Callable[[Claim, Sequence[Mapping]], str] = lambda claim, rows: "",
+) -> str:
+    """Each verdict with its places and values."""
     parts = []
-    for verdict in verdicts:
+    for verdict in _JUDGED:
         own = [row for row in rows if row["verdict"] == verdict]
-        parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(own, claim.numbers)}{_reach(claim, own)})")
-    return f"{claim.words} (predicted {claim.told_of(_expected(claim, rows))}): {', '.join(parts)}"
+        if own:
+            parts.append(f"{verdict} {_places(claim, own, rows, names)} ({_values(own, written)}{reach(claim, own)})")
+    return ", ".join(parts)
 
 
 def _values(rows: Sequence[Mapping], written: Callable[[float, float], str]) -> str:
