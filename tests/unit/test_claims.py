@@ -187,7 +187,7 @@ def test_a_claim_that_is_reproduced_here_and_contradicted_there_is_told_once_wit
     [finding] = found(*rows)
     assert (finding.heading, finding.claims) == ("Sinks made and taken away", ("C9",))
     assert finding.sentence == (
-        "Mixed: mask makes a sink (predicted in > 50 % of the sequences): reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
+        "Mixed: mask makes a sink (test: in > 50 % of the sequences): reproduced under drawn tokens (90 %), contradicted under BOS (10 %)."
     )
     [finding] = found(rows[0], ("C9", "N, quantised", "drawn", CONTRADICTED, 0.1))
     assert "reproduced in M (90 %), contradicted in N (10 %)" in finding.sentence
@@ -201,7 +201,7 @@ def test_what_contradicts_the_paper_comes_first_with_what_was_predicted():
     ]
     [finding] = found(*rows)
     assert [verdict for verdict, _ in finding.parts] == ["Contradicted", "Reproduced"]
-    assert "predicted > 0.5" in finding.sentence
+    assert "test: > 0.5" in finding.sentence
     assert finding.sentence.endswith("Reproduced: super neurons carry the surge (90 to 97 % of it).")
 
 
@@ -213,7 +213,7 @@ def test_what_is_undecided_is_told_with_how_far_its_interval_reaches():
         ]
     )  # fmt: skip
     assert finding.sentence == (
-        "Undecided: mask makes a sink (in 55 % of the sequences, interval from 42 to 67 %, predicted > 50 %)."
+        "Undecided: mask makes a sink (in 55 % of the sequences, interval from 42 to 67 %; test: > 50 %)."
     )
 
 

@@ -19,8 +19,9 @@ def shell_lines():
 def test_make_reproduce_and_make_test_run_what_the_readme_says():
     lines = shell_lines()
     assert "make reproduce" in lines and "make test" in lines
-    plan = {target: dry_make(target) for target in ("reproduce", "test")}
+    plan = {target: dry_make(target) for target in ("reproduce", "first-look", "test")}
     assert "reproduce.py --cores all" in plan["reproduce"]
+    assert "reproduce.py --cores all first_look" in plan["first-look"]
     assert "-m pytest" in plan["test"]
     assert all("pip install" in said and "requirements.lock" in said for said in plan.values())
 

@@ -146,8 +146,8 @@ def trainings_text(study: Study) -> str:
     variants = dict.fromkeys(run.variant.replace("_", " ") for run in study.runs.values())
     data = dict.fromkeys(run.data.replace("_", " ") for run in study.runs.values())
     return (
-        f"{len(study.trained)} small models trained here: {len(study.runs)} runs ({', '.join(variants)}), on "
-        f"{' and '.join(data)}"
+        f"{len(study.runs)} run{'s' if len(study.runs) > 1 else ''} of small models trained here, {len(study.trained)} models with all "
+        f"seeds ({', '.join(variants)}), on {' and '.join(data)}"
     )
 
 

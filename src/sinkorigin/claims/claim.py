@@ -68,7 +68,7 @@ class Claim:
         scale: how its values are averaged over models: as they are, or, of ratios, as logarithms.
         decided_by: of what there must be more to decide it where it is undecided.
         applicable_where: what a model or a run must have for it, beyond a sink at position 0, with the numbers; "" for nothing.
-        reading: what a value says, with ``{value}`` or ``{percent}`` in its place.
+        reading: what a value says, with ``{value}``, ``{percent}`` or, of a difference of shares, ``{points}`` in its place.
         brief: the value with its unit and what it is compared with, likewise, where several claims stand in one sentence after their words;
             by default as ``unit``.
         unit: the value with its unit, where there is room for no more; by default the number alone.
@@ -98,7 +98,7 @@ class Claim:
 
     def told_of(self, amount: str) -> str:
         """The same of an amount that is written already, such as a prediction: "in > 50 % of the sequences"."""
-        return (self.brief or self.unit or self._number).format(value=amount, percent=amount)
+        return (self.brief or self.unit or self._number).format(value=amount, percent=amount, points=amount.removesuffix(" %"))
 
     def amount(self, value: float, highest: float | None = None) -> str:
         """A value, or a range of values, as short as a cell needs: "96 to 99 %"."""
@@ -116,7 +116,8 @@ class Claim:
     def _filled(text: str, value: float, highest: float | None) -> str:
         ends = [end for end in (value, highest) if end is not None]
         digits, percent = (" to ".join(dict.fromkeys(map(write, ends))) for write in (_digits, _percent))
-        return text.format(value=digits, percent=percent.replace(" % to", " to"))
+        percent = percent.replace(" % to", " to")
+        return text.format(value=digits, percent=percent, points=percent.removesuffix(" %"))
 
     def expected(self, threshold: float) -> str:
         """The predicate in the unit of the reading: "> 50 %"."""

@@ -122,10 +122,10 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
     """A claim with its values; where its verdict is not the same everywhere, with each verdict and its places."""
     verdict = _verdict(rows)
     if verdict != _DEPENDS:
-        predicted = "" if verdict == REPRODUCED else f", predicted {_expected(claim, rows)}"
+        predicted = "" if verdict == REPRODUCED else f"; test: {_expected(claim, rows)}"
         return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{predicted})"
     parts = _by_verdict(claim, rows, names, claim.numbers, _reach)
-    return f"{claim.words} (predicted {claim.told_of(_expected(claim, rows))}): {parts}"
+    return f"{claim.words} (test: {claim.told_of(_expected(claim, rows))}): {parts}"
 
 
 def _told_briefly(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:

@@ -15,9 +15,9 @@ class Corpus(Strict):
     members: list[str] | None = Field(
         None,
         min_length=1,
-        description="Patterns of the files in the package, data set or folder (.parquet, .jsonl or text; .gz and .zst too); "
-        "a leading ! leaves out. null takes all Parquet files, where there are none all .jsonl, where there are none all "
-        ".txt; of a package, all .txt.",
+        description="Patterns of the files in the package, data set or folder (.parquet, .jsonl, .ndjson or text; .gz, .zst "
+        "and .bz2 too); a leading ! leaves out. null takes all Parquet files, where there are none all .jsonl and .ndjson, where there are "
+        "none all .txt; of a package, all .txt.",
     )
     column: str = Field(
         "text", min_length=1, description="Column of Parquet files, or key of JSON lines, that holds the text."

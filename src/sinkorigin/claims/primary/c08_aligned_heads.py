@@ -70,5 +70,5 @@ CLAIM = Claim(
     decided_by="models",
     reading="{percent} more of the aligned heads than of the others have positive scores",
     unit="+{percent}",
-    brief="{percent} more of them than of the other heads",
+    brief="{points} percentage points more of them than of the other heads",
 )

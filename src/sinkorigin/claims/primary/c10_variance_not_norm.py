@@ -63,5 +63,5 @@ CLAIM = Claim(
     settings,
     reading="amplified variance makes a sink in {percent} more of the sequences than norm alone",
     unit="+{percent}",
-    brief="in {percent} more of the sequences than the norm",
+    brief="in {points} percentage points more of the sequences than the norm",
 )

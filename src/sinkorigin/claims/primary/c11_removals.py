@@ -107,7 +107,7 @@ AVERAGED = Claim(
     _settings(_AVERAGED, "aggregation by target", {}, "the study does not remove the aggregation"),
     reading="{percent} more of the sequences lose the sink than with another sequence's value vector",
     unit="+{percent}",
-    brief="{percent} more of the sequences lose it than with another sequence's value vector",
+    brief="{points} percentage points more of the sequences lose it than with another sequence's value vector",
 )
 
 SILENT = Claim(
@@ -128,5 +128,5 @@ SILENT = Claim(
     ),
     reading="{percent} more of the sequences lose the sink than without random neurons",
     unit="+{percent}",
-    brief="{percent} more of the sequences lose it than without random neurons",
+    brief="{points} percentage points more of the sequences lose it than without random neurons",
 )
