@@ -82,7 +82,7 @@ def test_conda_environments_have_the_pins_of_the_lock():
         )
         for pin in pip:
             name, _, version = pin.partition("==")
-            assert lock[name] == version, (path.name, pin)
+            assert lock[name.lower().replace("_", "-")] == version, (path.name, pin)
 
 
 def test_every_direct_dependency_is_in_the_lock():

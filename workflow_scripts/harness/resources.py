@@ -540,7 +540,7 @@ class Estimates:
     def _make_page(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
         # Altair and the engine that bundles Vega; tables and figures as text, several times over
-        return Needs(_TABLES + 260 + 8 * pairs, _SECONDS[_TABLES] + 8, 10)
+        return Needs(_TABLES + 100 + 7 * pairs, _SECONDS[_TABLES] + 8, 10)
 
 
 def _width(shape: Shape, site: str, length: int) -> int:
