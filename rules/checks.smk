@@ -15,7 +15,8 @@ def check_run():
     jobs = internals.pending_jobs(workflow)
     if internals.is_asked_for(workflow, "publish") and not internals.is_asked_for(workflow, "all"):
         checks.check_finished(
-            [job.rule.name for job in jobs if job.rule.name != "publish"], STUDY_CONFIG.study
+            [job.rule.name for job in jobs if job.rule.name not in ("publish", "make_crate")],
+            STUDY_CONFIG.study,
         )
     fetching = [job.wildcards.model for job in jobs if job.rule.name == "fetch_model"]
     checks.check_model_names(

@@ -36,7 +36,7 @@ rule make_page:
         logs=lambda wildcards: page.job_logs(RULES, JOBS_OF_PAGE),
         templates=page.templates_version(),
         unread="scores.parquet",
-        code=code("make_page.py", *page.chart_modules()),
+        code=code("make_page.py", *page.chart_modules(), *kind_modules(STUDY_CONFIG.interventions)),
     message:
         "Making the page of the study"
     script:

@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 
-rule publish:
-    """Make results/{study}/publish of a finished study: RO-Crate, cards, records of the claims, checklist. Uploads nothing."""
+rule make_crate:
+    """Write the folder that `publish` asks for, with its RO-Crate."""
     input:
         tables=lambda wildcards: whole_study(sealed=True),
         pages=lambda wildcards: whole_study(sealed=False),
@@ -28,3 +28,12 @@ rule publish:
         "Making a folder of the study to publish"
     script:
         "../workflow_scripts/publish.py"
+
+
+rule publish:
+    """Make results/{study}/publish of a finished study: RO-Crate, cards, records of the claims, checklist. Uploads nothing."""
+    input:
+        rules.make_crate.output,
+        # demanded, so that a study in which one is missing is not finished
+        lambda wildcards: list(rules.all.input),
+    localrule: True

@@ -162,8 +162,6 @@ def checkout(folder: Path) -> Project:
     """The project's files, as a clone has them, in ``folder``."""
     leave_out = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "site", "__pycache__", ".*_cache")
     shutil.copytree(ROOT, folder, ignore=leave_out)
-    (folder / "results").mkdir()
-    shutil.copy(ROOT / "results" / "README.md", folder / "results")  # a clone has it
     return Project(folder)
 
 

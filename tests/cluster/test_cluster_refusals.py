@@ -19,7 +19,7 @@ def refusal(project, environment, *arguments):
     said = done.stdout + done.stderr
     assert done.returncode != 0, said
     assert "Traceback" not in said, said
-    assert [path.name for path in project.folder.glob("results/*")] in ([], ["README.md"]), "nothing is made"
+    assert not (project.folder / "results").exists()
     return " ".join(said.split())
 
 

@@ -160,4 +160,7 @@ def test_the_figure_shows_the_card_the_norms_and_every_prompt_set(anatomy):
     assert "super neurons: 1.5 (90%), 2.9 (20%)" in words
     assert card.get_title(loc="left") == "a model"
     assert len(above.lines) == 2 + 2  # first and rest, two surges
-    assert len([line for line in below.lines if line.get_marker() == "o" and len(line.get_xdata())]) == 2
+    marked = [
+        line.get_marker() for line in below.lines if line.get_marker() in figure.MARKERS and len(line.get_xdata())
+    ]
+    assert marked == list(figure.MARKERS[:2]), "a line for each prompt set"

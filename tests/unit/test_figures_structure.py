@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import polars as pl
 import pytest
@@ -614,3 +615,29 @@ def test_the_same_tables_give_the_same_svg_in_this_process_and_in_a_fresh_one(tm
     assert len(names) == len(DRAW)
     for name in names:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes(), name
+
+
+def test_the_palette_and_the_style_are_seaborn_s():
+    """They are written out, because importing seaborn takes as long as drawing a figure."""
+    import seaborn
+
+    assert list(seaborn.color_palette("colorblind", 10)) == style.PALETTE
+    theirs = seaborn.axes_style("ticks") | seaborn.plotting_context("paper")
+    assert {name: theirs[name] for name in style.SEABORN} == style.SEABORN
+    own = style._RC.keys() - style.SEABORN.keys()
+    other = {
+        name for name, value in theirs.items() if name not in style._RC and value != matplotlib.rcParamsDefault[name]
+    }
+    assert own and other == {"image.cmap"}, "each figure names its colour map"
+
+
+def test_a_figure_without_seaborn_s_drawing_does_not_import_it():
+    code = "import sys, sinkorigin.figures.chain, sinkorigin.figures.evidence; print('seaborn' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+    )
+    assert done.stdout.strip() == "False"

@@ -158,11 +158,11 @@ def test_a_figure_of_norm_and_sink_is_drawn(measured):
 
 
 def test_a_figure_without_its_packages_is_refused_in_a_sentence(measured, monkeypatch):
-    monkeypatch.setitem(sys.modules, "seaborn", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     for name in [name for name in sys.modules if name.startswith("sinkorigin.figures.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(
-        SinkoriginError, match=r'seaborn, which is not installed; run pip install "sinkorigin\[figures\]"'
+        SinkoriginError, match=r'matplotlib, which is not installed; run pip install "sinkorigin\[figures\]"'
     ):
         measured[0].plot()
 

@@ -98,8 +98,7 @@ def test_the_first_screen_says_what_was_studied_found_and_carried(outline):
     assert "position 0 is a sink." in found and "Contradicted: key is that of one dim (cosine 0.2)." in found
     assert "position 0 is a sink (9 of 10 sequences with drawn tokens)" in found
     assert (
-        "Contradicted: key is that of one dim (cosine 0.2 with what its largest dim alone gives; test: > 0.5)."
-        in found
+        "Contradicted: key is that of one dim (cosine 0.2 with what its largest dim alone gives; test: > 0.5)." in found
     )
     assert "alone it makes 97 % [90, 102]" in text and "a sink in 7 of 10 sequences" in text
 

@@ -195,7 +195,7 @@ EDITS = [
             ["tokenize_prompts", "extract_activations", *STATISTICS],
             [("other", "random_tokens"), ("other", "natural_text")],
         )
-        | plots("evidence") | anatomies("other") | CLAIMS,  # the other figures draw the first random weights only
+        | plots("evidence") | {job("compute_anatomy", model="other")} | CLAIMS,  # the other figures draw the first random weights only
     ),
     Edit(
         "a model's label",

@@ -64,6 +64,8 @@ class Code:
                 self._remembered = json.loads(memory.read_text())
         self._parsed: dict[Path, list] = {}
         self._used: dict[str, list] = {}
+        self._reached: dict[Path, list[Path]] = {}
+        self._module_files: dict[str, Path | None] = {}
         self._versions: dict[tuple[str, ...], str] = {}
 
     def parsed(self, path: Path) -> list:
@@ -96,8 +98,15 @@ class Code:
             path = waiting.pop()
             if path not in found:
                 found.add(path)
-                waiting += self._files(name for name in self.parsed(path)[1] if name.split(".")[0] == _PACKAGE)
+                waiting += self._files_below(path)
         return sorted(found)
+
+    def _files_below(self, path: Path) -> list[Path]:
+        """The library files that run on the imports of a file."""
+        if path not in self._reached:
+            names = [name for name in self.parsed(path)[1] if name.split(".")[0] == _PACKAGE]
+            self._reached[path] = self._files(names)
+        return self._reached[path]
 
     def _files(self, modules: Iterable[str]) -> list[Path]:
         """The files that run on the import of these modules, as far as they are modules."""
@@ -105,8 +114,11 @@ class Code:
         return [file for name in names if (file := self._module_file(name)) is not None]
 
     def _module_file(self, dotted: str) -> Path | None:
-        base = self._root.joinpath("src", *dotted.split("."))
-        return next((file for file in (base.with_suffix(".py"), base / "__init__.py") if file.is_file()), None)
+        if dotted not in self._module_files:
+            base = self._root.joinpath("src", *dotted.split("."))
+            files = (base.with_suffix(".py"), base / "__init__.py")
+            self._module_files[dotted] = next((file for file in files if file.is_file()), None)
+        return self._module_files[dotted]
 
     def packages(self, script: str, *modules: str) -> dict[str, str]:
         """The pins that the import closure depends on, see :meth:`closure`: package → version."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
@@ -33,7 +33,9 @@ from snakemake.settings.types import (
 
 from harness.config.merging import Layer
 from harness.progress import Progress, Step
-from harness.resources import Needs
+
+if TYPE_CHECKING:  # it imports the registries, which are checked first (rules/common.smk)
+    from harness.resources import Needs
 
 # ---- what a run is about to do
 
@@ -154,6 +156,8 @@ class _FinishedJobs(logging.Handler):
         Reading ``job.resources`` here would keep values that may change until the job is ready (jobs.py, 9.27.1), so that the
         threads are taken from its rule and all else from the estimates.
         """
+        from harness.resources import Needs  # see above
+
         dag, limits = self._workflow.dag, self._workflow.scheduler.global_resources
         jobs = set(dag.needrun_jobs(exclude_finished=False))
         found = {}
@@ -177,7 +181,7 @@ class _FinishedJobs(logging.Handler):
         return found
 
 
-def tell_finished_jobs(workflow: Any, needs: Mapping[str, Callable[[Mapping[str, str]], Needs]]) -> None:
+def tell_finished_jobs(workflow: Any, needs: Mapping[str, Callable[[Mapping[str, str]], "Needs"]]) -> None:
     """Tell of each finished job of a run, unless the user wants no progress told. Several modules of one workflow share the lines.
 
     Args:

@@ -98,7 +98,9 @@ class Claim:
 
     def told_of(self, amount: str) -> str:
         """The same of an amount that is written already, such as a prediction: "in > 50 % of the sequences"."""
-        return (self.brief or self.unit or self._number).format(value=amount, percent=amount, points=amount.removesuffix(" %"))
+        return (self.brief or self.unit or self._number).format(
+            value=amount, percent=amount, points=amount.removesuffix(" %")
+        )
 
     def amount(self, value: float, highest: float | None = None) -> str:
         """A value, or a range of values, as short as a cell needs: "96 to 99 %"."""

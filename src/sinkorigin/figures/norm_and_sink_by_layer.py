@@ -48,8 +48,8 @@ def draw(
         below.set_xlabel("layer (−1: embedding)")
         style.whole_x(below)
         if style.is_leftmost(above):
-            above.set_ylabel("norm of the\nresidual (ℓ2)")
-            below.set_ylabel("sink mass of\nposition 0")
+            above.set_ylabel("residual norm\n(ℓ2)")
+            below.set_ylabel("sink mass (share\nof attention)")
         style.log_y(above)
     for group in style.with_and_without(axes, trained):
         style.same_y([above for above, _ in group])

@@ -3,6 +3,9 @@
 Every figure is made for the width of a paper's column or of its page, and has no text below 7 points at that width. Colours
 are seaborn's colour-blind-safe palette, and no meaning rests on colour alone: lines also differ in dashes, markers or width. The
 font is the one that matplotlib carries, so that a figure has the same bytes on every machine.
+
+The palette and the styles "ticks" and "paper" of seaborn stand here as they are there, because its import takes as long as drawing a
+figure. Modules of figures that seaborn draws, or whose colour maps it has, import it.
 """
 
 import io
@@ -16,12 +19,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import polars as pl
-import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import Colormap
+from matplotlib.colors import Colormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -34,7 +36,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sinkorigin import tables
 from sinkorigin.errors import listed
 
-PALETTE: list[tuple[float, float, float]] = list(sns.color_palette("colorblind", 10))
+PALETTE = [
+    to_rgb(colour)
+    for colour in (
+        "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+    )
+]  # fmt: skip
 REFERENCE = (0.35, 0.35, 0.35)  # of what a measurement is compared with: uniform attention, the unedited model
 DASHES = ["-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1))]
 BAND_ALPHA = 0.22
@@ -56,16 +63,21 @@ SUPER_NEURON: dict[str, Any] = {
 
 COLUMN, PAGE = 3.25, 6.75  # inches: the widths of a paper's column and page, for which figures are made
 PANEL_HEIGHT, TITLE_HEIGHT = 1.2, 0.45  # inches
-MARGIN = 0.3  # inches of a panel's width that its tick labels take
+MARGIN = 0.35  # inches of a panel's width that its tick labels take
 MOST_COLUMNS = 4
 TITLE_SIZE, TEXT_SIZE = 8.0, 7.0  # points; nothing is smaller than TEXT_SIZE
 LINE_HEIGHT = 1.25 * TEXT_SIZE / 72  # inches
 MOST_POINTS = 200  # that a cloud has as vectors; more are pixels inside the vector figure, or no browser opens it
 MOST_MARKERS = 10  # on a line: more hide its dashes, and make a large file
 
+# what differs from matplotlib's own style, and is not set below
+SEABORN = {
+    "axes.labelcolor": ".15", "xtick.color": ".15", "ytick.color": ".15", "text.color": ".15", "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w", "patch.force_edgecolor": True, "patch.linewidth": 0.8,
+}  # fmt: skip
+
 _RC: Any = {
-    **sns.axes_style("ticks"),
-    **sns.plotting_context("paper"),
+    **SEABORN,
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
     "axes.labelsize": TEXT_SIZE,
@@ -355,7 +367,7 @@ def title(ax: Axes, main: str = "", below: str = "", *, beside: float = 0.0) -> 
             linespacing=line_height,
             annotation_clip=False,
         )
-        pad += TEXT_SIZE * line_height * len(below.splitlines()) + 3
+        pad += TEXT_SIZE * line_height * len(below.splitlines()) + 4
     if main:
         ax.set_title(wrapped(main, inches, TITLE_SIZE), loc="left", pad=pad, linespacing=line_height)
 
