@@ -63,7 +63,7 @@ SUPER_NEURON: dict[str, Any] = {
 
 COLUMN, PAGE = 3.25, 6.75  # inches: the widths of a paper's column and page, for which figures are made
 PANEL_HEIGHT, TITLE_HEIGHT = 1.2, 0.45  # inches
-MARGIN = 0.35  # inches of a panel's width that its tick labels take
+MARGIN = 0.37  # inches of a panel's width that its tick labels take
 MOST_COLUMNS = 4
 TITLE_SIZE, TEXT_SIZE = 8.0, 7.0  # points; nothing is smaller than TEXT_SIZE
 LINE_HEIGHT = 1.25 * TEXT_SIZE / 72  # inches
