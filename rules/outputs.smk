@@ -18,7 +18,7 @@ STUDY_FILES = output_files(RULES, JOBS) + [
     file for figure in FIGURES if figure.when(study) for file in figure.outputs(study)
 ]
 
-# rule → jobs, of everything that the page shows: the version of the code of each is compared with that in its log
+# jobs by rule, of everything that the page shows; the version of the code of each is compared with that in its log
 JOBS_OF_PAGE = JOBS | {
     name: [{}] for name in ("judge_claims", *(f"plot_{figure.name}" for figure in page.shown_figures(study)))
 }
