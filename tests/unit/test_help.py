@@ -11,7 +11,9 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 def test_make_help_describes_every_target():
     [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
-    said = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     described = dict(re.findall(r"^make (\S+) +(\S.*)$", said, re.MULTILINE))
     assert described.keys() == set(phony.split()) and len(described) == len(said.splitlines())
     # every target that is no file

@@ -150,7 +150,7 @@ EDITS = [
         text(f"{LIBRARY}/figures/variance_by_position.py", 'color_palette("flare"', 'color_palette("crest"'),
         plots("variance_by_position"),
     ),
-    Edit("the colours of all plots", text(f"{LIBRARY}/figures/style.py", '"colorblind", 10', '"deep", 10'), EVERY_FIGURE),
+    Edit("the colours of all plots", text(f"{LIBRARY}/figures/style.py", '"#0173b2"', '"#0173b3"'), EVERY_FIGURE),
     Edit("one more figure format", config(lambda c: c.update(figures={"formats": ["svg", "png", "pdf"]})), EVERY_FIGURE),
     Edit(
         "the formula of the sink score",

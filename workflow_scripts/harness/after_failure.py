@@ -44,9 +44,7 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
     missing = missing_after(unfinished)
     waiting = [job for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     wanted = {job.rule.name: internals.stated_files(job) for job in waiting if not job.wildcards}
-    if page_of(study.folder) and not any(job.rule.name == PAGE_RULE for job in unfinished):
-        wanted[PAGE_RULE] = [f"{study.folder}/{page}" for page in PAGES]  # it is there, and does not say what failed
-    rest = {} if changed or stopped else what_is_left(study, missing, wanted)
+    rest = {} if changed or stopped else what_is_left(study, missing, _with_page(workflow, study, unfinished, wanted))
     if not rest:
         return _told(missing, len(waiting), gone)
     missing = _made_again(missing, rest)
@@ -60,6 +58,15 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
             print(line)
     where = f"{_where(study, rest, made)} {_gone(removed)}".strip()
     return _told(missing, len([job for job in waiting if job.rule.name not in rest]), where)
+
+
+def _with_page(
+    workflow: Any, study: Study, unfinished: Iterable[Any], wanted: dict[str, list[str]]
+) -> dict[str, list[str]]:
+    """What is wanted and, if the run asked for the page and made it already, the page: it does not say what failed."""
+    if internals.is_asked_for(workflow, PAGE_RULE) and not any(job.rule.name == PAGE_RULE for job in unfinished):
+        return wanted | {PAGE_RULE: [f"{study.folder}/{page}" for page in PAGES]}
+    return wanted
 
 
 def missing_after(unfinished: Mapping[Any, Any]) -> Missing:

@@ -34,7 +34,8 @@ ASSUMED_CORPUS = 100.0  # MB, of a corpus
 
 # MB of a process before it holds data, by what it imports
 _TABLES = 144.0  # NumPy, Arrow and Polars
-_DRAWING = 270.0  # and Matplotlib
+_DRAWING = 187.0  # and Matplotlib
+_SEABORN = 95.0  # more, with what it imports
 _TOKENIZERS = 136.0  # and transformers without PyTorch
 _TORCH = 450.0  # PyTorch and transformers
 _CUDA = 2500.0  # more of the host's memory, where PyTorch runs on a GPU
@@ -520,11 +521,11 @@ class Estimates:
 
     # figures and claims
 
-    def _plot(self, neuron_bytes: int = 0) -> Needs:
+    def _plot(self, neuron_bytes: int = 0, imports: float = _DRAWING) -> Needs:
         """A figure of all models that go through all statistics, which holds so many bytes of each of their FFN neurons."""
         shapes = [self.shape(model) for model in (*self._models, *self.config.studied)]
         neurons = sum(shape.layers * shape.ffn_width for shape in shapes)
-        memory = _DRAWING + 3 * len(shapes) + neuron_bytes * neurons / MB
+        memory = imports + 3 * len(shapes) + neuron_bytes * neurons / MB
         return Needs(memory, _SECONDS[_DRAWING] + len(shapes), 1)
 
     def _plot_channel_sparsity(self) -> Needs:
@@ -532,6 +533,13 @@ class Estimates:
 
     def _plot_super_neurons(self) -> Needs:
         return self._plot(neuron_bytes=1150)
+
+    def _plot_by_seaborn(self) -> Needs:
+        """A figure that seaborn draws, or whose colours it has."""
+        return self._plot(imports=_DRAWING + _SEABORN)
+
+    _plot_dispersion_grid = _plot_loss_curves = _plot_mask_by_layers_and_position = _plot_by_seaborn
+    _plot_query_alignment = _plot_variance_by_position = _plot_by_seaborn
 
     def _judge_claims(self) -> Needs:
         pairs = len(self._models) * len(self._prompts) + len(self.config.studied) * len(self.config.pretraining.prompts)
