@@ -13,7 +13,7 @@ internals.replace_lock_message(checks.LOCKED)
 def check_run():
     """Everything that can be known before the first job."""
     jobs = internals.pending_jobs(workflow)
-    if internals.is_asked_for(workflow, "publish") and not internals.is_asked_for(workflow, "all"):
+    if internals.is_asked_for(workflow, "make_crate") and not internals.is_asked_for(workflow, "all"):
         checks.check_finished(
             [job.rule.name for job in jobs if job.rule.name not in ("publish", "make_crate")],
             STUDY_CONFIG.study,

@@ -29,7 +29,7 @@ rule make_page:
         charts=[(chart.name, chart.table) for chart in page.CHARTS],
         figures=page.figure_facts(study, ROOT),
         missing=study.missing.parts(STUDY),
-        undrawn=study.missing.undrawn(STUDY),
+        undrawn=study.missing.undrawn(page.demanded_figures(study)),
         repository=page.REPOSITORY,
         # functions: all rules and jobs of the study are known after this file
         makers=lambda wildcards: page.table_makers(RULES),

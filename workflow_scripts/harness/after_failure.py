@@ -16,6 +16,7 @@ from harness import snakemake_internals as internals
 from harness.figures import FIGURES
 from harness.missing import VARIABLE, Failure, Missing, job_name
 from harness.outcome import LEDGER, LEDGER_RULE, PAGE_RULE, PAGES, findings_told, page_of
+from harness.page import demanded_figures
 from harness.study import Study
 
 _SCRIPT = Path(__file__).parents[1] / "make_rest.py"
@@ -44,7 +45,7 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
     missing = missing_after(unfinished)
     waiting = [job for job, blamed in unfinished.items() if job is not blamed and internals.stated_files(job)]
     wanted = {job.rule.name: internals.stated_files(job) for job in waiting if not job.wildcards}
-    rest = {} if changed or stopped else what_is_left(study, missing, _with_page(workflow, study, unfinished, wanted))
+    rest = {} if changed or stopped else what_is_left(study, missing, _with_page(workflow, study, missing, wanted))
     if not rest:
         return _told(missing, len(waiting), gone)
     missing = _made_again(missing, rest)
@@ -60,12 +61,12 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
     return _told(missing, len([job for job in waiting if job.rule.name not in rest]), where)
 
 
-def _with_page(
-    workflow: Any, study: Study, unfinished: Iterable[Any], wanted: dict[str, list[str]]
-) -> dict[str, list[str]]:
-    """What is wanted and, if the run asked for the page and made it already, the page: it does not say what failed."""
-    if internals.is_asked_for(workflow, PAGE_RULE) and not any(job.rule.name == PAGE_RULE for job in unfinished):
-        return wanted | {PAGE_RULE: [f"{study.folder}/{page}" for page in PAGES]}
+def _with_page(workflow: Any, study: Study, missing: Missing, wanted: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What is wanted and, if the run asked for the page and made it without a word of what the study lacks now, the page."""
+    lacks = missing.parts(study.folder) or missing.undrawn(demanded_figures(study))
+    pages = [f"{study.folder}/{page}" for page in PAGES]
+    if lacks and internals.is_asked_for(workflow, PAGE_RULE) and not any(page in missing.files for page in pages):
+        return wanted | {PAGE_RULE: pages}
     return wanted
 
 

@@ -97,11 +97,16 @@ class Missing:
                 )  # fmt: skip
         return parts
 
-    def undrawn(self, folder: str) -> list[dict[str, str]]:
-        """Figures that are not made without what is missing: ``figure``, and ``sentence`` and ``log`` of the failure to blame."""
+    def undrawn(self, files: Iterable[str]) -> list[dict[str, str]]:
+        """Figures that are not made without what is missing: ``figure``, and ``sentence`` and ``log`` of the failure to blame.
+
+        Args:
+            files: of the figures that a study has.
+        """
         found = {}
-        for file, place in sorted(self.files.items()):
-            if file.startswith(f"{folder}/figures/") and self.lacks(file):
+        for file in sorted(files):
+            place = self.files.get(file)
+            if place is not None and self.lacks(file):
                 failure = self.failures[place]
                 found[Path(file).stem] = {"figure": Path(file).stem, "sentence": failure.sentence, "log": failure.log}
         return list(found.values())

@@ -58,6 +58,11 @@ def chart_modules() -> list[str]:
     return [f"sinkorigin.page.charts.{chart.name}" for chart in CHARTS]
 
 
+def demanded_figures(study: Study) -> list[str]:
+    """Files of the figures that `all` has in this study, whether they are there or not."""
+    return [file for figure in FIGURES if figure.when(study) for file in figure.outputs(study)]
+
+
 def shown_figures(study: Study) -> list[Figure]:
     """The figures that `all` has in this study, as far as they are there."""
     return [

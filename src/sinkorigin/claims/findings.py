@@ -125,7 +125,9 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
         predicted = "" if verdict == REPRODUCED else f"; test: {_expected(claim, rows)}"
         return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{predicted})"
     parts = _by_verdict(claim, rows, names, claim.numbers, _reach)
-    return f"{claim.words} (test: {claim.told_of(_expected(claim, rows))}): {parts}"
+    expected = _expected(claim, rows)
+    known = all(row["threshold"] is not None for row in rows)
+    return f"{claim.words} (test: {claim.told_of(expected) if known else expected}): {parts}"
 
 
 def _told_briefly(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:

@@ -70,10 +70,12 @@ LINE_HEIGHT = 1.25 * TEXT_SIZE / 72  # inches
 MOST_POINTS = 200  # that a cloud has as vectors; more are pixels inside the vector figure, or no browser opens it
 MOST_MARKERS = 10  # on a line: more hide its dashes, and make a large file
 
-# what differs from matplotlib's own style, and is not set below
+# all that is not set below, so that no setting of the reader's changes a figure
 SEABORN = {
     "axes.labelcolor": ".15", "xtick.color": ".15", "ytick.color": ".15", "text.color": ".15", "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w", "patch.force_edgecolor": True, "patch.linewidth": 0.8,
+    "patch.edgecolor": "w", "patch.force_edgecolor": True, "patch.linewidth": 0.8, "axes.facecolor": "white", "grid.linestyle": "-",
+    "xtick.direction": "out", "ytick.direction": "out", "xtick.bottom": True, "xtick.top": False, "ytick.left": True,
+    "ytick.right": False, "axes.spines.left": True, "axes.spines.bottom": True,
 }  # fmt: skip
 
 _RC: Any = {

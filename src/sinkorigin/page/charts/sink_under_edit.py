@@ -6,7 +6,7 @@ from pathlib import Path
 import altair as alt
 import polars as pl
 
-from sinkorigin.interventions.kind import BASELINE, SHOWN_POSITION, SHOWN_STRENGTH
+from sinkorigin.interventions.kind import BASELINE, SHOWN_POSITION, SHOWN_STRENGTH, kind_named
 from sinkorigin.page.charts.parts import WIDTH, Drawn, chosen, numbered, short
 from sinkorigin.page.page_tables import PageTables
 from sinkorigin.statistics.uniform import uniform_score
@@ -64,9 +64,11 @@ def draw(tables: PageTables, labels: Mapping[str, str]) -> Drawn | None:
     if not parts:
         return None
     rows = pl.concat(parts)
+    without = [kind for kind in rows["kind"].unique() if not kind_named(kind).takes("strength")]
+    strength = pl.when(pl.col("kind").is_in(without)).then(None).otherwise(pl.col("strength"))
     edit = pl.concat_str(
         pl.col("intervention").str.replace_all("_", " "),
-        pl.format("strength {}", pl.col("strength").round_sig_figs(3).cast(pl.String).str.strip_suffix(".0")),
+        pl.format("strength {}", strength.round_sig_figs(3).cast(pl.String).str.strip_suffix(".0")),
         pl.format("position {}", "target"),
         separator=", ",
         ignore_nulls=True,
