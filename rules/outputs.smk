@@ -14,9 +14,7 @@ JOBS = study.jobs(
     and name not in ("compute_intervention_effects", "compute_mediation", "compute_anatomy")
 )
 DATA_FILES = output_files(RULES, study.data_jobs())
-STUDY_FILES = output_files(RULES, JOBS) + [
-    file for figure in FIGURES if figure.when(study) for file in figure.outputs(study)
-]
+STUDY_FILES = output_files(RULES, JOBS) + page.demanded_figures(study)
 
 # jobs by rule, of everything that the page shows; the version of the code of each is compared with that in its log
 JOBS_OF_PAGE = JOBS | {

@@ -157,7 +157,7 @@ def test_claims_and_the_figures_that_have_something_to_show_are_left():
 
 
 def test_a_run_that_was_stopped_tells_its_failed_jobs_and_that_the_old_page_is_gone(tmp_path):
-    """As Ctrl-C does, or a failure without --keep-going; nothing is made of what it left."""
+    """Ctrl-C stops a run, and so does a failure without --keep-going; nothing is made of what it left."""
     study = Study(read_config(copy.deepcopy(TINY)), "cpu")
     page, log = tmp_path / "index.html", tmp_path / "fetch.log"
     log.write_text("sinkorigin: model tiny: it is damaged; take an intact copy\n")

@@ -215,7 +215,7 @@ def every_condition(study: Study) -> list[Wildcards]:
 
 
 def _first_of_each(study: Study, pairs: list[Wildcards]) -> list[Wildcards]:
-    """Of each model the first prompt set of each kind and first token: other lengths and draws are robustness, in the ledger."""
+    """First prompt set of each kind and first token, of each model: other lengths and draws are robustness, in the ledger."""
     found: dict[tuple, Wildcards] = {}
     for pair in pairs:
         prompts = study.prompts[pair["prompts"]]

@@ -97,7 +97,7 @@ class Claim:
         return self._filled(self.brief, value, highest) if self.brief else self.amount(value, highest)
 
     def told_of(self, amount: str) -> str:
-        """The same of an amount that is written already, such as a prediction: "in > 50 % of the sequences"."""
+        """An amount in words, such as the threshold of a test, in the sentence of a value: "in > 50 % of the sequences"."""
         return (self.brief or self.unit or self._number).format(
             value=amount, percent=amount, points=amount.removesuffix(" %")
         )

@@ -46,12 +46,12 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        """All of it as text."""
+        """The parts as text."""
         return _joined(self.parts)
 
     @property
     def brief(self) -> str:
-        """The same for a place with few lines."""
+        """The brief parts as text, for a place with few lines."""
         return _joined(self.brief_parts)
 
 
@@ -122,8 +122,8 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
     """A claim with its values; where its verdict is not the same everywhere, with each verdict and its places."""
     verdict = _verdict(rows)
     if verdict != _DEPENDS:
-        predicted = "" if verdict == REPRODUCED else f"; test: {_expected(claim, rows)}"
-        return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{predicted})"
+        test = "" if verdict == REPRODUCED else f"; test: {_expected(claim, rows)}"
+        return f"{claim.words} ({_values(rows, claim.told)}{_reach(claim, rows)}{test})"
     parts = _by_verdict(claim, rows, names, claim.numbers, _reach)
     expected = _expected(claim, rows)
     known = all(row["threshold"] is not None for row in rows)
@@ -131,7 +131,7 @@ def _told(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> st
 
 
 def _told_briefly(claim: Claim, rows: Sequence[Mapping], names: Mapping[str, str]) -> str:
-    """The same without what was predicted and how far intervals reach."""
+    """A claim with its values and verdicts, without its test and how far intervals reach."""
     if _verdict(rows) != _DEPENDS:
         return f"{claim.words} ({_values(rows, claim.amount)})"
     return f"{claim.words}: {_by_verdict(claim, rows, names, claim.amount)}"
@@ -160,7 +160,7 @@ def _values(rows: Sequence[Mapping], written: Callable[[float, float], str]) -> 
 
 
 def _expected(claim: Claim, rows: Sequence[Mapping]) -> str:
-    """What is predicted of the values; several where the threshold depends on the data.
+    """What the test asks of the values; several where the threshold depends on the data.
 
     In the words of the ledger where it has no threshold: another version wrote it.
     """

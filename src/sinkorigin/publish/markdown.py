@@ -24,11 +24,6 @@ def quoted(text: str) -> str:
     return f"`{text}`"
 
 
-def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}".replace("-", "−")
-
-
 def joined(words: Iterable[str]) -> str:
     """Words as a list in a sentence: "a, b and c", or "none"."""
     *most, last = list(words) or ["none"]

@@ -5,8 +5,9 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sinkorigin.claims.row_texts import number
 from sinkorigin.publish.described_study import DescribedStudy
-from sinkorigin.publish.markdown import escaped, number, quoted, table
+from sinkorigin.publish.markdown import escaped, quoted, table
 
 # quantities of pretraining_by_seed.parquet that a card tells, in this order; the others are in the table
 _TOLD = (
