@@ -89,6 +89,7 @@ rule compute_sinks:
     params:
         **statistic("sinks"),
         **BOOTSTRAP,
+        length=study.length_of,
         epsilons=STUDY_CONFIG.statistics.epsilons,
         onset_mass=STUDY_CONFIG.statistics.onset_mass,
         change_mass=STUDY_CONFIG.statistics.change_mass,
@@ -109,6 +110,7 @@ rule compute_first_positions:
     params:
         **statistic("first_positions"),
         **BOOTSTRAP,
+        length=study.length_of,
         first_token=study.first_token_of,
     message:
         "Sink mass of the first positions of {wildcards.model} on {wildcards.prompts}"
@@ -290,7 +292,7 @@ rule compute_row_sinks:
 
 
 EFFECTS = dict(
-    length=lambda wildcards: study.prompts[wildcards.prompts].length,
+    length=study.length_of,
     **BOOTSTRAP,
     comparison_replicates=STUDY_CONFIG.statistics.comparison_replicates,
     code=code_by("compute.py", lambda _: ["sinkorigin.statistics.interventions"], study.kind_modules),
@@ -335,7 +337,7 @@ rule compute_mediation:
     params:
         **statistic("mediation"),
         **BOOTSTRAP,
-        length=lambda wildcards: study.prompts[wildcards.prompts].length,
+        length=study.length_of,
     message:
         "Links of the chain in {wildcards.model} on {wildcards.prompts}"
     script:

@@ -14,7 +14,8 @@ import transformers
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.activations.pipeline import extract
-from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
+from sinkorigin.activations.summaries.attention_sums import normalised_rows
+from sinkorigin.activations.summaries.scores import attention_scores
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.kinds.mask import Mask
@@ -82,7 +83,7 @@ def test_layers_are_read_apart_as_a_hive(llama, token_ids, tmp_path):
 
 def test_scores_of_a_hand_made_attention_matrix():
     weights = torch.tensor([[1.0, 0, 0], [0.6, 0.4, 0], [0.5, 0.2, 0.3]]).expand(1, 1, 3, 3)
-    score, excluding_self = attention_scores(weights)
+    score, excluding_self = attention_scores(weights.sum(-2), weights.diagonal(dim1=-2, dim2=-1))
     torch.testing.assert_close(score[0, 0], torch.tensor([2.1 / 3, 0.3, 0.3]))
     torch.testing.assert_close(excluding_self[0, 0, :2], torch.tensor([0.55, 0.2]))
     assert excluding_self[0, 0, 2].isnan()
@@ -109,7 +110,8 @@ def test_scores_are_normalised_too_only_where_rows_do_not_sum_to_one(name, token
         assert table["score_normalised"].null_count() == len(table)
         return
     for layer, weights in seen.items():
-        score, after = attention_scores(weights / weights.sum(-1, keepdim=True))
+        normalised = weights / weights.sum(-1, keepdim=True)
+        score, after = attention_scores(normalised.sum(-2), normalised.diagonal(dim1=-2, dim2=-1))
         rows = table.filter(pl.col("layer") == layer)
         np.testing.assert_allclose(rows["score_normalised"], score.reshape(-1), rtol=1e-5)
         excluding_self = rows["score_excluding_self_normalised"].fill_null(float("nan"))
@@ -252,7 +254,7 @@ inputs, settings = {
  "variance": ({"sites": [a / "value_aggregation" / "manifest.json"]}, dict(sites=["value_aggregation"], **many)),
  "norms": (magnitudes, dict(surge_ratio=3.0, change_factor=2.0, **many)),
  "disparity": (magnitudes, many),
- "sinks": (scores, dict(epsilons=[0.3], onset_mass=0.3, change_mass=0.1, **many)),
+ "sinks": (scores, dict(length=32, epsilons=[0.3], onset_mass=0.3, change_mass=0.1, **many)),
  "keys": ({"first_token_keys": a / "first_token_keys.parquet", "query_gram": a / "query_gram.parquet",
            "prompts": folder / "prompts.parquet", **scores}, many),
  "effective_rank": ({"residual_gram": a / "residual_gram.parquet"}, {}),

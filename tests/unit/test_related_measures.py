@@ -14,6 +14,7 @@ from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.summaries import token_gram
+from sinkorigin.activations.summaries.attention_sums import AttentionSums
 from sinkorigin.activations.summaries.first_token_attention import first_token_rows
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import read_architecture
@@ -284,11 +285,15 @@ def test_where_rows_do_not_sum_to_one_their_rate_is_of_normalised_weights_too(tm
 
 
 def test_equal_weights_lie_on_no_key_and_rows_of_zeros_on_none():
-    weights = np.zeros((1, 1, 4, 4), dtype=np.float32)
+    weights = torch.zeros((1, 1, 4, 4))
     weights[0, 0, 0, 0] = 1
     weights[0, 0, 1, :2] = 0.5  # equal
-    weights[0, 0, 2, :3] = 0.5, 0.3, 0.2  # the largest on position 0; the last query gives nothing to anything
-    rows = first_token_rows(0, 0, weights, rows_sum_to_one=False)
+    weights[0, 0, 2, :3] = torch.tensor(
+        [0.5, 0.3, 0.2]
+    )  # the largest on position 0; the last query gives nothing to anything
+    sums = AttentionSums(length=4, rows_sum_to_one=False)
+    sums.add(weights, 0, 0, 0)
+    rows = first_token_rows(0, 0, sums)
     assert rows["largest"].tolist() == [1]
     assert rows["weight_normalised"].to_pylist() == [[1, 0.5, 0.5, 0]]
 

@@ -256,7 +256,7 @@ def test_sink_scores_mass_and_rate_equal_numpy(tmp_path, rng):
     weights = causal_attention(rng)
     path = write_scores(tmp_path / "s.parquet", weights)
     settings = {"epsilons": [0.2, 0.3], "onset_mass": 0.9, "change_mass": 0.9}
-    found = sinks.compute({"scores": path}, **settings, **NAMES, **BOOTSTRAP)
+    found = sinks.compute({"scores": path}, length=T, **settings, **NAMES, **BOOTSTRAP)
     scores, mass, rate, onset, changes = frames(found, *SINKS)
     assert changes.is_empty()
     for row in scores.to_dicts():
@@ -283,7 +283,7 @@ def test_the_mass_of_the_first_positions_equals_numpy(tmp_path, rng):
     weights = causal_attention(rng)
     path = write_scores(tmp_path / "s.parquet", weights)
     table = pl.DataFrame(
-        first_positions.compute({"scores": path}, first_token="bos", **NAMES, **BOOTSTRAP)["first_positions"]
+        first_positions.compute({"scores": path}, length=T, first_token="bos", **NAMES, **BOOTSTRAP)["first_positions"]
     )
     assert table.select("layer", "position").rows() == [(layer, k) for layer in range(L) for k in range(4)]
     assert set(table["first_token"]) == {"bos"}
@@ -301,7 +301,7 @@ def test_sinks_of_weights_that_do_not_sum_to_one_are_reported_raw_and_normalised
     settings = {"epsilons": [0.2, 0.3], "onset_mass": 0.3, "change_mass": 0.9}
     whole = write_scores(tmp_path / "w.parquet", weights)
     found, found_whole = (
-        sinks.compute({"scores": scores}, **settings, **NAMES, **BOOTSTRAP) for scores in (path, whole)
+        sinks.compute({"scores": scores}, length=T, **settings, **NAMES, **BOOTSTRAP) for scores in (path, whole)
     )
     scores, mass, rate, *_ = frames(found, *SINKS)
     np.testing.assert_allclose(mass["mass"], score_of(shrunk, 0, True).mean((0, 2)), rtol=1e-5)
@@ -323,7 +323,9 @@ def test_the_onset_is_the_first_layer_whose_mass_passes(tmp_path, rng):
     weights[:, 2] = causal_attention(rng, first_weight=0.8)[:, 2]
     path = write_scores(tmp_path / "s.parquet", weights)
     settings = {"epsilons": [0.3], "onset_mass": 0.7, "change_mass": 0.2}
-    _, mass, _, onset, changes = frames(sinks.compute({"scores": path}, **settings, **NAMES, **BOOTSTRAP), *SINKS)
+    _, mass, _, onset, changes = frames(
+        sinks.compute({"scores": path}, length=T, **settings, **NAMES, **BOOTSTRAP), *SINKS
+    )
     assert changes.filter(pl.col("kind") == "rise")["layer"].to_list() == [2]
     np.testing.assert_allclose(mass["mass"][2], 0.8, rtol=1e-5)
     assert onset.select("layer", "layer_low", "layer_high").row(0) == (2, 2, 2)

@@ -700,7 +700,7 @@ def test_with_one_first_token_what_is_not_defined_is_null_with_its_reason_and_al
     table, surge = super_neurons_of(found)
     assert table["share"].null_count() == 0 and (table["share_low"] - table["share_high"]).abs().max() < 1e-6
     ranks, means = ranks_of(found.a / "residual_gram.parquet")
-    settings = {"epsilons": [0.3], "onset_mass": 0.3, "change_mass": 0.1}
+    settings = {"length": 12, "epsilons": [0.3], "onset_mass": 0.3, "change_mass": 0.1}
     norm_settings = {"surge_ratio": 3.0, "change_factor": 2.0}
     inputs = inputs_of(found)
     computed = [

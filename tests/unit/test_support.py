@@ -185,7 +185,7 @@ def test_every_statistic_takes_a_hybrid(hybrid):
     names = {"model": "m", "prompts": "p"}
     drawn = {"resampling": Resampling(20, 0)}
     tables = {
-        **sinks.compute(inputs, **names, epsilons=[0.3], onset_mass=0.1, change_mass=0.1, **drawn),
+        **sinks.compute(inputs, **names, length=ids.shape[1], epsilons=[0.3], onset_mass=0.1, change_mass=0.1, **drawn),
         **keys.compute(inputs, **names, **drawn),
         **secondary_sinks.compute(inputs, **names, **drawn),
         **norms.compute(inputs, **names, surge_ratio=2.0, change_factor=2.0, **drawn),

@@ -8,7 +8,7 @@ import torch
 from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.activations.pipeline import extract
-from sinkorigin.activations.summaries.scores import normalised_rows
+from sinkorigin.activations.summaries.attention_sums import normalised_rows
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.pretraining.layer_statistics import SITES, layer_statistics
@@ -41,7 +41,9 @@ def ordinary(architecture, token_ids, folder) -> dict:
     names = {"model": "m", "prompts": "p"}
     bootstrap = {"resampling": Resampling(20, 0)}
     tables = (
-        sinks.compute(inputs, epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names, **bootstrap)
+        sinks.compute(
+            inputs, length=token_ids.shape[1], epsilons=EPSILONS, onset_mass=0.3, change_mass=0.1, **names, **bootstrap
+        )
         | disparity.compute(inputs, **names, **bootstrap)
         | norms.compute(inputs, surge_ratio=3.0, change_factor=2.0, **names, **bootstrap)
         | effective_rank.compute(inputs, **names)

@@ -159,6 +159,10 @@ class Study:
         """A prompt set of the models that one run trained: all seeds and variants on the same data have the same."""
         return f"{self.folder}/pretraining/data/{run.data}/prompts/{_start(run)}/{prompts}.parquet"
 
+    def length_of(self, wildcards: Wildcards) -> int:
+        """Number of tokens of a sequence of a prompt set, T."""
+        return self.prompts[wildcards.prompts].length
+
     def first_token_of(self, wildcards: Wildcards) -> str:
         """What the model's sequences of a prompt set begin with: "drawn", "bos" or "fixed"."""
         model, prompts = wildcards.model, self.prompts[wildcards.prompts]

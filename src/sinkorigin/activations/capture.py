@@ -10,6 +10,7 @@ from torch import Tensor
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.sites.attention import Tap
+from sinkorigin.sites.definitions import attention
 from sinkorigin.sites.modules import Place
 from sinkorigin.sites.site import AttentionCall, AttentionSite, ModuleSite, load_site
 
@@ -17,12 +18,17 @@ from sinkorigin.sites.site import AttentionCall, AttentionSite, ModuleSite, load
 class _AttentionTap(Tap):
     """Hands on the sites inside the attention function, and queries, keys, weights and values of every layer."""
 
-    def __init__(self, sites: Sequence[AttentionSite], on_site, on_attention, on_values):
+    def __init__(self, sites: Sequence[AttentionSite], on_site, on_attention, on_values, on_weights):
         self._sites, self._on_site = sites, on_site
-        self._on_attention, self._on_values = on_attention, on_values
+        self._on_attention, self._on_values, self._on_weights = on_attention, on_values, on_weights
+        self.whole_matrix = on_weights is None or attention.SITE in sites
 
     def observe_values(self, layer, values):
         self._on_values(layer, values)
+
+    def observe_weights(self, layer, weights, head, query, key):
+        if self._on_weights is not None:
+            self._on_weights(layer, weights, head, query, key)
 
     def observe(self, layer, query, key, weights, aggregation):
         call = AttentionCall(query, key, weights, aggregation)
@@ -36,8 +42,9 @@ def watch_sites(
     architecture: Architecture,
     sites: Sequence[str],
     on_site: Callable[[int, str, Tensor], None],
-    on_attention: Callable[[int, Tensor, Tensor, Tensor], None] = lambda layer, query, key, weights: None,
+    on_attention: Callable[[int, Tensor, Tensor, Tensor | None], None] = lambda layer, query, key, weights: None,
     on_values: Callable[[int, Tensor], None] = lambda layer, values: None,
+    on_weights: Callable[[int, Tensor, int, int, int], None] | None = None,
 ) -> Iterator[None]:
     """Call ``on_site(layer, site, tensor)`` with every (N, T, width) tensor of ``sites`` as the model runs.
 
@@ -48,6 +55,9 @@ def watch_sites(
 
     Args:
         sites: names of sites; those inside the attention function, and those that ``architecture`` was read for.
+        on_weights: gets the attention weights too, as :meth:`Tap.observe_weights` does, with the numbers of their first head, query and key.
+            Where it is given, those of long prompts come in blocks, and ``on_attention`` gets None in their place; unless the site
+            ``attention`` is watched, which is the whole matrix.
 
     Raises:
         SinkoriginError: there is no site of that name, or ``architecture`` was not read for it.
@@ -67,7 +77,7 @@ def watch_sites(
             for layer, place in places.items():
                 stack.callback(place.hook(partial(on_site, layer, site.name)).remove)
         in_attention = [site for site in loaded if isinstance(site, AttentionSite)]
-        with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention, on_values)):
+        with architecture.tapped(_AttentionTap(in_attention, on_site, on_attention, on_values, on_weights)):
             yield
 
 

@@ -38,6 +38,7 @@ from sinkorigin.activations.summaries import (
 from sinkorigin.activations.summaries import scores as score_table
 from sinkorigin.activations.summaries.architecture import SCHEMA as ARCHITECTURE_SCHEMA
 from sinkorigin.activations.summaries.architecture import write_architecture
+from sinkorigin.activations.summaries.attention_sums import AttentionSums
 from sinkorigin.activations.turns import Turns, wait_for_all
 from sinkorigin.activations.writers import Kept, RawVectors
 from sinkorigin.sites.architecture import Architecture
@@ -79,7 +80,8 @@ def extract(
 ) -> None:
     """Run ``token_ids`` through the model and write its activations, their summaries, and the attention scores.
 
-    Before that, :meth:`Architecture.check_against_eager` runs the first sequence twice, with and without the taps.
+    Before that, :meth:`Architecture.check_against_eager` runs the first sequence twice, with and without the taps. Of long prompts, whose
+    attention is computed in blocks of queries, :meth:`Architecture.rows_checked` compares some queries of every layer while they run.
 
     Args:
         architecture: the model's sites, read for ``sites``. One that a layer lacks gets no file there;
@@ -98,9 +100,13 @@ def extract(
             computes with its eager attention.
     """
     folder, batch = Path(activations), architecture.fitting_batch(batch, token_ids.shape[1])
-    workers = architecture.fitting_workers(workers, token_ids.shape[1])
-    architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
+    blockwise = architecture.in_blocks(batch, token_ids.shape[1]) and "attention" not in sites
     with ExitStack() as stack:
+        if blockwise:
+            stack.enter_context(architecture.rows_checked(model))
+        else:
+            workers = architecture.fitting_workers(workers, token_ids.shape[1])
+            architecture.check_against_eager(torch.from_numpy(token_ids[:1]).to(architecture.device), model)
         folders = {site: stack.enter_context(tables.atomic_directory(folder / site, workers)) for site in sites}
         files = stack.enter_context(ExitStack())  # closed before the directories take their names
 
@@ -127,7 +133,12 @@ def extract(
         group = batch * workers * -(-token_ids.shape[1] // (batch * workers))
         for start in range(0, len(token_ids), group):
             with watch_sites(
-                architecture, watched, extraction.see_site, extraction.see_attention, extraction.see_values
+                architecture,
+                watched,
+                extraction.see_site,
+                extraction.see_attention,
+                extraction.see_values,
+                extraction.see_weights,
             ):
                 firsts = range(start, min(start + group, len(token_ids)), batch)
                 wait_for_all(pool.submit(extraction.run_batch, first) for first in firsts)
@@ -144,6 +155,7 @@ class _Batch(threading.local):
     number: int = 0  # counted from 0
     first: int = 0  # number of its first sequence
     rows: dict[str, list[pa.RecordBatch]] = field(default_factory=dict)  # of the tables that hold all layers
+    attention: dict[int, AttentionSums] = field(default_factory=dict)  # of the layers that are not yet in these rows
 
 
 @dataclass
@@ -168,7 +180,7 @@ class _Extraction:
     def run_batch(self, first: int) -> None:
         """Run the batch whose first sequence has the number ``first``; its rows of all layers are written last."""
         now = self.now
-        now.number, now.first, now.rows = first // self.batch, first, {}
+        now.number, now.first, now.rows, now.attention = first // self.batch, first, {}, {}
         try:
             token_ids = torch.from_numpy(self.token_ids[first : first + self.batch])
             self.architecture.forward(token_ids.to(self.architecture.device))
@@ -213,15 +225,21 @@ class _Extraction:
             self.moments.add(layer, values)
             append(self.first_tokens.ffn_activation, layer, values[:, 0])
 
-    def see_attention(self, layer: int, query: Tensor, key: Tensor, weights: Tensor) -> None:
-        """Add (n, H, T, d_k) queries and keys and (n, H, T, T) weights of one layer to the scores and summaries."""
-        for site, values in (("query", query), ("key", key), ("attention", weights)):
+    def see_weights(self, layer: int, weights: Tensor, head: int, query: int, key: int) -> None:
+        """Add attention weights of one layer, all or a block, to their sums (see ``Tap.observe_weights``)."""
+        if layer not in self.now.attention:
+            sums = AttentionSums(self.token_ids.shape[1], self.architecture.rows_sum_to_one[layer])
+            self.now.attention[layer] = sums
+        self.now.attention[layer].add(weights, head, query, key)
+
+    def see_attention(self, layer: int, query: Tensor, key: Tensor, weights: Tensor | None) -> None:
+        """Add (n, H, T, d_k) queries and keys and the sums of the weights of one layer to the scores and summaries."""
+        sums = self.now.attention.pop(layer)
+        for site, values in (("query", query), ("key", key), ("attention", sums.columns)):
             check_finite(values, self.model, site, layer)
-        query, key, weights = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0], weights))
-        rows_sum_to_one = self.architecture.rows_sum_to_one[layer]
-        self._add_rows("scores", score_table.score_rows(layer, self.now.first, weights, rows_sum_to_one))
-        rows = first_token_attention.first_token_rows(layer, self.now.first, weights.numpy(), rows_sum_to_one)
-        self._add_rows("first_token_attention", rows)
+        query, key = (part.detach().to("cpu", torch.float32) for part in (query, key[:, :, 0]))
+        self._add_rows("scores", score_table.score_rows(layer, self.now.first, sums))
+        self._add_rows("first_token_attention", first_token_attention.first_token_rows(layer, self.now.first, sums))
         positive = first_token_keys.positive_share(query, key)
         with self.turns.take(("attention summaries", layer), self.now.number):
             self.queries.add(layer, query)

@@ -307,7 +307,7 @@ def measure_into(
     found = {"architecture": tables.read_table(extraction["architecture"]), **weights}
     extraction |= {site: str(folder / site / tables.MANIFEST) for site in sites}
     inputs: dict[str, Any] = {**extraction, "sites": [extraction[site] for site in sites]}
-    options = _options(settings, resampling or settings.resampling, list(sites), first_token)
+    options = _options(settings, resampling or settings.resampling, list(sites), token_ids.shape[1], first_token)
     lacking = (
         set() if {"value_aggregation", "output_projection_output"} <= sites.keys() else {"variance_through_output"}
     )
@@ -320,15 +320,15 @@ def measure_into(
 
 
 def _options(
-    settings: Settings, resampling: Resampling, sites: list[str], first_token: str
+    settings: Settings, resampling: Resampling, sites: list[str], length: int, first_token: str
 ) -> dict[str, dict[str, Any]]:
     """Statistic → its settings, as its rule in rules/statistics.smk gives them."""
     bootstrap: dict[str, Any] = {"resampling": resampling}
     return {
         "sinks": {
-            **bootstrap, "epsilons": settings.epsilons, "onset_mass": settings.onset_mass, "change_mass": settings.change_mass,
+            **bootstrap, "length": length, "epsilons": settings.epsilons, "onset_mass": settings.onset_mass, "change_mass": settings.change_mass,
         },
-        "first_positions": {**bootstrap, "first_token": first_token},
+        "first_positions": {**bootstrap, "length": length, "first_token": first_token},
         "secondary_sinks": bootstrap,
         "norms": {**bootstrap, "surge_ratio": settings.surge_ratio, "change_factor": settings.change_factor},
         "disparity": bootstrap,

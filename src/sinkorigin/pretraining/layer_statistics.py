@@ -13,9 +13,10 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sinkorigin.activations.capture import check_finite, watch_sites
+from sinkorigin.activations.summaries.attention_sums import normalised_rows
 from sinkorigin.activations.summaries.magnitudes import magnitude_rows
 from sinkorigin.activations.summaries.residual_gram import ResidualGram
-from sinkorigin.activations.summaries.scores import attention_scores, normalised_rows
+from sinkorigin.activations.summaries.scores import attention_scores
 from sinkorigin.sites.architecture import Architecture
 from sinkorigin.sites.definitions import output_projection_input, residual, value_aggregation
 from sinkorigin.statistics.disparity import dominance_ratio
@@ -44,12 +45,17 @@ class _Attention:
 
     def add(self, weights: Tensor, epsilons: np.ndarray) -> None:
         """Add (n, H, T, T) weights."""
-        score, after = (part[..., 0].double().numpy() for part in attention_scores(weights))  # (n, H)
-        _, normalised = attention_scores(normalised_rows(weights))
+        score, after = (part[..., 0].double().numpy() for part in _scores(weights))  # (n, H)
+        _, normalised = _scores(normalised_rows(weights))
         self.count += score.size
         self.mass += after.sum()
         self.normalised += normalised[..., 0].double().numpy().sum()
         self.above = self.above + (score[..., None] > epsilons).sum(axis=(0, 1))
+
+
+def _scores(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`attention_scores` (n, H, T) of (n, H, T, T) weights."""
+    return attention_scores(weights.sum(dim=-2), weights.diagonal(dim1=-2, dim2=-1))
 
 
 @dataclass
@@ -66,7 +72,7 @@ class _Residual:
         # float64 before the division, as the tables are read
         largest, mean, norm = (rows[name].astype(np.float64) for name in ("max_abs", "mean_abs", "norm"))
         ratio = dominance_ratio(largest, mean)
-        first = np.arange(len(ratio)) % values.shape[1] == 0
+        first = rows["position"] == 0
         for i, chosen in enumerate((first, ~first)):
             self.count[i] += chosen.sum()
             self.ratio[i] += ratio[chosen].sum()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites.attention import Tap, tapped, without_taps
-from sinkorigin.sites.batches import fitting_batch
+from sinkorigin.sites.attention import Tap, each_call_checked, tapped, without_taps
+from sinkorigin.sites.batches import fitting_batch, in_blocks
 from sinkorigin.sites.block import Block, Call, Lacking, Sum, tolerance
 from sinkorigin.sites.definitions import (
     attention_input,
@@ -30,6 +30,7 @@ from sinkorigin.sites.definitions import (
 from sinkorigin.sites.modules import Place, Projection
 from sinkorigin.sites.precision import in_float64
 from sinkorigin.sites.probe import probe_blocks
+from sinkorigin.sites.row_check import row_check
 from sinkorigin.sites.site import AttentionCall, ModuleSite, load_site
 
 _USUAL_HEADS = 32  # of a model whose config does not say how many it has
@@ -91,12 +92,32 @@ class Architecture:
 
     def fitting_batch(self, batch: int, length: int) -> int:
         """Number of sequences that run together, fewer than ``batch`` where they are long; see :func:`fitting_batch`."""
-        heads = getattr(self.model.config.get_text_config(), "num_attention_heads", None) or _USUAL_HEADS
-        return fitting_batch(batch, max(heads) if isinstance(heads, list | tuple) else heads, length)
+        return fitting_batch(batch, self._heads, length)
 
     def fitting_workers(self, workers: int, length: int) -> int:
         """Number of passes that run at the same time, fewer than ``workers`` where single sequences are that long."""
         return self.fitting_batch(workers, length)
+
+    def in_blocks(self, batch: int, length: int) -> bool:
+        """Whether the attention of ``batch`` sequences of ``length`` tokens is computed in blocks of queries, see ``batches.in_blocks``.
+
+        Never where it is the class's own eager attention that is seen, which makes the whole matrix.
+        """
+        return not self.eager and in_blocks(batch, self._heads, length, length)
+
+    @property
+    def _heads(self) -> int:
+        """Query heads of a layer, those of the layer with the most."""
+        heads = getattr(self.model.config.get_text_config(), "num_attention_heads", None) or _USUAL_HEADS
+        return max(heads) if isinstance(heads, list | tuple) else heads
+
+    def rows_checked(self, name: str) -> AbstractContextManager[None]:
+        """Compare some queries of every attention call inside the block with the class's eager attention, see ``row_check``.
+
+        Args:
+            name: the model's name, for messages.
+        """
+        return each_call_checked(row_check(name))
 
     def tapped(self, *taps: Tap) -> AbstractContextManager[None]:
         """Set attention taps on every layer for the block."""

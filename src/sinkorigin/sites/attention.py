@@ -4,7 +4,7 @@ It is registered with transformers' ``AttentionInterface``, so it serves every m
 there. Where no tap is set it computes what the model's eager attention function computes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.sites.batches import block_shape, in_blocks
 from sinkorigin.sites.eager import seen_eagerly
+from sinkorigin.sites.mask_rows import MaskRows, mask_of_rows
 from sinkorigin.sites.tap import Tap
 
 IMPLEMENTATION = "sinkorigin"
@@ -40,10 +42,52 @@ HARMLESS_ARGUMENTS = frozenset(
 
 _taps: WeakKeyDictionary[nn.Module, list[tuple[int, Tap]]] = WeakKeyDictionary()
 _witnesses: list[list[nn.Module]] = []
+_checks: list[Callable[..., None]] = []
 
 
 def _taps_of(module: nn.Module) -> Sequence[tuple[int, Tap]]:
     return _taps.get(module, ())
+
+
+def _weigh(
+    module: nn.Module,
+    taps: Sequence[tuple[int, Tap]],
+    query: Tensor,
+    key: Tensor,
+    attention_mask: Tensor | None,
+    offset: int,
+    scaling: float | None,
+    softcap: float | None,
+    s_aux: Tensor | None,
+) -> Tensor:
+    """Attention weights (N, H, T, S) of queries (N, H, T, d_k) on keys (N, H, S, d_k), both of the same heads.
+
+    ``attention_mask`` (N or 1, 1, T, s) is of the last s keys; all queries see those before.
+    """
+    logits = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    if attention_mask is not None and attention_mask.shape[-1] == logits.shape[-1]:
+        logits = logits + attention_mask
+    elif attention_mask is not None:  # all queries see all of the keys before
+        logits[..., -attention_mask.shape[-1] :] += attention_mask
+    for layer, tap in taps:
+        logits = tap.edit_logits(layer, logits, offset)
+    attention_weights = getattr(module, "attention_weights", None)
+    if attention_weights is not None:
+        # an edit may hide keys, else the mask tells, once for all sequences and heads
+        whole = attention_mask is not None and attention_mask.shape[-1] == logits.shape[-1]
+        mask = attention_mask if whole and not taps else logits
+        visible = mask > torch.finfo(mask.dtype).min / 2
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return attention_weights(wide, visible).to(query.dtype)
+    if s_aux is not None:
+        sinks = s_aux.reshape(1, -1, 1, 1).expand(logits.shape[0], -1, logits.shape[2], 1)
+        logits = torch.cat([logits, sinks.to(logits.dtype)], dim=-1)
+        # as the model does: half-precision logits are shifted by their maximum before the softmax
+        logits = logits - logits.max(dim=-1, keepdim=True).values
+        return torch.softmax(logits, dim=-1, dtype=logits.dtype)[..., :-1]
+    return torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
 
 
 def _attend(
@@ -52,13 +96,13 @@ def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | MaskRows | None,
     scaling: float | None = None,
     dropout: float = 0.0,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **kwargs,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     """Causal attention with the given taps; see :func:`tapped_attention`."""
     for argument, given in kwargs.items():
         if given is not None and argument not in HARMLESS_ARGUMENTS:
@@ -74,32 +118,32 @@ def _attend(
     offset = key.shape[2] - query.shape[2]
     for layer, tap in taps:
         key = tap.edit_keys(layer, key, offset)
-    logits = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        logits = torch.tanh(logits / softcap) * softcap
-    if attention_mask is not None:
-        attention_mask = attention_mask[..., : key.shape[2]]
-        logits = logits + attention_mask
-    for layer, tap in taps:
-        logits = tap.edit_logits(layer, logits, offset)
-    attention_weights = getattr(module, "attention_weights", None)
-    if attention_weights is not None:
-        # an edit may hide keys, else the mask tells, once for all sequences and heads
-        mask = logits if taps or attention_mask is None else attention_mask
-        visible = mask > torch.finfo(mask.dtype).min / 2
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights = attention_weights(wide, visible).to(query.dtype)
-    elif s_aux is not None:
-        sinks = s_aux.reshape(1, -1, 1, 1).expand(logits.shape[0], -1, logits.shape[2], 1)
-        logits = torch.cat([logits, sinks.to(logits.dtype)], dim=-1)
-        # as the model does: half-precision logits are shifted by their maximum before the softmax
-        logits = logits - logits.max(dim=-1, keepdim=True).values
-        weights = torch.softmax(logits, dim=-1, dtype=logits.dtype)[..., :-1]
+    mask = MaskRows.of(attention_mask, key.shape[2])
+    sizes = (len(query), query.shape[1], query.shape[2], key.shape[2])  # N, H, T, S
+    weights = None
+    if in_blocks(*sizes) and not any(tap.whole_matrix for _, tap in taps):
+        aggregation = query.new_empty(*query.shape[:3], value.shape[-1])  # (N, H, T, d_v)
+        # weights of a variant may have a parameter for each head
+        varied = getattr(module, "attention_weights", None) is not None
+        many, rows = block_shape(*sizes, on_cpu=query.device.type == "cpu", heads_together=varied)
+        for first in range(0, query.shape[2], rows):
+            queries = slice(first, first + rows)
+            keys, hidden = mask.rows(first, min(first + rows, query.shape[2]))
+            for head in range(0, query.shape[1], many):
+                heads = slice(head, head + many)
+                sinks = None if s_aux is None else s_aux.reshape(-1)[heads]
+                seen = key[:, heads, keys]
+                block = _weigh(module, (), query[:, heads, queries], seen, hidden, offset, scaling, softcap, sinks)
+                block = nn.functional.dropout(block, p=dropout, training=module.training)
+                for layer, tap in taps:
+                    tap.observe_weights(layer, block, head, first, keys.start or 0)
+                aggregation[:, heads, queries] = torch.matmul(block, value[:, heads, keys])
     else:
-        weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
-    del logits  # as large as the weights, and not needed by what follows
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    aggregation = torch.matmul(weights, value)  # (N, H, T, d_k)
+        weights = _weigh(module, taps, query, key, mask.whole(), offset, scaling, softcap, s_aux)
+        weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+        for layer, tap in taps:
+            tap.observe_weights(layer, weights, 0, 0, 0)
+        aggregation = torch.matmul(weights, value)  # (N, H, T, d_v)
     for layer, tap in taps:
         aggregation = tap.edit_aggregation(layer, aggregation, offset)
     output = aggregation.transpose(1, 2).contiguous()  # (N, T, H, d_k)
@@ -108,7 +152,7 @@ def _attend(
     return output, weights
 
 
-def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
+def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor | None]:
     """Causal attention, softmax(q·k·scaling + mask)·v, with the taps of ``module``.
 
     Where the module has ``attention_weights``, a function of the masked logits (N, H, T, S) and of where they are visible
@@ -116,29 +160,36 @@ def tapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor
 
     Args:
         query: (N, H, T, d_k); key, value: (N, H_kv, S, d_k), not yet repeated for grouped queries.
-        attention_mask: (N or 1, 1, T, S), added to the logits; it carries causality and sliding windows.
+        attention_mask: (N or 1, 1, T, S), added to the logits; it carries causality and sliding windows. Of long prompts, its rows.
         softcap: logits become softcap·tanh(logits/softcap) (Gemma 2).
         s_aux: (H,) learned sink logits (gpt-oss): they take part in the softmax and are then dropped.
 
     Returns:
-        The value aggregation (N, T, H, d_k) and the attention weights (N, H, T, S).
+        The value aggregation (N, T, H, d_k) and the attention weights (N, H, T, S); None in their place where they were computed in
+        blocks: for long prompts (``batches.in_blocks``), where no tap needs the whole matrix.
 
     Raises:
         SinkoriginError: the module passes another argument that is not None and not in ``HARMLESS_ARGUMENTS``.
     """
     for seen in _witnesses:
         seen.append(module)
-    return _attend(module, _taps_of(module), *args, **kwargs)
+    output, weights = _attend(module, _taps_of(module), *args, **kwargs)
+    for check in _checks:
+        check(module, output, *args, **kwargs)
+    return output, weights
 
 
-def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor]:
+def untapped_attention(module: nn.Module, *args, **kwargs) -> tuple[Tensor, Tensor | None]:
     """Causal attention without taps, which a compiler can follow: what variants with ``attention_weights`` train with."""
     return _attend(module, (), *args, **kwargs)
 
 
-for _name, _attention in ((IMPLEMENTATION, tapped_attention), (UNTAPPED, untapped_attention)):
+for _name, _attention, _mask in (
+    (IMPLEMENTATION, tapped_attention, mask_of_rows),
+    (UNTAPPED, untapped_attention, eager_mask),
+):
     AttentionInterface.register(_name, _attention)
-    AttentionMaskInterface.register(_name, eager_mask)
+    AttentionMaskInterface.register(_name, _mask)
 
 
 @contextmanager
@@ -176,6 +227,17 @@ def witnessed() -> Iterator[list[nn.Module]]:
         yield seen
     finally:
         _witnesses.remove(seen)
+
+
+@contextmanager
+def each_call_checked(check: Callable[..., None]) -> Iterator[None]:
+    """Call ``check(module, output, query, key, value, …)`` after every call of :func:`tapped_attention` inside the block, with its
+    output (N, T, H, d_k) and the arguments that it got."""
+    _checks.append(check)
+    try:
+        yield
+    finally:
+        _checks.remove(check)
 
 
 @contextmanager

@@ -96,6 +96,7 @@ class EagerAttention(TorchFunctionMode):
             aggregation = tap.edit_aggregation(layer, aggregation, offset)
         for layer, tap in self._taps:
             tap.observe_values(layer, right.reshape(self._sequences, -1, *right.shape[-2:]))
+            tap.observe_weights(layer, weights, 0, 0, 0)
             tap.observe(layer, self._query, self._key, weights, aggregation)
         self._weights, self._products, self.done = None, [], True
         # edits leave other strides, which a class that uses view cannot have

@@ -47,13 +47,14 @@ POSITIONS = 4  # a special token can keep the sink away from position 0, or send
 
 
 def compute(
-    inputs: Mapping[str, str], *, model: str, prompts: str, first_token: str, resampling: Resampling
+    inputs: Mapping[str, str], *, model: str, prompts: str, length: int, first_token: str, resampling: Resampling
 ) -> dict[str, pa.Table]:
     """A1 at the first positions (docs/paper.md): mean over sequences, heads and queries q > k of A[q, k], k = 0 … 3.
 
     Args:
         inputs: path of ``scores`` (sequence, layer, head, position, score_excluding_self).
         model, prompts: names, for the first columns.
+        length: T, the number of tokens of a prompt.
         first_token: condition of the prompt set, for its column.
         resampling: how intervals resample the sequences.
 
@@ -66,7 +67,6 @@ def compute(
     for layer, points, columns in read_layers(
         inputs["scores"], axes=("sequence", "head", "position"), columns=("score_excluding_self",)
     ):
-        length = len(points["position"])
         scores = columns["score_excluding_self"][:, :, :POSITIONS].mean(axis=1)  # (N, 4)
         by_layer.append(scores)
         parts.append(

@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from sinkorigin import tables
+from sinkorigin.activations.columns import POSITIONS
 from sinkorigin.statistics.bootstrap import Resampling
 from sinkorigin.statistics.disparity import is_massive
 from sinkorigin.statistics.grids import from_rows, read_layers, to_table
@@ -16,7 +17,7 @@ from sinkorigin.statistics.uniform import SINK_FACTOR, uniform_score
 SECONDARY_SINKS_SCHEMA = tables.schema(
     **KEYS,
     token=(pa.string(), "the token at that position, as the tokenizer writes it"),
-    candidates=(pa.int32(), "positions in 1 … T/2 of all sequences that hold it"),
+    candidates=(pa.int32(), f"positions in 1 … T/2 of all sequences that hold it, up to {POSITIONS - 1}"),
     sinks=(pa.int32(), "how many of these are a sink in at least one layer"),
     share=(pa.float64(), "sinks / candidates"),
     layers=(pa.float64(), "mean over these sinks of the number of layers in which they are one"),
@@ -28,7 +29,7 @@ SECONDARY_SINKS_SCHEMA = tables.schema(
 
 SECONDARY_BY_LAYER_SCHEMA = tables.schema(
     **LAYER_KEYS,
-    candidates=(pa.int32(), "positions in 1 … T/2 of all sequences"),
+    candidates=(pa.int32(), f"positions in 1 … T/2 of all sequences, up to {POSITIONS - 1}"),
     sinks=(pa.int32(), "how many of these are a sink in this layer"),
     **estimate("share", "sinks / candidates"),
 )
@@ -56,8 +57,8 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
     names = {"model": model, "prompts": prompts}
     texts = pl.DataFrame(tables.read_table(inputs["prompts"], ["tokens"]))["tokens"].to_list()
     tokens = np.array(texts, dtype=object)  # (N, T)
-    sequences, length = tokens.shape
-    positions = np.arange(1, length // 2 + 1)
+    length = tokens.shape[1]
+    positions = np.arange(1, length // 2 + 1)[: POSITIONS - 1]  # those that the tables have
     uniform = np.array([uniform_score(int(k), length) for k in positions])
     tokens = tokens[:, positions]
     layers, found, strongest, by_layer = [], [], np.zeros(tokens.shape), []
@@ -81,12 +82,11 @@ def compute(inputs: Mapping[str, str], *, model: str, prompts: str, resampling: 
         )
     sinks = np.stack(found)  # (L, N, T/2)
     somewhere = sinks.any(axis=0)
-    massive = np.zeros((sequences, length), dtype=bool)
+    massive = np.zeros(tokens.shape, dtype=bool)
     for _, _, columns in read_layers(
         inputs["magnitudes"], axes=("sequence", "position"), columns=("max_abs", "hidden_median"), site="residual"
     ):
-        massive |= is_massive(columns["max_abs"], columns["hidden_median"])
-    massive = massive[:, positions]
+        massive |= is_massive(columns["max_abs"], columns["hidden_median"])[:, positions]
     rows = []
     for token in sorted(set(tokens[somewhere])):
         here = tokens == token

@@ -90,6 +90,7 @@ def compute(
     *,
     model: str,
     prompts: str,
+    length: int,
     epsilons: Sequence[float],
     onset_mass: float,
     change_mass: float,
@@ -105,13 +106,14 @@ def compute(
     Args:
         inputs: path of ``scores`` (sequence, layer, head, position, score, score_excluding_self, and both normalised).
         model, prompts: names, for the first columns.
+        length: T, the number of tokens of a prompt; of long ones, the tables have the first positions.
         epsilons: thresholds of the sink rate.
         onset_mass: the sink begins in the first layer whose mass is above this.
         change_mass: the mass' change points are where it rises or falls by this much.
         resampling: how intervals resample the sequences.
 
     Returns:
-        ``sinks`` (L·H·T rows of ``SINKS_SCHEMA``), ``sink_mass`` (L of ``SINK_MASS_SCHEMA``), ``sink_rate`` (epsilons·T of
+        With P positions: ``sinks`` (L·H·P rows of ``SINKS_SCHEMA``), ``sink_mass`` (L of ``SINK_MASS_SCHEMA``), ``sink_rate`` (epsilons·P of
         ``SINK_RATE_SCHEMA``), ``sink_onset`` (one of ``SINK_ONSET_SCHEMA``) and ``sink_changes``
         (``change_points.SCHEMA``).
     """
@@ -124,7 +126,7 @@ def compute(
         axes=("sequence", "head", "position"),
         columns=[name + form for form in found for name in ("score", "score_excluding_self")],
     ):
-        sequences, heads, length = columns["score"].shape
+        sequences, heads, _ = columns["score"].shape
         values: dict[str, np.ndarray] = {}
         for form, measured in found.items():
             score, excluding_self = columns[f"score{form}"], columns[f"score_excluding_self{form}"]

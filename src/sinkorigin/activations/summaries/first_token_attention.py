@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from sinkorigin import tables
 from sinkorigin.activations.columns import LAYER, SEQUENCE, list_column
+from sinkorigin.activations.summaries.attention_sums import AttentionSums
 
 SCHEMA = tables.schema(
     sequence=SEQUENCE,
@@ -19,28 +20,24 @@ SCHEMA = tables.schema(
 )
 
 
-def first_token_rows(layer: int, first: int, weights: np.ndarray, rows_sum_to_one: bool) -> dict:
+def first_token_rows(layer: int, first: int, sums: AttentionSums) -> dict:
     """Columns of the table for one layer.
 
     Args:
         first: number of the first sequence.
-        weights: (n, H, T, T) attention weights.
-        rows_sum_to_one: whether the normalised weights are the weights themselves, so that they are null.
+        sums: of the layer's attention weights.
     """
-    sequences, heads, length, _ = weights.shape
+    on_first = sums.on_first.numpy()
+    sequences, heads, length = on_first.shape
     rows = sequences * heads
-    on_first = weights[..., 0]  # (n, H, T)
-    # equal weights lie on no key in particular: a head that spreads its attention evenly has no row with its largest at 0
-    elsewhere = weights[:, :, 1:, 1:].max(axis=-1, initial=0)  # (n, H, T − 1)
     normalised = pa.nulls(rows, SCHEMA.field("weight_normalised").type)
-    if not rows_sum_to_one:
-        sums = weights.sum(axis=-1)
-        normalised = list_column((on_first / np.where(sums == 0, 1, sums)).reshape(rows, length))
+    if not sums.rows_sum_to_one:
+        normalised = list_column(sums.on_first_normalised.numpy().reshape(rows, length))
     return {
         "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads),
         "layer": np.full(rows, layer, dtype=np.int32),
         "head": np.tile(np.arange(heads, dtype=np.int32), sequences),
-        "largest": (on_first[..., 1:] > elsewhere).sum(axis=-1, dtype=np.int32).reshape(-1),
+        "largest": sums.largest.numpy().reshape(-1),
         "weight": list_column(on_first.reshape(rows, length)),
         "weight_normalised": normalised,
     }

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.activations.columns import LAYER, POSITION, list_column
+from sinkorigin.activations.columns import LAYER, list_column
 from sinkorigin.sites.architecture import Architecture
+
+POSITIONS = 512  # a row holds a number for each neuron, so that more would outgrow all other tables of long prompts
 
 SCHEMA = tables.schema(
     layer=LAYER,
-    position=POSITION,
+    position=(pa.int32(), f"position in the sequence, from 0; one of the first {POSITIONS}"),
     cosine=(pa.list_(pa.float32()), "for each neuron: mean over sequences of cos(FFN input, gate weights)"),
 )
 
@@ -29,7 +31,7 @@ class GateCosines:
 
     def add(self, layer: int, values: Tensor) -> None:
         """Take (n, T, d) FFN inputs."""
-        units = torch.nn.functional.normalize(values, dim=-1).sum(0).double().numpy()  # (T, d)
+        units = torch.nn.functional.normalize(values[:, :POSITIONS], dim=-1).sum(0).double().numpy()  # (T, d)
         count, total = self._sums.get(layer, (0, np.float64(0)))
         self._sums[layer] = count + len(values), total + units
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from sinkorigin import tables
-from sinkorigin.activations.columns import POSITION, RESIDUAL_LAYER, SEQUENCE
+from sinkorigin.activations.columns import POSITION, POSITIONS, RESIDUAL_LAYER, SEQUENCE
 
 # Sun et al. 2024: a massive activation is larger than this, so below it no median is needed
 MASSIVE = 100.0
@@ -34,10 +34,11 @@ def magnitude_rows(site: str, layer: int, first: int, values: np.ndarray) -> dic
         values: (n, T, d) vectors.
     """
     sequences, length, width = values.shape
+    positions = min(length, POSITIONS)
     absolute = np.abs(values)  # NumPy, here and below: on one thread it is several times as fast as PyTorch
     max_dim = absolute.argmax(axis=-1)
     max_abs = np.take_along_axis(absolute, max_dim[..., None], axis=-1)[..., 0]
-    rows = sequences * length
+    rows = sequences * positions
     median = np.full(sequences, np.nan, dtype=np.float32)
     if site == "residual":
         candidates = max_abs.max(axis=-1) > MASSIVE
@@ -47,12 +48,12 @@ def magnitude_rows(site: str, layer: int, first: int, values: np.ndarray) -> dic
     return {
         "site": pa.array([site]).take(pa.array(np.zeros(rows, dtype=np.int32))),
         "layer": np.full(rows, layer, dtype=np.int32),
-        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), length),
-        "position": np.tile(np.arange(length, dtype=np.int32), sequences),
-        "norm": np.sqrt(np.einsum("ntd,ntd->nt", values, values)).reshape(-1),
-        "mean_abs": absolute.mean(axis=-1).reshape(-1),
-        "max_abs": max_abs.reshape(-1),
-        "max_dim": max_dim.reshape(-1).astype(np.int32),
+        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), positions),
+        "position": np.tile(np.arange(positions, dtype=np.int32), sequences),
+        "norm": np.sqrt(np.einsum("ntd,ntd->nt", *2 * [values[:, :positions]])).reshape(-1),
+        "mean_abs": absolute[:, :positions].mean(axis=-1).reshape(-1),
+        "max_abs": max_abs[:, :positions].reshape(-1),
+        "max_dim": max_dim[:, :positions].reshape(-1).astype(np.int32),
         "width": np.full(rows, width, dtype=np.int32),
-        "hidden_median": pa.array(np.repeat(median, length), from_pandas=True),
+        "hidden_median": pa.array(np.repeat(median, positions), from_pandas=True),
     }

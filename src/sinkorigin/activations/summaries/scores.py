@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.activations.columns import LAYER, SEQUENCE
+from sinkorigin.activations.columns import LAYER, POSITIONS, SEQUENCE
+from sinkorigin.activations.summaries.attention_sums import AttentionSums
 
 SCHEMA = tables.schema(
     sequence=SEQUENCE,
     layer=LAYER,
     head=(pa.int32(), "query head"),
-    position=(pa.int32(), "key position k"),
+    position=(pa.int32(), f"key position k, one of the first {POSITIONS}"),
     score=(pa.float32(), "mean of the attention weight A[q, k] over queries q >= k"),
     score_excluding_self=(pa.float32(), "the same over q > k; null at the last position"),
     score_normalised=(
@@ -23,52 +24,43 @@ SCHEMA = tables.schema(
 )
 
 
-def attention_scores(weights: Tensor) -> tuple[Tensor, Tensor]:
+def attention_scores(columns: Tensor, itself: Tensor) -> tuple[Tensor, Tensor]:
     """Sink score of every key position (docs/paper.md, A1; sail-sg's importance score).
 
     Args:
-        weights: (N, H, T, T) causal attention weights A[q, k].
+        columns: (N, H, T) sum over queries q of the causal attention weights A[q, k].
+        itself: (N, H, T) A[k, k].
 
     Returns:
         score (N, H, T): sum over q >= k of A[q, k] / (T - k); and the score without the query at k, the sum over q > k
         / (T - k - 1), which is NaN at the last position.
     """
-    length = weights.shape[-1]
-    counts = torch.arange(length, 0, -1, device=weights.device)  # T - k
-    weights = weights.float()
-    columns = weights.sum(dim=-2)  # causal: rows above the diagonal are zero
-    itself = weights.diagonal(dim1=-2, dim2=-1)
+    counts = torch.arange(columns.shape[-1], 0, -1, device=columns.device)  # T - k
     after = counts - 1
     excluding_self = (columns - itself) / after.clamp_min(1)
     return columns / counts, excluding_self.masked_fill(after == 0, torch.nan)
 
 
-def normalised_rows(weights: Tensor) -> Tensor:
-    """Attention weights (N, H, T, T) with each row divided by its sum; a row of zeros stays one."""
-    sums = weights.sum(dim=-1, keepdim=True)
-    return weights / sums.masked_fill(sums == 0, 1)
-
-
-def score_rows(layer: int, first: int, weights: Tensor, rows_sum_to_one: bool) -> dict:
+def score_rows(layer: int, first: int, sums: AttentionSums) -> dict:
     """Columns of the table for one layer.
 
     Args:
         first: number of the first sequence.
-        weights: (n, H, T, T) attention weights.
-        rows_sum_to_one: whether the normalised scores are the scores themselves, so that they are null.
+        sums: of the layer's attention weights.
     """
-    score, excluding_self = (part.numpy() for part in attention_scores(weights))  # (n, H, T)
-    sequences, heads, length = score.shape
-    rows = sequences * heads * length
+    scores = attention_scores(sums.columns, sums.itself)  # (n, H, T)
+    score, excluding_self = (part[..., :POSITIONS].numpy() for part in scores)
+    sequences, heads, positions = score.shape
+    rows = sequences * heads * positions
     normalised = normalised_excluding_self = pa.nulls(rows, pa.float32())
-    if not rows_sum_to_one:
-        parts = attention_scores(normalised_rows(weights))
-        normalised, normalised_excluding_self = (_nan_as_null(part.numpy()) for part in parts)
+    if not sums.rows_sum_to_one:
+        scores = attention_scores(sums.normalised_columns, sums.normalised_itself)
+        normalised, normalised_excluding_self = (_nan_as_null(part[..., :POSITIONS].numpy()) for part in scores)
     return {
-        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads * length),
+        "sequence": np.repeat(np.arange(first, first + sequences, dtype=np.int32), heads * positions),
         "layer": np.full(rows, layer, dtype=np.int32),
-        "head": np.tile(np.repeat(np.arange(heads, dtype=np.int32), length), sequences),
-        "position": np.tile(np.arange(length, dtype=np.int32), sequences * heads),
+        "head": np.tile(np.repeat(np.arange(heads, dtype=np.int32), positions), sequences),
+        "position": np.tile(np.arange(positions, dtype=np.int32), sequences * heads),
         "score": score.reshape(-1),
         "score_excluding_self": _nan_as_null(excluding_self),
         "score_normalised": normalised,
