@@ -22,7 +22,7 @@ from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.summaries import gate_cosines, magnitudes, scores
 from sinkorigin.activations.writers import Kept
 from sinkorigin.errors import SinkoriginError
-from sinkorigin.sites import batches, mask_rows, row_check
+from sinkorigin.sites import batches, row_check
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.mask_rows import MaskRows
 from sinkorigin.statistics import first_positions, secondary_sinks, sinks
@@ -42,7 +42,6 @@ def blocks(monkeypatch):
         monkeypatch.setattr(batches, "ATTENTION_BYTES", 1)
         monkeypatch.setattr(batches, "_BLOCK_BYTES_CPU", 4 * T * 2)
         monkeypatch.setattr(batches, "_FEWEST_QUERIES", 2)
-        monkeypatch.setattr(mask_rows, "MASK_BYTES", 0)
 
     return begin
 
@@ -128,7 +127,7 @@ def test_rows_of_a_mask_are_those_of_the_whole(kind, padded):
     }  # fmt: skip
     whole = eager_mask(**arguments)
     mask = MaskRows(arguments=arguments)
-    assert torch.equal(mask.whole(), whole)
+    assert torch.equal(mask.whole, whole)
     assert torch.equal(mask.of_queries([0, 5, 11]), whole[:, :, [0, 5, 11]])
     for first, stop in ((0, 1), (0, 3), (5, 9), (9, T)):
         keys, hidden = mask.rows(first, stop)
@@ -224,7 +223,7 @@ def test_tables_of_prompts_longer_than_they_list_positions_hold_scores_over_all_
 
 def test_blocks_depend_on_sizes_alone_and_stay_within_their_bytes():
     assert batches.block_shape(1, 9, 32768, 32768, on_cpu=True) == (1, 32)
-    assert batches.block_shape(1, 9, 4096, 4096, on_cpu=True) == (8, 32)
+    assert batches.block_shape(1, 9, 4096, 4096, on_cpu=True) == (1, 256)
     assert batches.block_shape(1, 32, 131072, 131072, on_cpu=True) == (1, 8)
     heads, queries = batches.block_shape(1, 32, 32768, 32768, on_cpu=False)
     assert heads * queries * 32768 * 4 <= batches.ATTENTION_BYTES

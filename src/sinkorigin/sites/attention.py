@@ -64,7 +64,8 @@ def _weigh(
 
     ``attention_mask`` (N or 1, 1, T, s) is of the last s keys; all queries see those before.
     """
-    logits = torch.matmul(query, key.transpose(2, 3)) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    logits = torch.matmul(query, key.transpose(2, 3))
+    logits *= query.shape[-1] ** -0.5 if scaling is None else scaling
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
     if attention_mask is not None and attention_mask.shape[-1] == logits.shape[-1]:
@@ -139,7 +140,7 @@ def _attend(
                     tap.observe_weights(layer, block, head, first, keys.start or 0)
                 aggregation[:, heads, queries] = torch.matmul(block, value[:, heads, keys])
     else:
-        weights = _weigh(module, taps, query, key, mask.whole(), offset, scaling, softcap, s_aux)
+        weights = _weigh(module, taps, query, key, mask.whole, offset, scaling, softcap, s_aux)
         weights = nn.functional.dropout(weights, p=dropout, training=module.training)
         for layer, tap in taps:
             tap.observe_weights(layer, weights, 0, 0, 0)

@@ -6,7 +6,7 @@ ATTENTION_BYTES = 1 << 28  # of one layer's float32 attention weights, of which 
 # as long as PyTorch's fused attention at T = 32,768, blocks of 16 MiB 1.8 times. A GPU is the faster the more it computes at once.
 _BLOCK_BYTES_CPU = 1 << 22
 _FEWEST_QUERIES = (
-    32  # of a block, where it can be: a product with fewer rows reads its keys from memory for too little work
+    256  # of a block, where it can be: a product with fewer rows reads its keys from memory for too little work
 )
 
 

@@ -1,7 +1,8 @@
 """The attention mask of long prompts, made a block of queries at a time: as a whole it has as many numbers as the attention weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -9,8 +10,7 @@ from torch import Tensor
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from sinkorigin.errors import SinkoriginError
-
-MASK_BYTES = 1 << 26  # of a whole float32 mask, at most: that of one sequence up to T = 4,096
+from sinkorigin.sites.batches import in_blocks
 
 
 class Rows(NamedTuple):
@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     )  # (N or 1, 1, b, s) to be added to the logits of the last s of these keys; None where all see all of them
 
 
-@dataclass(frozen=True)
+@dataclass
 class MaskRows:
     """Mask of one attention call, by rows.
 
@@ -33,6 +33,9 @@ class MaskRows:
 
     tensor: Tensor | None = None
     arguments: Mapping[str, Any] | None = None
+    _kept: dict[tuple[int, int], Rows] = field(
+        default_factory=dict, repr=False
+    )  # all layers of a pass have the same mask
 
     def __getattr__(self, name: str):
         # a model that computes with its mask expects a tensor, and only long prompts have none
@@ -40,7 +43,7 @@ class MaskRows:
             raise AttributeError(name)
         raise SinkoriginError(
             f"the model computes with its attention mask itself (it asks for its {name}), so it cannot be run on prompts as long as these, "
-            "whose mask is made block by block; use prompts of at most 4096 tokens, or another model"
+            "whose mask is made block by block; use prompts of at most 1024 tokens, or another model"
         )
 
     def __getitem__(self, place):
@@ -53,8 +56,9 @@ class MaskRows:
             return mask
         return cls(None if mask is None else mask[..., :keys])
 
+    @cached_property
     def whole(self) -> Tensor | None:
-        """The mask of all queries, (N or 1, 1, T, S)."""
+        """The mask of all queries, (N or 1, 1, T, S); made once for all layers."""
         return self.tensor if self.arguments is None else eager_mask(**self.arguments)
 
     def of_queries(self, queries: Sequence[int]) -> Tensor | None:
@@ -67,6 +71,8 @@ class MaskRows:
         """What the queries from ``first`` to before ``stop`` see."""
         if self.arguments is None:
             return Rows(slice(None), None if self.tensor is None else self.tensor[..., first:stop, :])
+        if (first, stop) in self._kept:
+            return self._kept[first, stop]
         visible = self._visible(first, stop)
         by_key = visible.flatten(0, 2)  # (N·b, S)
         some = by_key.any(0).nonzero()
@@ -74,7 +80,12 @@ class MaskRows:
         if len(some) and by_key.any(1).all():  # a query that sees nothing spreads its attention over all keys
             keys = slice(int(some[0]), int(some[-1]) + 1)
         hidden = (~by_key[:, keys].all(0)).nonzero()
-        return Rows(keys, self._added(visible[..., keys][..., int(hidden[0]) :]) if len(hidden) else None)
+        found = Rows(keys, self._added(visible[..., keys][..., int(hidden[0]) :]) if len(hidden) else None)
+        if found.mask is None or found.mask.shape[-1] <= 2 * (
+            stop - first
+        ):  # as of a causal mask, which has little to keep
+            self._kept[first, stop] = found
+        return found
 
     def _visible(self, first: int, stop: int) -> Tensor:
         """Whether queries see keys, (N or 1, 1, b, S)."""
@@ -90,6 +101,12 @@ class MaskRows:
 
 
 def mask_of_rows(**arguments) -> Tensor | MaskRows:
-    """Mask function in the form of transformers' ``AttentionMaskInterface``: the eager one, or its rows where it would be large."""
-    size = 4 * arguments["batch_size"] * arguments["q_length"] * arguments["kv_length"]
-    return eager_mask(**arguments) if size <= MASK_BYTES else MaskRows(arguments=arguments)
+    """Mask function in the form of transformers' ``AttentionMaskInterface``: the eager one's, or its rows for attention in blocks."""
+    heads = getattr(arguments.get("config"), "num_attention_heads", None)
+    sizes = (
+        arguments["batch_size"],
+        heads if isinstance(heads, int) else 1,
+        arguments["q_length"],
+        arguments["kv_length"],
+    )
+    return MaskRows(arguments=arguments) if in_blocks(*sizes) else eager_mask(**arguments)
