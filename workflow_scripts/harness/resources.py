@@ -18,11 +18,12 @@ from harness.config.interventions import Intervention
 from harness.config.models import Model
 from harness.config.pretraining import TextData
 from harness.config.study import Config
+from sinkorigin.activations.columns import POSITIONS
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.local import read_local_config
 from sinkorigin.models.shapes import Shape
 from sinkorigin.pretraining.cost import cost
-from sinkorigin.sites.batches import fitting_batch
+from sinkorigin.sites.batches import ATTENTION_BYTES, fitting_batch, in_blocks
 
 MB = 2**20
 
@@ -287,11 +288,11 @@ class Estimates:
         raw = 0.0
         for site in self.config.activations.sites:
             sequences = s.N if site.sequences is None else min(site.sequences, s.N)
-            raw += s.L * sequences * len(site.positions or range(s.T)) * _width(shape, site.site, s.T) * 4 / MB
+            raw += s.L * sequences * len(site.positions or range(s.P)) * _width(shape, site.site, s.T) * 4 / MB
         # Arrow holds the raw vectors, encoded, until a row group of a million rows is full
         summaries = _EXTRACTING + s.gram_megabytes + _COMPRESSED * raw
         firsts = 3 * s.L * max(s.B * threads, min(s.N, s.T)) * (s.d + s.f + shape.attention_width) * 4 / MB
-        scores = s.N * s.L * s.H * s.T * 8 / MB  # two numbers a row
+        scores = s.N * s.L * s.H * s.P * 8 / MB  # two numbers a row
         listed = (
             s.N * s.L * (s.H + shape.kv_heads) * s.T * 4 / MB + s.token_gram_megabytes
         )  # weights on position 0, values' norms
@@ -299,9 +300,13 @@ class Estimates:
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
         seconds += s.gram_seconds(self.config.machine.core_gflops)
         # rows that wait for the end of their batch: scores, weights on position 0, norms of the values, products of tokens
-        rows = s.L * s.B * s.T * (44 * s.H + 4 * shape.kv_heads) / MB + s.token_gram_megabytes * min(1, s.B / 16)
-        host = threads * (s.seen_megabytes + rows) + summaries + firsts
-        return self._runs_model(shape, live=s.layer_megabytes, host=host, seconds=seconds, disk=disk)
+        rows = s.L * s.B * (40 * s.P * s.H + 4 * s.T * (s.H + shape.kv_heads)) / MB + s.token_gram_megabytes * min(
+            1, s.B / 16
+        )
+        whole = any(site.site == "attention" for site in self.config.activations.sites)
+        live, seen = (s.layer_megabytes, s.seen_megabytes) if whole or not s.blockwise else s.blockwise_megabytes
+        host = threads * (seen + rows) + summaries + firsts
+        return self._runs_model(shape, live=live, host=host, seconds=seconds, disk=disk)
 
     def _measure_weights(self, model: str) -> Needs:
         shape = self.shape(model)
@@ -321,44 +326,44 @@ class Estimates:
                 for site in self.config.activations.sites:
                     if site.site in self.config.activations.variance_sites:
                         sequences = min(s.N, site.sequences or s.N)
-                        positions, width = len(site.positions or range(s.T)), _width(shape, site.site, s.T)
+                        positions, width = len(site.positions or range(s.P)), _width(shape, site.site, s.T)
                         memory = max(memory, s.moments(sequences, positions, width))
                         seconds += 1.5e-10 * s.L * s.R * sequences * positions * width
             case "compute_variance_through_output":
                 outer = next(site for site in self.config.activations.sites if site.site == "output_projection_output")
-                positions, width = len(outer.positions or range(s.T)), shape.attention_width
-                memory = 6 * positions * (s.R + 1) * width * 8 / MB + 5 * s.block(s.N, s.T, width)
+                positions, width = len(outer.positions or range(s.P)), shape.attention_width
+                memory = 6 * positions * (s.R + 1) * width * 8 / MB + 5 * s.block(s.N, s.P, width)
                 seconds = 1e-9 * s.L * s.R * width * (positions * s.N + width)
             case "compute_norms" | "compute_disparity":
                 read = 2 if rule == "compute_norms" else 5
-                memory = read * s.chunk(s.N * s.T * 28) + 1500 * s.L * s.T / MB
-                seconds = 5e-9 * s.L * s.N * s.T * s.R
+                memory = read * s.chunk(s.N * s.P * 28) + 1500 * s.L * s.P / MB
+                seconds = 5e-9 * s.L * s.N * s.P * s.R
             case "compute_sinks":
-                memory = 2.5 * s.chunk(s.N * s.H * s.T * 28) + (1900 * s.L + 8 * s.R) * s.H * s.T / MB
-                seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
+                memory = 2.5 * s.chunk(s.N * s.H * s.P * 28) + (1900 * s.L + 8 * s.R) * s.H * s.P / MB
+                seconds, disk = 5e-9 * s.L * s.N * s.H * s.P * s.R, 80 * s.L * s.H * s.P / MB
             case "compute_first_positions":
-                memory, seconds = 4 * s.chunk(s.N * s.H * s.T * 20), 1e-7 * s.L * s.N * s.H * s.T
+                memory, seconds = 4 * s.chunk(s.N * s.H * s.P * 20), 1e-7 * s.L * s.N * s.H * s.P
             case "compute_secondary_sinks":
-                memory = 5.5 * s.chunk(s.N * s.H * s.T * 20) + 1000 * s.L * s.T / MB
-                seconds = 5e-7 * s.L * s.N * s.H * s.T
+                memory = 5.5 * s.chunk(s.N * s.H * s.P * 20) + 1000 * s.L * s.P / MB
+                seconds = 5e-7 * s.L * s.N * s.H * s.P
             case "compute_keys":
                 head = shape.head_width
                 memory = 5 * s.chunk(s.N * s.H * 3 * head * 4) + 2 * s.chunk(s.H * head**2 * 8)
-                memory += 4 * s.chunk(s.N * s.H * s.T * 12)
+                memory += 4 * s.chunk(s.N * s.H * s.P * 12)
                 seconds = 1e-8 * s.L * s.H * (head**3 + s.R * s.N * head)
             case "compute_super_neurons":
-                memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * s.T) * s.f + 1000 * s.L * s.T) / MB
+                memory = ((2300 * s.L + 24 * s.R + 16 * s.N + 52 * min(s.T, 512)) * s.f + 1000 * s.L * s.P) / MB
                 seconds, disk = 2e-9 * s.L * s.f * s.R * s.N, 100 * s.L * s.f / MB
             case "compute_effective_rank":
                 memory, seconds = 11 * s.d**2 * 8 / MB, 4 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
             case "compute_value_drain":
                 kept = shape.kv_heads
-                memory = 6 * s.chunk(s.N * kept * s.T * 4) + 4 * s.chunk(s.N * s.H * s.T * 12) + 0.3 * s.L
+                memory = 6 * s.chunk(s.N * kept * s.T * 4) + 4 * s.chunk(s.N * s.H * s.P * 12) + 0.3 * s.L
                 memory += s.N * s.L * s.H * 8 / MB + (4 * _PERMUTATIONS * s.L * kept + 24 * s.R * s.L * kept) / MB
                 seconds, disk = 5e-9 * s.L * s.N * kept * s.T * s.R, 80 * s.L * (s.T + kept) / MB
             case "compute_matrix_entropy":
                 memory = (
-                    9.5 * s.d**2 * 8 / MB + 4 * s.token_gram_megabytes / (s.L + 1) + 4 * s.chunk(s.N * s.H * s.T * 12)
+                    9.5 * s.d**2 * 8 / MB + 4 * s.token_gram_megabytes / (s.L + 1) + 4 * s.chunk(s.N * s.H * s.P * 12)
                 )
                 seconds = 2 * (s.L + 1) * 4 / 3 * s.d**3 / (_EIGEN_GFLOPS * 1e9)
             case "compute_super_weight":
@@ -367,8 +372,8 @@ class Estimates:
                 memory = 6 * s.chunk(s.N * s.H * s.T * 4) + 0.3 * s.L + 40 * s.R * s.H / MB
                 seconds, disk = 2e-8 * s.L * s.N * s.H * s.T, 400 * s.L * s.H / MB
             case _:
-                memory = 5 * s.chunk(s.N * s.H * s.T * 28) + 5 * s.block(s.N, s.T, shape.attention_width)
-                seconds, disk = 5e-9 * s.L * s.N * s.H * s.T * s.R, 80 * s.L * s.H * s.T / MB
+                memory = 5 * s.chunk(s.N * s.H * s.P * 28) + 5 * s.block(s.N, s.P, shape.attention_width)
+                seconds, disk = 5e-9 * s.L * s.N * s.H * s.P * s.R, 80 * s.L * s.H * s.P / MB
         return Needs(_TABLES + memory, _SECONDS[_TABLES] + seconds, disk)
 
     def _compute_anatomy(self, model: str) -> Needs:
@@ -581,6 +586,7 @@ class _Sizes:
     B: int
     R: int
 
+    P = property(lambda self: min(self.T, POSITIONS))  # positions that tables have
     L = property(lambda self: self.shape.layers)
     H = property(lambda self: self.shape.heads)
     d = property(lambda self: self.shape.width)
@@ -598,6 +604,18 @@ class _Sizes:
         return self.B * self.T * (3 * self.L * (self.d + self.f) + 4 * self.H * self.T) * 4 / MB
 
     @property
+    def blockwise(self) -> bool:
+        """Whether an extraction computes attention in blocks of queries."""
+        return in_blocks(self.B, self.H, self.T, self.T)
+
+    @property
+    def blockwise_megabytes(self) -> tuple[float, float]:
+        """``layer_megabytes`` and ``seen_megabytes`` of such an extraction, which gives memory back after every layer."""
+        vectors = 12 * self.d + 4 * self.f + 6 * self.shape.attention_width
+        blocks = 4 * ATTENTION_BYTES / MB
+        return self.B * self.T * vectors * 4 / MB + blocks, self.B * self.T * 3 * (self.d + self.f) * 4 / MB
+
+    @property
     def replayed_megabytes(self) -> float:
         """MB that passes of a batch without and with edits hold, as measured: keys and values, and 5.5 d numbers a token."""
         keys_and_values = 2 * self.shape.kv_heads * self.shape.head_width
@@ -609,7 +627,7 @@ class _Sizes:
         width, tokens = self.d, self.N
         first = tokens * width / 2 if tokens <= width / 2 else width**2
         residual, queries = (self.L + 1) * (first + width**2), self.L * self.H * self.shape.head_width**2
-        return (residual + queries + self.L * self.T * self.d) * 8 / MB
+        return (residual + queries + self.L * min(self.T, 512) * self.d) * 8 / MB
 
     @property
     def token_gram_megabytes(self) -> float:
@@ -624,7 +642,12 @@ class _Sizes:
     @property
     def first_token_megabytes(self) -> float:
         """MB of the tables of the first tokens' neurons and keys, and of the cosines with the gates."""
-        return self.L * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + self.T * self.f) * 4 / MB
+        return (
+            self.L
+            * (3 * self.N * self.f + 3 * self.N * self.shape.attention_width + min(self.T, 512) * self.f)
+            * 4
+            / MB
+        )
 
     def chunk(self, layer: float) -> float:
         """MB of a table that are read at once, from the bytes of one of its layers."""

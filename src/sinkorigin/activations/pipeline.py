@@ -22,6 +22,7 @@ from torch import Tensor
 from sinkorigin import tables
 from sinkorigin.activations.capture import check_finite, watch_sites
 from sinkorigin.activations.first_tokens import FirstTokens, append
+from sinkorigin.activations.freed_memory import give_back_freed_memory
 from sinkorigin.activations.summaries import (
     down_projection_spikes,
     first_token_attention,
@@ -119,6 +120,7 @@ def extract(
             token_ids,
             model,
             batch,
+            blockwise,
             RawVectors(sites, folders, files),
             {name: table(name) for name in (*_BY_BATCH, *_BY_GROUP)},
             # as many sequences as a group of batches surely has, whatever the workers
@@ -166,6 +168,7 @@ class _Extraction:
     token_ids: np.ndarray  # (N, T)
     model: str
     batch: int
+    blockwise: bool  # whether attention is computed in blocks of queries, as that of long prompts is
     raw: RawVectors
     writers: Mapping[str, pq.ParquetWriter]  # of the tables that are written batch by batch, or group by group
     spikes: down_projection_spikes.DownProjectionSpikes
@@ -212,6 +215,8 @@ class _Extraction:
                 self.raw.write(site, layer, self.now.first, kept)
             if site in SUMMARISED:
                 self._summarise(site, layer, values)
+        if self.blockwise and site == "residual":  # the layer has run
+            give_back_freed_memory()
 
     def _summarise(self, site: str, layer: int, values: Tensor) -> None:
         if site in ("residual", "attention_input"):

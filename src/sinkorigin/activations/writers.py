@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sinkorigin import tables
-from sinkorigin.activations.columns import POSITION, SEQUENCE
+from sinkorigin.activations.columns import POSITION, POSITIONS, SEQUENCE
 
 
 @lru_cache
@@ -36,7 +36,9 @@ class Kept:
     """Which part of a site is kept raw."""
 
     sequences: int | None = None  # the first so many sequences, or None for all of them
-    positions: tuple[int, ...] | None = None  # these positions, or None for all of them
+    positions: tuple[int, ...] | None = (
+        None  # these positions, or None for the first POSITIONS, which few prompts exceed
+    )
 
 
 class RawVectors:
@@ -57,7 +59,7 @@ class RawVectors:
         count = len(values) if kept.sequences is None else min(len(values), max(0, kept.sequences - first))
         if not count:
             return None
-        part = values[:count] if kept.positions is None else values[:count, list(kept.positions)]
+        part = values[:count, :POSITIONS] if kept.positions is None else values[:count, list(kept.positions)]
         return part.to("cpu", torch.float32)
 
     def write(self, site: str, layer: int, first: int, values: Tensor) -> None:

@@ -17,7 +17,9 @@ class KeptSite(Strict):
     site: Site = Field(description="The site, see docs/science.md.")
     sequences: int | None = Field(None, ge=0, description="Keep the first so many sequences raw; null keeps all.")
     positions: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, min_length=1, description="Keep these positions raw, in rising order; null keeps all."
+        None,
+        min_length=1,
+        description="Keep these positions raw, in rising order; null keeps all, of longer prompts the first 2,048.",
     )
 
     @model_validator(mode="after")
