@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -93,6 +95,9 @@ docs: .venv/docs_installed  ## the documentation site, in site/; a broken link e
 .venv/docs_installed: docs/requirements.lock .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.lock
 	touch $@
+
+fuzz: .venv/installed  ## damaged files of every foreign format, FUZZ_SECONDS of each (60): what is not read right or refused is in fuzz/
+	$(BIN)/python benchmarks/fuzz.py --seconds $(FUZZ_SECONDS) --seed $(FUZZ_SEED)
 
 validator: .venv/validator/installed  ## roc-validator, which a test asks whether a published study is a valid RO-Crate
 

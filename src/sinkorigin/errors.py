@@ -3,14 +3,27 @@
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
+from unicodedata import category
+
+_LONGEST = 300  # characters of what a library says; a damaged name may have any number
 
 
 class SinkoriginError(Exception):
     """A mistake outside the program, or something that it lacks.
 
-    The message is one sentence for the user: what is wrong, where (file, key, model, value), and what to do.
-    Scripts print it without a traceback and exit with status 1.
+    The message is one sentence for the user: what is wrong, where (file, key, model, value), and what to do. Scripts print it without a
+    traceback and exit with status 1. Of several sentences, such as those on a config, each has a line.
     """
+
+    def __init__(self, *sentences: str):
+        super().__init__("\n".join(map(_printable, sentences)))
+
+
+def _printable(sentence: str) -> str:
+    """A sentence in which characters that end a line, steer a terminal or cannot be printed are escaped: it may have names of a damaged file."""
+    return "".join(
+        one if one.isprintable() or category(one) == "Zs" else one.encode("unicode_escape").decode() for one in sentence
+    )
 
 
 class DivergedError(SinkoriginError):
@@ -32,5 +45,6 @@ def listed(names: Iterable[Any], most: int = 8) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's message, or its type where it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """First line of an exception's message, cut off after 300 characters, or its type where it has none."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

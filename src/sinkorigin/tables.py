@@ -323,7 +323,7 @@ def _read_sealed(path: Path) -> tuple[dict[str, Any], _Seal]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         seal = _Seal(facts["seal"].pop("sha256"), facts["seal"]["place"], facts["seal"]["inputs"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SinkoriginError(f"{path} is missing or no file of this workflow; {remedy(path)}") from error
     if hashlib.sha256(json.dumps(facts).encode()).hexdigest() != seal.sha256:
         raise SinkoriginError(f"{path} is damaged or was changed: its sha256 is not that of its seal; {remedy(path)}")
@@ -407,9 +407,15 @@ def remedy(path: Path) -> str:
         for name in (MANIFEST, LIST):
             try:
                 files = json.loads((parent / name).read_text(encoding="utf-8"))["files"]
-                if any(file == listed or file.startswith(f"{listed}/") for file in files):
+                if any(file == listed or str(file).startswith(f"{listed}/") for file in files):
                     whole = parent
-            except (OSError, ValueError, TypeError, KeyError):  # missing, damaged, or not of this project
+            except (
+                OSError,
+                ValueError,
+                TypeError,
+                KeyError,
+                RecursionError,
+            ):  # missing, damaged, or not of this project
                 continue
     return f"delete {whole} and run the same command again"
 

@@ -79,6 +79,9 @@ def _parquet_documents(path: Path, name: str, column: str, what: str) -> Iterato
             raise SinkoriginError(
                 f"{what}: column {column} of {name} is of type {type_}, not text; set column in the config to one of text"
             )
+        groups = sum(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups))
+        if groups != file.metadata.num_rows:
+            raise OSError(f"its footer says {file.metadata.num_rows} rows, but its row groups have {groups}")
         number = 0
         for rows in file.iter_batches(batch_size=_rows_at_once(file.metadata, column, name, what), columns=[column]):
             for text in rows.column(0).to_pylist():
@@ -86,6 +89,8 @@ def _parquet_documents(path: Path, name: str, column: str, what: str) -> Iterato
                 if len(text or "") > LONGEST:
                     raise _too_long(what, f"{column} of row {number} of {name}")
                 yield f"{name}, row {number}", text or ""
+        if number != groups:
+            raise OSError(f"its footer says {groups} rows, but {number} can be read")
 
 
 def _rows_at_once(file: pq.FileMetaData, column: str, name: str, what: str) -> int:

@@ -26,6 +26,8 @@ _END = re.compile(r"\*\*\* ?END OF (?:THE|THIS) PROJECT GUTENBERG", re.IGNORECAS
 def opened(path: Path, name: str) -> Iterator[tuple[io.BufferedReader, str]]:
     """Open a file: a stream of its uncompressed bytes, and their encoding by their byte order mark, else UTF-8."""
     compression = next((c for suffix, c in COMPRESSIONS.items() if name.lower().endswith(suffix)), None)
+    if compression is not None and not path.stat().st_size:  # pyarrow takes it for a compressed empty file
+        raise OSError("it is empty")
     with (
         pa.input_stream(str(path), compression=compression) as uncompressed,
         io.BufferedReader(uncompressed, 1 << 20) as stream,

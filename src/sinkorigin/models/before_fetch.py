@@ -54,8 +54,7 @@ def local_problems(
         return problems
     for prompts, length in lengths.items():
         told(check_prompt_length, config, length, model=model, prompts=prompts)
-    text = text_config(config)
-    depth = stated(text, "layers") if isinstance(text, Mapping) else None
+    depth = stated(text_config(config), "layers")
     for key, numbers in layers.items() if isinstance(depth, int) else ():
         told(check_layers, numbers, depth, model, key)
     return problems
@@ -67,7 +66,7 @@ def was_made_of(fetched: Path, place: str) -> bool:
         made = (fetched / "manifest.json").stat().st_mtime
         source = json.loads((fetched / "provenance.json").read_bytes())["source"]
         return source == f"path:{place}" and all(path.stat().st_mtime < made for path in local_model_files(place))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

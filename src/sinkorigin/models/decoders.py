@@ -19,7 +19,8 @@ def check_decoder(config: Mapping[str, Any], what: str) -> None:
     Raises:
         SinkoriginError: it is no decoder.
     """
-    kind, classes = config.get("model_type"), [str(name) for name in config.get("architectures") or ()]
+    kind, named = config.get("model_type"), config.get("architectures")
+    classes = list(map(str, named)) if isinstance(named, list) else []
     saved = f"{kind}, saved as {classes[0]}" if classes else f"{kind}"
     if config.get("is_encoder_decoder") is True:
         raise SinkoriginError(f"{what}: it is an encoder-decoder ({saved}); choose a decoder, such as Llama or GPT-2")

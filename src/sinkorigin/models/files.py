@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError, first_line
+from sinkorigin.models.shapes import check_numbers
 
 
 @contextmanager
@@ -22,7 +23,10 @@ def library_errors(sentence: str, remedy: str) -> Iterator[None]:
         yield
     except SinkoriginError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        # a panic of a library in Rust, such as tokenizers, is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         # PyTorch has an error type for a GPU; on a CPU it raises a RuntimeError with this text
         memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if memory or "allocate memory" in str(error):
@@ -53,9 +57,10 @@ def read_config(directory: Path, what: str) -> dict[str, Any]:
     """Read config.json of a model whose weights are plain numbers.
 
     Raises:
-        SinkoriginError: it cannot be read, or the weights are quantised.
+        SinkoriginError: it cannot be read, a number in it is none that a decoder has, or the weights are quantised.
     """
     config = read_dictionary(directory / "config.json", what)
+    check_numbers(config, what)
     for part in (config, config.get("text_config")):
         for key in ("quantization_config", "compression_config"):
             if isinstance(part, dict) and part.get(key) is not None:

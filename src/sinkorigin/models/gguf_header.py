@@ -32,6 +32,8 @@ _NUMBERS = {
 }  # type → struct's
 _STRING, _ARRAY = 8, 9
 _TOKENS = "tokenizer.ggml.tokens"
+_DIMS = 4  # of a tensor, at most
+_KINDS = {"general.architecture": str, "general.alignment": int, "general.file_type": int, "split.count": int}
 _ENCODER_DECODERS = ("t5", "t5encoder", "umt5")
 
 
@@ -91,7 +93,7 @@ class GGUFHeader:
         return {
             "model_type": prefix,
             "tie_word_embeddings": "output.weight" not in self.sizes,
-            **{name: value for name, value in plain.items() if value is not None},
+            **{name: value for name, value in plain.items() if isinstance(value, int) and not isinstance(value, bool)},
         }
 
 
@@ -160,23 +162,34 @@ class _Reader:
         if (version := self._number("I")) not in _VERSIONS:
             raise ValueError(f"version {version}, versions 2 and 3 are known")
         tensors, count = self._number("Q"), self._number("Q")
-        fields = {}
+        fields: dict[str, Any] = {}
         for _ in range(count):
             key = self._text()
+            if key in fields:
+                raise ValueError(f"it has {key!r} twice")
             fields[key] = self._value(self._number("I"))
-        sizes, types, end = {}, {}, 0
+        sizes: dict[str, int] = {}
+        types: dict[str, str] = {}
+        end = 0
         for _ in range(tensors):
             name = self._text()
-            size = math.prod(self._number("Q") for _ in range(self._number("I")))
+            if name in sizes:
+                raise ValueError(f"it has the tensor {name!r} twice")
+            if (dims := self._number("I")) > _DIMS:
+                raise ValueError(f"{name!r} has {dims} dims")
+            size = math.prod(self._numbers("Q", dims))
             type_, offset = GGMLQuantizationType(self._number("I")), self._number("Q")
             per_block, block_bytes = GGML_QUANT_SIZES[type_]
             sizes[name], types[name] = size, type_.name
             end = max(end, offset + size // per_block * block_bytes)
+        for key, kind in _KINDS.items():
+            if key in fields and (not isinstance(fields[key], kind) or isinstance(fields[key], bool)):
+                raise ValueError(f"{key} is {fields[key]!r:.40}")
         alignment = fields.get("general.alignment", 32)
         missing = -(-self._at // alignment) * alignment + end - len(self._content)
         if missing > 0:
             raise ValueError(f"{missing} bytes are missing at its end")
-        if not isinstance(fields.get("general.architecture"), str) or not tensors:
+        if "general.architecture" not in fields or not tensors:
             raise ValueError("it names no architecture, or no tensors")
         return GGUFHeader(fields, sizes, types)
 

@@ -89,5 +89,5 @@ def _has_manifest(directory: Path) -> bool:
         return "seal" in json.loads((directory / MANIFEST).read_bytes())
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return True

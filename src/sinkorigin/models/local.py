@@ -9,6 +9,7 @@ from sinkorigin.errors import SinkoriginError, listed
 from sinkorigin.models.decoders import check_decoder
 from sinkorigin.models.files import read_config
 from sinkorigin.models.gguf_header import check_gguf, read_gguf_header
+from sinkorigin.models.shapes import check_numbers
 
 # files of a model directory that are taken; weights in any other form are left behind
 MODEL_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.py")
@@ -92,4 +93,6 @@ def read_local_config(place: str | Path, what: str) -> dict[str, Any]:
         return config
     header = read_gguf_header(origin, what)
     check_gguf(header, origin.name, what)
-    return header.config()
+    config = header.config()
+    check_numbers(config, what, origin.name)
+    return config

@@ -14,9 +14,13 @@ _NAMES = {
     "kv_heads": ("num_key_value_heads", "n_head_kv"),
     "head_width": ("head_dim",),
     "ffn_width": ("intermediate_size", "n_inner", "ffn_dim"),
+    "expert_width": ("moe_intermediate_size",),
     "experts": ("num_local_experts", "num_experts"),
     "vocabulary": ("vocab_size",),
 }
+# more than any decoder has of them; a class of transformers makes an object of each layer, and of each expert, as it reads the config
+_MOST = {"layers": 10_000, "experts": 100_000}
+_MOST_OTHERWISE = 2**31 - 1
 # families whose FFN has two matrices, not the three of a gated one
 _UNGATED = ("gpt2", "gpt_neox", "opt", "gpt_bigcode", "bloom", "gptj", "gpt_neo", "phi", "starcoder2")
 # transformers leaves defaults out of config.json, and these classes tie the language-model head to the embedding by default
@@ -28,12 +32,37 @@ _POSITIONS = {"gpt2": 1024, "gpt_bigcode": 1024, "opt": 2048, "ctrl": 256}
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Part of a config.json that describes the decoder: all of it, or one section where a model has other parts."""
-    return config.get("text_config", config)
+    section = config.get("text_config")
+    return section if isinstance(section, Mapping) else config
 
 
 def stated(config: Mapping[str, Any], name: str) -> Any:
     """Value of a number in the decoder's part of a config.json under any of its names, a key of ``_NAMES``; None without."""
     return next((config[key] for key in _NAMES[name] if config.get(key) is not None), None)
+
+
+def check_numbers(config: Mapping[str, Any], what: str, file: str = "config.json") -> None:
+    """Refuse a config in which a number of layers, heads, dims or tokens is none that a decoder has.
+
+    Lists, which some families have with an entry for each layer, and values of other types are left to the class of the model.
+
+    Args:
+        config: the dictionary in config.json, or what a GGUF header says under the same names.
+        what: what messages call the model.
+        file: the file that it is from, for messages.
+
+    Raises:
+        SinkoriginError: a number is negative, or beyond what any decoder has.
+    """
+    text = text_config(config)
+    for name in _NAMES:
+        most = _MOST.get(name, _MOST_OTHERWISE)
+        for key in _NAMES[name]:
+            value = text.get(key)
+            if isinstance(value, int | float) and not 0 <= value <= most:
+                raise SinkoriginError(
+                    f"{what}: {key} in its {file} is {value!s:.40}, which no decoder has; take an intact copy"
+                )
 
 
 def _learned_positions(config: Mapping[str, Any]) -> int | None:
@@ -112,34 +141,32 @@ class Shape:
             KeyError: it lacks a number that a decoder has.
             ValueError: it is no dictionary of such numbers.
         """
-        text = text_config(config) if isinstance(config, Mapping) else None
-        if not isinstance(text, Mapping):
+        if not isinstance(config, Mapping):
             raise ValueError("no dictionary")
+        text = text_config(config)
         kind = str(text.get("model_type", ""))
 
-        def number(name: str, default: int | None = None) -> int:
+        def number(name: str, default: int | None = None, least: int = 1) -> int:
             found = stated(text, name)
             value = default if found is None else found
             if value is None:
                 raise KeyError(name)
-            if not isinstance(value, int):
+            if type(value) is not int or not least <= value <= _MOST.get(name, _MOST_OTHERWISE):
                 raise ValueError(f"{name} is {value!r}")
             return value
 
         width, heads = number("width"), number("heads")
-        if heads < 1:
-            raise ValueError(f"heads is {heads}")
         return cls(
             layers=number("layers"),
             width=width,
             heads=heads,
             kv_heads=number("kv_heads", heads),
-            ffn_width=(kind.endswith("_moe") and text.get("moe_intermediate_size")) or number("ffn_width", 4 * width),
+            ffn_width=(kind.endswith("_moe") and number("expert_width", 0, 0)) or number("ffn_width", 4 * width, 0),
             vocabulary=number("vocabulary"),
-            head_width=number("head_width", width // heads),
+            head_width=number("head_width", max(width // heads, 1)),
             gated=kind not in _UNGATED,
-            experts=number("experts", 1),
-            tied_embeddings=config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in _TIED)),
+            experts=number("experts", 1, 0) or 1,  # some families write 0 in the config of a dense model
+            tied_embeddings=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", kind in _TIED))),
         )
 
     @property

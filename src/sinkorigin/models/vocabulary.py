@@ -21,18 +21,18 @@ def check_vocabulary(directory: Path, config: Mapping[str, Any], what: str) -> N
     Raises:
         SinkoriginError: tokens lie beyond the embedding, or tokenizer.json is damaged.
     """
-    file, text = directory / "tokenizer.json", text_config(config)
-    rows = stated(text, "vocabulary") if isinstance(text, Mapping) else None
+    file, rows = directory / "tokenizer.json", stated(text_config(config), "vocabulary")
     if not isinstance(rows, int) or not file.is_file():
         return
     tokenizer = read_dictionary(file, what)
     model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocabulary, list):  # of a unigram model: pairs of token and score, in the order of the ids
-        vocabulary = {pair[0]: index for index, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
+        vocabulary = {str(pair[0]): index for index, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
     if not isinstance(vocabulary, dict):
         return  # of a kind that only the tokenizers library knows
-    apart = {entry.get("id") for entry in added if isinstance(entry, dict)} if isinstance(added, list) else set()
+    entries = [entry.get("id") for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
+    apart = {index for index in entries if isinstance(index, int)}
     beyond = {
         index: token
         for token, index in vocabulary.items()

@@ -14,6 +14,7 @@ from typing import Any
 
 from sinkorigin.errors import SinkoriginError, first_line, listed
 from sinkorigin.models.files import library_errors, read_config, read_dictionary
+from sinkorigin.models.shapes import stated, text_config
 
 _FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _INTEGERS = {"BOOL", "I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
@@ -126,6 +127,17 @@ def _check_dtypes(files: list[Path], what: str) -> None:
                 )
 
 
+def _check_depth(config: Mapping[str, Any], files: list[Path], what: str) -> None:
+    """Refuse a config.json with more layers than there are tensors, before transformers makes an object of each of them."""
+    layers = stated(text_config(config), "layers")
+    tensors = sum(len(_header(path, what)[0]) for path in files)
+    if isinstance(layers, int) and layers > tensors:
+        raise SinkoriginError(
+            f"{what}: its config.json has {layers} layers, but its weights are {tensors} tensors; take config.json and weights "
+            "that save_pretrained saved together"
+        )
+
+
 def check_loaded(
     model,
     info: Mapping[str, Any],
@@ -169,7 +181,9 @@ def load_weights(directory: Path, what: str, *, trust_remote_code: bool, **where
         SinkoriginError: something is missing, left over, of another shape, quantised or damaged.
     """
     config = read_config(directory, what)
-    _check_dtypes(weight_files(directory, what), what)
+    files = weight_files(directory, what)
+    _check_dtypes(files, what)
+    _check_depth(config, files, what)
     with library_errors(f"{what} cannot be loaded as a causal language model", "check its source in the config"):
         register_variant(config)
         from transformers import AutoModelForCausalLM

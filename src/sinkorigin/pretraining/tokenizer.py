@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.models.files import library_errors
 from sinkorigin.sources.hub import hub_errors
 from sinkorigin.tables import atomic_directory
 
@@ -108,13 +109,10 @@ def take_tokenizer(source: str, destination: str | Path, *, what: str) -> None:
                 )
         if not folder.is_dir():
             raise SinkoriginError(f"{what}: there is no directory {folder}; correct tokenizer in the config")
-        try:
+        with library_errors(
+            f"{what}: {source} has no tokenizer that can be read", "name a directory or repository with tokenizer.json"
+        ):
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise SinkoriginError(
-                f"{what}: {source} has no tokenizer that can be read ({str(error).splitlines()[0]}); name a directory or "
-                "repository with tokenizer.json"
-            ) from error
         if not tokenizer.is_fast:
             raise SinkoriginError(
                 f"{what}: {source} has no fast tokenizer (tokenizer.json), which tokenizing needs; choose another tokenizer"

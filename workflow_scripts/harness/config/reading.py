@@ -84,7 +84,7 @@ def _read(merged: Merged, base: Path | None) -> Config:
 
 def _end_with(sentences: Iterable[str]) -> None:
     if lines := list(dict.fromkeys(sentences)):
-        raise SinkoriginError("\n".join(lines))
+        raise SinkoriginError(*lines)
 
 
 def _validated(raw: Any) -> tuple[Config | None, list[Problem]]:

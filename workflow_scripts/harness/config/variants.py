@@ -53,6 +53,12 @@ def variant_modules(config: Any, model: str) -> list[str]:
         return variant_modules(config, place)
     try:
         model_type = json.loads((Path(place).expanduser() / "config.json").read_text())["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or a damaged one, which its fetch refuses
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ):  # none, or a damaged one, which its fetch refuses
         return []
     return [variant_module(name) for name in VARIANTS if kind == "path" and model_type == f"{name}_llama"]

@@ -1,12 +1,14 @@
 """Checks of a config file as it is written, before YAML's reading of it hides what was meant."""
 
 import json
+import math
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sinkorigin.errors import SinkoriginError
+
+_MOST_VALUES = 100_000  # of a config with its aliases written out; a study of many models has some thousands
 
 
 def check_written(file: Path) -> None:
@@ -21,14 +23,20 @@ def check_written(file: Path) -> None:
 
     try:
         text = file.read_text(encoding="utf-8")
-        with suppress(ValueError):
+        try:
             json.loads(
                 text, object_pairs_hook=lambda pairs: _check_repeated([(key, None) for key, _ in pairs], str(file))
             )
             return
-        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except ValueError:
+            root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if root is not None and (size := _expanded(root, {})) > _MOST_VALUES:
+            what = "an alias of what it stands in" if math.isinf(size) else f"aliases that stand for {size} values"
+            raise SinkoriginError(f"{file} has {what}; write it without aliases")
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise SinkoriginError(f"{file} is no YAML in UTF-8 ({' '.join(str(error).split())}); correct it") from error
+    except RecursionError as error:
+        raise SinkoriginError(f"{file} is nested too deeply; correct it") from error
     waiting, seen = [("", root)], set()
     while waiting:
         key, node = waiting.pop()
@@ -45,6 +53,20 @@ def check_written(file: Path) -> None:
                 f"{file}, line {node.start_mark.line + 1}: {key} has {node.value}, which YAML reads as a number of base "
                 f"{base}, {yaml.safe_load(node.value)}; write the number that you mean, or put a text in quotes"
             )
+
+
+def _expanded(node: Any, sizes: dict[int, float]) -> float:
+    """Number of values that a node of YAML stands for, aliases written out; infinite for one inside itself.
+
+    Args:
+        sizes: what is known of nodes by their identity, which is added to.
+    """
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf  # until it ends
+        inside = node.value if isinstance(node.value, list) else []
+        parts = [part for entry in inside for part in (entry if isinstance(entry, tuple) else (entry,))]
+        sizes[id(node)] = 1 + sum(_expanded(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def _check_repeated(keys: list[tuple[Any, int | None]], file: str) -> None:
