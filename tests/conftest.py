@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from architectures import ARCHITECTURES, build
 from tiny_study import Project, checkout, write_model, write_text
+
+# Generated examples are the same in every run, few by default; HYPOTHESIS_PROFILE=deep tries many, other ones each time.
+_PROPERTIES = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=50, derandomize=True, **_PROPERTIES)
+settings.register_profile("deep", max_examples=1000, print_blob=True, **_PROPERTIES)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))

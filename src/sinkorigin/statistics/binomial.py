@@ -28,9 +28,9 @@ def effective_number(values: np.ndarray, resampling: Resampling) -> float:
         return float(sequences)
     centred = np.asarray(values, dtype=np.float64) - np.mean(values)
     independent = np.square(centred).sum() / (sequences * (sequences - 1))
-    by_cluster = np.square(totals(centred, members)).sum() * clusters / ((clusters - 1) * sequences**2)
     if not independent > 0 or clusters < 2:
         return float(clusters)
+    by_cluster = np.square(totals(centred, members)).sum() * clusters / ((clusters - 1) * sequences**2)
     quantiles = stdtrit(sequences - 1, 0.975) / stdtrit(clusters - 1, 0.975)
     return float(min(sequences, sequences * quantiles**2 * independent / max(by_cluster, 1e-300)))
 
