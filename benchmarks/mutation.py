@@ -20,27 +20,30 @@ import math
 import os
 import random
 import resource
-import shutil
 import signal
 import sys
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "mutants"
 MUTATED = ("sinkorigin/statistics", "sinkorigin/claims")
-NOTES = WORK / "tests.json"  # of each test its seconds, of each function its tests
+MUTANTS = WORK / "mutants.json"  # of each file its mutants
+NOTES = WORK / "tests.jsonl"  # of each test its seconds, and the functions that it calls
+ON_IMPORT = WORK / "called_on_import.json"  # the functions that run while a module is imported
+VERDICTS = WORK / "verdicts.jsonl"
 RESULT = ROOT / "benchmarks" / "mutation.json"
 CHOICE = "MUTANT_UNDER_TEST"  # of mutmut: which mutant runs; "stats" notes the functions that are called
 # The unit tests of statistics and claims. Those that are not named either need minutes or call them only on their way to something else.
 TESTS = (
-    "anatomy", "claim_tests", "claims", "grids", "intervention_statistics", "ladder", "learning_rates", "ledger_faults", "ledger_nulls",
-    "ledger_statistics", "mechanism", "missing", "over_models", "page_sentences", "pretraining_comparison", "related_measures",
+    "anatomy", "claim_tests", "claims", "grids", "intervention_statistics", "ladder", "learning_rates", "ledger_faults",
+    "ledger_statistics", "missing", "over_models", "page_sentences", "pretraining_comparison", "related_measures",
     "resampling", "shares", "sinks_under_patches", "statistics", "structure", "training_claims", "training_statistics",
-    "exact_*", "properties_*",
+    "exact_*", "properties_bootstrap", "properties_statistics",
 )  # fmt: skip
 # A survivor is tried on all of its tests as far as this many seconds go, the fastest first: what only a slower one would notice survives.
 SECONDS_OF_TESTS = 5.0
@@ -54,38 +57,52 @@ def test_files() -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in found]
 
 
-def fingerprint() -> str:
-    """Hash of all code that a verdict depends on."""
+def hash_of(files: Iterable[Path]) -> str:
+    """Hash of the names and contents of files."""
     content = hashlib.sha256(Path(__file__).read_bytes())
-    for folder in ("src", "tests", "workflow_scripts"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            content.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    for path in files:
+        content.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return content.hexdigest()[:16]
 
 
+def fingerprint() -> str:
+    """Hash of all code that a verdict depends on."""
+    folders = ("src", "tests", "workflow_scripts")
+    return hash_of(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+
+
 def write_mutants() -> dict[str, list[str]]:
-    """Write ``mutants/src``, a copy of ``src`` with all mutants, unless it is there; return the names of the mutants by module."""
+    """Write ``mutants/src``, a copy of ``src`` with all mutants; return the names of the mutants by module.
+
+    A file that has not changed since the last time stays as it is.
+    """
     from mutmut.mutation.file_mutation import mutate_file_contents
 
-    sources = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in sorted((ROOT / "src").rglob("*.py"))}
-    version = hashlib.sha256(repr(sources).encode()).hexdigest()
-    listed = WORK / "mutants.json"
-    if listed.is_file():
-        known = json.loads(listed.read_text())
-        if known["version"] == version:
-            return known["mutants"]
-    shutil.rmtree(WORK / "src", ignore_errors=True)
-    shutil.copytree(ROOT / "src", WORK / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    mutants: dict[str, list[str]] = {}
-    for name, source in sources.items():
-        if name.removeprefix("src/").startswith(MUTATED):
-            made = mutate_file_contents(name, source.decode())
-            module = name.removeprefix("src/").removesuffix(".py").replace("/", ".").removesuffix(".__init__")
-            (WORK / name).write_text(made.code)
-            if made.mutant_names:
-                mutants[module] = sorted(f"{module}.{mutant}" for mutant in made.mutant_names)
-    listed.write_text(json.dumps({"version": version, "mutants": mutants}))
-    return mutants
+    known = json.loads(MUTANTS.read_text()) if MUTANTS.is_file() else {}
+    files: dict[str, dict] = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        name, code = path.relative_to(ROOT / "src").as_posix(), path.read_text()
+        version = hashlib.sha256(code.encode()).hexdigest()
+        place = WORK / "src" / name
+        if name in known and known[name]["version"] == version and place.is_file():
+            files[name] = known[name]
+            continue
+        found: Sequence[str] = ()
+        if name.startswith(MUTATED):
+            made = mutate_file_contents(name, code)
+            code, found = made.code, made.mutant_names
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(code)
+        module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        files[name] = {
+            "version": version,
+            "module": module,
+            "mutants": sorted(f"{module}.{mutant}" for mutant in found),
+        }
+    for name in known.keys() - files.keys():
+        (WORK / "src" / name).unlink(missing_ok=True)
+    write(MUTANTS, files)
+    return {file["module"]: file["mutants"] for file in files.values() if file["mutants"]}
 
 
 def function_of(mutant: str) -> str:
@@ -115,11 +132,28 @@ def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> 
     return sample
 
 
+def noted() -> dict[str, dict]:
+    """Of each test of this version of code and tests: its ``seconds``, and the ``functions`` that it calls."""
+    versions = {name: version_of_tests(name) for name in test_files()}
+    found = {}
+    for line in map(json.loads, NOTES.read_text().splitlines()) if NOTES.is_file() else ():
+        if versions.get(line["test"].partition("::")[0]) == line["version"]:
+            found[line["test"]] = line
+    return found
+
+
+@cache
+def version_of_tests(name: str) -> str:
+    """Hash of a file of tests, of what the files of tests share and of the code that they test."""
+    shared = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").glob("*.py"), ROOT / "tests" / "unit" / "conftest.py"]
+    return hash_of([*sorted(shared), ROOT / name])
+
+
 class Loop:
     """Pytest plugin which tries mutants in place of running the tests.
 
     Attributes:
-        measure: whether to run every test once, unchanged, and note its time and the functions that it calls.
+        fingerprint: of the code and the tests.
         mutants: those to try.
         until: time of the clock at which to stop.
     """
@@ -131,51 +165,41 @@ class Loop:
         from mutmut.state import state
 
         called_on_import = sorted(state()._stats)
+        write(ON_IMPORT, called_on_import)
         state()._stats.clear()
-        if not is_noted(self.fingerprint):
-            in_fork(lambda: note_tests(session, self.fingerprint, called_on_import), 3600)
-            if not is_noted(self.fingerprint):
-                return True
-        noted = json.loads(NOTES.read_text())
+        tests = noted()
+        if left := [item for item in session.items if item.nodeid not in tests]:
+            in_fork(lambda: self.note(session, left), 3600)
+            tests = noted()
         items = {item.nodeid: item for item in session.items}
+        if items.keys() - tests.keys():
+            return True
+        tests = {name: tests[name] for name in items}
         for mutant in self.mutants:
-            if function_of(mutant) in noted["called_on_import"] or time.time() > self.until:
-                continue
-            tests = chosen(noted, mutant)
-            try_mutant(
-                self.fingerprint,
-                mutant,
-                tests,
-                noted,
-                lambda tests=tests: run(session, [items[test] for test in tests]),
-            )
+            if function_of(mutant) not in called_on_import and time.time() < self.until:
+                names = chosen(tests, mutant)
+                task = partial(run, session, [items[name] for name in names])
+                try_mutant(self.fingerprint, mutant, [tests[name] for name in names], task)
         return True
 
+    def note(self, session, items: Sequence) -> int:
+        """Run tests one by one, without a mutant, and write their notes; end with the first that fails."""
+        from mutmut.state import state
 
-def note_tests(session, fingerprint: str, called_on_import: list[str]) -> int:
-    """Run every test; write its seconds and the functions that it calls; return 1 if one fails."""
-    from mutmut.state import state
-
-    os.environ[CHOICE] = "stats"
-    seconds, tests = {}, defaultdict(list)
-    for item in session.items:
-        start = time.process_time()
-        if run(session, [item]):
-            return 1
-        seconds[item.nodeid] = time.process_time() - start
-        for function in state()._stats:
-            tests[function].append(item.nodeid)
-        state()._stats.clear()
-    write(
-        NOTES,
-        {"fingerprint": fingerprint, "seconds": seconds, "tests": tests, "called_on_import": called_on_import},
-    )
-    return 0
-
-
-def is_noted(fingerprint: str) -> bool:
-    """Whether ``NOTES`` are those of this version of code and tests."""
-    return NOTES.is_file() and json.loads(NOTES.read_text())["fingerprint"] == fingerprint
+        os.environ[CHOICE] = "stats"
+        for item in items:
+            start = time.process_time()
+            if time.time() > self.until or run(session, [item]):
+                return 1
+            seconds, functions = time.process_time() - start, sorted(state()._stats)
+            state()._stats.clear()
+            line = {
+                "version": version_of_tests(item.nodeid.partition("::")[0]),
+                "test": item.nodeid,
+                "seconds": seconds,
+            }
+            append(NOTES, line | {"functions": functions})
+        return 0
 
 
 def run(session, items: Sequence) -> int:
@@ -187,36 +211,38 @@ def run(session, items: Sequence) -> int:
     return 0
 
 
-def chosen(noted: Mapping, mutant: str) -> list[str]:
-    """The tests for a mutant, the fastest first, as far as ``SECONDS_OF_TESTS`` go."""
-    if function_of(mutant) in noted["called_on_import"]:  # whoever imports the module may notice
-        module = mutant.rpartition(".")[0]
-        tests = {test for name, found in noted["tests"].items() if name.rpartition(".")[0] == module for test in found}
-    else:
-        tests = set(noted["tests"].get(function_of(mutant), ()))
-    ordered = sorted(tests, key=lambda test: (noted["seconds"][test], test))
+def chosen(tests: Mapping[str, Mapping], mutant: str, *, of_module: bool = False) -> list[str]:
+    """The tests for a mutant, the fastest first, as far as ``SECONDS_OF_TESTS`` go.
+
+    Args:
+        tests: see :func:`noted`.
+        of_module: whether all tests that call any function of its module count, not only those that call its own.
+    """
+    function = function_of(mutant)
+
+    def concerned(name: str) -> bool:
+        return name.rpartition(".")[0] == function.rpartition(".")[0] if of_module else name == function
+
+    found = [(note["seconds"], test) for test, note in tests.items() if any(map(concerned, note["functions"]))]
     passed, kept = 0.0, []
-    for test in ordered:
-        passed += noted["seconds"][test]
+    for seconds, test in sorted(found):
+        passed += seconds
         if kept and passed > SECONDS_OF_TESTS:
             break
         kept.append(test)
     return kept
 
 
-def try_mutant(fingerprint: str, mutant: str, tests: Sequence[str], noted: Mapping, task) -> None:
+def try_mutant(fingerprint: str, mutant: str, tests: Sequence[Mapping], task: Callable[[], int]) -> None:
     """Run a mutant's tests in a fork, and write the verdict."""
     start = time.time()
-    if not tests:
-        verdict = "no test calls it"
-    else:
+    verdict = "no test calls it"
+    if tests:
         os.environ[CHOICE] = mutant
-        limit = 20 + 10 * sum(noted["seconds"][test] for test in tests)
-        status = in_fork(task, limit)
+        status = in_fork(task, 20 + 10 * sum(test["seconds"] for test in tests))
         verdict = {0: "survived", None: "out of time"}.get(status, "killed")
-    line = {"fingerprint": fingerprint, "mutant": mutant, "verdict": verdict, "seconds": round(time.time() - start, 2)}
-    with open(WORK / "verdicts.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
+    seconds = round(time.time() - start, 2)
+    append(VERDICTS, {"fingerprint": fingerprint, "mutant": mutant, "verdict": verdict, "seconds": seconds})
 
 
 def in_fork(task, seconds: float) -> int | None:
@@ -254,13 +280,8 @@ def in_pytest(arguments: Sequence[str], plugins: Sequence = ()) -> int:
     options = [
         "-x",
         "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-p",
-        "no:randomly",
         f"--basetemp={WORK / 'tmp'}",
+        *(f"-pno:{name}" for name in ("cacheprovider", "xdist", "randomly")),
     ]
     paths = " ".join([str(WORK / "src"), "workflow_scripts", "tests", "docs"])
     return int(pytest.main([*options, "-o", f"pythonpath={paths}", *arguments], plugins=plugins))
@@ -272,10 +293,15 @@ def write(path: Path, content) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
+def append(path: Path, line: Mapping) -> None:
+    """Add a line of JSON to a file."""
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
 def verdicts(fingerprint: str) -> dict[str, str]:
     """Verdicts of this version of code and tests by mutant."""
-    path = WORK / "verdicts.jsonl"
-    lines = map(json.loads, path.read_text().splitlines()) if path.is_file() else ()
+    lines = map(json.loads, VERDICTS.read_text().splitlines()) if VERDICTS.is_file() else ()
     return {line["mutant"]: line["verdict"] for line in lines if line["fingerprint"] == fingerprint}
 
 
@@ -290,7 +316,7 @@ def change_of(mutant: str) -> str:
     text = path.read_text()
     lines = text.splitlines()
     functions = {
-        node.name: lines[node.lineno : node.end_lineno]
+        node.name: [line.replace(node.name, "", 1) for line in lines[node.lineno - 1 : node.end_lineno]]
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
@@ -333,15 +359,14 @@ def measure(sample: Sequence[str], version: str, until: float) -> None:
         __import__(module)
     os.environ[CHOICE] = "stats"
     left = remaining(sample, verdicts(version))
-    if left:
-        in_fork(lambda: in_pytest(test_files(), [Loop(version, left, until)]), 10**6)
-    if not is_noted(version):
-        raise SystemExit(f"the tests fail without a mutant; see {WORK / 'pytest.log'}")
-    noted = json.loads(NOTES.read_text())
+    if not left:
+        return
+    in_fork(lambda: in_pytest(test_files(), [Loop(version, left, until)]), 10**6)
+    called_on_import, tests = json.loads(ON_IMPORT.read_text()), noted()
     for mutant in remaining(left, verdicts(version)):
-        if function_of(mutant) in noted["called_on_import"] and time.time() < until:
-            tests = chosen(noted, mutant)
-            try_mutant(version, mutant, tests, noted, lambda tests=tests: in_pytest(tests))
+        if function_of(mutant) in called_on_import and time.time() < until:
+            names = chosen(tests, mutant, of_module=True)
+            try_mutant(version, mutant, [tests[name] for name in names], partial(in_pytest, names))
 
 
 def main() -> None:
@@ -361,7 +386,9 @@ def main() -> None:
     left = remaining(sample, found)
     print(f"{len(sample) - len(left)} of {len(sample)} mutants tried; " + ", ".join(tally(found, sample)))
     if left:
-        sys.exit("the same command goes on")
+        sys.exit(
+            f"the same command goes on; if it tries none, the tests fail without a mutant: see {WORK / 'pytest.log'}"
+        )
     write(RESULT, result(mutants, sample, found, None if size is None else asked.seed))
 
 
