@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz mutation
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,17 @@ validator: .venv/validator/installed  ## roc-validator, which a test asks whethe
 .venv/validator/installed: tests/validator.lock .venv/installed
 	$(PYTHON) -m venv .venv/validator
 	.venv/validator/bin/python -m pip install --quiet --disable-pip-version-check -r tests/validator.lock
+	touch $@
+
+SAMPLE ?= 600
+SEED ?= 1
+
+mutation: .venv/mutation_installed  ## mutation score of statistics and claims, and docs/mutation.md; SAMPLE=600 SEED=1, or SAMPLE=all
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/mutation.py --sample $(SAMPLE) --seed $(SEED)
+	$(BIN)/python docs/update_mutation.py
+
+.venv/mutation_installed: tests/mutation.lock .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/mutation.lock
 	touch $@
 
 clean:  ## removes .venv and Snakemake's records; results stay

@@ -1,0 +1,411 @@
+"""Mutation score of statistics/ and claims/: the share of small changes to their code that the unit tests notice.
+
+    python benchmarks/mutation.py --sample 600 --seed 1
+    python benchmarks/mutation.py --sample all
+
+mutmut makes the mutants: copies of each function with one change, of which an environment variable chooses one. They are far more than
+the tests can be run on each time, so that a seeded random sample is drawn, stratified by module. A mutant is tried in a fork of a process
+that has imported everything, on the tests that call its function, the fastest first, until one fails; the mutants of functions that run
+while a module is imported are tried in a fork that imports the modules itself. Verdicts are written one by one to mutants/verdicts.jsonl,
+and an interrupted run goes on where it stopped, unless code or tests have changed. The result is benchmarks/mutation.json, of which
+docs/update_mutation.py makes docs/mutation.md.
+"""
+
+import argparse
+import ast
+import difflib
+import hashlib
+import json
+import math
+import os
+import random
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+WORK = ROOT / "mutants"
+MUTATED = ("sinkorigin/statistics", "sinkorigin/claims")
+MUTANTS = WORK / "mutants.json"  # of each file its mutants
+NOTES = WORK / "tests.jsonl"  # of each test its seconds, and the functions that it calls
+ON_IMPORT = WORK / "called_on_import.json"  # the functions that run while a module is imported
+VERDICTS = WORK / "verdicts.jsonl"
+RESULT = ROOT / "benchmarks" / "mutation.json"
+CHOICE = "MUTANT_UNDER_TEST"  # of mutmut: which mutant runs; "stats" notes the functions that are called
+# The unit tests of statistics and claims. Those that are not named either need minutes or call them only on their way to something else.
+TESTS = (
+    "anatomy", "claim_tests", "claims", "grids", "intervention_statistics", "ladder", "learning_rates", "ledger_faults",
+    "ledger_statistics", "missing", "over_models", "page_sentences", "pretraining_comparison", "related_measures",
+    "resampling", "shares", "sinks_under_patches", "statistics", "structure", "training_claims", "training_statistics",
+    "exact_*", "properties_bootstrap", "properties_statistics",
+)  # fmt: skip
+# A survivor is tried on all of its tests as far as this many seconds go, the fastest first: what only a slower one would notice survives.
+SECONDS_OF_TESTS = 5.0
+# What runs while a module is imported mostly makes schemas and claims, which pages repeat word by word.
+DECLARED = (
+    "tests/unit/test_docs.py::test_the_page_of_the_tables_is_as_the_schemas_say",
+    "tests/unit/test_claims.py::test_the_page_of_the_claims_is_that_of_their_declarations",
+)
+LOST = 70  # status of a fork whose task itself fails, which is no verdict
+HEAVY = ("numpy", "polars", "pyarrow.parquet", "scipy.special", "scipy.stats", "torch", "transformers", "pytest")
+
+
+def test_files() -> list[str]:
+    """Paths of the files of tests."""
+    found = [path for name in TESTS for path in sorted((ROOT / "tests" / "unit").glob(f"test_{name}.py"))]
+    return [path.relative_to(ROOT).as_posix() for path in found]
+
+
+def hash_of(files: Iterable[Path]) -> str:
+    """Hash of the names and contents of files."""
+    content = hashlib.sha256(Path(__file__).read_bytes())
+    for path in files:
+        content.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def fingerprint() -> str:
+    """Hash of all code that a verdict depends on."""
+    folders = ("src", "tests", "workflow_scripts")
+    return hash_of(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+def write_mutants() -> dict[str, list[str]]:
+    """Write ``mutants/src``, a copy of ``src`` with all mutants; return the names of the mutants by module.
+
+    A file that has not changed since the last time stays as it is.
+    """
+    from mutmut.mutation.file_mutation import mutate_file_contents
+
+    known = json.loads(MUTANTS.read_text()) if MUTANTS.is_file() else {}
+    files: dict[str, dict] = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        name, code = path.relative_to(ROOT / "src").as_posix(), path.read_text()
+        version = hashlib.sha256(code.encode()).hexdigest()
+        place = WORK / "src" / name
+        if name in known and known[name]["version"] == version and place.is_file():
+            files[name] = known[name]
+            continue
+        found: Sequence[str] = ()
+        if name.startswith(MUTATED):
+            made = mutate_file_contents(name, code)
+            code, found = made.code, made.mutant_names
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(code)
+        module = name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        files[name] = {
+            "version": version,
+            "module": module,
+            "mutants": sorted(f"{module}.{mutant}" for mutant in found),
+        }
+    for name in known.keys() - files.keys():
+        (WORK / "src" / name).unlink(missing_ok=True)
+    write(MUTANTS, files)
+    return {file["module"]: file["mutants"] for file in files.values() if file["mutants"]}
+
+
+def function_of(mutant: str) -> str:
+    """The function that a mutant is one of, by mutmut's name for it."""
+    return mutant.rpartition("__mutmut_")[0]
+
+
+def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> list[str]:
+    """A random sample, stratified by module: of each as many as its share of all, rounded by the largest remainders, but one at least.
+
+    Args:
+        mutants: names by module.
+        size: of the sample; None for all.
+        seed: of the draw, and of the order in which they are tried.
+    """
+    total = sum(map(len, mutants.values()))
+    if size is None or size >= total:
+        return [mutant for names in mutants.values() for mutant in names]
+    exact = {module: size * len(names) / total for module, names in mutants.items()}
+    counts = {module: math.floor(share) for module, share in exact.items()}
+    rest = sorted(exact, key=lambda module: (counts[module] - exact[module], module))
+    for module in rest[: size - sum(counts.values())]:
+        counts[module] += 1
+    draw = random.Random(seed)
+    sample = [one for module in sorted(mutants) for one in draw.sample(sorted(mutants[module]), max(counts[module], 1))]
+    draw.shuffle(sample)
+    return sample
+
+
+def noted() -> dict[str, dict]:
+    """Of each test of this version of code and tests: its ``seconds``, and the ``functions`` that it calls."""
+    versions = {name: version_of_tests(name) for name in test_files()}
+    found = {}
+    for line in map(json.loads, NOTES.read_text().splitlines()) if NOTES.is_file() else ():
+        if versions.get(line["test"].partition("::")[0]) == line["version"]:
+            found[line["test"]] = line
+    return found
+
+
+@cache
+def version_of_tests(name: str) -> str:
+    """Hash of a file of tests, of what the files of tests share and of the code that they test."""
+    shared = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").glob("*.py"), ROOT / "tests" / "unit" / "conftest.py"]
+    return hash_of([*sorted(shared), ROOT / name])
+
+
+class Loop:
+    """Pytest plugin which tries mutants in place of running the tests.
+
+    Attributes:
+        fingerprint: of the code and the tests.
+        mutants: those to try.
+        until: time of the clock at which to stop.
+    """
+
+    def __init__(self, fingerprint: str, mutants: Sequence[str], until: float):
+        self.fingerprint, self.mutants, self.until = fingerprint, mutants, until
+
+    def pytest_runtestloop(self, session) -> bool:
+        from mutmut.state import state
+
+        called_on_import = sorted(state()._stats)
+        write(ON_IMPORT, called_on_import)
+        state()._stats.clear()
+        tests = noted()
+        if left := [item for item in session.items if item.nodeid not in tests]:
+            in_fork(lambda: self.note(session, left), 3600)
+            tests = noted()
+        items = {item.nodeid: item for item in session.items}
+        if items.keys() - tests.keys():
+            return True
+        tests = {name: tests[name] for name in items}
+        for mutant in self.mutants:
+            if function_of(mutant) not in called_on_import and time.time() < self.until:
+                names = chosen(tests, mutant)
+                task = partial(run, session, [items[name] for name in names])
+                try_mutant(self.fingerprint, mutant, [tests[name] for name in names], task)
+        return True
+
+    def note(self, session, items: Sequence) -> int:
+        """Run tests one by one, without a mutant, and write their notes; end with the first that fails."""
+        from mutmut.state import state
+
+        os.environ[CHOICE] = "stats"
+        for item in items:
+            start = time.process_time()
+            if time.time() > self.until or run(session, [item]):
+                return 1
+            seconds, functions = time.process_time() - start, sorted(state()._stats)
+            state()._stats.clear()
+            line = {
+                "version": version_of_tests(item.nodeid.partition("::")[0]),
+                "test": item.nodeid,
+                "seconds": seconds,
+            }
+            append(NOTES, line | {"functions": functions})
+        return 0
+
+
+def run(session, items: Sequence) -> int:
+    """Run tests until one fails: 1; 0 if none does."""
+    for item in items:
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+        if session.testsfailed:
+            return 1
+    return 0
+
+
+def chosen(tests: Mapping[str, Mapping], mutant: str, *, of_module: bool = False) -> list[str]:
+    """The tests for a mutant, the fastest first, as far as ``SECONDS_OF_TESTS`` go.
+
+    Args:
+        tests: see :func:`noted`.
+        of_module: whether all tests that call any function of its module count, not only those that call its own.
+    """
+    function = function_of(mutant)
+
+    def concerned(name: str) -> bool:
+        return name.rpartition(".")[0] == function.rpartition(".")[0] if of_module else name == function
+
+    found = [(note["seconds"], test) for test, note in tests.items() if any(map(concerned, note["functions"]))]
+    passed, kept = 0.0, []
+    for seconds, test in sorted(found):
+        passed += seconds
+        if kept and passed > SECONDS_OF_TESTS:
+            break
+        kept.append(test)
+    return kept
+
+
+def try_mutant(fingerprint: str, mutant: str, tests: Sequence[Mapping], task: Callable[[], int]) -> None:
+    """Run a mutant's tests in a fork, and write the verdict."""
+    start = time.time()
+    verdict = "no test calls it"
+    if tests:
+        os.environ[CHOICE] = mutant
+        status = in_fork(task, 20 + 10 * sum(test["seconds"] for test in tests))
+        verdict = {0: "survived", None: "out of time"}.get(status, "killed")
+    seconds = round(time.time() - start, 2)
+    append(VERDICTS, {"fingerprint": fingerprint, "mutant": mutant, "verdict": verdict, "seconds": seconds})
+
+
+def in_fork(task, seconds: float) -> int | None:
+    """Status with which a task ends in a fork of this process: that which it returns, minus a signal's number, None if its time is over."""
+    child = os.fork()
+    if not child:
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), math.ceil(seconds)))
+            os._exit(int(task()))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(LOST)
+    until = time.time() + seconds
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            code = os.waitstatus_to_exitcode(status)
+            if code == LOST:
+                raise SystemExit(f"a fork failed beside its tests; see {WORK / 'pytest.log'}")
+            return None if code in (-signal.SIGXCPU, -signal.SIGKILL) else code
+        if time.time() > until:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return None
+        time.sleep(0.002)
+
+
+def in_pytest(arguments: Sequence[str], plugins: Sequence = ()) -> int:
+    """Exit status of pytest on the mutated code, its output in ``mutants/pytest.log``."""
+    import pytest
+
+    log = os.open(WORK / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    options = [
+        "-x",
+        "-q",
+        f"--basetemp={WORK / 'tmp'}",
+        *(f"-pno:{name}" for name in ("cacheprovider", "xdist", "randomly")),
+    ]
+    paths = " ".join([str(WORK / "src"), "workflow_scripts", "tests", "docs"])
+    return int(pytest.main([*options, "-o", f"pythonpath={paths}", *arguments], plugins=plugins))
+
+
+def write(path: Path, content) -> None:
+    """Write JSON to a temporary name, and rename it."""
+    path.with_suffix(".tmp").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    path.with_suffix(".tmp").replace(path)
+
+
+def append(path: Path, line: Mapping) -> None:
+    """Add a line of JSON to a file."""
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def verdicts(fingerprint: str) -> dict[str, str]:
+    """Verdicts of this version of code and tests by mutant."""
+    lines = map(json.loads, VERDICTS.read_text().splitlines()) if VERDICTS.is_file() else ()
+    return {line["mutant"]: line["verdict"] for line in lines if line["fingerprint"] == fingerprint}
+
+
+def change_of(mutant: str) -> str:
+    """What a mutant changes: the lines that differ, ``- before`` and ``+ after``."""
+    module, _, name = mutant.rpartition(".")
+    [path] = [
+        path
+        for path in (WORK / "src" / f"{module.replace('.', '/')}{end}" for end in (".py", "/__init__.py"))
+        if path.is_file()
+    ]
+    text = path.read_text()
+    lines = text.splitlines()
+    functions = {
+        node.name: [line.replace(node.name, "", 1) for line in lines[node.lineno - 1 : node.end_lineno]]
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    compared = difflib.unified_diff(
+        functions[function_of(mutant).rpartition(".")[2] + "__mutmut_orig"], functions[name], n=0, lineterm=""
+    )
+    return "\n".join(
+        f"{line[0]} {line[1:].strip()}" for line in compared if line[0] in "+-" and line[:3] not in ("+++", "---")
+    )
+
+
+def result(
+    mutants: Mapping[str, Sequence[str]], sample: Sequence[str], found: Mapping[str, str], seed: int | None
+) -> dict:
+    """What ``RESULT`` holds."""
+    from importlib.metadata import version
+
+    counts = {module: defaultdict(int) for module in mutants}
+    survivors = []
+    for mutant in sorted(sample):
+        module, _, name = mutant.rpartition(".")
+        counts[module][found[mutant]] += 1
+        if found[mutant] not in ("killed", "out of time"):
+            function = function_of(name).removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
+            survivors.append(
+                {"module": module, "function": function, "change": change_of(mutant), "verdict": found[mutant]}
+            )
+    modules = {module: {"mutants": len(names), **counts[module]} for module, names in sorted(mutants.items())}
+    return {"mutmut": version("mutmut"), "seed": seed, "modules": modules, "survivors": survivors}
+
+
+def remaining(sample: Sequence[str], found: Mapping[str, str]) -> list[str]:
+    """Mutants without a verdict."""
+    return [mutant for mutant in sample if mutant not in found]
+
+
+def measure(sample: Sequence[str], version: str, until: float) -> None:
+    """Try the mutants of a sample that have no verdict yet, until some time."""
+    for module in HEAVY:
+        __import__(module)
+    os.environ[CHOICE] = "stats"
+    left = remaining(sample, verdicts(version))
+    if not left:
+        return
+    in_fork(lambda: in_pytest(test_files(), [Loop(version, left, until)]), 10**6)
+    called_on_import, tests = json.loads(ON_IMPORT.read_text()), noted()
+    for mutant in remaining(left, verdicts(version)):
+        if function_of(mutant) in called_on_import and time.time() < until:
+            names = [*DECLARED, *chosen(tests, mutant, of_module=True)]
+            known = [tests[name] for name in names if name in tests]
+            try_mutant(version, mutant, known, partial(in_pytest, names))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sample", default="600", help="number of mutants, or all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many; the same command goes on")
+    asked = parser.parse_args()
+    until = time.time() + 60 * asked.minutes
+    os.chdir(ROOT)
+    WORK.mkdir(exist_ok=True)
+    mutants = write_mutants()
+    size = None if asked.sample == "all" else int(asked.sample)
+    sample, version = drawn(mutants, size, asked.seed), fingerprint()
+    measure(sample, version, until)
+    found = verdicts(version)
+    left = remaining(sample, found)
+    print(f"{len(sample) - len(left)} of {len(sample)} mutants tried; " + ", ".join(tally(found, sample)))
+    if left:
+        sys.exit(
+            f"the same command goes on; if it tries none, the tests fail without a mutant: see {WORK / 'pytest.log'}"
+        )
+    write(RESULT, result(mutants, sample, found, None if size is None else asked.seed))
+
+
+def tally(found: Mapping[str, str], sample: Sequence[str]) -> Iterator[str]:
+    """Number of mutants by verdict, in words."""
+    counts = defaultdict(int)
+    for mutant in sample:
+        if mutant in found:
+            counts[found[mutant]] += 1
+    yield from (f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+
+
+if __name__ == "__main__":
+    main()
