@@ -1,8 +1,12 @@
 """The exception for everything that a user can cause and fix, and functions for the sentences that it says."""
 
+import errno
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of the system that a full disk causes."""
 
 
 class SinkoriginError(Exception):
