@@ -4,7 +4,7 @@ BIN := .venv/bin
 SNAKEMAKE_ARGS ?=
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder readme support tables config llms tested tutorial docs validator clean
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder faults readme support tables config llms tested tutorial docs validator clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,10 @@ robustness: .venv/installed  ## docs/robustness.md, from the results of config.r
 
 ladder: .venv/installed  ## docs/ladder.md, from the results of config.ladder.yaml
 	$(BIN)/python docs/update_ladder.py
+
+faults: .venv/installed  ## docs/faults.md, by killing, damaging and filling the disk of hundreds of runs of a tiny study
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/faults.py
+	$(BIN)/python docs/update_faults.py
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'
