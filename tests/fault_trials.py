@@ -209,10 +209,11 @@ class Kill:
     after: float
 
 
-def draw_kill(rng: random.Random, longest: float) -> Kill:
-    """A kill at a random moment."""
+def draw_kill(rng: random.Random, begun: float = 6, longest: float = 20) -> Kill:
+    """A kill at a random moment: in seven of ten cases while a run begins, else later, when jobs that take longer have gone on."""
     name = rng.choice(["SIGKILL", "SIGKILL", "SIGTERM", "SIGINT"])
-    return Kill(name, rng.random() < 0.5, round(rng.uniform(0.3, longest), 1))
+    after = rng.uniform(0.3, begun) if rng.random() < 0.7 else rng.uniform(begun, longest)
+    return Kill(name, rng.random() < 0.5, round(after, 1))
 
 
 def processes_of(project: Project) -> list[psutil.Process]:

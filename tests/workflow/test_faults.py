@@ -40,7 +40,7 @@ def test_a_study_killed_twice_at_random_is_finished_with_the_same_bytes(finished
     project = fresh.copy(tmp_path / "project")
     rng, known = random.Random(0), fault_trials.products(finished)
     for _ in range(2):
-        assert fault_trials.killed(project, fault_trials.draw_kill(rng, 12), NORMS)
+        assert fault_trials.killed(project, fault_trials.draw_kill(rng), NORMS)
         assert fault_trials.orphans_end(project) and fault_trials.half_written(project, known) == []
     fault_trials.finish(project, NORMS)
     made = fault_trials.products(project)
