@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz mutation
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz mutation faults
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,10 @@ ladder: .venv/installed  ## docs/ladder.md, from the results of config.ladder.ya
 
 long: .venv/installed  ## docs/long.md, from the results of config.long.yaml
 	$(BIN)/python docs/update_long.py
+
+faults: .venv/installed  ## docs/faults.md, by killing, damaging and filling the disk of hundreds of runs of a tiny study
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/faults.py
+	$(BIN)/python docs/update_faults.py
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'

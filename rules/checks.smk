@@ -8,6 +8,7 @@ from harness.run_lock import note_lock
 
 CONFIG_AT_START = checks.ConfigFiles([layer.name for layer in MERGED.layers if layer.is_file])
 internals.replace_lock_message(checks.LOCKED)
+internals.replace_full_disk_message(checks.FULL)
 
 
 def check_run():

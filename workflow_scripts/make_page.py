@@ -4,6 +4,7 @@ from harness.job import job
 
 with job(snakemake):
     from harness.run_record import read_run_record
+    from harness.verification import verify_figures
     from sinkorigin.page.assembly import page_of_study
     from sinkorigin.tables import write_text
 
@@ -13,6 +14,7 @@ with job(snakemake):
         for name, paths in snakemake.input.items()
         if name != "baseline" and not name.endswith("_files")
     }
+    verify_figures(files["figures"], {rule: jobs[0][0] for rule, jobs in params.logs.items()})
     page = page_of_study(files, dict(params.items()), read_run_record(params.logs))
     write_text(snakemake.output[0], page)
     print(f"{len(page.encode()) / 2**20:.2f} MiB")

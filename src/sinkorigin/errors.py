@@ -1,11 +1,15 @@
 """The exception for everything that a user can cause and fix, and functions for the sentences that it says."""
 
+import errno
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 from unicodedata import category
 
 _LONGEST = 300  # characters of what a library says; a damaged name may have any number
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of the system that a full disk causes."""
 
 
 class SinkoriginError(Exception):

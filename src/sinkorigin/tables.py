@@ -13,7 +13,6 @@ What is not defined for a model (prompts that begin with BOS, of a model without
 manifest without files, that says why. :func:`not_applicable` reads that, and what is made from such a file is one as well.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -28,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import FULL_DISK, SinkoriginError
 
 MANIFEST = "manifest.json"
 SEALED = (".parquet", ".json")  # files with a seal
@@ -97,9 +96,6 @@ def _float_leaves(schema_: pa.Schema) -> list[str]:
         if pa.types.is_floating(leaf):
             leaves.append(f"{field.name}.list.element" if nested else field.name)
     return leaves
-
-
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager

@@ -150,3 +150,18 @@ def test_a_kind_of_intervention_is_part_of_its_own_version_only(checkout):
     assert [name for name in before if after[name] != before[name]] == ["mask"] and versions(checkout) == scripts
     edit(folder / "kind.py", "BASELINE = ", "_CHANGED = 1\nBASELINE = ")
     assert not set(found().values()) & set(after.values())
+
+
+def test_what_was_parsed_is_not_believed_once_it_is_damaged(checkout, tmp_path):
+    memory = tmp_path / "parsed.json"
+    name = ("compute.py", "sinkorigin.statistics.sinks")
+    before = Code(checkout, LOCK, memory)
+    version, closure = before.version(*name), before.closure(*name)
+    before.remember()
+    whole = memory.read_text()
+    memory.write_text(whole.replace("sinkorigin.statistics.bootstrap", "sinkorigin.statistics.bootstrbp"))
+    assert memory.read_text() != whole
+    for damaged in (memory.read_text(), whole[:-9], "", "null"):
+        memory.write_text(damaged)
+        after = Code(checkout, LOCK, memory)
+        assert (after.version(*name), after.closure(*name)) == (version, closure)

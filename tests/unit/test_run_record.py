@@ -50,3 +50,11 @@ def test_a_log_says_when_and_on_what_its_job_began_and_not_where(monkeypatch):
     monkeypatch.setattr("platform.node", lambda: "a-host")
     line = beginning()
     assert re.fullmatch(r"began \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC on \w+ \S+, \d+ × .+", line) and "a-host" not in line
+
+
+def test_a_damaged_log_tells_what_is_whole_of_it(tmp_path):
+    write_log(tmp_path / "whole.log", "new", "", 1.0, 1)
+    (tmp_path / "damaged.log").write_bytes(b"\xff\xfe" + (tmp_path / "whole.log").read_bytes())
+    (tmp_path / "no_number.log").write_text(RECORD.format("1.2.3", 1))
+    logs = [(tmp_path / f"{name}.log", "new") for name in ("whole", "damaged", "no_number")]
+    assert read_run_record({"sinks": logs}).jobs == 2

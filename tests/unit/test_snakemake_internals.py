@@ -1,5 +1,6 @@
 """Snakemake's internals are touched in one module, and what it changes of a run is what it says."""
 
+import logging
 import re
 import sys
 from functools import partial
@@ -137,3 +138,32 @@ def test_a_lock_is_told_in_the_sentence_and_other_messages_are_left(monkeypatch)
     locked, other = SimpleNamespace(exception="LockException", msg="five lines"), SimpleNamespace(msg="a message")
     assert [added[0](record) for record in (locked, other)] == [True, True]
     assert (locked.msg, other.msg) == ("one sentence", "a message")
+
+
+@pytest.fixture
+def log_filters():
+    """Snakemake's filters of log records, as they were afterwards."""
+    before = list(internals.logger.filters)
+    yield
+    internals.logger.filters[:] = before
+
+
+def test_a_full_disk_is_told_in_a_sentence_instead_of_a_traceback(log_filters, capsys):
+    full = logging.FileHandler("/dev/full")
+    internals.replace_full_disk_message("sinkorigin: the disk is full")
+    internals.logger.addHandler(full)
+    try:
+        for code, said in (
+            (28, "sinkorigin: the disk is full"),
+            (122, "sinkorigin: the disk is full"),
+            (13, "OSError: [Errno 13] why"),
+        ):
+            record = internals.logger.makeRecord(
+                "", logging.ERROR, "", 0, f"OSError: [Errno {code}] why", (), None, extra={"exception": "OSError"}
+            )
+            internals.logger.handle(record)
+            assert record.getMessage() == said
+    finally:
+        internals.logger.removeHandler(full)
+        full.stream = None
+    assert "Logging error" not in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from harness.verification import record_outputs, verify_study
+from harness.verification import record_outputs, verify_figures, verify_study
 from sinkorigin import tables
 from sinkorigin.errors import SinkoriginError
 
@@ -203,3 +203,22 @@ def test_verifying_a_study_names_every_damaged_file_and_no_other(results):
     assert [re.search(r"(\w+\.\w+) (is|does)", sentence)[1] for sentence in wrong] == [
         "norms.parquet", "provenance.json", "norms.svg",
     ]  # fmt: skip
+
+
+def test_a_page_refuses_a_damaged_figure_and_takes_one_whose_log_is_elsewhere(results):
+    figure, log = results / "figures/norms.svg", results / "logs/plot_norms.log"
+    for path in (figure, log):
+        path.parent.mkdir()
+    figure.write_text("<svg/>")
+    log.write_text(record_outputs([str(figure)]))
+    verify_figures([str(figure)], {"plot_norms": str(log)})
+    figure.write_text("<svG/>")
+    with pytest.raises(SinkoriginError, match=rf"norms.svg is damaged or was changed: .*; delete {figure} and run"):
+        verify_figures([str(figure)], {"plot_norms": str(log)})
+    figure.with_suffix(".png").write_text("more")
+    log.write_text(log.read_text() + log.read_text().replace(".svg", ".png"))
+    with pytest.raises(SinkoriginError, match=r"\(and 1 more, which `snakemake verify` names\): "):
+        verify_figures([str(figure), str(figure.with_suffix(".png"))], {"plot_norms": str(log)})
+    log.unlink()
+    verify_figures([str(figure)], {"plot_norms": str(log)})
+    verify_figures([str(figure)], {})

@@ -16,6 +16,11 @@ LOCKED = (
     "add --unlock to this command once"
 )
 
+FULL = (
+    "sinkorigin: the disk is full, and Snakemake could not write its records in .snakemake; free some space and run the same command "
+    "again"
+)
+
 
 @contextmanager
 def ending_with_a_sentence() -> Iterator[None]:

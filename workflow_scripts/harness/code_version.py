@@ -41,6 +41,18 @@ def _parse(source: str, filename: str) -> list:
     return [hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), sorted(imported)]
 
 
+def _sealed(parsed: dict[str, list]) -> str:
+    """What was parsed as a text of two lines, the first of which is the hash of the second."""
+    text = json.dumps(parsed)
+    return f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def _unsealed(text: str) -> dict[str, list]:
+    """What :func:`_sealed` wrote; nothing where the text is damaged: a lost import would hide later edits of its module."""
+    recorded, _, parsed = text.partition("\n")
+    return json.loads(parsed) if hashlib.sha256(parsed.encode()).hexdigest() == recorded else {}
+
+
 def _with_packages(dotted: str) -> list[str]:
     """``a.b.c`` and the packages whose ``__init__`` runs on its import."""
     parts = dotted.split(".")
@@ -61,7 +73,7 @@ class Code:
         self._remembered: dict[str, list] = {}
         if memory is not None:
             with suppress(OSError, ValueError):
-                self._remembered = json.loads(memory.read_text())
+                self._remembered = _unsealed(memory.read_text())
         self._parsed: dict[Path, list] = {}
         self._used: dict[str, list] = {}
         self._reached: dict[Path, list[Path]] = {}
@@ -143,5 +155,5 @@ class Code:
             return
         partial = self._memory.with_name(f".{self._memory.name}.{os.getpid()}")
         with suppress(OSError):  # a directory that this process may not write to: it parses every time
-            partial.write_text(json.dumps(self._used))
+            partial.write_text(_sealed(self._used))
             os.replace(partial, self._memory)

@@ -1,19 +1,20 @@
 """The frame of every workflow script: its log, errors of one sentence, and an end with the workflow that started it."""
 
 import gc
+import hashlib
 import os
 import platform
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.installation import wrong_library
 from sinkorigin.errors import SinkoriginError
@@ -67,8 +68,9 @@ class Record:
     @classmethod
     def read(cls, log: str | Path) -> "Record | None":
         """The record of a job whose log this is; None where there is none."""
-        pattern = r"^([\d.]+) s; at most ([\d.]+) MB of memory and ([\d.]+) MB of a GPU$"
-        found = re.findall(pattern, Path(log).read_text(encoding="utf-8"), re.MULTILINE) if Path(log).is_file() else []
+        pattern = r"^(\d+\.\d+) s; at most (\d+) MB of memory and (\d+) MB of a GPU$"
+        text = Path(log).read_text(encoding="utf-8", errors="replace") if Path(log).is_file() else ""
+        found = re.findall(pattern, text, re.MULTILINE)
         return cls(*map(float, found[-1])) if found else None
 
 
@@ -83,6 +85,19 @@ def beginning() -> str:
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GB"
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} × {processor}{memory}"
     return f"began {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC on {machine}"
+
+
+def fingerprint(params: Mapping[str, Any], inputs: Iterable[str]) -> str:
+    """Sixteen hex digits that change with a job's parameters, its code among them, and with the names of its inputs."""
+    given = repr((sorted(params.items()), sorted(map(str, inputs))))
+    return hashlib.sha256(given.encode()).hexdigest()[:16]
+
+
+def ran_with(log: str | Path, given: str) -> bool:
+    """Whether a log is that of a job that ended well and was given what has this fingerprint."""
+    if Record.read(log) is None:
+        return False
+    return f"given {given}" in Path(log).read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _verify_inputs(snakemake) -> None:
@@ -173,6 +188,7 @@ def job(snakemake, module: str | None = None) -> Iterator[None]:
     began = time.perf_counter()
     try:
         print(_code_of(snakemake))
+        print(f"given {fingerprint(dict(snakemake.params.items()), snakemake.input)}")
         print(beginning())
         _verify_inputs(snakemake)
         passed_on = _pass_on(snakemake, module)

@@ -10,10 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from snakemake.api import SnakemakeApi
 from snakemake.caching import AbstractOutputFileCache as AbstractOutputFileCache
@@ -21,6 +21,8 @@ from snakemake.common.configfile import load_configfile
 from snakemake.io import apply_wildcards
 from snakemake.logging import LogEvent
 from snakemake.logging import logger as logger
+from snakemake.persistence import ParamsChange
+from snakemake.persistence.file import FilePersistence
 from snakemake.resources import Resources
 from snakemake.settings.types import (
     ConfigSettings,
@@ -33,6 +35,7 @@ from snakemake.settings.types import (
 
 from harness.config.merging import Layer
 from harness.progress import Progress, Step
+from sinkorigin.errors import FULL_DISK
 
 if TYPE_CHECKING:  # it imports the registries, which are checked first (rules/common.smk)
     from harness.resources import Needs
@@ -436,6 +439,76 @@ def replace_lock_message(sentence: str) -> None:
         return True
 
     logger.addFilter(replace)
+
+
+def replace_full_disk_message(sentence: str) -> None:
+    """Have Snakemake say one sentence instead of the traceback with which it ends where it cannot write a lock, a record or a script.
+
+    As for a lock. Its handler for the log file would add a traceback for each line that it cannot write (logging.py, 9.27.1).
+    """
+    full = tuple(f"[Errno {code}]" for code in FULL_DISK)
+
+    def replace(record: logging.LogRecord) -> bool:
+        if getattr(record, "exception", None) == "OSError" and any(code in str(record.msg) for code in full):
+            record.msg = sentence
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = lambda record: None  # type: ignore[method-assign]
+        return True
+
+    logger.addFilter(replace)
+
+
+# ---- records of what was made
+
+
+class _Records(FilePersistence):
+    """Snakemake's records of jobs, where a job without one counts as one with other parameters, unless it is known to have these.
+
+    Attributes:
+        ran_so: rule → function of one of its jobs that says whether that was given what it is given now.
+    """
+
+    ran_so: ClassVar[dict[str, Callable[[Any], bool]]] = {}
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self._unknown: set[Any] = set()
+
+    def _read_record(self, key: str) -> Any:
+        try:
+            return super()._read_record(key)
+        except ValueError:  # damaged: no text, or without the form of a record
+            return None
+
+    def has_metadata(self, job: Any) -> bool:
+        if super().has_metadata(job):
+            return True
+        ran_so = self.ran_so.get(job.rule.name)
+        if ran_so is None or ran_so(job):
+            return False
+        self._unknown.add(job)
+        return True
+
+    def params_changed(self, job: Any, file: Any = None) -> Any:
+        if job in self._unknown:
+            return ParamsChange(
+                only_new={"all of them, since the record of what it was made with is lost"}, files=set(job.output)
+            )
+        return super().params_changed(job, file)
+
+
+def rerun_without_record(rules: Iterable[Any], ran_so: Callable[[Any], bool]) -> None:
+    """Run a job of these rules again whose record is lost or damaged, unless it is known to have been given what it is given now.
+
+    Snakemake leaves such a job as it is, whatever becomes of its parameters, and says so in a line of its log (update_needrun of dag.py); a
+    record that is no text, or lacks its form, ends it with a traceback (persistence/file.py, 9.27.1). It makes its records by this name of
+    its module.
+    """
+    import snakemake.workflow
+
+    _Records.ran_so.update(dict.fromkeys((rule.name for rule in rules if rule.script is not None), ran_so))
+    snakemake.workflow.FilePersistence = _Records
 
 
 # ---- the scheduler

@@ -47,6 +47,29 @@ def _recorded(path: Path, log: str | None) -> str | None:
     return found[-1] if found else None
 
 
+def verify_figures(paths: Iterable[str], logs: Mapping[str, str]) -> None:
+    """Check figures that a job shows, as far as the logs of their jobs are there: those of a cluster may lie on another machine.
+
+    Args:
+        logs: rule → log of its job.
+
+    Raises:
+        SinkoriginError: a figure is not as it was drawn.
+    """
+    recorded = {path: _recorded(Path(path), logs.get(f"plot_{Path(path).stem}")) for path in paths}
+    wrong = [path for path, sha256 in recorded.items() if sha256 is not None and file_hash(path) != sha256]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more, which `snakemake verify` names)" if len(wrong) > 1 else ""
+        raise SinkoriginError(_changed(Path(wrong[0]), logs[f"plot_{Path(wrong[0]).stem}"], more))
+
+
+def _changed(path: Path, log: str, more: str = "") -> str:
+    """Sentence on a file that does not have the hash in the log of its job."""
+    return (
+        f"{path} is damaged or was changed{more}: its sha256 is not that in the log of its job, {log}; {remedy(path)}"
+    )
+
+
 def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
     """A sentence for each file of a study, path → log of the job that makes it, that is not as it was written."""
     wrong = []
@@ -61,9 +84,7 @@ def verify_study(files: Mapping[str, str | None], threads: int) -> list[str]:
                     f"{path} cannot be compared, since the log of its job, {log}, does not have its sha256; {remedy(Path(path))}"
                 )
             elif file_hash(path) != recorded:
-                raise SinkoriginError(
-                    f"{path} is damaged or was changed: its sha256 is not that in the log of its job, {log}; {remedy(Path(path))}"
-                )
+                raise SinkoriginError(_changed(Path(path), str(log)))
         except SinkoriginError as error:
             wrong.append(str(error))
     return wrong

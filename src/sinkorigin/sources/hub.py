@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sinkorigin import tables
-from sinkorigin.errors import SinkoriginError
+from sinkorigin.errors import FULL_DISK, SinkoriginError
 
 _HASH = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")  # sha256 of a large file, git's sha1 of any other
 
@@ -42,7 +42,7 @@ def hub_errors(repository: str, revision: str, what: str) -> Iterator[None]:
             "download the repository elsewhere and use a path: source"
         ) from error
     except Exception as error:  # the hub's errors, and the connection errors of its HTTP client
-        if getattr(error, "errno", None) in tables.FULL_DISK:
+        if getattr(error, "errno", None) in FULL_DISK:
             raise
         raise SinkoriginError(
             f"{what}: {repository} cannot be downloaded from the hub ({type(error).__name__}); check the network, "
