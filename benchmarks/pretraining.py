@@ -2,8 +2,9 @@
 
     python benchmarks/pretraining.py results/default/pretraining/data/shakespeare/{tokens,tokenizer}
 
-Contenders, on the same model, data and batch: this project's ``train`` with softmax and with head-wise RMSNorm; the Trainer
-at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each has a
+Contenders, on the same model, data and batch: this project's ``train`` with softmax, head-wise RMSNorm and sigmoid attention, and
+with softmax and sigmoid in transformers' layers and the attention that taps see ("plain"), as it was before the layers were
+fused; the Trainer at its float32 defaults; a bare loop (forward, backward, clipping, fused AdamW) in the precision of ``train``. Each has a
 process, and they take turns of a few steps, so that a change of the machine's speed affects all of them, in
 another order each round; ratios are of turns of one round, their interval is a bootstrap over rounds. Ratios of processor
 time stand beside those of wall time, for a machine that is not idle. The matrix-product peak is measured in the same turns.
@@ -30,6 +31,7 @@ from sinkorigin.pretraining.data import batch, load_tokens
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.settings import TrainingSettings
+from sinkorigin.variants.registry import VARIANTS
 
 COMMON = {
     "name": "benchmark",
@@ -42,11 +44,14 @@ COMMON = {
     "evaluate_every": 1_000_000,
     "checkpoint_every": 1_000_000,
 }
-DEFAULT = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["pretraining"]["runs"][0]
+RUNS = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())["pretraining"]["runs"]
+DEFAULT, COPIES = (next(run for run in RUNS if run["name"] == name) for name in ("softmax", "copies_softmax"))
 SHAPE = ("layers", "width", "heads", "kv_heads", "ffn_width", "tied_embeddings", "length", "batch")
 SIZES = {
     # the first run of the default study
     "default": TrainingSettings(**COMMON, **{name: DEFAULT[name] for name in SHAPE}),
+    # its runs on the synthetic task, with results/default/pretraining/data/bigram_backcopy/{tokens,tokenizer}
+    "copies": TrainingSettings(**COMMON, **{name: COPIES[name] for name in SHAPE}),
     "30m": TrainingSettings(
         **COMMON, layers=9, width=512, heads=8, kv_heads=8, ffn_width=1408, length=256, batch=4
     ),
@@ -92,6 +97,12 @@ def train_loop(turn, settings, arguments) -> None:
             run_directory=Path(folder) / "run", state_directory=Path(folder) / "state", threads=arguments.threads,
             device=arguments.device, cache_directory=arguments.cache,
         )  # fmt: skip
+
+
+def plain_loop(turn, settings, arguments) -> None:
+    """Run ``train`` with transformers' layers, and of sigmoid attention with the function that taps see."""
+    loop.fuse_layers = lambda model: model.set_attn_implementation("eager" if settings.variant == "sigmoid" else "sdpa")
+    train_loop(turn, settings, arguments)
 
 
 def fresh_model(settings, vocabulary: int):
@@ -170,6 +181,10 @@ def peak(turn, settings, arguments) -> None:
 CONTENDERS = {
     "softmax": train_loop,
     "headwise_rmsnorm": train_loop,
+    "sigmoid": train_loop,
+    "plain_softmax": plain_loop,
+    "plain_headwise_rmsnorm": plain_loop,
+    "plain_sigmoid": plain_loop,
     "bare": bare_loop,
     "trainer": trainer,
     "peak": peak,
@@ -178,7 +193,8 @@ CONTENDERS = {
 
 def live(name, pipe, settings, arguments) -> None:
     """Run one contender, in its process."""
-    settings = replace(settings, variant="headwise_rmsnorm") if name == "headwise_rmsnorm" else settings
+    variant = name.removeprefix("plain_")
+    settings = replace(settings, variant=variant) if variant in VARIANTS else settings
     CONTENDERS[name](Turns(pipe, arguments.steps, arguments.device), settings, arguments)
 
 
@@ -230,6 +246,9 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
         print(
             f"  {clock}: time of headwise_rmsnorm / softmax {ratio(seconds['headwise_rmsnorm'], seconds['softmax'])}, bar 1.08"
         )
+        for variant in ("softmax", "headwise_rmsnorm", "sigmoid"):
+            print(f"  {clock}: time of {variant} / plain {ratio(seconds[variant], seconds[f'plain_{variant}'])}")
+        print(f"  {clock}: time of sigmoid / softmax {ratio(seconds['sigmoid'], seconds['softmax'])}")
         rate = 4 * 2 * (PRODUCT if arguments.device == "cpu" else PRODUCT_GPU) ** 3 / np.median(seconds["peak"])
         share = operations / np.median(seconds["softmax"]) / rate
         print(f"  {clock}: {share:.0%} of the matrix-product peak of {rate / 1e9:,.0f} GFLOP/s", flush=True)
@@ -239,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tokens", help="a directory of token files of the workflow")
     parser.add_argument("tokenizer", help="its tokenizer")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["default", "30m"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)

@@ -416,6 +416,22 @@ rule compare_pretraining:
         "../workflow_scripts/compute.py"
 
 
+rule compare_pretraining_timing:
+    """Speed of every training, and its loss and its baseline's at equal time."""
+    input:
+        history=study.histories(),
+        timing=study.timings(),
+    output:
+        pretraining_timing=f"{STUDY}/statistics/pretraining_timing.parquet",
+    params:
+        **statistic("pretraining_timing"),
+        trainings=study.compared_trainings(),
+    message:
+        "Comparing the speed of the pretraining runs"
+    script:
+        "../workflow_scripts/compute.py"
+
+
 rule compute_ladder:
     """Gap of a variant to its baseline by model size, and the slope of that gap."""
     input:

@@ -216,6 +216,11 @@ def test_every_key_of_the_default_config_stands_under_a_comment_or_is_described(
             "headwise_norm is for variant headwise_rmsnorm, but this run's is gated; delete headwise_norm",
         ),
         (
+            "pretraining.runs.0.muon_learning_rate",
+            0.01,
+            "pretraining.runs.softmax: muon_learning_rate is for optimizer muon, but this run's is adamw; delete it, or set",
+        ),
+        (
             "pretraining.runs.0.initialisation",
             {"embedding_std": 0},
             "pretraining.runs.softmax.initialisation.embedding_std is 0: input should be",
@@ -368,6 +373,19 @@ def test_a_run_has_the_options_of_its_variant_with_their_defaults():
     assert read_config(raw).pretraining.runs[0].options == {"bias": "log_length"}
     raw["pretraining"]["runs"][0]["sigmoid"] = {"bias": "log_visible"}
     assert read_config(raw).pretraining.runs[0].options == {"bias": "log_visible"}
+
+
+def test_runs_are_compared_with_a_softmax_run_of_the_same_optimizer():
+    runs = [run | {"optimizer": "muon"} if run["name"] == "sigmoid" else run for run in DEFAULT["pretraining"]["runs"]]
+    own = {"name": "softmax_muon", "optimizer": "muon"}
+
+    def baselines(*further):
+        return read_config(
+            DEFAULT | {"pretraining": DEFAULT["pretraining"] | {"runs": [*runs, *further]}}
+        ).pretraining.baselines
+
+    assert baselines()["sigmoid"] is None and baselines()["headwise_rmsnorm"] == "softmax"
+    assert baselines(runs[0] | own)["sigmoid"] == "softmax_muon"
 
 
 def test_a_missing_key_is_named():

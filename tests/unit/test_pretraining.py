@@ -19,6 +19,7 @@ from sinkorigin.pretraining import loop
 from sinkorigin.pretraining.data import batch, load_tokens, validation_windows
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.optimizers import build_optimizers, set_learning_rate
 from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at, state_key
 from sinkorigin.pretraining.tokenizer import END_OF_TEXT, train_tokenizer
 from small_corpus import made_up_text, make_corpus
@@ -179,16 +180,19 @@ def test_a_row_holds_the_means_over_the_steps_since_the_row_before(corpus, tmp_p
     assert rare["validation_loss"] == [every["validation_loss"][step - 1] for step in rare["step"]]
 
 
-@pytest.mark.parametrize("step", [2, 6, 11])
-def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(step, corpus, tmp_path, monkeypatch):
-    whole = run(corpus, tmp_path / "whole")
+@pytest.mark.parametrize(("step", "optimizer"), [(2, "adamw"), (6, "adamw"), (11, "adamw"), (6, "muon")])
+def test_a_run_stopped_at_any_step_ends_with_the_bits_of_one_that_was_not(
+    step, optimizer, corpus, tmp_path, monkeypatch
+):
+    settings = replace(SETTINGS, optimizer=optimizer)
+    whole = run(corpus, tmp_path / "whole", settings)
     stop_at(monkeypatch, step)
     with pytest.raises(KeyboardInterrupt):
-        run(corpus, tmp_path / "stopped")
+        run(corpus, tmp_path / "stopped", settings)
     assert not (tmp_path / "stopped" / "seed=0").exists()
     steps_read = []
     monkeypatch.setattr(loop, "batch", lambda *a, **k: steps_read.append(k["step"]) or batch(*a, **k))
-    resumed = run(corpus, tmp_path / "stopped")
+    resumed = run(corpus, tmp_path / "stopped", settings)
     assert steps_read[0] == step // 4 * 4
     kept = [f"checkpoints/step={step}/model.safetensors" for step in SETTINGS.keep]
     for name in (
@@ -299,11 +303,31 @@ def test_the_settings_of_the_headwise_norm_reach_the_model(corpus, tmp_path):
 
 def test_norms_scales_and_offsets_are_not_decayed():
     model = build_model(SIZE, vocabulary=40, variant="headwise_rmsnorm", seed=0)
-    optimizer = loop._optimizer(model, SETTINGS)
+    [optimizer] = build_optimizers(model, SETTINGS)
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         plain = name.endswith(("scale", "offset", "norm.weight", "layernorm.weight"))
         assert decay[id(parameter)] == (0.0 if plain else SETTINGS.weight_decay)
+
+
+def test_muon_has_the_matrices_of_the_layers_at_its_own_rate_and_adamw_the_rest(corpus, tmp_path):
+    settings = replace(SETTINGS, optimizer="muon", learning_rate=4e-3, muon_learning_rate=1e-3)
+    model = build_model({**SIZE, "tied_embeddings": False}, vocabulary=40, variant="headwise_rmsnorm", seed=0)
+    adamw, muon = build_optimizers(model, settings)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    by_muon, by_adamw = (
+        {names[id(parameter)] for group in one.param_groups for parameter in group["params"]} for one in (muon, adamw)
+    )
+    assert by_muon == {name for name in names.values() if name.endswith("_proj.weight")} and by_muon
+    assert by_adamw == set(names.values()) - by_muon  # embedding, head, norms, scales and offsets
+    set_learning_rate([adamw, muon], 2e-3)
+    assert [group["lr"] for one in (adamw, muon) for group in one.param_groups] == [2e-3, 2e-3, 5e-4]
+
+
+def test_a_run_with_muon_learns(corpus, tmp_path):
+    settings = replace(SETTINGS, optimizer="muon")
+    losses = pq.read_table(run(corpus, tmp_path, settings) / "history.parquet", partitioning=None)["validation_loss"]
+    assert losses[-1].as_py() < losses[0].as_py() - 0.1
 
 
 def test_a_loss_that_is_no_number_stops_the_run_naming_it(corpus, tmp_path):

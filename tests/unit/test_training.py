@@ -21,6 +21,7 @@ from sinkorigin.pretraining.acceleration import resolve_compile, resolve_dtype
 from sinkorigin.pretraining.data import batch, load_tokens, tokenize_documents, validation_windows
 from sinkorigin.pretraining.loop import train
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.optimizers import build_optimizers
 from sinkorigin.pretraining.processes import train_in_processes
 from sinkorigin.pretraining.settings import TrainingSettings
 from sinkorigin.pretraining.tokenizer import train_tokenizer
@@ -345,7 +346,7 @@ def test_the_model_of_the_papers_size_makes_a_step():
     run = yaml.safe_load((ROOT / "config.paper.yaml").read_text())["pretraining"]["runs"][0]
     model = build_model(run, vocabulary=32_000, variant="softmax", seed=0).train()
     assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(152e6, rel=0.005)
-    optimizer, measured = loop._optimizer(model, SETTINGS), loop._Loss(model)
+    [optimizer], measured = build_optimizers(model, SETTINGS), loop._Loss(model)
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 32_000, size=(1, 33)))
     losses = []
     for _ in range(2):

@@ -57,7 +57,9 @@ def anatomies(*models: str) -> set[str]:
 
 
 EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
-COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
+COMPARISON = {job("compare_pretraining"), job("compare_pretraining_timing")} | plots(
+    "training_dynamics", "pretraining_comparison"
+)
 EVERY_FIGURE = plots(
     *FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison"
 )

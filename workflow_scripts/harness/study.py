@@ -444,6 +444,10 @@ class Study:
         """Histories of every training."""
         return [f"{self.run_folder(run.name, seed)}/history.parquet" for run, seed in self.trained.values()]
 
+    def timings(self) -> list[str]:
+        """Times of every training."""
+        return [f"{self.run_folder(run.name, seed)}/timing.parquet" for run, seed in self.trained.values()]
+
     def run_folder(self, run: str, seed: int) -> str:
         """Folder of one training."""
         return f"{self.folder}/pretraining/{run}/seed={seed}"
@@ -607,7 +611,10 @@ class Study:
             "pretrain": [job for job in trainings if job["run"] not in self.keeping],
             "pretrain_with_checkpoints": [job for job in trainings if job["run"] in self.keeping],
             "measure_training": [{"run": run} for run in self.runs],
-            **dict.fromkeys(["summarize_pretraining", "compare_pretraining"], [{}] if self.runs else []),
+            **dict.fromkeys(
+                ["summarize_pretraining", "compare_pretraining", "compare_pretraining_timing"],
+                [{}] if self.runs else [],
+            ),
             "compute_ladder": [{}] if self.ladder() else [],
         }
 

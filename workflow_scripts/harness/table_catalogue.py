@@ -15,6 +15,7 @@ _ELSEWHERE = {
     "pretraining": "statistics/pretraining",
     "by_seed": "statistics/pretraining_by_seed",
     "comparison": "statistics/pretraining_comparison",
+    "pretraining_timing": "statistics/pretraining_timing",
     "ladder": "statistics/ladder",
     "ladder_slope": "statistics/ladder_slope",
     "learning_rates": "statistics/learning_rates",

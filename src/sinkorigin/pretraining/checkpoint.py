@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from sinkorigin.errors import SinkoriginError
+from sinkorigin.pretraining.optimizers import moments, restore
 from sinkorigin.tables import atomic_directory, checked_directory
 
 
@@ -52,7 +53,11 @@ def newest_state(state_directory: Path) -> Path | None:
 
 
 def save_state(
-    state_directory: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW, progress: Progress, origin: Origin
+    state_directory: Path,
+    model: torch.nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    progress: Progress,
+    origin: Origin,
 ) -> None:
     """Save weights, optimizer moments, progress and the origin that a resumed run must share.
 
@@ -64,10 +69,9 @@ def save_state(
     """
     tensors = {}
     for name, parameter in model.named_parameters():
-        moments = optimizer.state[parameter]
         tensors[f"parameter.{name}"] = parameter.detach()
-        tensors[f"exp_avg.{name}"] = moments["exp_avg"]
-        tensors[f"exp_avg_sq.{name}"] = moments["exp_avg_sq"]
+        for moment, tensor in moments(optimizers, parameter):
+            tensors[f"{moment}.{name}"] = tensor
     path = state_directory / f"step={progress.step}"
     with atomic_directory(path) as directory:
         save_file(tensors, directory / "state.safetensors")
@@ -127,17 +131,16 @@ def check_origin(where: str, path: Path, found: Origin, expected: Origin) -> Non
 
 
 @torch.no_grad()
-def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.AdamW) -> Progress:
-    """Fill model and optimizer from a saved state, and return its progress."""
-    tensors = load_file(checked_directory(path) / "state.safetensors")
+def load_state(path: Path, model: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> Progress:
+    """Fill model and optimizers from a saved state, and return its progress."""
+    tensors: dict[str, dict[str, torch.Tensor]] = {}  # parameter's name → kind → tensor
+    for key, tensor in load_file(checked_directory(path) / "state.safetensors").items():
+        kind, _, name = key.partition(".")
+        tensors.setdefault(name, {})[kind] = tensor
     progress = Progress(**json.loads((path / "progress.json").read_text()))
     for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[f"parameter.{name}"])
-        optimizer.state[parameter] = {
-            "step": torch.tensor(float(progress.step), device=parameter.device),
-            "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg.{name}"]),
-            "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq.{name}"]),
-        }
+        parameter.copy_(tensors[name].pop("parameter"))
+        restore(optimizers, parameter, tensors[name], progress.step)
     return progress
 
 

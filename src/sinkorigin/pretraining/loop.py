@@ -33,12 +33,12 @@ from sinkorigin.pretraining.checkpoint import (
     step_of,
 )
 from sinkorigin.pretraining.data import Tokens, batch, load_tokens, tokenizer_sha256, validation_windows
+from sinkorigin.pretraining.fused_layers import fuse_layers
 from sinkorigin.pretraining.model import build_model
+from sinkorigin.pretraining.optimizers import build_optimizers, set_learning_rate
 from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at
 from sinkorigin.tables import checked_directory, schema, write_table
 
-# the second moment forgets faster than PyTorch's 0.999: runs of a few thousand steps (as Llama 2's and nanoGPT's)
-_BETAS = (0.9, 0.95)
 _LOOK_EVERY = 20  # steps between looks at the losses on a GPU: each waits for it
 
 HISTORY = schema(
@@ -49,7 +49,7 @@ HISTORY = schema(
     tokens=(pa.int64(), "training tokens seen"),
     train_loss=(pa.float64(), "cross-entropy, nats per token, mean over the steps since the previous row"),
     validation_loss=(pa.float64(), "cross-entropy, nats per token, on the fixed validation windows"),
-    learning_rate=(pa.float64(), "learning rate of the last step"),
+    learning_rate=(pa.float64(), "learning rate of the last step, AdamW's where Muon has another"),
     gradient_norm=(pa.float64(), "gradient norm before clipping, mean over the steps since the previous row"),
 )
 TIMING = schema(
@@ -149,15 +149,6 @@ def _micro_batch(name: str, settings: TrainingSettings, group: _Group) -> int:
             f"{group.size} processes; make batch a multiple of {settings.accumulate * group.size} in the config"
         )
     return micro
-
-
-def _optimizer(model: torch.nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: not the norms, and not a variant's scales and offsets, whatever their shape."""
-    named = list(model.named_parameters())
-    matrices = [parameter for name, parameter in named if name.endswith("weight") and parameter.dim() > 1]
-    others = [parameter for name, parameter in named if not (name.endswith("weight") and parameter.dim() > 1)]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=_BETAS, fused=True)
 
 
 class _Loss(torch.nn.Module):
@@ -298,7 +289,7 @@ def train(
     )
     torch.nn.Module.to(model, device)  # transformers wraps `to` in a type that checkers misread
     model.train()
-    optimizer = _optimizer(model, settings)
+    optimizers = build_optimizers(model, settings)
     dtype, why_dtype = resolve_dtype(settings.dtype, device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     compiled, why_compiled = resolve_compile(
@@ -324,17 +315,22 @@ def train(
         if found.dtype != dtype:  # it was begun on another machine
             dtype, why_dtype = found.dtype, f"{found.dtype}, because the run was begun in it"
             origin = replace(origin, dtype=dtype)
-        progress = load_state(newest, model, optimizer)
+        progress = load_state(newest, model, optimizers)
         if group.rank == 0:
             print(f"{name}: going on from step {progress.step}")
     if group.joined:
         distributed.barrier()  # before the first process writes where the others have just read
     if group.rank == 0:
         print(f"{name}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
+    # a compiler fuses by itself; under autocast and on a GPU the fused layers were never measured
+    fused = device == "cpu" and dtype == "float32" and not compiled
+    if fused:
+        fuse_layers(model)
     computed = {
         "device": device,
         "dtype": dtype,
         "compile": compiled,
+        "fused": fused,
         "threads": threads,
         "processes": group.size,
         "torch": torch.__version__,
@@ -361,13 +357,14 @@ def train(
     began = time.perf_counter()
     while progress.step < settings.steps:
         learning_rate = learning_rate_at(progress.step, settings)
-        for parameter_group in optimizer.param_groups:
-            parameter_group["lr"] = learning_rate
+        set_learning_rate(optimizers, learning_rate)
         inputs, targets = batch(tokens.train, seed=seed, step=progress.step, batch=settings.batch, **windows)
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss = objective.backward(inputs, targets)
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         waiting.append(torch.stack([loss, norm]))
 
         progress.step += 1
@@ -407,7 +404,7 @@ def train(
         if step in settings.keep and group.rank == 0:
             run.export(model, step, kept / f"step={step}")
         if state_is_due and group.rank == 0:
-            save_state(state_directory, model, optimizer, progress, origin)
+            save_state(state_directory, model, optimizers, progress, origin)
         began = time.perf_counter()
     bar.close()
     if group.rank > 0:

@@ -31,6 +31,8 @@ class TrainingSettings:
     clip: float  # largest gradient norm
     evaluate_every: int  # steps between rows of the history; the last step always gives one
     checkpoint_every: int  # steps between saved states
+    optimizer: str = "adamw"  # or "muon" (``pretraining.optimizers``)
+    muon_learning_rate: float | None = None  # Muon's peak; None: ``learning_rate``
     first_token: bool = False  # whether every training and validation sequence begins with the end-of-text token
     tied_embeddings: bool = True
     validation_tokens: int = 32_768  # tokens of the validation split that each row's loss is taken on, at most

@@ -19,6 +19,7 @@ STATISTICS = (
     "mediation",
     "pretraining",
     "pretraining_comparison",
+    "pretraining_timing",
     "ladder",
     "learning_rates",
     "anatomy",

@@ -49,8 +49,8 @@ class Variant:
             (N, H, T, S), scaled and masked (a large negative number or −inf where a query sees no key); visible
             (N or 1, H or 1, T, S), true where a query sees a key; length, the number of tokens in a training sequence; and
             the options by name. Result: (N, H, T, S), 0 where nothing is visible, differentiable.
-        fused_attention: attention function in the form of transformers' ``AttentionInterface`` that computes ``weights`` by
-            PyTorch's fused softmax, where there is one.
+        fused_attention: attention function in the form of transformers' ``AttentionInterface`` that computes what ``weights`` gives
+            in less time, by PyTorch's fused softmax or in fewer passes, where there is one.
         load_class: function that imports and returns the model class of a variant that is more than ``weights``.
         options: name of each option → what it is.
         key: key of a run in the config that holds the options; by default the variant's name.

@@ -49,7 +49,7 @@ class OtherWeights:
     """Choice of the attention implementation, where a plain softmax kernel would be silently wrong.
 
     Attributes:
-        fused: name of the attention function that computes these weights by PyTorch's fused softmax, where there is one.
+        fused: name of the attention function that computes with these weights in less time, where there is one.
     """
 
     fused: str | None

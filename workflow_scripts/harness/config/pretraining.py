@@ -88,6 +88,7 @@ _COMPARED = (
     "length",
     "batch",
     "steps",
+    "optimizer",
 )
 
 
@@ -171,7 +172,17 @@ class Run(VariantOptions):
     tuning: Tuning | None = Field(
         None, description="What the sweep of learning rates tries for this run; null: learning_rates.rates."
     )
-    weight_decay: float = Field(0.1, ge=0, description="AdamW's decay of the matrices.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: torch.optim.Muon for the matrices of the layers, AdamW for embedding, head, norms and all that is no "
+        "matrix.",
+    )
+    muon_learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Peak learning rate of Muon's matrices; null: learning_rate, as its steps have the size of AdamW's.",
+    )
+    weight_decay: float = Field(0.1, ge=0, description="Decay of the matrices.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     evaluate_every: int = Field(ge=1, description="Steps between two rows of the history.")
     checkpoint_every: int = Field(ge=1, description="Steps between two resumable states.")
@@ -217,6 +228,8 @@ class Run(VariantOptions):
         for variant, key in OPTION_KEYS.items():
             if variant != self.variant and getattr(self, key) is not None:
                 yield f"{key} is for variant {variant}, but this run's is {self.variant}; delete {key}"
+        if self.muon_learning_rate is not None and self.optimizer != "muon":
+            yield f"muon_learning_rate is for optimizer muon, but this run's is {self.optimizer}; delete it, or set optimizer: muon"
         yield from self._tuning_problems()
         if self.width % self.heads or (self.width // self.heads) % 2:
             yield f"width {self.width} must be an even multiple of heads {self.heads}; change one of them"
