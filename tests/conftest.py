@@ -12,6 +12,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from architectures import ARCHITECTURES, build
+from forks import Server
 from tiny_study import Project, checkout, write_model, write_text
 
 # Generated examples are the same in every run, few by default; HYPOTHESIS_PROFILE=deep tries many, other ones each time.
@@ -36,6 +37,11 @@ def token_ids():
     import numpy as np
 
     return np.random.default_rng(0).integers(3, 96, size=(6, 12))
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # the process that starts all others
+        config.add_cleanup(Server().end)
 
 
 # Files that take minutes begin first, so that no process is left with one at the end. One process runs all of a file
@@ -94,7 +100,7 @@ def fresh(tmp_path_factory) -> Project:
 @pytest.fixture(scope="session")
 def finished(fresh, tmp_path_factory) -> Project:
     """The tiny study after its run. Tests only look at it; those that change something take a copy."""
-    return made_once(tmp_path_factory, "finished", lambda folder: fresh.copy(folder).run())
+    return made_once(tmp_path_factory, "finished", lambda folder: fresh.copy(folder).run_by_command())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+import forks
 from planned_jobs import planned_jobs
 
 ROOT = Path(__file__).parents[1]
@@ -129,13 +130,16 @@ class Project:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {**os.environ, "PATH": path, "COLUMNS": "400", "NO_COLOR": "1"}
 
-    def run(self, *arguments, check: bool = True) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment(), capture_output=True, text=True
-        )
-        if check and done.returncode:
-            raise AssertionError(f"snakemake {arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-        return done
+    def run(self, *arguments, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
+        """Run the study, in forks of processes that have imported what takes seconds."""
+        given = [*self.arguments, *map(str, arguments)]
+        return _done(forks.snakemake(given, self.folder, self.environment() | environment), check)
+
+    def run_by_command(self, *arguments) -> subprocess.CompletedProcess:
+        """Run the study as a user does, where it matters how its processes begin and end."""
+        given = self.command(*arguments)
+        done = subprocess.run(given, cwd=self.folder, env=self.environment(), capture_output=True, text=True)
+        return _done(done, check=True)
 
     def planned_jobs(self) -> set[str]:
         """The jobs that would run, see :func:`planned_jobs.job`: the real DAG, not run."""
@@ -146,6 +150,12 @@ class Project:
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", self.folder, folder], check=True)
         return Project(folder)
+
+
+def _done(run: subprocess.CompletedProcess, check: bool) -> subprocess.CompletedProcess:
+    if check and run.returncode:
+        raise AssertionError(f"{run.args} ended with {run.returncode}:\n{run.stdout}\n{run.stderr}")
+    return run
 
 
 def wait_until(condition, seconds: float) -> bool:

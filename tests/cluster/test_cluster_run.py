@@ -5,6 +5,7 @@ time. What comes out is what a run on this machine gives.
 """
 
 import ast
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 import pytest
+import yaml
 from snakemake.cli import parse_args
 
 from local_slurm import LocalSlurm, fill_in, snakemake
@@ -35,8 +37,8 @@ class Run:
     records: list[dict[str, str]]
 
     def of(self, rule: str) -> list[dict[str, str]]:
-        """Records of a rule's jobs, in the order of their submission."""
-        own = [record for record in self.records if record["Comment"].startswith(f"rule_{rule}_wildcards")]
+        """Records of a rule's jobs, or of a group's, in the order of their submission."""
+        own = [record for record in self.records if re.match(rf"rule_{rule}_(wildcards|compute)", record["Comment"])]
         return sorted(own, key=lambda record: int(record["JobId"]))
 
 
@@ -136,7 +138,6 @@ def test_requests_arrive_at_slurm_as_declared(ran):
         "extract_activations",
         "intervene",
         "pretrain_learning_rate",
-        "compute_variance",
         "make_bigram_backcopy",
     } <= submitted
     for rule in submitted:
@@ -149,6 +150,7 @@ def test_requests_arrive_at_slurm_as_declared(ran):
         assert (job["Partition"], job["Account"], job["NumNodes"]) == ("batch", "project", "1"), rule
 
 
+GROUPS = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())["groups"]
 ON_GPU = {"extract_activations", "measure_baseline", "intervene", "pretrain_learning_rate"}
 
 
@@ -181,6 +183,21 @@ def test_like_jobs_are_one_array(ran):
     assert {job["ArrayTaskId"] for job in tasks} == {"1", "2"}
 
 
+def test_the_statistics_of_a_model_on_a_prompt_set_are_one_job_of_slurm(ran):
+    resources = declared(ran.project)
+    [job] = ran.of("statistics_tiny_random_tokens")
+    grouped = [resources[rule] for rule in resources if rule in GROUPS and GROUPS[rule].startswith("statistics")]
+    assert len(grouped) >= 5 and not any(ran.of(rule) for rule in GROUPS)
+    assert in_minutes(job["TimeLimit"]) == sum(wanted["runtime"] for wanted in grouped)
+    assert in_mb(job["MinMemoryNode"]) == max(wanted["mem_mb"] for wanted in grouped)
+    assert (job["JobState"], job["CPUs/Task"], job["NumNodes"]) == ("COMPLETED", "1", "1")
+
+
+def test_every_statistic_of_a_model_on_a_prompt_set_is_in_a_group(fresh):
+    rules = {job.partition("(")[0] for job in fresh.planned_jobs() if re.match(r"compute_\w+\(model=.*, prompts=", job)}
+    assert len(rules) > 10 and GROUPS.keys() == rules
+
+
 def test_light_rules_are_no_jobs_of_slurm(ran):
     resources = declared(ran.project)
     for rule in ("fetch_corpus", "tokenize_prompts"):
@@ -194,5 +211,6 @@ def test_no_limit_of_the_local_profile_is_in_force(monkeypatch):
     assert arguments.executor == "slurm"
     assert arguments.jobs == sys.maxsize
     limits = ("cores", "resources", "set_resources", "set_threads", "max_threads", "scheduler_subsample")
-    assert {name: getattr(arguments, name) for name in limits if getattr(arguments, name)} == {}
+    found = {name: getattr(arguments, name) for name in limits if getattr(arguments, name)}
+    assert found.keys() == {"resources"} and set(found["resources"]) == {"grouped"}  # which is within a job
     assert "mem_mb" in arguments.default_resources

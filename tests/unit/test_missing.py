@@ -93,6 +93,18 @@ class Job:
     def __repr__(self):
         return self.rule.name
 
+    def is_group(self):
+        return False
+
+
+class Group(list):
+    """Jobs that are submitted as one."""
+
+    __hash__ = object.__hash__
+
+    def is_group(self):
+        return True
+
 
 def workflow(failed=(), depending=(), **scheduler):
     """What a workflow has of a run that failed; ``depending``: job → jobs that wait for it."""
@@ -113,7 +125,17 @@ def workflow(failed=(), depending=(), **scheduler):
 def test_every_job_that_waits_for_a_failed_one_is_unfinished_because_of_it():
     fetch, extract, figure, corpus = Job("fetch", "broken"), Job("extract"), Job("plot"), Job("corpus")
     run = workflow({fetch, corpus}, {fetch: [extract], extract: [figure], corpus: [figure]})
-    assert internals.unfinished_jobs(run) == {corpus: corpus, fetch: fetch, extract: fetch, figure: corpus}
+    unfinished = internals.unfinished_jobs(run, lambda job: False)
+    assert unfinished == {corpus: corpus, fetch: fetch, extract: fetch, figure: corpus}
+
+
+def test_of_a_group_that_failed_the_jobs_that_ended_well_wait_for_the_one_that_did_not():
+    norms, sinks, keys, anatomy = Job("norms"), Job("sinks"), Job("keys"), Job("anatomy")
+    run = workflow({Group([norms, sinks, keys])}, {keys: [anatomy], norms: [anatomy]})
+    unfinished = internals.unfinished_jobs(run, lambda job: job is not sinks)
+    assert unfinished == {norms: sinks, sinks: sinks, keys: sinks, anatomy: sinks}
+    killed = internals.unfinished_jobs(run, lambda job: True)
+    assert {killed[job] for job in (norms, sinks, keys)} == {norms, sinks, keys}
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,12 @@ def run(*, limit=(100, 1), resources=(sys.maxsize,), subsample=None, limiter="a 
     """What a workflow has of a run: its scheduler, and the executor for Slurm."""
     jobs_per_second = limit and SimpleNamespace(max_jobs=limit[0], timespan=limit[1])
     scheduler = SimpleNamespace(
-        job_rate_limiter=limiter, subsample=subsample, global_resources=dict(enumerate(resources)),
+        job_rate_limiter=limiter, subsample=subsample, global_resources=dict(zip(["gpu", "of a group"], resources, strict=False)),
         _executor=SimpleNamespace(array_jobs=set(arrays)),
     )  # fmt: skip
     settings = SimpleNamespace(max_jobs_per_timespan=jobs_per_second)
-    return SimpleNamespace(scheduler=scheduler, scheduling_settings=settings)
+    scopes = SimpleNamespace(is_local=lambda resource: resource == "of a group")
+    return SimpleNamespace(scheduler=scheduler, scheduling_settings=settings, resource_scopes=scopes)
 
 
 def test_snakemakes_own_limit_on_starts_is_lifted_and_a_users_stays():
@@ -55,7 +56,13 @@ def test_snakemakes_own_limit_on_starts_is_lifted_and_a_users_stays():
 
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [({}, False), ({"resources": [sys.maxsize, 1]}, True), ({"subsample": 10}, True), ({"limiter": "a limiter"}, True)],
+    [
+        ({}, False),
+        ({"resources": [sys.maxsize, 1]}, False),
+        ({"resources": [1, sys.maxsize]}, True),
+        ({"subsample": 10}, True),
+        ({"limiter": "a limiter"}, True),
+    ],
 )
 def test_whatever_limits_starts_is_seen(limits, expected):
     assert internals.limits_starts(run(**{"limiter": None, **limits})) == expected

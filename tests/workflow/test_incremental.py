@@ -120,25 +120,28 @@ def both(first: Apply, second: Apply) -> Apply:
     return apply
 
 
+NOTHING_RUNS_AFTER = {
+    "nothing": lambda study: None,
+    "a comment in a library module": added(f"{LIBRARY}/tables.py", "\n# a comment\n"),
+    "a comment in a script": added("workflow_scripts/extract_activations.py", "\n# a comment\n"),
+    "a docstring": text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '),
+    "one more attention variant, which no run has": one_more_variant,
+    "a module that no script imports": added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"),
+    "a config comment and the order of keys": reordered,
+    "the memory of a rule": text("rules/activations.smk", "device=DEVICE,", "device=DEVICE, mem_mb=9000,"),
+    "a message": text("rules/models.smk", "Fetching model", "Getting model"),
+    "the pin of a development tool": text("requirements.lock", "ruff==", "ruff==99."),
+    "the pin of a package that only downloads": text("requirements.lock", "requests==", "requests==99."),
+}
+
 EDITS = [
-    Edit("nothing", lambda study: None, set()),
     Edit("every file touched, results too", touched, set()),
-    Edit("a comment in a library module", added(f"{LIBRARY}/tables.py", "\n# a comment\n"), set()),
-    Edit("a comment in a script", added("workflow_scripts/extract_activations.py", "\n# a comment\n"), set()),
-    Edit("a docstring", text(f"{LIBRARY}/statistics/sinks.py", '"""', '"""Said differently. '), set()),
-    Edit("one more attention variant, which no run has", one_more_variant, set()),
     Edit(
         "the formula of one attention variant",
         text(f"{LIBRARY}/variants/headwise_rmsnorm_llama.py", ".rsqrt()  #", ".rsqrt().neg()  #"),
         training("headwise_rmsnorm"),
     ),
-    Edit("a module that no script imports", added(f"{LIBRARY}/statistics/unused.py", "UNUSED = 1\n"), set()),
-    Edit("a config comment and the order of keys", reordered, set()),
-    Edit("the memory of a rule", text("rules/activations.smk", "device=DEVICE,", "device=DEVICE, mem_mb=9000,"), set()),
     Edit("a GPU instead of the CPU", config(lambda c: c.update(device="cuda")), set()),
-    Edit("a message", text("rules/models.smk", "Fetching model", "Getting model"), set()),
-    Edit("the pin of a development tool", text("requirements.lock", "ruff==", "ruff==99."), set()),
-    Edit("the pin of a package that only downloads", text("requirements.lock", "requests==", "requests==99."), set()),
     Edit("the pin of matplotlib", text("requirements.lock", "matplotlib==", "matplotlib==99."), EVERY_FIGURE),
     Edit(
         "the pin of SciPy",
@@ -317,6 +320,13 @@ def sources(study: Project) -> dict[Path, bytes]:
     kept = [path for path in study.folder.iterdir() if path.name not in ("results", ".snakemake", "dry_run.log")]
     files = [file for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return {file: file.read_bytes() for file in files if "__pycache__" not in file.parts}
+
+
+def test_nothing_runs_after_edits_that_no_result_depends_on(edited):
+    """All at once: no edit can keep another's jobs from running."""
+    for apply in NOTHING_RUNS_AFTER.values():
+        apply(edited)
+    assert edited.planned_jobs() == set(), f"after {', '.join(NOTHING_RUNS_AFTER)}"
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.what)

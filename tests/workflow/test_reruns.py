@@ -5,13 +5,10 @@ import itertools
 import os
 import re
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
 import pytest
 
 from edits import added
@@ -46,53 +43,35 @@ def test_every_output_of_every_job_is_demanded_so_that_a_missing_one_is_made_aga
     assert ("fetch_corpus()" in found) == reads_text
 
 
-class Killer(threading.Thread):
-    """Kills the first process of each rule that works for a checkout."""
+# Put into a module that every job imports: the first job of each rule is killed as it puts its first output under its final name,
+# when all that it computed is written under another.
+KILLING = """
 
-    def __init__(self, study: Project):
-        super().__init__(daemon=True)
-        self.killed: set[str] = set()
-        self._scripts = re.compile(rf"{re.escape(str(study.folder))}/\.snakemake/scripts/tmp\w+\.\w+\.py$")
-        self._ended = threading.Event()
+import os as _os, signal as _signal, sys as _sys
+from pathlib import Path as _Path
 
-    def run(self):
-        while not self._ended.wait(0.1):
-            for process in psutil.process_iter(["cmdline"]):
-                script = (process.info["cmdline"] or [""])[-1]
-                rule = rule_of(Path(script)) if self._scripts.match(script) else None
-                if rule is not None and rule not in self.killed:
-                    process.send_signal(signal.SIGKILL)
-                    self.killed.add(rule)
+def _kill_first(event, _):
+    job = getattr(_sys.modules["__main__"], "snakemake", None)
+    if event == "os.rename" and hasattr(job, "rule") and hasattr(job, "scriptdir"):
+        try:
+            _Path("killed", job.rule).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        _os.kill(_os.getpid(), _signal.SIGKILL)
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self.join()
+_sys.addaudithook(_kill_first)
+"""
 
 
-def rule_of(script: Path) -> str | None:
-    """The rule whose job runs a script that Snakemake wrote, which tells it in pickled form; None where it is over."""
-    try:
-        written = script.read_text(errors="replace")
-    except OSError:
-        return None
-    found = re.search(r"/logs/(\w+)", written)
-    # this one has the log and script of another
-    kept = "pretrain_with_checkpoints"
-    return kept if kept in written else found and found[1]
-
-
-def killed_until_it_ends(study: Project, *targets: str) -> set[str]:
-    """Run a study again and again, with the first job of each rule killed, until it ends well; the rules."""
-    with Killer(study) as killer:
-        for _ in range(40):
-            before = len(killer.killed)
-            if not study.run(*targets, check=False).returncode:
-                return killer.killed
-            assert len(killer.killed) > before, "it failed, and nothing was killed"
+def killed_until_it_ends(study: Project, *targets: str) -> None:
+    """Run a study again and again, with the first job of each rule killed, until it ends well."""
+    killed = study.folder / "killed"
+    for _ in range(40):
+        before = len(list(killed.iterdir()))
+        done = study.run(*targets, check=False)
+        if not done.returncode:
+            return
+        assert len(list(killed.iterdir())) > before, f"it failed, and nothing was killed:\n{done.stderr}"
     raise AssertionError("it does not end")
 
 
@@ -105,15 +84,17 @@ def rerun_with_kills(study: Project, *commands: Sequence[str]) -> set[str]:
     jobs = scripts_of_jobs(study.folder, [*study.arguments, *itertools.chain(*commands)])
     expected = digests(study.folder / "results")
     # every job runs again, and no result changes
-    added("src/sinkorigin/errors.py", "\n_CHANGED = 1\n")(study)
+    added("src/sinkorigin/errors.py", KILLING)(study)
+    (study.folder / "killed").mkdir()
     time.sleep(0.01)
     edited = time.time()
-    killed = set().union(*(killed_until_it_ends(study, *targets) for targets in commands))
+    for targets in commands:
+        killed_until_it_ends(study, *targets)
     made = digests(study.folder / "results")
     assert {name for name in expected if made.get(name) != expected[name] and "timing" not in name} == set()
     outputs = [path for facts in jobs.values() for path in facts["output"]]
     assert [path for path in outputs if (study.folder / path).stat().st_mtime < edited] == []
-    return killed
+    return {path.name for path in (study.folder / "killed").iterdir()}
 
 
 # one script draws all figures: the others are not drawn again, nor is the page made that shows them all

@@ -1,6 +1,6 @@
 """Two checkouts with one cache between workflows: what is dear is made once, and nobody gets another's files."""
 
-import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,16 +23,11 @@ DIRECTORIES = [
 ]
 
 
-def start(study: Project, cache, *targets) -> subprocess.Popen:
-    environment = study.environment() | {"SNAKEMAKE_OUTPUT_CACHE": str(cache)}
-    log = (study.folder / "run.log").open("w")
-    return subprocess.Popen(
-        study.command(*targets, "--cache"), cwd=study.folder, env=environment, stdout=log, stderr=log
-    )
-
-
-def run(study: Project, cache, *targets) -> None:
-    assert start(study, cache, *targets).wait() == 0, (study.folder / "run.log").read_text()
+def run(study: Project, cache, *targets, check: bool = True) -> str:
+    """What a run with the cache says."""
+    done = study.run(*targets, "--cache", check=check, SNAKEMAKE_OUTPUT_CACHE=str(cache))
+    assert check or done.returncode
+    return done.stdout + done.stderr
 
 
 def made_here(study: Project) -> set[str]:
@@ -56,17 +51,15 @@ def shared(fresh, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared")
     (folder / "cache").mkdir()
     studies = [fresh.copy(folder / name) for name in ("one", "two")]
-    for running in [start(study, folder / "cache", *TARGETS) for study in studies]:
-        running.wait()
+    with ThreadPoolExecutor() as both:
+        list(both.map(lambda study: run(study, folder / "cache", *TARGETS), studies))
     return folder / "cache", studies
 
 
 def test_two_runs_at_once_do_not_disturb_one_another(shared):
     cache, studies = shared
     for study in studies:
-        assert (study.results / "pretraining/backcopy/seed=0/history.parquet").is_file(), (
-            study.folder / "run.log"
-        ).read_text()
+        assert (study.results / "pretraining/backcopy/seed=0/history.parquet").is_file()
         for directory in DIRECTORIES:
             checked_directory(study.folder / directory)
     # one whole entry a job and nothing else, whichever run was first
@@ -174,6 +167,5 @@ def test_results_of_other_versions_are_not_shared(fresh, tmp_path):
 
 
 def says(study, cache, sentence):
-    assert start(study, cache, "--dry-run").wait() != 0
-    said = (study.folder / "run.log").read_text()
+    said = run(study, cache, "--dry-run", check=False)
     assert sentence in said and "Traceback" not in said, said

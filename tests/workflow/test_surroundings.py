@@ -13,7 +13,7 @@ def test_jobs_run_this_checkouts_library_and_draw_without_a_screen(study, monkey
     figure = study.results / "figures/variance_by_position.svg"
     drawn = figure.read_bytes()
     figure.unlink()
-    study.run(figure.relative_to(study.folder))
+    study.run_by_command(figure.relative_to(study.folder))
     assert figure.read_bytes() == drawn
     log = (study.results / "logs/plot_variance_by_position.log").read_text()
     assert log.startswith("code in workflow_scripts, version ")

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness import snakemake_internals as internals
 from harness.figures import FIGURES
+from harness.job import Record
 from harness.missing import VARIABLE, Failure, Missing, job_name
 from harness.outcome import LEDGER, LEDGER_RULE, PAGE_RULE, PAGES, findings_told, page_of
 from harness.page import demanded_figures
@@ -37,7 +38,7 @@ def end_failed_run(workflow: Any, study: Study, *, changed: bool, removed: Seque
     Returns:
         What to end the run with; None for a run that was stopped and has nothing to tell.
     """
-    unfinished = internals.unfinished_jobs(workflow)
+    unfinished = internals.unfinished_jobs(workflow, lambda job: Record.read(next(iter(job.log), "")) is not None)
     stopped = not internals.ended_by_itself(workflow)
     gone = _gone(removed)
     if not unfinished:

@@ -145,7 +145,7 @@ class _FinishedJobs(logging.Handler):
 
     def _finish(self, key: Any, now: float) -> None:
         dag, failed = self._workflow.dag, self._workflow.scheduler.failed
-        self._progress.give_up(dag.jobid(job) for job in failed if not job.is_group())
+        self._progress.give_up(dag.jobid(one) for job in failed for one in jobs_in(job))
         self._progress.finish(key, now)
         for panel in self._panels:
             panel.title = self._progress.state(now)
@@ -235,17 +235,30 @@ def ended_by_itself(workflow: Any) -> bool:
     return not (stopped or scheduler.running or workflow.dag.ready_jobs)
 
 
-def unfinished_jobs(workflow: Any) -> dict[Any, Any]:
+def jobs_in(job: Any) -> list[Any]:
+    """The jobs of a group that is submitted as one, in the order in which they run; of any other job, itself (jobs.py, 9.27.1)."""
+    return list(job) if job.is_group() else [job]
+
+
+def unfinished_jobs(workflow: Any, ended_well: Callable[[Any], bool]) -> dict[Any, Any]:
     """Job that a failed run did not finish → the failed job that it waits for; a job that failed waits for itself.
 
-    ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1).
+    ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1). Where a group failed, Snakemake removes what all of its
+    jobs made: those that ended well wait for the first of it that did not.
+
+    Args:
+        ended_well: whether the script of a job came to its end.
     """
     dag = workflow.dag
-    failed = sorted(workflow.scheduler.failed, key=lambda job: (job.rule.name, *job.wildcards))
-    found = {job: job for job in failed}
-    for job in failed:
+    found: dict[Any, Any] = {}
+    for job in workflow.scheduler.failed:
+        jobs = jobs_in(job)
+        failed = [one for one in jobs if not ended_well(one)] or jobs
+        found |= {one: one if one in failed else failed[0] for one in jobs}
+    found = dict(sorted(found.items(), key=lambda item: (item[0].rule.name, *item[0].wildcards)))
+    for job, blamed in list(found.items()):
         for waiting in dag.bfs(dag.depending, job):
-            found.setdefault(waiting, job)
+            found.setdefault(waiting, blamed)
     return found
 
 
@@ -528,8 +541,11 @@ def lift_rate_limit(workflow: Any) -> None:
 
 def limits_starts(workflow: Any) -> bool:
     """Whether anything limits how many jobs start at a time: a resource of the whole run, a sample or a rate."""
-    scheduler = workflow.scheduler
-    limited = any(limit != sys.maxsize for limit in scheduler.global_resources.values())
+    scheduler, scopes = workflow.scheduler, workflow.resource_scopes
+    # what is local limits the jobs within a group
+    limited = any(
+        limit != sys.maxsize for name, limit in scheduler.global_resources.items() if not scopes.is_local(name)
+    )
     return bool(limited or scheduler.subsample or scheduler.job_rate_limiter)
 
 
