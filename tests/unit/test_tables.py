@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.verification import record_outputs, verify_study
@@ -203,3 +204,15 @@ def test_verifying_a_study_names_every_damaged_file_and_no_other(results):
     assert [re.search(r"(\w+\.\w+) (is|does)", sentence)[1] for sentence in wrong] == [
         "norms.parquet", "provenance.json", "norms.svg",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("compressed", "codec"), [(True, "ZSTD"), (False, "UNCOMPRESSED")])
+def test_numbers_are_stored_as_they_are_only_where_a_table_is_not_compressed(compressed, codec, tmp_path):
+    table = pa.table(columns(), schema=SCHEMA)
+    with tables.table_writer(tmp_path / "t.parquet", SCHEMA, compressed=compressed) as writer:
+        writer.write_table(table)
+    group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)
+    vectors = next(c for i in range(group.num_columns) if (c := group.column(i)).path_in_schema.startswith("vector"))
+    assert vectors.compression == codec
+    assert ("BYTE_STREAM_SPLIT" in vectors.encodings) == compressed
+    assert tables.read_table(tmp_path / "t.parquet").equals(table)
