@@ -2,64 +2,46 @@
 
     python benchmarks/extraction.py results/models/smollm2-135m results/default/prompts/smollm2-135m/random_tokens.parquet
 
-Every ratio comes from one run of this process: the timed things alternate, round by round, and the ratio of a round is
-that of neighbours in time; the median over the rounds is printed. TransformerLens is timed where it is installed
-(pip install transformer-lens==4.3.0, in an environment of its own), else its line says so: last, in rounds with a forward
-pass, because its second model in memory and the gigabytes that it leaves to the disk slow what runs beside them.
+Every ratio comes from one run of this process: the timed things take turns, round by round, and the ratio of a round is
+that of neighbours in time; the median over the rounds is printed. The plain forward pass is the model's own, with its
+language-model head and the attention that transformers chooses. TransformerLens is timed where it is installed
+(pip install transformer-lens==4.3.0, in an environment of its own), else its line says so: last, in rounds with an extraction
+of the same tensors, because its second model in memory and the gigabytes that it leaves to the disk slow what runs beside them.
 """
 
 import argparse
-import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
 import numpy as np
 import torch
+import yaml
+from measured import add_json_option, alternating, compared, write_json
 
+from harness.config.reading import read_config
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.activations.writers import Kept
 from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.models.loading import load_model
 from sinkorigin.sites.architecture import read_architecture
-from sinkorigin.sites.registry import SITES
 
-POSITIONS = (0, 1, 2, 4, 8, 16, 32, 48)
-DEFAULT_STUDY = {
-    "value_aggregation": Kept(),
-    "attention_output": Kept(positions=POSITIONS),
-    "ffn_output": Kept(positions=POSITIONS),
-    "residual": Kept(positions=POSITIONS),
-}
-EVERYTHING = {site: Kept() for site in SITES}
-# the same tensors as EVERYTHING, in TransformerLens' words; its hook_z is ours before the heads are concatenated
-TRANSFORMER_LENS = (
-    "hook_resid_post", "hook_normalized", "hook_attn_out", "hook_mlp_in", "hook_post", "hook_mlp_out", "hook_z", "hook_q",
-    "hook_k", "hook_pattern",
+CONFIG = Path(__file__).parents[1] / "config.yaml"
+DEFAULT, EVERYTHING, LENS = "default study's sites", "every site and position", "TransformerLens, saved"
+# every site whose tensor is no other's in a model without norms or gates around W_O
+SITES = (
+    "residual", "attention_input", "value_aggregation", "attention_output", "ffn_input", "ffn_activation", "ffn_output",
+    "query", "key", "attention",
 )  # fmt: skip
-
-
-def timed(task) -> float:
-    """Seconds of a task that may write into a folder; emptying that is not its work."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        task(Path(folder))
-        return time.perf_counter() - start
-
-
-def alternating(tasks, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each task in every round."""
-    for task in tasks.values():  # first runs pay for memory and lazy imports
-        timed(task)
-    seconds = {name: [] for name in tasks}
-    for _ in range(rounds):
-        for name, task in tasks.items():
-            seconds[name].append(timed(task))
-    return seconds
+# the same tensors in TransformerLens' words; its hook_z is ours before the heads are concatenated, and its hook_normalized is
+# what enters the attention, the FFN and the head
+TRANSFORMER_LENS = (
+    "hook_resid_post", "hook_normalized", "hook_z", "hook_attn_out", "hook_post", "hook_mlp_out", "hook_q", "hook_k",
+    "hook_pattern",
+)  # fmt: skip
+BARS = {DEFAULT: 1.15, EVERYTHING: 1.0}
 
 
 def size(folder: Path) -> int:
@@ -98,15 +80,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a model directory of the workflow")
     parser.add_argument("prompts", help="a prompt table")
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sequences", type=int, help="take only so many")
+    add_json_option(parser)
     arguments = parser.parse_args()
-    batch = arguments.batch
+    kept = read_config(yaml.safe_load(CONFIG.read_text())).activations
+    batch = kept.batch
+    sites = {
+        DEFAULT: {one.site: Kept(one.sequences, None if one.positions is None else tuple(one.positions)) for one in kept.sites},
+        EVERYTHING: {site: Kept() for site in SITES},
+    }  # fmt: skip
 
     model = load_model(arguments.model, threads=arguments.threads)
-    architecture = read_architecture(model)
+    architecture = read_architecture(model, sites=[site for some in sites.values() for site in some])
     token_ids = read_token_ids(arguments.prompts)[: arguments.sequences]
 
     def batches():
@@ -124,49 +111,54 @@ def main() -> None:
 
     written = {}
 
-    def extraction(folder, name, sites):
+    def extraction(folder, name):
         extract(
-            architecture, token_ids, model="benchmark", sites=sites, batch=batch, activations=folder / "activations",
+            architecture, token_ids, model="benchmark", sites=sites[name], batch=batch, activations=folder / "activations",
             scores=folder / "scores.parquet", workers=arguments.threads,
         )  # fmt: skip
-        raw = sum(size(folder / "activations" / site) for site in sites)
+        raw = sum(size(folder / "activations" / site) for site in sites[name])
         written[name] = raw, size(folder) - raw
 
     tasks = {
         "forward pass": forward,
-        "default study's sites": lambda folder: extraction(folder, "default study's sites", DEFAULT_STUDY),
+        DEFAULT: lambda folder: extraction(folder, DEFAULT),
         "forward pass, no LM head": decoder,
-        "every site and position": lambda folder: extraction(folder, "every site and position", EVERYTHING),
+        EVERYTHING: lambda folder: extraction(folder, EVERYTHING),
     }
     seconds = alternating(tasks, arguments.rounds)
-    lens = transformer_lens(arguments.model, token_ids, batch)
     beside = dict.fromkeys(tasks, seconds)  # what a task's rounds were
+    found = [
+        compared(f"extraction, {name}, beside a forward pass", seconds[name], seconds["forward pass"], bar=bar)
+        for name, bar in ((DEFAULT, BARS[DEFAULT]), (EVERYTHING, None))
+    ]
+    lens = transformer_lens(arguments.model, token_ids, batch)
     if lens is not None:
-        name = "TransformerLens, saved"
-        tasks[name] = lens[0]
-        beside[name] = alternating(
-            {other: tasks[other] for other in ("forward pass", "forward pass, no LM head", name)}, arguments.rounds
-        )
+        tasks[LENS] = lens[0]
+        several = ("forward pass", EVERYTHING, "forward pass, no LM head", LENS)
+        beside[LENS] = alternating({name: tasks[name] for name in several}, arguments.rounds)
+        name = "extraction, every site and position, beside TransformerLens that saves the same tensors"
+        found.append(compared(name, beside[LENS][EVERYTHING], beside[LENS][LENS], bar=BARS[EVERYTHING]))
 
-    def ratio(name, base):
-        return statistics.median(a / b for a, b in zip(beside[name][name], beside[name][base], strict=True))
-
-    tokens = token_ids.size
     print(f"{Path(arguments.model).name}: {len(token_ids)} x {token_ids.shape[1]} tokens, batches of {batch}, ", end="")
     print(f"{arguments.threads} threads, {arguments.rounds} rounds, torch {torch.__version__}")
     print(f"{'':26}{'seconds':>9}{'/ forward':>11}{'/ no head':>11}{'raw MB':>9}{'/ float32':>11}{'tables MB':>11}")
     for name in tasks:
-        line = f"{name:26}{statistics.median(beside[name][name]):9.2f}"
-        line += f"{ratio(name, 'forward pass'):11.2f}{ratio(name, 'forward pass, no LM head'):11.2f}"
+        rounds = beside[name]
+        line = f"{name:26}{compared(name, rounds[name], rounds[name]).numerator:9.2f}"
+        for base in ("forward pass", "forward pass, no LM head"):
+            line += f"{compared(name, rounds[name], rounds[base]).ratio:11.2f}"
         if name in written:
             raw, others = written[name]
-            sites = DEFAULT_STUDY if name.startswith("default") else EVERYTHING
-            line += f"{raw / 1e6:9.0f}{raw / float32_bytes(architecture, sites, tokens):11.2f}{others / 1e6:11.0f}"
-        elif lens is not None and name.startswith("TransformerLens"):
+            plain = float32_bytes(architecture, sites[name], token_ids.size)
+            line += f"{raw / 1e6:9.0f}{raw / plain:11.2f}{others / 1e6:11.0f}"
+        elif lens is not None and name == LENS:
             line += f"{lens[1]['bytes'] / 1e6:9.0f}{1.0:11.2f}{'':11}"
         print(line)
+    for one in found:
+        print(f"{one.name}: {one.ratio:.2f}" + ("" if one.bar is None else f", bar {one.bar:g}"))
     if lens is None:
         print("TransformerLens is not installed here, so it was not timed")
+    write_json(arguments.json, found)
 
 
 def float32_bytes(architecture, sites, tokens: int) -> int:

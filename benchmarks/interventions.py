@@ -2,8 +2,8 @@
 
     python benchmarks/interventions.py results/models/smollm2-135m results/default/prompts/smollm2-135m/random_tokens.parquet
 
-The sweep is that of the default study: every kind of edit, its strengths and positions, with all readouts and tables. As
-in the workflow, sweeps are run side by side, one thread each; the plain forward passes (language-model head included, the
+The sweep is that of the default study: every kind of edit, its strengths, layers and positions, with all readouts and tables.
+As in the workflow, sweeps are run side by side, one thread each; the plain forward passes (language-model head included, the
 model's own attention) get all threads, alternate with rounds of the sweep, and their time is multiplied with the number of
 edits. TransformerLens is timed where it is installed (pip install
 transformer-lens==4.3.0, in an environment of its own): its forward pass with hooks that mask the position and keep the
@@ -13,30 +13,28 @@ attention on it and on position 0, and the norm there.
 import argparse
 import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
 import torch
 import yaml
+from measured import add_json_option, alternating, compared, timed, write_json
 
 from harness.config.reading import read_config
 from sinkorigin.corpora.prompts import read_token_ids
 from sinkorigin.interventions.entries import edits_of, table_facts
 from sinkorigin.interventions.kind import kind_named
+from sinkorigin.interventions.layers import Structure, layers_of
 from sinkorigin.interventions.sweep import Sweep, run_sweeps
 from sinkorigin.models.loading import load_model
 from sinkorigin.sites.architecture import read_architecture
 
 LAYERS = (0, 1, 2, 3)
-
-
-def timed(task) -> float:
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start
+# by these the rules of the config give layers: SmolLM2's sink on random tokens begins at the last of them; of surges counts here
+# how many they are
+ONSET, SURGES = LAYERS[-1], LAYERS
+BAR = 0.45
 
 
 def transformer_lens(directory: str, token_ids, batch: int, positions):
@@ -53,7 +51,7 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
     )
     depth = bridge.cfg.n_layers
 
-    def task():
+    def task(folder):
         for k in positions:
 
             def mask(scores, hook, k=k):
@@ -80,20 +78,19 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
     return task
 
 
-def run(architecture, everything, jobs, batch: int, sequences: int, workers: int) -> None:
+def run(folder: Path, architecture, everything, jobs, batch: int, sequences: int, workers: int) -> None:
     """Make the tables of all sweeps of (entry, edits by strength)."""
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder) / "scratch"
-        scratch.mkdir()
-        sweeps = {
-            Path(folder) / entry["name"] / str(i): Sweep(entry["name"], some, entry["calibration"])
-            for entry, edits in jobs
-            for i, some in enumerate(edits)
-        }
-        run_sweeps(
-            architecture, everything, sweeps, sequences=sequences, model="benchmark", batch=batch, workers=workers,
-            scratch=scratch,
-        )  # fmt: skip
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    sweeps = {
+        folder / entry["name"] / str(i): Sweep(entry["name"], some, entry["calibration"])
+        for entry, edits in jobs
+        for i, some in enumerate(edits)
+    }
+    run_sweeps(
+        architecture, everything, sweeps, sequences=sequences, model="benchmark", batch=batch, workers=workers,
+        scratch=scratch,
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -107,31 +104,33 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
+    add_json_option(parser)
     arguments = parser.parse_args()
     config = read_config(yaml.safe_load(Path(arguments.config).read_text()))
     batch = config.activations.batch
+    model = load_model(arguments.model, threads=arguments.threads)
+    architecture = read_architecture(model)
+    structure = Structure(architecture.layers, ONSET, SURGES)
     jobs = []
     for entry in (edit.model_dump() for edit in config.interventions):
         needs = kind_named(entry["kind"]).needs
         if "random_tokens" in entry["prompts"] and (arguments.statistics or not needs):
-            if isinstance(entry["layers"], str):  # a rule: what counts here is how many they are
-                entry["layers"] = [0, 1, 2, 3]
+            if entry["layers"] is not None:
+                entry["layers"] = layers_of(entry["layers"], structure).layers
             tables = {needs.table: Path(arguments.statistics) / f"{needs.table}.parquet"} if needs else {}
             facts = table_facts(entry, tables)
             edits = [edits_of(entry, strength, facts) for strength in entry["strengths"]]
             jobs.append((entry, edits))
     count = sum(len(some) for _, edits in jobs for some in edits)
-    model = load_model(arguments.model, threads=arguments.threads)
-    architecture = read_architecture(model)
     everything = read_token_ids(arguments.prompts)
     token_ids = everything[: arguments.sequences]
 
-    def forward():
+    def forward(folder):
         with torch.no_grad():
             for first in range(0, len(token_ids), batch):
                 model(input_ids=torch.from_numpy(token_ids[first : first + batch]), use_cache=False)
 
-    forward()
+    timed(forward)
     name = Path(arguments.model).name
     print(
         f"{name}: {len(token_ids)} x {token_ids.shape[1]} tokens, batches of {batch}, {arguments.threads} threads, ",
@@ -140,22 +139,21 @@ def main() -> None:
     print(f"torch {torch.__version__}; {len(jobs)} interventions, {count} edits", flush=True)
 
     def sweeps(some):
-        run(architecture, everything, some, batch, len(token_ids), arguments.threads)
+        return lambda folder: run(folder, architecture, everything, some, batch, len(token_ids), arguments.threads)
 
-    sweeps(jobs[:1])  # first runs pay for lazy imports
-    ratios = []
+    timed(sweeps(jobs[:1]))  # first runs pay for lazy imports
+    wholes, plains = [], []
     for _ in range(arguments.rounds):
         passes = [timed(forward) for _ in range(5)]
-        used, whole = time.process_time(), timed(lambda: sweeps(jobs))
-        used = time.process_time() - used
+        whole = timed(sweeps(jobs))
         passes += [timed(forward) for _ in range(5)]
         # the mean, because the sweep is a sum over slow and fast moments too
         plain = statistics.mean(passes)
-        ratios.append(whole / (count * plain))
-        print(
-            f"sweep {whole:.1f} s ({used:.1f} s of CPU), forward pass {plain:.2f} s, ratio {ratios[-1]:.2f}", flush=True
-        )
-    print(f"median ratio {statistics.median(ratios):.2f}")
+        wholes, plains = [*wholes, whole], [*plains, count * plain]
+        print(f"sweep {whole:.1f} s, forward pass {plain:.2f} s, ratio {whole / plains[-1]:.2f}", flush=True)
+    found = [compared(f"{count} edits, beside as many full forward passes", wholes, plains, bar=BAR)]
+    print(f"median ratio {found[0].ratio:.2f}, bar {BAR:g}")
+    write_json(arguments.json, found)
     mask = next((job for job in jobs if job[0]["kind"] == "mask"), None)
     if mask is None:
         return
@@ -163,10 +161,11 @@ def main() -> None:
     if lens is None:
         print("TransformerLens is not installed here, so it was not timed")
         return
-    lens()
-    pairs = [(timed(lambda: sweeps([mask])), timed(lens)) for _ in range(3)]
-    own, other = min(pairs, key=lambda pair: abs(pair[0] / pair[1] - statistics.median(a / b for a, b in pairs)))
-    print(f"mask at {mask[0]['positions']}: {own:.2f} s, TransformerLens {other:.2f} s, ratio {own / other:.2f}")
+    beside = alternating({"own": sweeps([mask]), "TransformerLens": lens}, 3)
+    name = f"mask at {mask[0]['positions']}, beside hooks of TransformerLens"
+    found.append(compared(name, beside["own"], beside["TransformerLens"]))
+    print(f"{name}: {found[-1].numerator:.2f} s, {found[-1].denominator:.2f} s, ratio {found[-1].ratio:.2f}")
+    write_json(arguments.json, found)
 
 
 if __name__ == "__main__":

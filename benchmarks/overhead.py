@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = [str(ROOT / folder) for folder in ("src", "workflow_scripts")]
 sys.path[:0] = FOLDERS
 
+from measured import Measured, add_json_option, write_json
+
 from harness.code_version import Code
 from harness.job import Record
 from harness.plan import read_benchmark
@@ -57,10 +59,11 @@ def import_seconds(modules: tuple[str, ...]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configfiles", type=Path, nargs="*", help="of the finished study, as after --configfile")
-    configfiles = parser.parse_args().configfiles
+    add_json_option(parser)
+    arguments = parser.parse_args()
     sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0])  # jobs, wall, outside, imports
     without = []
-    with planned_jobs(ROOT / "Snakefile", ["all"], configfiles=configfiles, config={}) as (jobs, _):
+    with planned_jobs(ROOT / "Snakefile", ["all"], configfiles=arguments.configfiles, config={}) as (jobs, _):
         for _, job in jobs:
             seen, record = read_benchmark(job.benchmark), Record.read(job.log[0])
             if record is None or seen is None:
@@ -78,7 +81,12 @@ def main() -> None:
         )
     _, wall, outside, imports = map(sum, zip(*sums.values(), strict=True))
     print(f"in all: {wall:.0f} s, {outside:.0f} s of them outside the script's body, {imports:.0f} s imports")
-    print(f"overhead {(outside + imports) / wall:.1%}, bar {BAR:.0%}")
+    overhead = outside + imports
+    print(f"overhead {overhead / wall:.1%}, bar {BAR:.0%}")
+    name = "orchestration and imports, beside all time of jobs"
+    write_json(
+        arguments.json, [Measured(name=name, numerator=overhead, denominator=wall, ratio=overhead / wall, bar=BAR)]
+    )
     if without:
         print(f"left out, because they left no times: {', '.join(without)}")
 

@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 
 import torch
 import yaml
+from measured import Measured, add_json_option, write_json
 from torch.nn import functional as F
 
 from sinkorigin.pretraining.cost import cost
@@ -25,8 +26,8 @@ RUN = yaml.safe_load((Path(__file__).parents[1] / "config.paper.yaml").read_text
 SIZE = {name: RUN[name] for name in ("layers", "width", "heads", "kv_heads", "ffn_width", "length", "tied_embeddings")}
 
 
-def measure(variant: str, sequences: int, compiled: bool, steps: int) -> str:
-    """A line on one kind of step."""
+def measure(variant: str, sequences: int, compiled: bool, steps: int) -> list[Measured]:
+    """Speed, and peak memory beside its estimate, of one kind of step; they are printed."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     torch._dynamo.reset()
@@ -58,11 +59,20 @@ def measure(variant: str, sequences: int, compiled: bool, steps: int) -> str:
     run = {**SIZE, "variant": variant, "batch": sequences, "steps": 1, "dtype": "bfloat16", "compile": compiled}
     estimate = cost(run, vocabulary=VOCABULARY, options={})
     peak = torch.cuda.max_memory_allocated()
-    return (
-        f"{variant}, {'compiled' if compiled else 'not compiled'}, {sequences} sequences: {speed:,.0f} tokens/s, "
+    name = f"{variant}, {'compiled' if compiled else 'not compiled'}, {sequences} sequences"
+    print(
+        f"{name}: {speed:,.0f} tokens/s, "
         f"{estimate.flops_per_token * speed / 1e12:.0f} TFLOP/s, peak {peak / 1e9:.2f} GB, estimated "
-        f"{estimate.memory / 1e9:.2f} GB ({estimate.memory / peak:.2f})"
+        f"{estimate.memory / 1e9:.2f} GB ({estimate.memory / peak:.2f})",
+        flush=True,
     )
+    return [
+        Measured(name=f"training step of 152 M parameters: {name}", numerator=speed, unit="tokens/s"),
+        Measured(
+            name=f"peak memory of that step, beside the estimate: {name}", numerator=peak / 1e9, denominator=estimate.memory / 1e9,
+            ratio=peak / estimate.memory, unit="GB",
+        ),
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -70,12 +80,15 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--sequences", nargs="+", type=int, default=[16], help="of a micro-batch")
     parser.add_argument("--steps", type=int, default=8)
+    add_json_option(parser)
     arguments = parser.parse_args()
+    found = []
     print(f"torch {torch.__version__}, {torch.cuda.get_device_name()}")
     for variant in arguments.variants:
         for compiled in (False, True):
             for sequences in arguments.sequences:
-                print(measure(variant, sequences, compiled, arguments.steps), flush=True)
+                found += measure(variant, sequences, compiled, arguments.steps)
+    write_json(arguments.json, found)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import yaml
+from measured import Measured, add_json_option, write_json
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
@@ -81,14 +82,25 @@ def measured(command: list[str], folder: Path, rounds: int) -> dict:
     return best
 
 
-def shown(name: str, own: dict) -> None:
+def shown(name: str, own: dict, start: dict | None, rounds: int) -> list[Measured]:
+    """Time and memory of a command beside those of an empty workflow; they are printed."""
     print(f"{name}: {own['wall']:.1f} s, {own['processor']:.1f} s of processor, {own['memory']:.0f} MB", flush=True)
+    if start is None:
+        return []
+    return [
+        Measured(
+            name=f"{what} of {name}, beside an empty workflow", numerator=own[key], denominator=start[key],
+            ratio=own[key] / start[key], unit=unit, rounds=rounds,
+        )
+        for what, key, unit in (("time", "wall", "s"), ("peak memory", "memory", "MB"))
+    ]  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--finished", nargs="+", metavar="CONFIG", help="config files of a finished study")
     parser.add_argument("--rounds", type=int, default=3)
+    add_json_option(parser)
     arguments = parser.parse_args()
     snakemake = [sys.executable, "-m", "snakemake"]
     with tempfile.TemporaryDirectory() as made:
@@ -96,18 +108,20 @@ def main() -> None:
         empty.mkdir()
         (empty / "Snakefile").write_text("rule all:\n")
         start = measured([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
-        shown("an empty workflow", start)
+        shown("an empty workflow", start, None, arguments.rounds)
         config = Path(made) / "large.yaml"
         config.write_text(yaml.safe_dump(large_study()))
         large = [*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"]
-        shown("dry run of the large study", measured(large, ROOT, arguments.rounds))
+        own = measured(large, ROOT, arguments.rounds)
+        found = shown("a dry run of the large study", own, start, arguments.rounds)
         for name in ("--dry-run", "--cores=2"):
             if arguments.finished:
                 own = measured(
                     [*snakemake, "--configfile", *arguments.finished, name, "--quiet", "all"], ROOT, arguments.rounds
                 )
-                shown(f"{name} of {' '.join(arguments.finished)}", own)
+                found += shown(f"{name} of {' '.join(arguments.finished)}", own, start, arguments.rounds)
                 print(f"  {own['wall'] - start['wall']:.1f} s beyond the start")
+    write_json(arguments.json, found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Files of a study: Parquet tables, JSON files, and directories of them, which are written whole and can be verified.
 
-Every table is zstd-compressed with byte-stream-split floats, carries the meaning of each column in its schema, and
-appears under its final name only when it is complete.
+Every table carries the meaning of each column in its schema, and appears under its final name only when it is complete. It is
+zstd-compressed with byte-stream-split floats, but for raw activations, whose numbers are stored as they are.
 
 A directory has a manifest with the size and sha256 of each of its files. A table outside such a directory, and every JSON
 file, has a *seal*: the sha256 of the file, computed with zeros in the place of the hash; the file's place in the study
@@ -129,26 +129,30 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def table_writer(path: str | Path, schema_: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def table_writer(path: str | Path, schema_: pa.Schema, *, compressed: bool = True) -> Iterator[pq.ParquetWriter]:
     """Open a streaming Parquet writer whose file takes its final name only when the block ends without an exception.
 
     Each call of ``writer.write_table`` or ``writer.write_batch`` inside the block becomes one row group.
+
+    Args:
+        compressed: whether numbers are compressed; without, they are stored as they are in memory.
 
     Raises:
         SinkoriginError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    floats = _float_leaves(schema_)
+    floats = _float_leaves(schema_) if compressed else []
     texts = [field.name for field in schema_ if pa.types.is_string(field.type)]
     flat = [field.name for field in schema_ if not pa.types.is_nested(field.type)]  # minima of vectors have no use
     with written_whole(path) as partial:
         with pq.ParquetWriter(
             partial,
             schema_,
-            compression="zstd",
-            compression_level=1,
-            data_page_size=2**22,  # a row group of an extraction is one page then, which is faster and smaller
+            compression="zstd" if compressed else "none",
+            compression_level=1 if compressed else None,
+            # a row group of an extraction is one page, which is compressed best; one that is not goes through the processor's cache
+            data_page_size=2**22 if compressed else 2**18,
             use_dictionary=texts,
             use_byte_stream_split=floats,
             write_statistics=flat,

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from harness.verification import record_outputs, verify_figures, verify_study
@@ -222,3 +223,15 @@ def test_a_page_refuses_a_damaged_figure_and_takes_one_whose_log_is_elsewhere(re
     log.unlink()
     verify_figures([str(figure)], {"plot_norms": str(log)})
     verify_figures([str(figure)], {})
+
+
+@pytest.mark.parametrize(("compressed", "codec"), [(True, "ZSTD"), (False, "UNCOMPRESSED")])
+def test_numbers_are_stored_as_they_are_only_where_a_table_is_not_compressed(compressed, codec, tmp_path):
+    table = pa.table(columns(), schema=SCHEMA)
+    with tables.table_writer(tmp_path / "t.parquet", SCHEMA, compressed=compressed) as writer:
+        writer.write_table(table)
+    group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)
+    vectors = next(c for i in range(group.num_columns) if (c := group.column(i)).path_in_schema.startswith("vector"))
+    assert vectors.compression == codec
+    assert ("BYTE_STREAM_SPLIT" in vectors.encodings) == compressed
+    assert tables.read_table(tmp_path / "t.parquet").equals(table)

@@ -51,7 +51,8 @@ _RUNTIME_MORE = 10.0  # so many minutes more
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _TEXT_OVER_ZSTD = 2.5
-_COMPRESSED = 0.85  # of float32 activations in Parquet
+_COMPRESSED = 0.85  # of float32 numbers in Parquet
+_RAW = 1.01  # of raw activations, which are not compressed
 _AT_ONCE = 4.0  # MB of a table's layers that statistics read at once, or one layer
 _EIGEN_GFLOPS = 5.0  # of eigenvalues on one core
 _USABLE = 0.85  # of a GPU's memory
@@ -296,7 +297,7 @@ class Estimates:
         listed = (
             s.N * s.L * (s.H + shape.kv_heads) * s.T * 4 / MB + s.token_gram_megabytes
         )  # weights on position 0, values' norms
-        disk = _COMPRESSED * (raw + listed) + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
+        disk = _RAW * raw + _COMPRESSED * listed + s.gram_megabytes / 2 + s.first_token_megabytes + scores * 0.6
         seconds = 1.5 * self._forward_seconds(shape, s.N * s.T, s.T, threads) + raw / 100
         seconds += s.gram_seconds(self.config.machine.core_gflops)
         # rows that wait for the end of their batch: scores, weights on position 0, norms of the values, products of tokens
