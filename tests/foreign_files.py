@@ -436,6 +436,52 @@ def _take_tokenizer(folder: Path, content: bytes) -> None:
     take_tokenizer(f"path:{place}", folder / "tokenizer", what="pretraining.data.d.tokenizer")
 
 
+def _draw_prompts(name: str) -> Callable[[Path, bytes], list]:
+    def draw(folder: Path, content: bytes) -> list:
+        """Prompts of a model that was fetched, by its files."""
+        from sinkorigin.corpora.prompts import make_prompts
+        from sinkorigin.models.fetching import _check_model, check_intact
+
+        place = folder / "m"
+        place.mkdir(exist_ok=True)
+        _model_with(name)(place, content)
+        for path in sorted(place.iterdir()):
+            check_intact(path, "model m")
+        _check_model(place, "model m", False)
+        (place / tables.MANIFEST).unlink(missing_ok=True)
+        tables.write_manifest(place)
+        (folder / "corpus.parquet").write_bytes(_held_out())
+        found = []
+        shared = {
+            "model": "m",
+            "directory": place,
+            "sequences": 2,
+            "length": 4,
+            "seed": 0,
+            "corpus": folder / "corpus.parquet",
+        }
+        for kind, first in (("random_tokens", "bos"), ("natural_text", "drawn"), ("random_tokens", "fixed")):
+            make_prompts(folder / "prompts.parquet", kind=kind, first_token=first, **shared)
+            found.append(tables.read_table(folder / "prompts.parquet")["token_ids"].to_pylist())
+        (place / tables.MANIFEST).unlink()
+        return found
+
+    return draw
+
+
+def _held_out() -> bytes:
+    content = io.BytesIO()
+    texts = ["the king shall speak no more\n\nof night and day", "love thee my lord if thou art here"]
+    pq.write_table(pa.table({"document": ["a", "b"], "split": ["validation"] * 2, "text": texts}), content)
+    return content.getvalue()
+
+
+def _check_prompts(content: bytes, found: list) -> None:
+    for drawn in found:
+        assert len(drawn) in (0, 2) and all(len(row) == 4 for row in drawn)
+        assert all(type(token) is int and 0 <= token < 320 for row in drawn for token in row)
+
+
 # ---- GGUF
 
 
@@ -802,7 +848,12 @@ def _configs() -> list[bytes]:
     study = {key: value for key, value in TINY.items()}
     study["models"] = [{"name": "tiny", "source": "hub:a/b@c"}, {"name": "tiny-random", "source": "random:tiny"}]
     study["corpus"] = {"source": "hub:a/b@c"}
-    return [yaml.safe_dump(one, sort_keys=False).encode() for one in (small, study)]
+    local = {
+        "study": "mine",
+        "models": [{"name": "m", "source": f"path:{tiny()}"}],
+        "corpus": {"source": f"path:{tiny().parent / 'text'}", "members": ["*.txt"]},
+    }
+    return [yaml.safe_dump(one, sort_keys=False).encode() for one in (small, study, local)]
 
 
 # ---- the package index
@@ -828,6 +879,8 @@ FORMATS: dict[str, Format] = {
     "tokenizer.json": Format(lambda: [(tiny() / "tokenizer.json").read_bytes()], _read_tokenizer("tokenizer.json"), damaged_json, name="model m"),
     "tokenizer_config.json": Format(lambda: [(tiny() / "tokenizer_config.json").read_bytes()], _read_tokenizer("tokenizer_config.json"), damaged_json, name="model m"),
     "tokenizer of a training": Format(lambda: [(tiny() / "tokenizer.json").read_bytes()], _take_tokenizer, damaged_json, name="pretraining.data.d.tokenizer"),
+    "prompts of a model": Format(lambda: [(tiny() / "generation_config.json").read_bytes()], _draw_prompts("generation_config.json"), damaged_json, _check_prompts, "model m"),
+    "prompts of a tokenizer": Format(lambda: [(tiny() / "tokenizer.json").read_bytes()], _draw_prompts("tokenizer.json"), damaged_json, _check_prompts, "model m"),
     "GGUF": Format(_ggufs, _read_gguf, _damaged_gguf, _check_gguf, "model.gguf"),
     "Parquet": Format(lambda: [_parquet(), _parquet(row_group_size=2, compression="zstd", write_page_checksum=True), _parquet(use_dictionary=False, compression="none")], _documents("a.parquet"), damaged_bytes, _check_parquet, "a.parquet"),
     "JSON lines": Format(lambda: [_lines()], _documents("a.jsonl"), damaged_bytes, _check_lines, "a.jsonl", whole=False),

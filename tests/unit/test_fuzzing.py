@@ -10,7 +10,15 @@ from sinkorigin.errors import SinkoriginError, first_line
 from sinkorigin.models.shapes import Shape, text_config
 from sinkorigin.tables import remedy
 
-SLOW = ("model", "weights of a model", "tokenizer of a training")  # transformers reads each
+# transformers reads each, and Snakemake configs
+SLOW = (
+    "model",
+    "weights of a model",
+    "tokenizer of a training",
+    "prompts of a model",
+    "prompts of a tokenizer",
+    "YAML config",
+)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -26,7 +34,7 @@ def test_a_damaged_file_is_read_rightly_or_refused_in_a_sentence(name, tmp_path_
     files = format_.files()
     folder = tmp_path_factory.mktemp("damaged")
 
-    @settings(max_examples=settings().max_examples // (5 if name in SLOW else 1))
+    @settings(max_examples=settings().max_examples // (3 if name in SLOW else 1))
     @given(format_.damaged(files))
     def tried(content):
         outcome(format_, folder, content)

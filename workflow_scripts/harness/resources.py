@@ -160,7 +160,7 @@ class Estimates:
 
     def _config_of(self, model: Model) -> Any:
         """The config.json of a model that was fetched, else what one on this machine says of itself; None without."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             return json.loads((self.results / "models" / model.name / "config.json").read_text())
         with suppress(SinkoriginError):
             return read_local_config(model.place, f"model {model.name}") if model.kind == "path" else None

@@ -65,7 +65,7 @@ def clear_killed(locks: Path = LOCKS) -> Literal["nothing", "cleared", "alive", 
                 cleared = True
         except BlockingIOError:
             alive = True
-        except (OSError, ValueError):  # ended meanwhile, or killed while it wrote the note
+        except (OSError, ValueError, KeyError, TypeError):  # ended meanwhile, or killed while it wrote the note
             continue
     if alive:
         return "alive"

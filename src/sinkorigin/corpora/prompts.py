@@ -237,8 +237,7 @@ def _embedding_rows(directory: Path, trust_remote_code: bool) -> int:
     """
     what = f"model {directory.name}"
     config = read_config(directory, what)
-    text = text_config(config)
-    rows = stated(text, "vocabulary") if isinstance(text, dict) else None
+    rows = stated(text_config(config), "vocabulary")
     if rows is None:  # the default of the model's class, which imports PyTorch
         with library_errors(f"{what}: its config.json cannot be read", "take an intact copy"):
             from transformers import AutoConfig
