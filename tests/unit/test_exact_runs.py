@@ -116,7 +116,7 @@ def test_quantities_are_compared_over_the_seeds_that_both_have():
     row = found["mine", "validation_loss"]
     differences = [1.8 - 2.1, 2.1 - 2.2]
     expected = {
-        "run": "mine", "variant": "sigmoid", "baseline": "base", "prompts": None, "epsilon": None, "unit": "nats per token", "parameters": 1001, "tokens": 3000,
+        "run": "mine", "variant": "sigmoid", "baseline": "base", "prompts": None, "epsilon": None, "unit": "nats per token", "parameters": 1003, "tokens": 3000,
         "seeds": 3, "of_seeds": 3, "mean": pytest.approx(2.1), "sd": pytest.approx(0.3), "pairs": 2, "difference": pytest.approx(np.mean(differences)),
     }  # fmt: skip
     assert {name: row[name] for name in expected} == expected and (
@@ -124,7 +124,7 @@ def test_quantities_are_compared_over_the_seeds_that_both_have():
         row["difference_high"],
     ) == pytest.approx(paired_interval(differences)[1:])
     base = found["base", "validation_loss"]
-    assert (base["pairs"], base["difference"], base["parameters"], base["mean"]) == (0, None, 1000, pytest.approx(2.1))
+    assert (base["pairs"], base["difference"], base["parameters"], base["mean"]) == (0, None, 1002, pytest.approx(2.1))
     assert (
         found["mine", "sink_mass"]["difference"] == pytest.approx(np.mean([0.21 - 0.6, 0.22 - 0.7]))
         and found["mine", "sink_mass"]["uniform"] == 0.1
