@@ -18,14 +18,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
@@ -202,6 +203,18 @@ class Campaign:
         return project
 
     # -- rounds
+
+    def run(self, one: Round) -> None:
+        """Run a round, record its trials, and tell of it."""
+        began, spent = time.monotonic(), _processor_seconds()
+        rows = self.play(one)
+        took = {
+            "seconds": round(time.monotonic() - began, 1),
+            "processor_seconds": round(_processor_seconds() - spent, 1),
+        }
+        about = {"seed": self.seed, "round": one.name}
+        self.record([*(about | {"campaign": one.campaign} | row for row in rows), about | took])
+        print(f"{one.name}: {dict(Counter(row['outcome'] for row in rows))}, {took['seconds']:.0f} s", flush=True)
 
     def play(self, one: Round) -> list[dict[str, Any]]:
         """The trials of a round, as rows."""
@@ -402,24 +415,13 @@ def main() -> None:
     campaign.work.mkdir(parents=True, exist_ok=True)
     with FileLock(campaign.work / "lock"):  # several of these may share a folder
         campaign.expected()
-    done = campaign.done()
-    waiting = [one for one in rounds() if one.name not in done and one.name.startswith(arguments.only)]
-    for one in waiting:
+    for one in rounds():
         if time.monotonic() > end:
             break
-        began, spent = time.monotonic(), _processor_seconds()
-        rows = campaign.play(one)
-        took = {
-            "seconds": round(time.monotonic() - began, 1),
-            "processor_seconds": round(_processor_seconds() - spent, 1),
-        }
-        about = {"seed": arguments.seed, "round": one.name}
-        campaign.record([*(about | {"campaign": one.campaign} | row for row in rows), about | took])
-        counts = {
-            outcome: sum(row["outcome"] == outcome for row in rows)
-            for outcome in sorted({row["outcome"] for row in rows})
-        }
-        print(f"{one.name}: {counts}, {took['seconds']:.0f} s", flush=True)
+        if one.name.startswith(arguments.only):
+            with suppress(Timeout), FileLock(campaign.work / f"{one.name.replace('/', ' ')}.lock", timeout=0):
+                if one.name not in campaign.done():
+                    campaign.run(one)
     left = [one for one in rounds() if one.name not in campaign.done()]
     print(
         f"{len(left)} rounds are left; the same command goes on" if left else f"all rounds are done: {campaign.trials}"
