@@ -172,18 +172,21 @@ class Campaign:
         """Products of an undisturbed study, after an edit that changes them if one is named."""
         name = edit if edit in CHANGING else "unedited"
         file = self.work / f"products of {name}.json"
-        if not file.is_file():
-            if edit in CHANGING:
-                project = copied(self.finished(), self.work / f"undisturbed-{os.getpid()}")
-                EDITS[edit](project)
-                undisturbed(project)
-                found = fault_trials.products(project)
-                shutil.rmtree(project.folder)
-                assert found != self.expected(), f"{edit} changes nothing"
-            else:
-                found = fault_trials.products(self.finished())
-            file.write_text(json.dumps(found, indent=1))
+        self.work.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.work / f"{name}.lock"):  # several processes may share a folder
+            if not file.is_file():
+                found = fault_trials.products(self._undisturbed(edit) if edit in CHANGING else self.finished())
+                assert edit not in CHANGING or found != self.expected(), f"{edit} changes nothing"
+                partial = file.with_suffix(".partial")
+                partial.write_text(json.dumps(found, indent=1))
+                partial.rename(file)
         return json.loads(file.read_text())
+
+    def _undisturbed(self, edit: str) -> Project:
+        project = copied(self.finished(), self.work / "undisturbed")
+        EDITS[edit](project)
+        undisturbed(project)
+        return project
 
     def _made(self, name: str, make: Callable[[Path], None]) -> Project:
         folder = self.work / name
@@ -412,9 +415,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts this in the background ignores it
     campaign = Campaign(arguments.folder, arguments.seed)
     end = time.monotonic() + 60 * arguments.minutes
-    campaign.work.mkdir(parents=True, exist_ok=True)
-    with FileLock(campaign.work / "lock"):  # several of these may share a folder
-        campaign.expected()
+    campaign.expected()
     for one in rounds():
         if time.monotonic() > end:
             break
