@@ -18,14 +18,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
@@ -171,18 +172,21 @@ class Campaign:
         """Products of an undisturbed study, after an edit that changes them if one is named."""
         name = edit if edit in CHANGING else "unedited"
         file = self.work / f"products of {name}.json"
-        if not file.is_file():
-            if edit in CHANGING:
-                project = copied(self.finished(), self.work / f"undisturbed-{os.getpid()}")
-                EDITS[edit](project)
-                undisturbed(project)
-                found = fault_trials.products(project)
-                shutil.rmtree(project.folder)
-                assert found != self.expected(), f"{edit} changes nothing"
-            else:
-                found = fault_trials.products(self.finished())
-            file.write_text(json.dumps(found, indent=1))
+        self.work.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.work / f"{name}.lock"):  # several processes may share a folder
+            if not file.is_file():
+                found = fault_trials.products(self._undisturbed(edit) if edit in CHANGING else self.finished())
+                assert edit not in CHANGING or found != self.expected(), f"{edit} changes nothing"
+                partial = file.with_suffix(".partial")
+                partial.write_text(json.dumps(found, indent=1))
+                partial.rename(file)
         return json.loads(file.read_text())
+
+    def _undisturbed(self, edit: str) -> Project:
+        project = copied(self.finished(), self.work / "undisturbed")
+        EDITS[edit](project)
+        undisturbed(project)
+        return project
 
     def _made(self, name: str, make: Callable[[Path], None]) -> Project:
         folder = self.work / name
@@ -202,6 +206,18 @@ class Campaign:
         return project
 
     # -- rounds
+
+    def run(self, one: Round) -> None:
+        """Run a round, record its trials, and tell of it."""
+        began, spent = time.monotonic(), _processor_seconds()
+        rows = self.play(one)
+        took = {
+            "seconds": round(time.monotonic() - began, 1),
+            "processor_seconds": round(_processor_seconds() - spent, 1),
+        }
+        about = {"seed": self.seed, "round": one.name}
+        self.record([*(about | {"campaign": one.campaign} | row for row in rows), about | took])
+        print(f"{one.name}: {dict(Counter(row['outcome'] for row in rows))}, {took['seconds']:.0f} s", flush=True)
 
     def play(self, one: Round) -> list[dict[str, Any]]:
         """The trials of a round, as rows."""
@@ -399,27 +415,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts this in the background ignores it
     campaign = Campaign(arguments.folder, arguments.seed)
     end = time.monotonic() + 60 * arguments.minutes
-    campaign.work.mkdir(parents=True, exist_ok=True)
-    with FileLock(campaign.work / "lock"):  # several of these may share a folder
-        campaign.expected()
-    done = campaign.done()
-    waiting = [one for one in rounds() if one.name not in done and one.name.startswith(arguments.only)]
-    for one in waiting:
+    campaign.expected()
+    for one in rounds():
         if time.monotonic() > end:
             break
-        began, spent = time.monotonic(), _processor_seconds()
-        rows = campaign.play(one)
-        took = {
-            "seconds": round(time.monotonic() - began, 1),
-            "processor_seconds": round(_processor_seconds() - spent, 1),
-        }
-        about = {"seed": arguments.seed, "round": one.name}
-        campaign.record([*(about | {"campaign": one.campaign} | row for row in rows), about | took])
-        counts = {
-            outcome: sum(row["outcome"] == outcome for row in rows)
-            for outcome in sorted({row["outcome"] for row in rows})
-        }
-        print(f"{one.name}: {counts}, {took['seconds']:.0f} s", flush=True)
+        if one.name.startswith(arguments.only):
+            with suppress(Timeout), FileLock(campaign.work / f"{one.name.replace('/', ' ')}.lock", timeout=0):
+                if one.name not in campaign.done():
+                    campaign.run(one)
     left = [one for one in rounds() if one.name not in campaign.done()]
     print(
         f"{len(left)} rounds are left; the same command goes on" if left else f"all rounds are done: {campaign.trials}"
