@@ -96,7 +96,7 @@ def _positions(tables: PageTables, labels: Labels) -> Iterator[str]:
             other = half.sort("rate", descending=True).row(0, named=True)
             yield (
                 f"{place}, {_percent(rates['rate'][0])} of all heads and sequences give position 0 more than {epsilon:g}; the next "
-                f"of the positions up to {half['position'].max()} is {other['position']}, with {_percent(other['rate'])}."
+                f"of the positions up to {half['position'][-1]} is {other['position']}, with {_percent(other['rate'])}."
             )
 
 
