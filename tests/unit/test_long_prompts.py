@@ -222,9 +222,9 @@ def test_tables_of_prompts_longer_than_they_list_positions_hold_scores_over_all_
 
 
 def test_blocks_depend_on_sizes_alone_and_stay_within_their_bytes():
-    assert batches.block_shape(1, 9, 32768, 32768, on_cpu=True) == (1, 32)
-    assert batches.block_shape(1, 9, 4096, 4096, on_cpu=True) == (1, 256)
-    assert batches.block_shape(1, 32, 131072, 131072, on_cpu=True) == (1, 8)
+    assert batches.block_shape(1, 9, 32768, 32768, on_cpu=True) == (1, 64)
+    assert batches.block_shape(1, 9, 4096, 4096, on_cpu=True) == (2, 256)
+    assert batches.block_shape(1, 32, 131072, 131072, on_cpu=True) == (1, 16)
     heads, queries = batches.block_shape(1, 32, 32768, 32768, on_cpu=False)
     assert heads * queries * 32768 * 4 <= batches.ATTENTION_BYTES
     assert not batches.in_blocks(1, 9, 2730, 2730) and batches.in_blocks(1, 9, 2731, 2731)

@@ -88,6 +88,8 @@ def _weigh(
         # as the model does: half-precision logits are shifted by their maximum before the softmax
         logits = logits - logits.max(dim=-1, keepdim=True).values
         return torch.softmax(logits, dim=-1, dtype=logits.dtype)[..., :-1]
+    if not taps and not torch.is_grad_enabled() and logits.dtype == torch.float32:  # nothing else has these logits
+        return torch.softmax(logits, dim=-1, out=logits)
     return torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
 
 
