@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
@@ -72,13 +73,15 @@ def test_tables_hold_the_activations_whatever_the_batch(llama, token_ids, tmp_pa
     assert {layer for site, layer in seen if site == "residual"} == {-1, 0, 1, 2}
 
 
-def test_layers_are_read_apart_as_a_hive(llama, token_ids, tmp_path):
+def test_layers_are_read_apart_as_a_hive_and_their_vectors_are_not_compressed(llama, token_ids, tmp_path):
     extract(
         read_architecture(llama), token_ids, model="m", sites={"residual": Kept()}, batch=6,
         activations=tmp_path / "a", scores=tmp_path / "s.parquet",
     )  # fmt: skip
     table = pl.scan_parquet(tmp_path / "a" / "residual" / "**" / "*.parquet", hive_partitioning=True).collect()
     assert table.group_by("layer").len().sort("layer").rows() == [(layer, 72) for layer in (-1, 0, 1, 2)]
+    vectors = pq.read_metadata(tmp_path / "a/residual/layer=0/part-0.parquet").row_group(0).column(2)
+    assert (vectors.path_in_schema, vectors.compression) == ("activation.list.element", "UNCOMPRESSED")
 
 
 def test_scores_of_a_hand_made_attention_matrix():
