@@ -57,9 +57,7 @@ def anatomies(*models: str) -> set[str]:
 
 
 EVERY_ANATOMY = anatomies(*(model for model, _ in STUDIED))
-COMPARISON = {job("compare_pretraining"), job("compare_pretraining_timing")} | plots(
-    "training_dynamics", "pretraining_comparison"
-)
+COMPARISON = {job("compare_pretraining")} | plots("training_dynamics", "pretraining_comparison")
 EVERY_FIGURE = plots(
     *FIGURES, *INTERVENTION_FIGURES, *MECHANISM_FIGURES, "loss_curves", "training_dynamics", "pretraining_comparison"
 )
@@ -82,7 +80,7 @@ def training(run: str, seed: int = 0, rule: str = "pretrain") -> set[str]:
     return (
         {job(rule, run=run, seed=seed), job("measure_training", run=run), job("measure_weights", model=model)}
         | each(["extract_activations", *STATISTICS], [(model, "natural_text")])
-        | {job("summarize_pretraining")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS | anatomies(model)
+        | {job("summarize_pretraining"), job("compare_pretraining_timing")} | COMPARISON | plots(*FIGURES, "loss_curves") | CLAIMS | anatomies(model)
     )  # fmt: skip
 
 
