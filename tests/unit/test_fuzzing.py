@@ -64,6 +64,7 @@ FOUND = {
     "more layers than any decoder has": ("config.json of a model", b'{"num_hidden_layers": 1000000000}', "num_hidden_layers in its config.json is 1000000000, which no decoder has"),
     "fewer than no heads": ("config.json of a model", b'{"num_attention_heads": -1}', "num_attention_heads in its config.json is -1, which no decoder has"),
     "a width that is not a number": ("config.json of a model", b'{"hidden_size": NaN}', "hidden_size in its config.json is nan, which no decoder has"),
+    "a section that is no section": ("config.json of a model", b'{"text_config": "x"}', "text_config in its config.json is no section, but of type str"),
     "more layers than weights": ("model", b'{"model_type": "llama", "vocab_size": 320, "num_hidden_layers": 9000}', "has 9000 layers, but its weights are 30 tensors"),
     "a line end in the name of a file": ("safetensors index", b'{"metadata": {}, "weight_map": {"a.weight": "\\n"}}', r"names \\n, which is not there"),
     "a token that is a list": ("tokenizer.json", b'{"model": {"vocab": [[[], 0]]}}', "its tokenizer cannot be loaded"),
@@ -94,8 +95,8 @@ def test_what_fuzzing_found_is_refused_in_a_sentence(name, content, sentence, tm
             format_.read(tmp_path, content)
 
 
-def test_a_section_on_text_that_is_no_section_is_the_whole_config():
-    config = {"hidden_size": 8, "text_config": "x"}
+def test_a_model_without_a_section_on_text_is_described_by_its_whole_config():
+    config = {"hidden_size": 8, "text_config": None}
     assert text_config(config) is config and text_config({"text_config": {"a": 1}}) == {"a": 1}
 
 
