@@ -192,7 +192,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="folder for what failed")
     options = parser.parse_args()
-    for name in FORMATS:  # what is made once, and imports, before processes copy it
+    for name in options.format or FORMATS:  # what is made once, and imports, before processes copy it
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
             outcome(FORMATS[name], Path(folder), FORMATS[name].files()[0])
     print("| format | tried | read right | refused | other |\n|---|---:|---:|---:|---:|")

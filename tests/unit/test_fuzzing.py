@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from foreign_files import FORMATS, READ, REFUSED, gguf_bytes, gguf_text, outcome
 from sinkorigin.errors import SinkoriginError, first_line
+from sinkorigin.models.gguf_header import read_gguf_header
 from sinkorigin.models.shapes import Shape, text_config
 from sinkorigin.tables import remedy
 
@@ -93,6 +94,12 @@ def test_what_fuzzing_found_is_refused_in_a_sentence(name, content, sentence, tm
     if sentence is not None:
         with pytest.raises(SinkoriginError, match=sentence):
             format_.read(tmp_path, content)
+
+
+def test_a_list_of_a_gguf_that_is_longer_than_any_takes_no_memory(tmp_path):
+    count = (1 << 20) + 1
+    (tmp_path / "m.gguf").write_bytes(a_gguf(("long", 9, struct.pack("<IQ", 0, count) + bytes(count))))
+    assert read_gguf_header(tmp_path / "m.gguf", "model m").fields["long"] == count
 
 
 def test_a_model_without_a_section_on_text_is_described_by_its_whole_config():
