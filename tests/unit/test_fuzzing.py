@@ -1,5 +1,6 @@
 """A foreign file, however damaged, is read rightly or refused in one sentence with a remedy: no other exception, no hang, no huge allocation."""
 
+import json
 import struct
 
 import pytest
@@ -81,6 +82,8 @@ FOUND = {
     "a footer of other rows than there are": ("Parquet", footer_of_seven_rows(), "its footer says 7 rows, but its row groups have 5"),
     "a manifest that is nested without end": ("manifest", b"[" * 100_000, "is missing or no file of this workflow"),
     "aliases of aliases": ("YAML config", b"a: &a [x, x]\nb: &b [" + b"*a, " * 999 + b"*a]\nc: [" + b"*b, " * 99 + b"*b]", "has aliases that stand for 30\\d+ values; write it without aliases"),
+    "half a character in a key": ("YAML config", b'{"\\ud800": 1}', r"\\ud800 is not a key of the config; correct its spelling or delete it"),
+    "a line end in a name": ("YAML config", json.dumps({"interventions": [{"name": "e", "kind": "mask", "models": ["a\nb"]}]}).encode(), r"models: a\\nb is no model"),
     "an alias inside itself": ("YAML config", b"a: &a [*a]", "has an alias of what it stands in"),
     "an index without files": ("package index", b'{"files": [null]}', "is no list of files"),
     "a file of the index without a name": ("package index", b'{"files": [{"filename": 1, "url": "", "hashes": {}}]}', "is no list of files"),
