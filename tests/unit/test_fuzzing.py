@@ -83,7 +83,7 @@ FOUND = {
     "a manifest that is nested without end": ("manifest", b"[" * 100_000, "is missing or no file of this workflow"),
     "aliases of aliases": ("YAML config", b"a: &a [x, x]\nb: &b [" + b"*a, " * 999 + b"*a]\nc: [" + b"*b, " * 99 + b"*b]", "has aliases that stand for 30\\d+ values; write it without aliases"),
     "half a character in a key": ("YAML config", b'{"\\ud800": 1}', r"\\ud800 is not a key of the config; correct its spelling or delete it"),
-    "a line end in a name": ("YAML config", json.dumps({"interventions": [{"name": "e", "kind": "mask", "models": ["a\nb"]}]}).encode(), r"models: a\\nb is no model"),
+    "a line end in a name": ("YAML config", json.dumps({"interventions": [{"name": "e", "kind": "mask", "models": ["a\nb"], "layers": [0], "positions": [4]}]}).encode(), r"models: a\\nb is no model"),
     "an alias inside itself": ("YAML config", b"a: &a [*a]", "has an alias of what it stands in"),
     "an index without files": ("package index", b'{"files": [null]}', "is no list of files"),
     "a file of the index without a name": ("package index", b'{"files": [{"filename": 1, "url": "", "hashes": {}}]}', "is no list of files"),
