@@ -5,6 +5,9 @@ process of its own, so that a reader that crashes or hangs is counted too. Run f
 
     python benchmarks/fuzz.py --seconds 60 --seed 0
 
+With ``--engine atheris`` (``pip install atheris``, for Linux) libFuzzer changes the bytes of whole files instead, guided by which lines of
+this project's readers they reach.
+
 It prints a table and ends with status 1 if anything was neither read right nor refused; what was is kept under ``--keep``, one file for
 each place that failed, the shortest that was found.
 """
@@ -22,6 +25,7 @@ import traceback
 import warnings
 from collections import Counter
 from pathlib import Path
+from types import FunctionType
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / folder) for folder in ("src", "workflow_scripts", "tests")]
@@ -44,14 +48,17 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} in {where}"
 
 
-def _try(name: str, first: int, seconds: float, folder: Path) -> None:
-    """Try files of one format for a time; write the counts and what failed to ``folder`` after each batch."""
+def _try(name: str, engine: str, first: int, seconds: float, folder: Path) -> None:
+    """Try files of one format for a time; write the counts and what failed to ``folder``."""
     format_ = FORMATS[name]
     files = format_.files()
     counts: Counter[str] = Counter()
     begin, batch = time.monotonic(), 0
     work = folder / "work"
     work.mkdir(exist_ok=True)
+
+    def note() -> None:
+        (folder / "counts.json").write_text(json.dumps({**counts, "batches": batch}))
 
     def one(content: bytes) -> None:
         if time.monotonic() - begin > seconds:
@@ -68,7 +75,11 @@ def _try(name: str, first: int, seconds: float, folder: Path) -> None:
             found = "other"
             _keep(folder, _place(error), content, str(error))
         counts[found] += 1
+        if counts.total() % _BATCH == 0:
+            note()
 
+    if engine == "atheris":
+        _by_atheris(one, files, folder, first, seconds, note)
     while time.monotonic() - begin < seconds:
         quiet = [
             HealthCheck.too_slow,
@@ -81,7 +92,32 @@ def _try(name: str, first: int, seconds: float, folder: Path) -> None:
         )
         seed(first + batch)(run(given(format_.damaged(files))(one)))()
         batch += 1
-        (folder / "counts.json").write_text(json.dumps({**counts, "batches": batch}))
+        note()
+
+
+def _by_atheris(one, files: list[bytes], folder: Path, first: int, seconds: float, note) -> None:
+    """Let libFuzzer change whole files for a time, and end the process."""
+    import atheris
+
+    seeds = folder / "seeds"
+    seeds.mkdir()
+    for number, content in enumerate(files):
+        (seeds / f"{number}").write_bytes(content)
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("sinkorigin.", "harness.")):
+            for function in vars(module).values():
+                if isinstance(function, FunctionType) and function.__module__ == name:
+                    atheris.instrument_func(function)
+    end = time.monotonic() + seconds
+
+    def one_of_libfuzzers(content: bytes) -> None:
+        if time.monotonic() > end:
+            note()
+            os._exit(0)  # libFuzzer does not return
+        one(content)
+
+    atheris.Setup(["fuzz", f"-seed={first + 1}", f"-max_len={4 * max(map(len, files))}", str(seeds)], one_of_libfuzzers)
+    atheris.Fuzz()
 
 
 def _keep(folder: Path, place: str, content: bytes, message: str) -> None:
@@ -92,14 +128,16 @@ def _keep(folder: Path, place: str, content: bytes, message: str) -> None:
         path.with_suffix(".txt").write_text(f"{place}\n{message[:2000]}\n", errors="backslashreplace")
 
 
-def tried(name: str, first: int, seconds: float, keep: Path) -> Counter[str]:
+def tried(name: str, engine: str, first: int, seconds: float, keep: Path) -> Counter[str]:
     """Counts of one format, of processes that are started again after a crash, until the time is over."""
     counts: Counter[str] = Counter()
     begin = time.monotonic()
     while (left := seconds - (time.monotonic() - begin)) > 0:
         with tempfile.TemporaryDirectory() as name_of_folder:
             folder = Path(name_of_folder)
-            process = multiprocessing.get_context("fork").Process(target=_quietly, args=(name, first, left, folder))
+            process = multiprocessing.get_context("fork").Process(
+                target=_quietly, args=(name, engine, first, left, folder)
+            )
             process.start()
             hangs = _wait(process, folder)
             with contextlib.suppress(OSError):
@@ -149,15 +187,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="time of each format")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first batch of each format")
     parser.add_argument("--format", action="append", choices=sorted(FORMATS), help="only this format; may be repeated")
+    parser.add_argument(
+        "--engine", choices=["hypothesis", "atheris"], default="hypothesis", help="what makes the files"
+    )
     parser.add_argument("--keep", type=Path, default=Path("fuzz"), help="folder for what failed")
     options = parser.parse_args()
-    for name in FORMATS:  # what is made once, and imports, before processes copy it
+    for name in options.format or FORMATS:  # what is made once, and imports, before processes copy it
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
             outcome(FORMATS[name], Path(folder), FORMATS[name].files()[0])
     print("| format | tried | read right | refused | other |\n|---|---:|---:|---:|---:|")
     other = 0
     for name in options.format or FORMATS:
-        counts = tried(name, options.seed, options.seconds, options.keep)
+        counts = tried(name, options.engine, options.seed, options.seconds, options.keep)
         other += counts["other"]
         print(f"| {name} | {counts.total()} | {counts[READ]} | {counts[REFUSED]} | {counts['other']} |", flush=True)
     return int(other > 0)

@@ -20,10 +20,10 @@ class SinkoriginError(Exception):
     """
 
     def __init__(self, *sentences: str):
-        super().__init__("\n".join(map(_printable, sentences)))
+        super().__init__("\n".join(map(printable, sentences)))
 
 
-def _printable(sentence: str) -> str:
+def printable(sentence: str) -> str:
     """A sentence in which characters that end a line, steer a terminal or cannot be printed are escaped: it may have names of a damaged file."""
     return "".join(
         one if one.isprintable() or category(one) == "Zs" else one.encode("unicode_escape").decode() for one in sentence

@@ -1,5 +1,6 @@
 """A foreign file, however damaged, is read rightly or refused in one sentence with a remedy: no other exception, no hang, no huge allocation."""
 
+import json
 import struct
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 
 from foreign_files import FORMATS, READ, REFUSED, gguf_bytes, gguf_text, outcome
 from sinkorigin.errors import SinkoriginError, first_line
+from sinkorigin.models.gguf_header import read_gguf_header
 from sinkorigin.models.shapes import Shape, text_config
 from sinkorigin.tables import remedy
 
@@ -64,6 +66,7 @@ FOUND = {
     "more layers than any decoder has": ("config.json of a model", b'{"num_hidden_layers": 1000000000}', "num_hidden_layers in its config.json is 1000000000, which no decoder has"),
     "fewer than no heads": ("config.json of a model", b'{"num_attention_heads": -1}', "num_attention_heads in its config.json is -1, which no decoder has"),
     "a width that is not a number": ("config.json of a model", b'{"hidden_size": NaN}', "hidden_size in its config.json is nan, which no decoder has"),
+    "a section that is no section": ("config.json of a model", b'{"text_config": "x"}', "text_config in its config.json is no section, but of type str"),
     "more layers than weights": ("model", b'{"model_type": "llama", "vocab_size": 320, "num_hidden_layers": 9000}', "has 9000 layers, but its weights are 30 tensors"),
     "a line end in the name of a file": ("safetensors index", b'{"metadata": {}, "weight_map": {"a.weight": "\\n"}}', r"names \\n, which is not there"),
     "a token that is a list": ("tokenizer.json", b'{"model": {"vocab": [[[], 0]]}}', "its tokenizer cannot be loaded"),
@@ -79,6 +82,8 @@ FOUND = {
     "a footer of other rows than there are": ("Parquet", footer_of_seven_rows(), "its footer says 7 rows, but its row groups have 5"),
     "a manifest that is nested without end": ("manifest", b"[" * 100_000, "is missing or no file of this workflow"),
     "aliases of aliases": ("YAML config", b"a: &a [x, x]\nb: &b [" + b"*a, " * 999 + b"*a]\nc: [" + b"*b, " * 99 + b"*b]", "has aliases that stand for 30\\d+ values; write it without aliases"),
+    "half a character in a key": ("YAML config", b'{"\\ud800": 1}', r"\\ud800 is not a key of the config; correct its spelling or delete it"),
+    "a line end in a name": ("YAML config", json.dumps({"interventions": [{"name": "e", "kind": "mask", "models": ["a\nb"], "layers": [0], "positions": [4]}]}).encode(), r"models: a\\nb is no model"),
     "an alias inside itself": ("YAML config", b"a: &a [*a]", "has an alias of what it stands in"),
     "an index without files": ("package index", b'{"files": [null]}', "is no list of files"),
     "a file of the index without a name": ("package index", b'{"files": [{"filename": 1, "url": "", "hashes": {}}]}', "is no list of files"),
@@ -94,8 +99,14 @@ def test_what_fuzzing_found_is_refused_in_a_sentence(name, content, sentence, tm
             format_.read(tmp_path, content)
 
 
-def test_a_section_on_text_that_is_no_section_is_the_whole_config():
-    config = {"hidden_size": 8, "text_config": "x"}
+def test_a_list_of_a_gguf_that_is_longer_than_any_takes_no_memory(tmp_path):
+    count = (1 << 20) + 1
+    (tmp_path / "m.gguf").write_bytes(a_gguf(("long", 9, struct.pack("<IQ", 0, count) + bytes(count))))
+    assert read_gguf_header(tmp_path / "m.gguf", "model m").fields["long"] == count
+
+
+def test_a_model_without_a_section_on_text_is_described_by_its_whole_config():
+    config = {"hidden_size": 8, "text_config": None}
     assert text_config(config) is config and text_config({"text_config": {"a": 1}}) == {"a": 1}
 
 

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise, permutations
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -315,6 +315,7 @@ def test_a_permutation_p_value_counts_the_orders_that_correlate_as_much(data, he
     assert 1 / math.factorial(len(blocks)) <= found <= 1
 
 
+@settings(max_examples=settings().max_examples // 5)  # ten thousand orders each
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), seeds)
 def test_orders_of_layers_keep_the_heads_of_a_layer_together(heads_by_layer, seed):
     layer = np.repeat(np.arange(len(heads_by_layer)) * 2 + 1, heads_by_layer)

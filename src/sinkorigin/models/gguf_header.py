@@ -33,6 +33,7 @@ _NUMBERS = {
 _STRING, _ARRAY = 8, 9
 _TOKENS = "tokenizer.ggml.tokens"
 _DIMS = 4  # of a tensor, at most
+_LONGEST = 1 << 20  # numbers of a list that is read; a vocabulary has a quarter as many
 _KINDS = {"general.architecture": str, "general.alignment": int, "general.file_type": int, "split.count": int}
 _ENCODER_DECODERS = ("t5", "t5encoder", "umt5")
 
@@ -42,7 +43,7 @@ class GGUFHeader:
     """Header of a GGUF file.
 
     Attributes:
-        fields: key → number, text, list of numbers, or the number of entries of a list of texts.
+        fields: key → number, text, list of numbers, or the number of entries of a list of texts or of a very long one.
         sizes: tensor → how many numbers it has.
         types: tensor → how these are stored, such as Q4_K.
     """
@@ -197,15 +198,21 @@ class _Reader:
         return self._numbers(format_, 1)[0]
 
     def _numbers(self, format_: str, count: int) -> tuple[Any, ...]:
+        begin = self._skip(struct.calcsize(f"<{format_}") * count)
+        return struct.unpack_from(f"<{count}{format_}", self._content, begin)
+
+    def _skip(self, size: int) -> int:
+        """Step over so many bytes; where they begin."""
         begin = self._at
-        self._at += struct.calcsize(f"<{format_}") * count
+        self._at += size
         if self._at > len(self._content):
             raise ValueError("its header is cut off")
-        return struct.unpack_from(f"<{count}{format_}", self._content, begin)
+        return begin
 
     def _text(self) -> str:
         length = self._number("Q")
-        return bytes(self._numbers("B", length)).decode("utf-8", "replace")
+        begin = self._skip(length)
+        return self._content[begin : begin + length].decode("utf-8", "replace")
 
     def _value(self, type_: int) -> Any:
         if type_ == _STRING:
@@ -213,6 +220,9 @@ class _Reader:
         if type_ != _ARRAY:
             return self._number(_NUMBERS[type_])
         entries, count = self._number("I"), self._number("Q")
+        if entries != _STRING and count > _LONGEST:
+            self._skip(struct.calcsize(f"<{_NUMBERS[entries]}") * count)
+            return count
         if entries != _STRING:
             return list(self._numbers(_NUMBERS[entries], count))
         for _ in range(count):  # only stepped over: a vocabulary has a quarter of a million

@@ -52,8 +52,12 @@ def check_numbers(config: Mapping[str, Any], what: str, file: str = "config.json
         file: the file that it is from, for messages.
 
     Raises:
-        SinkoriginError: a number is negative, or beyond what any decoder has.
+        SinkoriginError: a number is negative, or beyond what any decoder has; or the section on text is none.
     """
+    if (section := config.get("text_config")) is not None and not isinstance(section, Mapping):
+        raise SinkoriginError(
+            f"{what}: text_config in its {file} is no section, but of type {type(section).__name__}; take an intact copy"
+        )
     text = text_config(config)
     for name in _NAMES:
         most = _MOST.get(name, _MOST_OTHERWISE)
@@ -141,7 +145,7 @@ class Shape:
             KeyError: it lacks a number that a decoder has.
             ValueError: it is no dictionary of such numbers.
         """
-        if not isinstance(config, Mapping):
+        if not isinstance(config, Mapping) or not isinstance(config.get("text_config", {}), Mapping | None):
             raise ValueError("no dictionary")
         text = text_config(config)
         kind = str(text.get("model_type", ""))

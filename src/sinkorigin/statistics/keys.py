@@ -93,7 +93,8 @@ def cosine_between(keys: np.ndarray, weights: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         units = keys / np.linalg.norm(keys, axis=-1, keepdims=True)
         itself = np.square(weights).sum(axis=1)
-        return (np.square(weights @ units).sum(axis=1) - itself) / (1 - itself)
+        pairs = np.where(itself < 1 - 1e-12, 1 - itself, np.nan)  # of one sequence both are 0 but for rounding
+        return (np.square(weights @ units).sum(axis=1) - itself) / pairs
 
 
 def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:

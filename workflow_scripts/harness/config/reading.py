@@ -25,9 +25,9 @@ Problem = tuple[Sequence[str], str]  # parts of the key, and the sentence
 
 
 def _plain(value: Any) -> Any:
-    """A config as plain dicts and lists, whatever the YAML reader made."""
+    """A config as plain dicts and lists, whatever the YAML reader made; half a character in a key, which pydantic does not take, is escaped."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key).encode("utf-8", "backslashreplace").decode(): _plain(entry) for key, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 

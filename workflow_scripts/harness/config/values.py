@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sinkorigin.errors import printable
+
 Name = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Letters, digits, '_', '.', '-'; it becomes a folder."),
@@ -25,7 +27,7 @@ def first_repeated(values: Iterable[Any]) -> Any:
 def refuse(sentences: Iterable[str]) -> None:
     """Raise a ValueError that lists these sentences, one a line, if there are any."""
     if lines := list(dict.fromkeys(sentences)):
-        raise ValueError("\n".join(lines))
+        raise ValueError("\n".join(map(printable, lines)))
 
 
 def repeated(key: str, values: Iterable[Any], remedy: str = "; keep one") -> list[str]:
