@@ -52,6 +52,7 @@ DECLARED = (
     "tests/unit/test_docs.py::test_the_page_of_the_tables_is_as_the_schemas_say",
     "tests/unit/test_claims.py::test_the_page_of_the_claims_is_that_of_their_declarations",
 )
+AT_ONCE = 100  # mutants that one process tries
 LOST = 70  # status of a fork whose task itself fails, which is no verdict
 HEAVY = ("numpy", "polars", "pyarrow.parquet", "scipy.special", "scipy.stats", "torch", "transformers", "pytest")
 
@@ -64,7 +65,7 @@ def test_files() -> list[str]:
 
 def hash_of(files: Iterable[Path]) -> str:
     """Hash of the names and contents of files."""
-    content = hashlib.sha256(Path(__file__).read_bytes())
+    content = hashlib.sha256()
     for path in files:
         content.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return content.hexdigest()[:16]
@@ -116,25 +117,23 @@ def function_of(mutant: str) -> str:
 
 
 def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> list[str]:
-    """A random sample, stratified by module: of each as many as its share of all, rounded by the largest remainders, but one at least.
+    """A random sample, stratified by module: systematic, so that of each module as many are drawn as its share of all, give or take one.
 
     Args:
         mutants: names by module.
         size: of the sample; None for all.
-        seed: of the draw, and of the order in which they are tried.
+        seed: of the draw.
+
+    Returns:
+        Names, in an order whose beginning of any length is the sample of that size.
     """
-    total = sum(map(len, mutants.values()))
-    if size is None or size >= total:
-        return [mutant for names in mutants.values() for mutant in names]
-    exact = {module: size * len(names) / total for module, names in mutants.items()}
-    counts = {module: math.floor(share) for module, share in exact.items()}
-    rest = sorted(exact, key=lambda module: (counts[module] - exact[module], module))
-    for module in rest[: size - sum(counts.values())]:
-        counts[module] += 1
-    draw = random.Random(seed)
-    sample = [one for module in sorted(mutants) for one in draw.sample(sorted(mutants[module]), max(counts[module], 1))]
-    draw.shuffle(sample)
-    return sample
+    places = []
+    for module, names in mutants.items():
+        draw = random.Random(f"{seed} {module}")
+        start = draw.random()
+        order = draw.sample(sorted(names), len(names))
+        places += [((number + start) / len(names), name) for number, name in enumerate(order)]
+    return [name for _, name in sorted(places)[:size]]
 
 
 def noted() -> dict[str, dict]:
@@ -169,6 +168,10 @@ class Loop:
     def pytest_runtestloop(self, session) -> bool:
         from mutmut.state import state
 
+        if any(path.read_text().startswith("polars-0") for path in Path("/proc/self/task").glob("*/comm")):
+            raise RuntimeError(
+                "a file of tests computes with Polars when it is imported: its threads are lost in a fork"
+            )
         called_on_import = sorted(state()._stats)
         write(ON_IMPORT, called_on_import)
         state()._stats.clear()
@@ -360,11 +363,9 @@ def remaining(sample: Sequence[str], found: Mapping[str, str]) -> list[str]:
 
 def measure(sample: Sequence[str], version: str, until: float) -> None:
     """Try the mutants of a sample that have no verdict yet, until some time."""
-    for module in HEAVY:
-        __import__(module)
     os.environ[CHOICE] = "stats"
     left = remaining(sample, verdicts(version))
-    if not left:
+    if not left or time.time() > until:
         return
     in_fork(lambda: in_pytest(test_files(), [Loop(version, left, until)]), 10**6)
     called_on_import, tests = json.loads(ON_IMPORT.read_text()), noted()
@@ -387,7 +388,12 @@ def main() -> None:
     mutants = write_mutants()
     size = None if asked.sample == "all" else int(asked.sample)
     sample, version = drawn(mutants, size, asked.seed), fingerprint()
-    measure(sample, version, until)
+    for module in HEAVY:
+        __import__(module)
+    for end in range(
+        AT_ONCE, len(sample) + AT_ONCE, AT_ONCE
+    ):  # so that an interrupted run has tried the beginning of the sample
+        measure(sample[:end], version, until)
     found = verdicts(version)
     left = remaining(sample, found)
     print(f"{len(sample) - len(left)} of {len(sample)} mutants tried; " + ", ".join(tally(found, sample)))
