@@ -219,17 +219,19 @@ def run(session, items: Sequence) -> int:
     return 0
 
 
-def chosen(tests: Mapping[str, Mapping], mutant: str, *, of_module: bool = False) -> list[str]:
+def chosen(tests: Mapping[str, Mapping], mutant: str, *, of_package: bool = False) -> list[str]:
     """The tests for a mutant, the fastest first, as far as ``SECONDS_OF_TESTS`` go.
 
     Args:
         tests: see :func:`noted`.
-        of_module: whether all tests that call any function of its module count, not only those that call its own.
+        of_package: whether all tests count that call any function of its package, statistics or claims: what a function that runs while
+            its module is imported has made, such as a function inside of it, is called by tests of which nothing is known.
     """
     function = function_of(mutant)
+    package = ".".join(function.split(".")[:2])
 
     def concerned(name: str) -> bool:
-        return name.rpartition(".")[0] == function.rpartition(".")[0] if of_module else name == function
+        return name.startswith(f"{package}.") if of_package else name == function
 
     found = [(note["seconds"], test) for test, note in tests.items() if any(map(concerned, note["functions"]))]
     passed, kept = 0.0, []
@@ -293,6 +295,11 @@ def in_pytest(arguments: Sequence[str], plugins: Sequence = ()) -> int:
     ]
     paths = " ".join([str(WORK / "src"), "workflow_scripts", "tests", "docs"])
     return int(pytest.main([*options, "-o", f"pythonpath={paths}", *arguments], plugins=plugins))
+
+
+def in_turn(*several: Sequence[str]) -> int:
+    """Exit status of the first tests that fail; 0 if none do."""
+    return next(filter(None, map(in_pytest, several)), 0)
 
 
 def write(path: Path, content) -> None:
@@ -371,9 +378,8 @@ def measure(sample: Sequence[str], version: str, until: float) -> None:
     called_on_import, tests = json.loads(ON_IMPORT.read_text()), noted()
     for mutant in remaining(left, verdicts(version)):
         if function_of(mutant) in called_on_import and time.time() < until:
-            names = [*DECLARED, *chosen(tests, mutant, of_module=True)]
-            known = [tests[name] for name in names if name in tests]
-            try_mutant(version, mutant, known, partial(in_pytest, names))
+            names = chosen(tests, mutant, of_package=True)
+            try_mutant(version, mutant, [tests[name] for name in names], partial(in_turn, DECLARED, names))
 
 
 def main() -> None:
