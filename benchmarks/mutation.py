@@ -219,21 +219,23 @@ def run(session, items: Sequence) -> int:
     return 0
 
 
-def chosen(tests: Mapping[str, Mapping], mutant: str, *, of_package: bool = False) -> list[str]:
+def chosen(tests: Mapping[str, Mapping], mutant: str, *, on_import: bool = False) -> list[str]:
     """The tests for a mutant, the fastest first, as far as ``SECONDS_OF_TESTS`` go.
 
     Args:
         tests: see :func:`noted`.
-        of_package: whether all tests count that call any function of its package, statistics or claims: what a function that runs while
-            its module is imported has made, such as a function inside of it, is called by tests of which nothing is known.
+        on_import: whether its function runs while its module is imported. Which tests call what it has made, such as a function inside of
+            it, is not known: those count that call another function of the module, or, where none does, one of the package.
     """
     function = function_of(mutant)
-    package = ".".join(function.split(".")[:2])
-
-    def concerned(name: str) -> bool:
-        return name.startswith(f"{package}.") if of_package else name == function
-
-    found = [(note["seconds"], test) for test, note in tests.items() if any(map(concerned, note["functions"]))]
+    places = (f"{function.rpartition('.')[0]}.", f"{'.'.join(function.split('.')[:2])}.") if on_import else (function,)
+    found: list[tuple[float, str]] = []
+    for place in places:
+        found = found or [
+            (note["seconds"], test)
+            for test, note in tests.items()
+            if any(name.startswith(place) if on_import else name == place for name in note["functions"])
+        ]
     passed, kept = 0.0, []
     for seconds, test in sorted(found):
         passed += seconds
@@ -255,8 +257,12 @@ def try_mutant(fingerprint: str, mutant: str, tests: Sequence[Mapping], task: Ca
     append(VERDICTS, {"fingerprint": fingerprint, "mutant": mutant, "verdict": verdict, "seconds": seconds})
 
 
-def in_fork(task, seconds: float) -> int | None:
-    """Status with which a task ends in a fork of this process: that which it returns, minus a signal's number, None if its time is over."""
+def in_fork(task: Callable[[], int], seconds: float) -> int | None:
+    """Status with which a task ends in a fork of this process: that which it returns, minus a signal's number, None if its time is over.
+
+    Args:
+        seconds: of the processor; a task that waits may take six times as long.
+    """
     child = os.fork()
     if not child:
         try:
@@ -265,7 +271,7 @@ def in_fork(task, seconds: float) -> int | None:
         except BaseException:
             traceback.print_exc()
             os._exit(LOST)
-    until = time.time() + seconds
+    until = time.time() + 6 * seconds
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -378,7 +384,7 @@ def measure(sample: Sequence[str], version: str, until: float) -> None:
     called_on_import, tests = json.loads(ON_IMPORT.read_text()), noted()
     for mutant in remaining(left, verdicts(version)):
         if function_of(mutant) in called_on_import and time.time() < until:
-            names = chosen(tests, mutant, of_package=True)
+            names = chosen(tests, mutant, on_import=True)
             try_mutant(version, mutant, [tests[name] for name in names], partial(in_turn, DECLARED, names))
 
 
