@@ -46,7 +46,7 @@ TESTS = (
     "exact_*", "properties_bootstrap", "properties_statistics",
 )  # fmt: skip
 # A survivor is tried on all of its tests as far as this many seconds go, the fastest first: what only a slower one would notice survives.
-SECONDS_OF_TESTS = 5.0
+SECONDS_OF_TESTS = 3.0
 # What runs while a module is imported mostly makes schemas and claims, which pages repeat word by word.
 DECLARED = (
     "tests/unit/test_docs.py::test_the_page_of_the_tables_is_as_the_schemas_say",
