@@ -71,10 +71,11 @@ def hash_of(files: Iterable[Path]) -> str:
     return content.hexdigest()[:16]
 
 
-def fingerprint() -> str:
-    """Hash of all code that a verdict depends on."""
-    folders = ("src", "tests", "workflow_scripts")
-    return hash_of(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))
+@cache
+def version_of(*names: str) -> str:
+    """Hash of files of tests, of what the files of tests share, and of the code that they test."""
+    shared = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").glob("*.py"), ROOT / "tests" / "unit" / "conftest.py"]
+    return hash_of([*sorted(shared), *(ROOT / name for name in names)])
 
 
 def write_mutants() -> dict[str, list[str]]:
@@ -138,19 +139,12 @@ def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> 
 
 def noted() -> dict[str, dict]:
     """Of each test of this version of code and tests: its ``seconds``, and the ``functions`` that it calls."""
-    versions = {name: version_of_tests(name) for name in test_files()}
+    versions = {name: version_of(name) for name in test_files()}
     found = {}
     for line in map(json.loads, NOTES.read_text().splitlines()) if NOTES.is_file() else ():
         if versions.get(line["test"].partition("::")[0]) == line["version"]:
             found[line["test"]] = line
     return found
-
-
-@cache
-def version_of_tests(name: str) -> str:
-    """Hash of a file of tests, of what the files of tests share and of the code that they test."""
-    shared = [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").glob("*.py"), ROOT / "tests" / "unit" / "conftest.py"]
-    return hash_of([*sorted(shared), ROOT / name])
 
 
 class Loop:
@@ -202,7 +196,7 @@ class Loop:
             seconds, functions = time.process_time() - start, sorted(state()._stats)
             state()._stats.clear()
             line = {
-                "version": version_of_tests(item.nodeid.partition("::")[0]),
+                "version": version_of(item.nodeid.partition("::")[0]),
                 "test": item.nodeid,
                 "seconds": seconds,
             }
@@ -399,7 +393,7 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     mutants = write_mutants()
     size = None if asked.sample == "all" else int(asked.sample)
-    sample, version = drawn(mutants, size, asked.seed), fingerprint()
+    sample, version = drawn(mutants, size, asked.seed), version_of(*test_files())
     for module in HEAVY:
         __import__(module)
     for end in range(
