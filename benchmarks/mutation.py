@@ -185,22 +185,23 @@ class Loop:
         return True
 
     def note(self, session, items: Sequence) -> int:
-        """Run tests one by one, without a mutant, and write their notes; end with the first that fails."""
+        """Run tests one by one, without a mutant, and write their notes.
+
+        A test that fails has no functions in its notes, so that it is run for no mutant.
+        """
         from mutmut.state import state
 
         os.environ[CHOICE] = "stats"
         for item in items:
-            start = time.process_time()
-            if time.time() > self.until or run(session, [item]):
+            if time.time() > self.until:
                 return 1
-            seconds, functions = time.process_time() - start, sorted(state()._stats)
+            start = time.process_time()
+            fails = bool(run(session, [item]))
+            session.testsfailed, session.shouldfail = 0, False
+            note = {"version": version_of(item.nodeid.partition("::")[0]), "test": item.nodeid, "fails": fails}
+            functions = [] if fails else sorted(state()._stats)
+            append(NOTES, note | {"seconds": time.process_time() - start, "functions": functions})
             state()._stats.clear()
-            line = {
-                "version": version_of(item.nodeid.partition("::")[0]),
-                "test": item.nodeid,
-                "seconds": seconds,
-            }
-            append(NOTES, line | {"functions": functions})
         return 0
 
 
@@ -408,6 +409,8 @@ def main() -> None:
             f"the same command goes on; if it tries none, the tests fail without a mutant: see {WORK / 'pytest.log'}"
         )
     write(RESULT, result(mutants, sample, found, None if size is None else asked.seed))
+    if failing := [name for name, note in noted().items() if note["fails"]]:
+        print("left out, because they fail in a fork without a mutant:", *failing, sep="\n")
 
 
 def tally(found: Mapping[str, str], sample: Sequence[str]) -> Iterator[str]:
