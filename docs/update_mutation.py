@@ -29,21 +29,21 @@ a seed and stratified by module: `make mutation SAMPLE=1000 SEED=3`, or `SAMPLE=
 What counts: mutmut changes what is inside of functions, without docstrings and annotations; not the schemas and the declarations of claims
 at the top of a module, nor functions with a decorator. A mutant whose result no test can tell from the original's is a survivor like any
 other, and is not taken out of the count. Only unit tests are run, and on each mutant only those of its function which together take
-less than five seconds: a mutant that only a longer test would notice counts as survived.
+less than three seconds: a mutant that only a longer test would notice counts as survived.
 """
 
 
 def score(result: Mapping) -> tuple[float, float, float]:
-    """Mutation score, and the ends of its 95 % interval; an interval without width where all mutants were tried.
+    """Mutation score, and the ends of its 95 % interval (Clopper and Pearson); all one number where all mutants were tried.
 
-    The score is the mean of the modules' scores, weighted with their numbers of mutants. The interval is that of Clopper and Pearson for a
-    sample that is not stratified, which is a little wider than need be.
+    Of each module as many mutants are drawn as its share of all, so that the score of the sample is that of all modules together. The
+    interval is that of a sample that is not stratified, which is a little wider than need be.
     """
     modules = result["modules"].values()
-    total = sum(module["mutants"] for module in modules)
-    tried = sum(_tried(module) for module in modules)
-    value = sum(module["mutants"] * _killed(module) / _tried(module) for module in modules) / total
-    return (value, value, value) if tried == total else (value, *exact_interval(value * tried, tried))
+    tried, killed = sum(map(_tried, modules)), sum(map(_killed, modules))
+    value = killed / tried
+    of_all = tried == sum(module["mutants"] for module in modules)
+    return (value, value, value) if of_all else (value, *exact_interval(killed, tried))
 
 
 def _tried(module: Mapping) -> int:

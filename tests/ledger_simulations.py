@@ -48,13 +48,24 @@ class InMemory(StudyTables):
         return self._frames.get(name)
 
 
+def whole(schema, rows: Sequence[Mapping]) -> list[Mapping]:
+    """Rows with the columns that they lack."""
+    blank = dict.fromkeys(schema.names)
+    return [blank | {k: v for k, v in {"model": "m", "prompts": "p"}.items() if k in blank} | row for row in rows]
+
+
 def table(schema, rows: Sequence[Mapping]) -> pl.DataFrame:
     """A table from rows that lack columns."""
-    names = {"model": "m", "prompts": "p"}
-    blank = dict.fromkeys(schema.names)
-    return pl.DataFrame(
-        from_rows(schema, [blank | {k: v for k, v in names.items() if k in blank} | row for row in rows])
-    )
+    return pl.DataFrame(from_rows(schema, whole(schema, rows)))
+
+
+def plain_table(schema, rows: Sequence[Mapping]) -> pl.DataFrame:
+    """The same of rows of plain numbers, without the threads that Polars starts for it.
+
+    What is made when this module is imported must start none: benchmarks/mutation.py forks afterwards, and threads are lost in a fork.
+    """
+    found = whole(schema, rows)
+    return pl.DataFrame({name: [row[name] for row in found] for name in schema.names})
 
 
 def verdict(code: str, frames: Mapping[str, pl.DataFrame]) -> str:
@@ -72,7 +83,7 @@ def names_of(name: str, ends) -> dict[str, float]:
 # ---- a model with a sink, which most claims ask for
 
 DEPTH = 30
-SINK_MASS = table(
+SINK_MASS = plain_table(
     sinks.SINK_MASS_SCHEMA,
     [
         {"layer": layer, "mass": mass, "mass_low": mass - 0.01, "mass_high": mass + 0.01, "uniform": uniform_score(0, LENGTH)}
@@ -85,7 +96,7 @@ SINK_MASS = table(
 def changes(layers: Sequence[int], threshold: float) -> pl.DataFrame:
     """A rise, sure to pass its threshold, in each of these layers."""
     rise = {"kind": "rise", "threshold": threshold, "change": 3 * threshold, "change_low": 2 * threshold}
-    return table(change_points.SCHEMA, [rise | {"layer": int(layer)} for layer in layers])
+    return plain_table(change_points.SCHEMA, [rise | {"layer": int(layer)} for layer in layers])
 
 
 SURGES = (2, 11, 20)  # layers of norm surges that a sink follows
