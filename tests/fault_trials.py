@@ -39,11 +39,15 @@ def is_product(path: Path) -> bool:
     return not (recorded or hidden or path.name in ("timing.parquet", "index.html"))
 
 
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def products(project: Project) -> dict[str, str]:
     """Path of every product in the project → its sha256, see :func:`is_product`."""
     results = project.folder / "results"
     return {
-        f"results/{place}": hashlib.sha256((results / place).read_bytes()).hexdigest()
+        f"results/{place}": _digest(results / place)
         for place in sorted(path.relative_to(results) for path in results.rglob("*") if path.is_file())
         if is_product(place)
     }
@@ -471,17 +475,21 @@ def outcomes(
     def note(outcome: str, sentences: Mapping[str, str]) -> None:
         for damage in damages:
             for sentence in sentences.values():
-                if damage.file in sentence.split():
+                if damage.file in (word.rstrip(",;:") for word in sentence.split()):
                     named.setdefault(damage.file, (outcome, sentence))
 
+    damaged = {damage.file: _digest(project.folder / damage.file) for damage in damages}
     try:
         first = finish(project, *targets)
         for said in first.said:
             note(REFUSED, remedies(said))
         for said in first.verified:
             note(FOUND, remedies(said))
-        there = products(project)
-        rebuilt = {damage.file for damage in damages if there.get(damage.file) == expected.get(damage.file, "")}
+        rebuilt = {
+            file
+            for file, digest in damaged.items()
+            if (now := _digest(project.folder / file)) not in (None, digest) and expected.get(file, now) == now
+        }
         for _ in range(5):
             status, said = run(project, "verify", program=SNAKEMAKE)
             if status == 0:
