@@ -20,16 +20,20 @@ _ADDRESS = "FORKED_PYTHON"  # variable: the server's socket
 
 
 class Server:
-    """A server for this process and for all that it starts."""
+    """A server for this process and for all that it starts.
+
+    Attributes:
+        python: the program to start in place of Python, whose work a fork does.
+    """
 
     def __init__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="forks")  # the path of a socket has at most 107 characters
         os.environ[_ADDRESS] = address = f"{self._folder.name}/socket"
         program = shlex.join([sys.executable, "-I", "-S", forked_python.__file__, "ask", address])
-        python = Path(self._folder.name, "python")  # to start in place of Python
-        python.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
-        python.chmod(0o755)
-        command = [sys.executable, "-I", forked_python.__file__, "serve", address, python, *_MODULES]
+        self.python = Path(self._folder.name, "python")
+        self.python.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
+        self.python.chmod(0o755)
+        command = [sys.executable, "-I", forked_python.__file__, "serve", address, self.python, *_MODULES]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         while not os.path.exists(address):
             assert self._process.poll() is None, f"{command} ended with {self._process.returncode}"

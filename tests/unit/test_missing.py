@@ -116,8 +116,10 @@ def workflow(failed=(), depending=(), **scheduler):
             yield from bfs(direction, other)
 
     state = {"failed": set(failed), "running": set(), "touch": False, "_user_kill": None, "_executor_error": None}
+    groups = {job: group for group in scheduler.pop("groups", ()) for job in group}
+    ready = set(scheduler.pop("ready", ()))
     return SimpleNamespace(
-        dag=SimpleNamespace(bfs=bfs, depending=edges, ready_jobs=set(scheduler.pop("ready", ()))),
+        dag=SimpleNamespace(bfs=bfs, depending=edges, ready_jobs=ready, get_job_group=groups.get),
         scheduler=SimpleNamespace(**state | scheduler),
     )
 
@@ -134,6 +136,10 @@ def test_of_a_group_that_failed_the_jobs_that_ended_well_wait_for_the_one_that_d
     run = workflow({Group([norms, sinks, keys])}, {keys: [anatomy], norms: [anatomy]})
     unfinished = internals.unfinished_jobs(run, lambda job: job is not sinks)
     assert unfinished == {norms: sinks, sinks: sinks, keys: sinks, anatomy: sinks}
+    effects, mediation, figure, intervene = Job("effects"), Job("mediation"), Job("plot"), Job("intervene")
+    waiting = workflow({intervene}, {intervene: [effects], mediation: [figure]}, groups=[Group([effects, mediation])])
+    unfinished = internals.unfinished_jobs(waiting, lambda job: False)
+    assert unfinished == dict.fromkeys([intervene, effects, mediation, figure], intervene)
     killed = internals.unfinished_jobs(run, lambda job: True)
     assert {killed[job] for job in (norms, sinks, keys)} == {norms, sinks, keys}
 

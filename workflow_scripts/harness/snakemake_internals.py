@@ -244,7 +244,7 @@ def unfinished_jobs(workflow: Any, ended_well: Callable[[Any], bool]) -> dict[An
     """Job that a failed run did not finish → the failed job that it waits for; a job that failed waits for itself.
 
     ``onerror`` gets a log only (scheduling/job_scheduler.py and dag.py, 9.27.1). Where a group failed, Snakemake removes what all of its
-    jobs made: those that ended well wait for the first of it that did not.
+    jobs made: those that ended well wait for the first of it that did not. And where a job of a group waits, all of them do.
 
     Args:
         ended_well: whether the script of a job came to its end.
@@ -256,9 +256,13 @@ def unfinished_jobs(workflow: Any, ended_well: Callable[[Any], bool]) -> dict[An
         failed = [one for one in jobs if not ended_well(one)] or jobs
         found |= {one: one if one in failed else failed[0] for one in jobs}
     found = dict(sorted(found.items(), key=lambda item: (item[0].rule.name, *item[0].wildcards)))
-    for job, blamed in list(found.items()):
-        for waiting in dag.bfs(dag.depending, job):
-            found.setdefault(waiting, blamed)
+    left = list(found)
+    for job in left:  # which becomes longer: a group does not run where one of its jobs waits
+        group = dag.get_job_group(job)
+        for waiting in [*dag.bfs(dag.depending, job), *(group or ())]:
+            if waiting not in found:
+                found[waiting] = found[job]
+                left.append(waiting)
     return found
 
 
