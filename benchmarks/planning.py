@@ -8,15 +8,12 @@ empty workflow. The bars: 5 s beyond that start for the default study on two cor
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
-from measured import Measured, add_json_option, write_json
+from measured import Cost, Measured, add_json_option, cost_of, write_json
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
@@ -59,40 +56,27 @@ def large_study() -> dict:
     }
 
 
-def measured(command: list[str], folder: Path, rounds: int) -> dict:
-    """Least wall seconds, with the processor seconds and the peak memory in MB of that round, and what it said."""
-    best: dict = {}
-    for _ in range(rounds):
-        began = time.perf_counter()
-        with tempfile.TemporaryFile("w+") as said:
-            started = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(started.pid, 0)
-            wall = time.perf_counter() - began
-            said.seek(0)
-            text = said.read()
-        if status:
-            sys.exit(f"{' '.join(command)} failed:\n{text}")
-        own = {
-            "wall": wall,
-            "processor": usage.ru_utime + usage.ru_stime,
-            "memory": usage.ru_maxrss / 1024,
-            "said": text,
-        }
-        best = own if not best or wall < best["wall"] else best
-    return best
+def least(command: list[str], folder: Path, rounds: int) -> Cost:
+    """Cost of the round with the least wall time."""
+    return min((cost_of(command, folder) for _ in range(rounds)), key=lambda cost: cost.seconds)
 
 
-def shown(name: str, own: dict, start: dict | None, rounds: int) -> list[Measured]:
+def shown(name: str, own: Cost, start: Cost | None, rounds: int) -> list[Measured]:
     """Time and memory of a command beside those of an empty workflow; they are printed."""
-    print(f"{name}: {own['wall']:.1f} s, {own['processor']:.1f} s of processor, {own['memory']:.0f} MB", flush=True)
+    print(
+        f"{name}: {own.seconds:.1f} s, {own.processor_seconds:.1f} s of processor, {own.megabytes:.0f} MB", flush=True
+    )
     if start is None:
         return []
     return [
         Measured(
-            name=f"{what} of {name}, beside an empty workflow", numerator=own[key], denominator=start[key],
-            ratio=own[key] / start[key], unit=unit, rounds=rounds,
+            name=f"{what} of {name}, beside an empty workflow", numerator=one, denominator=other, ratio=one / other,
+            unit=unit, rounds=rounds,
         )
-        for what, key, unit in (("time", "wall", "s"), ("peak memory", "memory", "MB"))
+        for what, one, other, unit in (
+            ("time", own.seconds, start.seconds, "s"),
+            ("peak memory", own.megabytes, start.megabytes, "MB"),
+        )
     ]  # fmt: skip
 
 
@@ -107,20 +91,20 @@ def main() -> None:
         empty = Path(made) / "empty"
         empty.mkdir()
         (empty / "Snakefile").write_text("rule all:\n")
-        start = measured([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
+        start = least([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
         shown("an empty workflow", start, None, arguments.rounds)
         config = Path(made) / "large.yaml"
         config.write_text(yaml.safe_dump(large_study()))
         large = [*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"]
-        own = measured(large, ROOT, arguments.rounds)
+        own = least(large, ROOT, arguments.rounds)
         found = shown("a dry run of the large study", own, start, arguments.rounds)
         for name in ("--dry-run", "--cores=2"):
             if arguments.finished:
-                own = measured(
+                own = least(
                     [*snakemake, "--configfile", *arguments.finished, name, "--quiet", "all"], ROOT, arguments.rounds
                 )
                 found += shown(f"{name} of {' '.join(arguments.finished)}", own, start, arguments.rounds)
-                print(f"  {own['wall'] - start['wall']:.1f} s beyond the start")
+                print(f"  {own.seconds - start.seconds:.1f} s beyond the start")
     write_json(arguments.json, found)
 
 
