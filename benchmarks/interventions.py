@@ -161,7 +161,7 @@ def main() -> None:
         plain = statistics.mean(passes)
         wholes, plains = [*wholes, whole], [*plains, count * plain]
         print(f"sweep {whole:.1f} s, forward pass {plain:.2f} s, ratio {whole / plains[-1]:.2f}", flush=True)
-    found = [compared(f"{count} edits, beside as many full forward passes", wholes, plains, bar=BAR)]
+    found = [compared(f"sweep of {count} edits, beside as many full forward passes", wholes, plains, bar=BAR)]
     print(f"median ratio {found[0].ratio:.2f}, bar {BAR:g}")
     write_json(arguments.json, found)
     mask = next((job for job in jobs if job[0]["kind"] == "mask"), None)

@@ -55,7 +55,7 @@ def main() -> None:
     measured = [
         compared(f"{what}, beside a forward pass", seconds["extraction"], seconds["forward"], bar=SLOWER),
         Measured(
-            name=f"{what}, peak memory", numerator=max(gibibytes["extraction"]), denominator=GIBIBYTES,
+            name=f"{what}, peak memory, beside {GIBIBYTES:g} GiB", numerator=max(gibibytes["extraction"]), denominator=GIBIBYTES,
             ratio=max(gibibytes["extraction"]) / GIBIBYTES, unit="GiB", rounds=arguments.rounds, bar=1.0,
         ),
     ]  # fmt: skip

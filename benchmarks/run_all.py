@@ -53,7 +53,7 @@ class Benchmark:
         reads: files and folders of the default study that its options name; Snakemake makes what is missing.
         needs_finished: whether it is left out where the default study is not finished.
         needs_gpu: whether it is left out where PyTorch sees no GPU.
-        beside: whether it times other tools too, where they are installed.
+        beside: packages of other tools that it times too, where they are installed.
     """
 
     name: str
@@ -64,18 +64,18 @@ class Benchmark:
     reads: tuple[str, ...] = ()
     needs_finished: bool = False
     needs_gpu: bool = False
-    beside: bool = False
+    beside: tuple[str, ...] = ()
 
 
 # verdict_errors.py, faults.py, fuzz.py and mutation.py measure no speed
 BENCHMARKS = (
     Benchmark(
         name="extraction", title="Extraction", options=(MODEL, PROMPTS), quick=("--rounds", "1", "--sequences", "8"),
-        reads=(MODEL, PROMPTS), beside=True,
+        reads=(MODEL, PROMPTS), beside=("transformer-lens", "nnsight"),
     ),
     Benchmark(
         name="interventions", title="Sweeps of interventions", options=(MODEL, PROMPTS), of_finished=("--statistics", STATISTICS),
-        quick=("--rounds", "1", "--sequences", "8"), reads=(MODEL, PROMPTS), beside=True,
+        quick=("--rounds", "1", "--sequences", "8"), reads=(MODEL, PROMPTS), beside=("transformer-lens",),
     ),
     Benchmark(
         name="pretraining", title="Training", options=(TOKENS, TOKENIZER),
@@ -274,7 +274,7 @@ def main() -> None:
     arguments = parser.parse_args()
     own = ROOT / BESIDE
     beside = arguments.beside or (own if own.is_file() else Path(sys.executable))
-    folder = arguments.folder or ROOT / (RESULTS / "quick" if arguments.quick else RESULTS)
+    folder = (arguments.folder or ROOT / (RESULTS / "quick" if arguments.quick else RESULTS)).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     chosen = [benchmark for benchmark in BENCHMARKS if benchmark.name in (arguments.only or names)]
     packages = {**installed(beside), **{name: found for name, found in installed(sys.executable).items() if found}}

@@ -16,7 +16,7 @@ from run_all import BENCHMARKS, RESULTS, Benchmark
 from ledger_tables import table
 from update_readme import between
 
-HEAD = ("what was measured, and beside what", "measured", "beside", "ratio", "bar", "met", "rounds")
+HEAD = ("what was measured", "", "beside what", "", "ratio", "bar", "met", "rounds")
 
 
 def number(value: float | None, unit: str = "") -> str:
@@ -36,17 +36,10 @@ def met(one: Mapping) -> str:
 
 def row(one: Mapping) -> list[str]:
     """Cells of one number."""
-    bar = "–" if one["bar"] is None else f"≤ {number(one['bar'])}"
+    what, _, other = one["name"].partition(", beside ")
     measured, beside = (number(one[side], one["unit"]) for side in ("numerator", "denominator"))
-    return [
-        one["name"],
-        measured,
-        "–" if one["denominator"] is None else beside,
-        number(one["ratio"]),
-        bar,
-        met(one),
-        f"{one['rounds']}",
-    ]
+    bar = "–" if one["bar"] is None else f"≤ {number(one['bar'])}"
+    return [what, measured, other or "–", beside, number(one["ratio"]), bar, met(one), f"{one['rounds']}"]
 
 
 def missing(benchmark: Benchmark, run: Mapping | None) -> str | None:
@@ -68,10 +61,9 @@ def section(benchmark: Benchmark, run: Mapping | None, found: Sequence[Mapping],
         f"`{run['command']}`, {run['date']} UTC, {run['seconds']:.0f} s.",
         "\n".join(table(HEAD, map(row, found))),
     ]
-    tools = {"TransformerLens": "transformer-lens", "nnsight": "nnsight"} if benchmark.beside else {}
-    absent = [tool for tool, package in tools.items() if not machine.get(package)]
+    absent = [package for package in benchmark.beside if not machine.get(package)]
     if absent:
-        parts.append(f"Not measured: {' and '.join(absent)}, not installed there (`make beside`).")
+        parts.append(f"Not measured beside {' and '.join(absent)}, not installed there (`make beside`).")
     return parts
 
 
@@ -82,12 +74,15 @@ def result(folder: Path) -> str:
         path = folder / name
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    machine, runs = read("machine.json"), read("runs.json")
+    def there(benchmark: Benchmark, run: Mapping) -> bool:
+        return run["outcome"] != "measured" or (folder / f"{benchmark.name}.jsonl").is_file()
+
+    machine, told = read("machine.json"), read("runs.json")
+    # without those whose numbers were removed
+    runs = {one.name: told[one.name] for one in BENCHMARKS if one.name in told and there(one, told[one.name])}
     parts, numbers = [], []
     for benchmark in BENCHMARKS:
         path, run = folder / f"{benchmark.name}.jsonl", runs.get(benchmark.name)
-        if run and run["outcome"] == "measured" and not path.is_file():
-            run = None  # its numbers were removed
         found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
         numbers += found if run else []
         parts += section(benchmark, run, found, machine)

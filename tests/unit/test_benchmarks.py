@@ -47,7 +47,13 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "config.yaml").touch()
     (tmp_path / "numbers").mkdir()
     made_up = (
-        Benchmark(name="fast", title="Fast", options=("--of", "model"), quick=("--rounds", "1"), beside=True),
+        Benchmark(
+            name="fast",
+            title="Fast",
+            options=("--of", "model"),
+            quick=("--rounds", "1"),
+            beside=("transformer-lens", "nnsight"),
+        ),
         Benchmark(name="of_study", title="Of a study", needs_finished=True),
     )
     monkeypatch.setattr(run_all, "ROOT", tmp_path)
@@ -112,15 +118,15 @@ def test_the_page_has_every_number_and_says_what_is_missing_and_why(project):
     )
     page = result(folder)
     assert "1 numbers, 1 of them with a bar, of which 1 are met. Missing: Of a study." in page
-    assert "| a, beside b | 2 s | 4 s | 0.5 | ≤ 0.6 | yes | 3 |" in page
+    assert "| a | 2 s | b | 4 s | 0.5 | ≤ 0.6 | yes | 3 |" in page
     assert "| processor | a |" in page and "| GPU | – |" in page
-    assert "Not measured: nnsight, not installed there" in page
+    assert "Not measured beside nnsight, not installed there" in page
     assert "it needs the finished default study" in page
     assert "--quick" not in page
     run(project, quick=True)
     assert "**With `--quick`" in result(folder)
     (folder / "fast.jsonl").unlink()
-    assert "only fast`" in result(folder)
+    assert "only fast`" in result(folder) and "Missing: Fast, Of a study." in result(folder)
 
 
 def test_a_bar_is_met_by_a_ratio_that_is_not_above_it():
