@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 from sinkorigin.variants.registry import VARIANTS
 
 ROOT = Path(__file__).parents[1]
+BEYOND, LARGE, MEMORY = 5.0, 20.0, 600.0  # s, s and MB
 
 
 def large_study() -> dict:
@@ -61,23 +62,18 @@ def least(command: list[str], folder: Path, rounds: int) -> Cost:
     return min((cost_of(command, folder) for _ in range(rounds)), key=lambda cost: cost.seconds)
 
 
-def shown(name: str, own: Cost, start: Cost | None, rounds: int) -> list[Measured]:
-    """Time and memory of a command beside those of an empty workflow; they are printed."""
+def shown(name: str, own: Cost) -> None:
+    """Print what a command took."""
     print(
         f"{name}: {own.seconds:.1f} s, {own.processor_seconds:.1f} s of processor, {own.megabytes:.0f} MB", flush=True
     )
-    if start is None:
-        return []
-    return [
-        Measured(
-            name=f"{what} of {name}, beside an empty workflow", numerator=one, denominator=other, ratio=one / other,
-            unit=unit, rounds=rounds,
-        )
-        for what, one, other, unit in (
-            ("time", own.seconds, start.seconds, "s"),
-            ("peak memory", own.megabytes, start.megabytes, "MB"),
-        )
-    ]  # fmt: skip
+
+
+def beside(name: str, value: float, other: float, words: str, *, unit: str, rounds: int, bar: float | None) -> Measured:
+    """A number beside another."""
+    return Measured(
+        name=f"{name}, beside {words}", numerator=value, denominator=other, ratio=value / other, unit=unit, rounds=rounds, bar=bar
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -86,25 +82,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     add_json_option(parser)
     arguments = parser.parse_args()
+    rounds = arguments.rounds
     snakemake = [sys.executable, "-m", "snakemake"]
     with tempfile.TemporaryDirectory() as made:
         empty = Path(made) / "empty"
         empty.mkdir()
         (empty / "Snakefile").write_text("rule all:\n")
-        start = least([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
-        shown("an empty workflow", start, None, arguments.rounds)
+        start = least([*snakemake, "--dry-run", "--quiet", "all"], empty, rounds)
+        shown("an empty workflow", start)
         config = Path(made) / "large.yaml"
         config.write_text(yaml.safe_dump(large_study()))
-        large = [*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"]
-        own = least(large, ROOT, arguments.rounds)
-        found = shown("a dry run of the large study", own, start, arguments.rounds)
-        for name in ("--dry-run", "--cores=2"):
-            if arguments.finished:
-                own = least(
-                    [*snakemake, "--configfile", *arguments.finished, name, "--quiet", "all"], ROOT, arguments.rounds
-                )
-                found += shown(f"{name} of {' '.join(arguments.finished)}", own, start, arguments.rounds)
-                print(f"  {own.seconds - start.seconds:.1f} s beyond the start")
+        own = least([*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"], ROOT, rounds)
+        name = "dry run of a large study"
+        shown(name, own)
+        found = [
+            beside(name, own.seconds, start.seconds, "one of an empty workflow", unit="s", rounds=rounds, bar=None),
+            beside(name, own.seconds, LARGE, f"{LARGE:g} s", unit="s", rounds=rounds, bar=1.0),
+            beside(f"{name}, peak memory", own.megabytes, MEMORY, f"{MEMORY:g} MB", unit="MB", rounds=rounds, bar=1.0),
+        ]
+        for option, words in (
+            (("--dry-run", "dry run"), ("--cores=2", "run with nothing to do")) if arguments.finished else ()
+        ):
+            own = least([*snakemake, "--configfile", *arguments.finished, option, "--quiet", "all"], ROOT, rounds)
+            name = f"{words} of a finished study ({' '.join(arguments.finished)})"
+            shown(name, own)
+            beyond = own.seconds - start.seconds
+            print(f"  {beyond:.1f} s beyond the start")
+            found += [
+                beside(name, own.seconds, start.seconds, "one of an empty workflow", unit="s", rounds=rounds, bar=None),
+                beside(f"{name}, less that start", beyond, BEYOND, f"{BEYOND:g} s", unit="s", rounds=rounds, bar=1.0),
+            ]  # fmt: skip
     write_json(arguments.json, found)
 
 
