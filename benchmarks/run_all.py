@@ -36,8 +36,7 @@ PROMPTS = "results/default/prompts/smollm2-135m/random_tokens.parquet"
 STATISTICS = "results/default/statistics/smollm2-135m/random_tokens"
 TOKENS, TOKENIZER = (f"results/default/pretraining/data/shakespeare/{kind}" for kind in ("tokens", "tokenizer"))
 PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight")
-# of a processor's flags those that say how wide its arithmetic is
-_VECTORS = re.compile(r"^(avx\w*|amx\w*|fma|f16c|sse4_2|asimd\w*|neon|sve\w*|sme\w*|bf16|i8mm)$")
+_VECTORS = re.compile(r"avx\w*|amx\w*|fma|f16c|sse4_2|asimd\w*|neon|sve\w*|sme2?|bf16|i8mm")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +96,14 @@ BENCHMARKS = (
 )  # fmt: skip
 
 
+def vector_extensions(flags: str) -> str | None:
+    """Those of a processor's flags that say how wide its arithmetic is; None if there are none."""
+    return " ".join(sorted({flag for flag in flags.split() if _VECTORS.fullmatch(flag)})) or None
+
+
 def machine(packages: Mapping[str, str | None]) -> dict:
     """What is measured on: processor, vector extensions, cores that this process may use, memory in GiB, and versions; no name of a host."""
-    processor, flags = platform.processor() or platform.machine(), set()
+    processor, extensions = platform.processor() or platform.machine(), None
     try:  # Linux
         told = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -107,13 +111,13 @@ def machine(packages: Mapping[str, str | None]) -> dict:
     if found := re.search(r"^model name\s*:\s*(.+)$", told, re.MULTILINE):
         processor = found[1]
     if found := re.search(r"^(?:flags|Features)\s*:\s*(.+)$", told, re.MULTILINE):
-        flags = {flag for flag in found[1].split() if _VECTORS.match(flag)}
+        extensions = vector_extensions(found[1])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor,
-        "vector extensions": " ".join(sorted(flags)) or None,
+        "vector extensions": extensions,
         "cores": cores,
         "memory, GiB": round(memory, 1),
         "Python": platform.python_version(),

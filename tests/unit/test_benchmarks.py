@@ -152,6 +152,8 @@ def test_every_benchmark_is_a_program_that_takes_its_options_and_writes_its_numb
 
 
 def test_the_machine_has_no_name_and_says_how_wide_its_arithmetic_is():
+    assert run_all.vector_extensions("fpu smep amx_bf16 sse4_2 avx512_bf16 avx2") == "amx_bf16 avx2 avx512_bf16 sse4_2"
+    assert run_all.vector_extensions("fpu smap") is None
     found = run_all.machine({"torch": "1"})
     assert list(found)[:5] == ["system", "processor", "vector extensions", "cores", "memory, GiB"]
     assert found["cores"] >= 1 and found["torch"] == "1"
