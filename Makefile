@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := reproduce
-.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz mutation faults
+.PHONY: help environment reproduce first-look test check lint report schema claims robustness ladder long readme support tables config llms tested tutorial docs validator clean fuzz mutation faults beside benchmarks
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +65,17 @@ long: .venv/installed  ## docs/long.md, from the results of config.long.yaml
 faults: .venv/installed  ## docs/faults.md, by killing, damaging and filling the disk of hundreds of runs of a tiny study
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python benchmarks/faults.py
 	$(BIN)/python docs/update_faults.py
+
+benchmarks: .venv/installed  ## docs/benchmarks.md: time and memory beside other programs, on an idle machine
+	$(BIN)/python benchmarks/run_all.py
+	$(BIN)/python docs/update_benchmarks.py
+
+beside: .venv/beside/installed  ## TransformerLens and nnsight in .venv/beside, for make benchmarks
+
+.venv/beside/installed: requirements.lock benchmarks/beside.lock
+	$(PYTHON) -m venv .venv/beside
+	.venv/beside/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r benchmarks/beside.lock
+	touch $@
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "sinkorigin needs Python 3.11 or newer, this is %d.%d; set PYTHON=/path/to/a/newer/python" % sys.version_info[:2])'

@@ -78,6 +78,26 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
     return task
 
 
+def jobs_of(config, structure: Structure, statistics_folder: str | Path | None):
+    """Of each intervention of a study on random tokens its entry, and its edits by strength.
+
+    Args:
+        config: of the study.
+        structure: of the model, by which rules of the config give layers.
+        statistics_folder: tables of the study, for edits that need them; None leaves those out.
+    """
+    jobs = []
+    for entry in (edit.model_dump() for edit in config.interventions):
+        needs = kind_named(entry["kind"]).needs
+        if "random_tokens" in entry["prompts"] and (statistics_folder is not None or not needs):
+            if entry["layers"] is not None:
+                entry["layers"] = layers_of(entry["layers"], structure).layers
+            tables = {needs.table: Path(statistics_folder) / f"{needs.table}.parquet"} if needs else {}
+            facts = table_facts(entry, tables)
+            jobs.append((entry, [edits_of(entry, strength, facts) for strength in entry["strengths"]]))
+    return jobs
+
+
 def run(folder: Path, architecture, everything, jobs, batch: int, sequences: int, workers: int) -> None:
     """Make the tables of all sweeps of (entry, edits by strength)."""
     scratch = folder / "scratch"
@@ -110,17 +130,7 @@ def main() -> None:
     batch = config.activations.batch
     model = load_model(arguments.model, threads=arguments.threads)
     architecture = read_architecture(model)
-    structure = Structure(architecture.layers, ONSET, SURGES)
-    jobs = []
-    for entry in (edit.model_dump() for edit in config.interventions):
-        needs = kind_named(entry["kind"]).needs
-        if "random_tokens" in entry["prompts"] and (arguments.statistics or not needs):
-            if entry["layers"] is not None:
-                entry["layers"] = layers_of(entry["layers"], structure).layers
-            tables = {needs.table: Path(arguments.statistics) / f"{needs.table}.parquet"} if needs else {}
-            facts = table_facts(entry, tables)
-            edits = [edits_of(entry, strength, facts) for strength in entry["strengths"]]
-            jobs.append((entry, edits))
+    jobs = jobs_of(config, Structure(architecture.layers, ONSET, SURGES), arguments.statistics)
     count = sum(len(some) for _, edits in jobs for some in edits)
     everything = read_token_ids(arguments.prompts)
     token_ids = everything[: arguments.sequences]
@@ -151,7 +161,7 @@ def main() -> None:
         plain = statistics.mean(passes)
         wholes, plains = [*wholes, whole], [*plains, count * plain]
         print(f"sweep {whole:.1f} s, forward pass {plain:.2f} s, ratio {whole / plains[-1]:.2f}", flush=True)
-    found = [compared(f"{count} edits, beside as many full forward passes", wholes, plains, bar=BAR)]
+    found = [compared(f"sweep of {count} edits, beside as many full forward passes", wholes, plains, bar=BAR)]
     print(f"median ratio {found[0].ratio:.2f}, bar {BAR:g}")
     write_json(arguments.json, found)
     mask = next((job for job in jobs if job[0]["kind"] == "mask"), None)

@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 
 import numpy as np
 import torch
-from measured import Measured, add_json_option, compared, write_json
+from measured import Measured, add_json_option, compared, peak_gibibytes, write_json
 
 from sinkorigin.activations.pipeline import extract
 from sinkorigin.models.loading import load_model
@@ -55,7 +55,7 @@ def main() -> None:
     measured = [
         compared(f"{what}, beside a forward pass", seconds["extraction"], seconds["forward"], bar=SLOWER),
         Measured(
-            name=f"{what}, peak memory", numerator=max(gibibytes["extraction"]), denominator=GIBIBYTES,
+            name=f"{what}, peak memory, beside {GIBIBYTES:g} GiB", numerator=max(gibibytes["extraction"]), denominator=GIBIBYTES,
             ratio=max(gibibytes["extraction"]) / GIBIBYTES, unit="GiB", rounds=arguments.rounds, bar=1.0,
         ),
     ]  # fmt: skip
@@ -81,12 +81,6 @@ def measure(arguments: argparse.Namespace) -> None:
                 scores=Path(folder) / "scores.parquet", workers=arguments.threads,
             )  # fmt: skip
     print(json.dumps({"seconds": time.perf_counter() - start, "GiB": peak_gibibytes()}))
-
-
-def peak_gibibytes() -> float:
-    """Largest resident memory of this process since it began."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
 
 
 if __name__ == "__main__":

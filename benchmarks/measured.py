@@ -6,7 +6,10 @@ the ``ratio`` of the two, the ``unit`` of both, in how many ``rounds``, and the 
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +72,41 @@ def alternating(tasks: Mapping[str, Callable[[Path], object]], rounds: int) -> d
         for name, task in tasks.items():
             seconds[name].append(timed(task))
     return seconds
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole command took, with the processes that it started and waited for.
+
+    Attributes:
+        seconds: wall time.
+        processor_seconds: of all its processes, user and system time.
+        megabytes: largest peak memory of one of its processes, MiB.
+    """
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float
+
+
+def cost_of(command: Sequence[str], folder: Path) -> Cost:
+    """Run a command in a folder; a failure ends this process with what the command said."""
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        started = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(started.pid, 0)
+        seconds = time.perf_counter() - began
+        started.returncode = os.waitstatus_to_exitcode(status)
+        if status:
+            said.seek(0)
+            sys.exit(f"{' '.join(command)} failed:\n{said.read()}")
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def peak_gibibytes() -> float:
+    """Largest resident memory of this process since it began, from Linux."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

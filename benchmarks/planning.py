@@ -8,21 +8,19 @@ empty workflow. The bars: 5 s beyond that start for the default study on two cor
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import yaml
-from measured import Measured, add_json_option, write_json
+from measured import Cost, Measured, add_json_option, cost_of, write_json
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
 
 from sinkorigin.variants.registry import VARIANTS
 
 ROOT = Path(__file__).parents[1]
+BEYOND, LARGE, MEMORY = 5.0, 20.0, 600.0  # s, s and MB
 
 
 def large_study() -> dict:
@@ -59,41 +57,23 @@ def large_study() -> dict:
     }
 
 
-def measured(command: list[str], folder: Path, rounds: int) -> dict:
-    """Least wall seconds, with the processor seconds and the peak memory in MB of that round, and what it said."""
-    best: dict = {}
-    for _ in range(rounds):
-        began = time.perf_counter()
-        with tempfile.TemporaryFile("w+") as said:
-            started = subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
-            _, status, usage = os.wait4(started.pid, 0)
-            wall = time.perf_counter() - began
-            said.seek(0)
-            text = said.read()
-        if status:
-            sys.exit(f"{' '.join(command)} failed:\n{text}")
-        own = {
-            "wall": wall,
-            "processor": usage.ru_utime + usage.ru_stime,
-            "memory": usage.ru_maxrss / 1024,
-            "said": text,
-        }
-        best = own if not best or wall < best["wall"] else best
-    return best
+def least(command: list[str], folder: Path, rounds: int) -> Cost:
+    """Cost of the round with the least wall time."""
+    return min((cost_of(command, folder) for _ in range(rounds)), key=lambda cost: cost.seconds)
 
 
-def shown(name: str, own: dict, start: dict | None, rounds: int) -> list[Measured]:
-    """Time and memory of a command beside those of an empty workflow; they are printed."""
-    print(f"{name}: {own['wall']:.1f} s, {own['processor']:.1f} s of processor, {own['memory']:.0f} MB", flush=True)
-    if start is None:
-        return []
-    return [
-        Measured(
-            name=f"{what} of {name}, beside an empty workflow", numerator=own[key], denominator=start[key],
-            ratio=own[key] / start[key], unit=unit, rounds=rounds,
-        )
-        for what, key, unit in (("time", "wall", "s"), ("peak memory", "memory", "MB"))
-    ]  # fmt: skip
+def shown(name: str, own: Cost) -> None:
+    """Print what a command took."""
+    print(
+        f"{name}: {own.seconds:.1f} s, {own.processor_seconds:.1f} s of processor, {own.megabytes:.0f} MB", flush=True
+    )
+
+
+def beside(name: str, value: float, other: float, words: str, *, unit: str, rounds: int, bar: float | None) -> Measured:
+    """A number beside another."""
+    return Measured(
+        name=f"{name}, beside {words}", numerator=value, denominator=other, ratio=value / other, unit=unit, rounds=rounds, bar=bar
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -102,25 +82,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     add_json_option(parser)
     arguments = parser.parse_args()
+    rounds = arguments.rounds
     snakemake = [sys.executable, "-m", "snakemake"]
     with tempfile.TemporaryDirectory() as made:
         empty = Path(made) / "empty"
         empty.mkdir()
         (empty / "Snakefile").write_text("rule all:\n")
-        start = measured([*snakemake, "--dry-run", "--quiet", "all"], empty, arguments.rounds)
-        shown("an empty workflow", start, None, arguments.rounds)
+        start = least([*snakemake, "--dry-run", "--quiet", "all"], empty, rounds)
+        shown("an empty workflow", start)
         config = Path(made) / "large.yaml"
         config.write_text(yaml.safe_dump(large_study()))
-        large = [*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"]
-        own = measured(large, ROOT, arguments.rounds)
-        found = shown("a dry run of the large study", own, start, arguments.rounds)
-        for name in ("--dry-run", "--cores=2"):
-            if arguments.finished:
-                own = measured(
-                    [*snakemake, "--configfile", *arguments.finished, name, "--quiet", "all"], ROOT, arguments.rounds
-                )
-                found += shown(f"{name} of {' '.join(arguments.finished)}", own, start, arguments.rounds)
-                print(f"  {own['wall'] - start['wall']:.1f} s beyond the start")
+        own = least([*snakemake, "--configfile", str(config), "--dry-run", "--quiet", "all"], ROOT, rounds)
+        name = "dry run of a large study"
+        shown(name, own)
+        found = [
+            beside(name, own.seconds, start.seconds, "one of an empty workflow", unit="s", rounds=rounds, bar=None),
+            beside(name, own.seconds, LARGE, f"{LARGE:g} s", unit="s", rounds=rounds, bar=1.0),
+            beside(f"{name}, peak memory", own.megabytes, MEMORY, f"{MEMORY:g} MB", unit="MB", rounds=rounds, bar=1.0),
+        ]
+        for option, words in (
+            (("--dry-run", "dry run"), ("--cores=2", "run with nothing to do")) if arguments.finished else ()
+        ):
+            own = least([*snakemake, "--configfile", *arguments.finished, option, "--quiet", "all"], ROOT, rounds)
+            name = f"{words} of a finished study ({' '.join(arguments.finished)})"
+            shown(name, own)
+            beyond = own.seconds - start.seconds
+            print(f"  {beyond:.1f} s beyond the start")
+            found += [
+                beside(name, own.seconds, start.seconds, "one of an empty workflow", unit="s", rounds=rounds, bar=None),
+                beside(f"{name}, less that start", beyond, BEYOND, f"{BEYOND:g} s", unit="s", rounds=rounds, bar=1.0),
+            ]  # fmt: skip
     write_json(arguments.json, found)
 
 

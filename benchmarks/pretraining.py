@@ -23,6 +23,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "w
 import numpy as np
 import torch
 import yaml
+from measured import Measured, add_json_option, compared, write_json
 from torch.nn import functional as F
 
 from sinkorigin.pretraining import loop
@@ -206,7 +207,18 @@ def ratio(a: np.ndarray, b: np.ndarray) -> str:
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def measure(name: str, settings: TrainingSettings, arguments) -> None:
+# of a step's time to that of the other: as ``ratio`` of speeds 1.5, 0.97, and of times 1.08; None where no bar was set
+COMPARED = (
+    ("softmax", "trainer", "transformers' Trainer", 1 / 1.5),
+    ("softmax", "bare", "a loop written by hand", 1 / 0.97),
+    ("headwise_rmsnorm", "softmax", "softmax", 1.08),
+    ("sigmoid", "softmax", "softmax", None),
+    *((variant, f"plain_{variant}", "the same in transformers' layers", None) for variant in ("softmax", "headwise_rmsnorm", "sigmoid")),
+)  # fmt: skip
+
+
+def measure(name: str, settings: TrainingSettings, arguments) -> list[Measured]:
+    """Speed of all contenders at one size; it is printed, and the wall times that are compared are returned."""
     tokens = load_tokens(arguments.tokens)
     settings = replace(settings, dtype=arguments.dtype, compile=arguments.compile)
     parameters = sum(parameter.numel() for parameter in fresh_model(settings, tokens.vocabulary).parameters())
@@ -252,6 +264,14 @@ def measure(name: str, settings: TrainingSettings, arguments) -> None:
         rate = 4 * 2 * (PRODUCT if arguments.device == "cpu" else PRODUCT_GPU) ** 3 / np.median(seconds["peak"])
         share = operations / np.median(seconds["softmax"]) / rate
         print(f"  {clock}: {share:.0%} of the matrix-product peak of {rate / 1e9:,.0f} GFLOP/s", flush=True)
+    millions = f"{parameters / 1e6:.2g} M parameters"
+    return [
+        compared(
+            f"training step, {millions}, {variant.replace('_', ' ')}, beside {words}", list(clocks[variant][:, 0]),
+            list(clocks[other][:, 0]), bar=bar,
+        )
+        for variant, other, words, bar in COMPARED
+    ]  # fmt: skip
 
 
 def main() -> None:
@@ -266,12 +286,12 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--compile", action="store_true", help="compile train and the bare loop")
     parser.add_argument("--cache", default="results/.cache/torch", help="where compiled code is kept")
+    add_json_option(parser)
     arguments = parser.parse_args()
     print(
         f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps"
     )
-    for name in arguments.sizes:
-        measure(name, SIZES[name], arguments)
+    write_json(arguments.json, [one for name in arguments.sizes for one in measure(name, SIZES[name], arguments)])
 
 
 if __name__ == "__main__":

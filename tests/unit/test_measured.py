@@ -8,7 +8,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-from measured import Measured, alternating, compared, write_json
+from measured import Measured, alternating, compared, cost_of, write_json
 
 
 def test_a_ratio_is_the_median_of_those_of_neighbours_in_time():
@@ -48,3 +48,13 @@ def test_every_number_is_a_line_of_json(tmp_path):
     }
     assert second["denominator"] is None and second["ratio"] is None
     assert second["numerator"] == pytest.approx(7.0)
+
+
+def test_a_command_costs_what_its_processes_took_and_one_that_fails_ends_with_its_words(tmp_path):
+    inner = "sum(range(10**6)); bytearray(b'x' * 2**26)"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    cost = cost_of([sys.executable, "-c", program], tmp_path)
+    assert cost.processor_seconds > 0 and 0 < cost.seconds < 60
+    assert cost.megabytes > 64  # of the process within the process
+    with pytest.raises(SystemExit, match="no such thing"):
+        cost_of([sys.executable, "-c", "import sys; sys.exit('no such thing')"], tmp_path)
