@@ -33,7 +33,6 @@ from sinkorigin.pretraining.checkpoint import (
     step_of,
 )
 from sinkorigin.pretraining.data import Tokens, batch, load_tokens, tokenizer_sha256, validation_windows
-from sinkorigin.pretraining.fused_layers import fuse_layers
 from sinkorigin.pretraining.model import build_model
 from sinkorigin.pretraining.optimizers import build_optimizers, set_learning_rate
 from sinkorigin.pretraining.settings import TrainingSettings, learning_rate_at
@@ -322,15 +321,10 @@ def train(
         distributed.barrier()  # before the first process writes where the others have just read
     if group.rank == 0:
         print(f"{name}: {parameters:,} parameters; {why_dtype}; {why_compiled}")
-    # a compiler fuses by itself; under autocast and on a GPU the fused layers were never measured
-    fused = device == "cpu" and dtype == "float32" and not compiled
-    if fused:
-        fuse_layers(model)
     computed = {
         "device": device,
         "dtype": dtype,
         "compile": compiled,
-        "fused": fused,
         "threads": threads,
         "processes": group.size,
         "torch": torch.__version__,
