@@ -29,6 +29,7 @@ OF_OTHER_THINGS = {
     "mediation",
     "pretraining",
     "pretraining_comparison",
+    "pretraining_timing",
     "ladder",
     "learning_rates",
     "anatomy",

@@ -22,23 +22,19 @@ def build_optimizers(model: nn.Module, settings: TrainingSettings) -> list[Optim
     is no matrix stay with AdamW.
     """
     named = list(model.named_parameters())
-    matrices = [(name, parameter) for name, parameter in named if name.endswith("weight") and parameter.dim() > 1]
-    decayed = {name for name, _ in matrices}
-    others = [parameter for name, parameter in named if name not in decayed]
-    hidden = [parameter for name, parameter in matrices if ".layers." in name] if settings.optimizer == "muon" else []
-    moved = {id(parameter) for parameter in hidden}
+    matrices = {name: parameter for name, parameter in named if name.endswith("weight") and parameter.dim() > 1}
+    others = [parameter for name, parameter in named if name not in matrices]
+    hidden = [name for name in matrices if settings.optimizer == "muon" and ".layers." in name]
+    outer = [parameter for name, parameter in matrices.items() if name not in hidden]
     groups = [
-        {
-            "params": [matrix for _, matrix in matrices if id(matrix) not in moved],
-            "weight_decay": settings.weight_decay,
-        },
+        {"params": outer, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=_BETAS, fused=True)
     if not hidden:
         return [adamw]
     peak = settings.learning_rate if settings.muon_learning_rate is None else settings.muon_learning_rate
-    group = {"params": hidden, _RELATIVE: peak / settings.learning_rate}
+    group = {"params": [matrices[name] for name in hidden], _RELATIVE: peak / settings.learning_rate}
     return [
         adamw,
         torch.optim.Muon([group], lr=peak, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw"),
