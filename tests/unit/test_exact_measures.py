@@ -212,7 +212,7 @@ def scores_table(path, layers, *forms):
 def test_first_positions_have_masses_shares_and_ratios(tmp_path, rng):
     layers = {layer: {"score_excluding_self": rng.uniform(0, 0.9, (N, H, T))} for layer in (0, 1, 2)}
     inputs = {"scores": scores_table(tmp_path / "s.parquet", layers)}
-    found = rows_of(first_positions.compute(inputs, **NAMES, first_token="bos", resampling=RESAMPLING))
+    found = rows_of(first_positions.compute(inputs, **NAMES, length=T, first_token="bos", resampling=RESAMPLING))
     assert [(row["layer"], row["position"]) for row in found["first_positions"]] == [
         (layer, k) for layer in layers for k in range(4)
     ]
@@ -249,7 +249,7 @@ def test_sinks_have_means_masses_rates_onset_and_changes(tmp_path, rng):
             "score_excluding_self_normalised": np.full_like(base, np.nan) if layer == 1 else base**2 / 2,
         }  # fmt: skip
     inputs = {"scores": scores_table(tmp_path / "s.parquet", layers)}
-    options = {"epsilons": [0.2, 0.5], "onset_mass": 0.2, "change_mass": 0.15, "resampling": RESAMPLING}
+    options = {"length": T, "epsilons": [0.2, 0.5], "onset_mass": 0.2, "change_mass": 0.15, "resampling": RESAMPLING}
     found = rows_of(sinks.compute(inputs, **NAMES, **options))
 
     def form(layer, name, normalised):
