@@ -11,11 +11,13 @@ what runs beside them.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("src", "workflow_scripts")]
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # as the job does, workflow_scripts/extract_activations.py
 
 import numpy as np
 import torch
