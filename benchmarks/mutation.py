@@ -427,20 +427,18 @@ def main() -> None:
     sample, version = drawn(mutants, size, asked.seed), version_of(*test_files())
     for module in HEAVY:
         __import__(module)
-    for end in range(
-        AT_ONCE, len(sample) + AT_ONCE, AT_ONCE
-    ):  # so that an interrupted run has tried the beginning of the sample
+    for end in range(AT_ONCE, len(sample) + AT_ONCE, AT_ONCE):
         measure(sample[:end], version, until)
     found = verdicts(version)
     left = remaining(sample, found)
     print(f"{len(sample) - len(left)} of {len(sample)} mutants tried; " + ", ".join(tally(found, sample)))
-    if left:
-        sys.exit(
-            f"the same command goes on; if it tries none, the tests fail without a mutant: see {WORK / 'pytest.log'}"
-        )
-    write(RESULT, result(mutants, sample, found, None if size is None else asked.seed))
+    # the beginning of a sample is a sample too
+    if tried := sample.index(left[0]) if left else len(sample):
+        write(RESULT, result(mutants, sample[:tried], found, None if size is None else asked.seed))
     if failing := [name for name, note in noted().items() if note["fails"]]:
         print("left out, because they fail in a fork without a mutant:", *failing, sep="\n")
+    if left:
+        sys.exit(f"the same command goes on; if it tries none, see {WORK / 'pytest.log'}")
 
 
 def tally(found: Mapping[str, str], sample: Sequence[str]) -> Iterator[str]:
