@@ -138,7 +138,7 @@ def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> 
 
 
 def noted() -> dict[str, dict]:
-    """Of each test of this version of code and tests: its ``seconds``, and the ``functions`` that it calls."""
+    """Of each test of this version of code and tests: its ``seconds``, those of its ``setup``, and the ``functions`` that it calls."""
     versions = {name: version_of(name) for name in test_files()}
     found = {}
     for line in map(json.loads, NOTES.read_text().splitlines()) if NOTES.is_file() else ():
@@ -154,10 +154,12 @@ class Loop:
         fingerprint: of the code and the tests.
         mutants: those to try.
         until: time of the clock at which to stop.
+        durations: seconds of setup, call and teardown of the last test.
     """
 
     def __init__(self, fingerprint: str, mutants: Sequence[str], until: float):
         self.fingerprint, self.mutants, self.until = fingerprint, mutants, until
+        self.durations: dict[str, float] = {}
 
     def pytest_runtestloop(self, session) -> bool:
         from mutmut.state import state
@@ -192,23 +194,40 @@ class Loop:
         from mutmut.state import state
 
         os.environ[CHOICE] = "stats"
-        for item in items:
+        for item, following in zip(items, [*items[1:], None], strict=True):
             if time.time() > self.until:
                 return 1
-            start = time.process_time()
-            fails = bool(run(session, [item]))
+            self.durations = {}
+            fails = bool(run(session, [item], following))
             session.testsfailed, session.shouldfail = 0, False
             note = {"version": version_of(item.nodeid.partition("::")[0]), "test": item.nodeid, "fails": fails}
-            functions = [] if fails else sorted(state()._stats)
-            append(NOTES, note | {"seconds": time.process_time() - start, "functions": functions})
+            note |= {
+                "shared": uses_shared(item),
+                "setup": self.durations["setup"],
+                "seconds": self.durations.get("call", 0.0),
+            }
+            append(NOTES, note | {"functions": [] if fails else sorted(state()._stats)})
             state()._stats.clear()
         return 0
 
+    def pytest_runtest_logreport(self, report) -> None:
+        self.durations[report.when] = report.duration
 
-def run(session, items: Sequence) -> int:
-    """Run tests until one fails: 1; 0 if none does."""
-    for item in items:
-        item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
+
+def uses_shared(item) -> bool:
+    """Whether a test uses a fixture that the tests of its file share, so that the first of them makes it."""
+    fixtures = item._fixtureinfo.name2fixturedefs.values()
+    return any(found[-1].scope != "function" and found[-1].baseid for found in fixtures)
+
+
+def run(session, items: Sequence, following=None) -> int:
+    """Run tests until one fails: 1; 0 if none does.
+
+    Args:
+        following: the test after them, whose shared fixtures stay.
+    """
+    for item, after in zip(items, [*items[1:], following], strict=True):
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
         if session.testsfailed:
             return 1
     return 0
@@ -224,16 +243,25 @@ def chosen(tests: Mapping[str, Mapping], mutant: str, *, on_import: bool = False
     """
     function = function_of(mutant)
     places = (f"{function.rpartition('.')[0]}.", f"{'.'.join(function.split('.')[:2])}.") if on_import else (function,)
-    found: list[tuple[float, str]] = []
+    found: list[str] = []
     for place in places:
         found = found or [
-            (note["seconds"], test)
+            test
             for test, note in tests.items()
             if any(name.startswith(place) if on_import else name == place for name in note["functions"])
         ]
+    setups: dict[str, float] = defaultdict(float)  # seconds of what the tests of a file share
+    for test, note in tests.items():
+        if note["shared"]:
+            file = test.partition("::")[0]
+            setups[file] = max(setups[file], note["setup"])
+
+    def seconds(test: str) -> tuple[float, str]:
+        return tests[test]["seconds"] + (setups[test.partition("::")[0]] if tests[test]["shared"] else 0.0), test
+
     passed, kept = 0.0, []
-    for seconds, test in sorted(found):
-        passed += seconds
+    for test in sorted(found, key=seconds):
+        passed += tests[test]["seconds"]
         if kept and passed > SECONDS_OF_TESTS:
             break
         kept.append(test)
@@ -241,12 +269,14 @@ def chosen(tests: Mapping[str, Mapping], mutant: str, *, on_import: bool = False
 
 
 def try_mutant(fingerprint: str, mutant: str, tests: Sequence[Mapping], task: Callable[[], int]) -> None:
-    """Run a mutant's tests in a fork, and write the verdict."""
+    """Run a mutant's tests in a fork, and write the verdict, unless another process has come first."""
+    if mutant in verdicts(fingerprint):
+        return
     start = time.time()
     verdict = "no test calls it"
     if tests:
         os.environ[CHOICE] = mutant
-        status = in_fork(task, 20 + 10 * sum(test["seconds"] for test in tests))
+        status = in_fork(task, 30 + 10 * sum(test["seconds"] for test in tests))
         verdict = {0: "survived", None: "out of time"}.get(status, "killed")
     seconds = round(time.time() - start, 2)
     append(VERDICTS, {"fingerprint": fingerprint, "mutant": mutant, "verdict": verdict, "seconds": seconds})
@@ -285,13 +315,13 @@ def in_pytest(arguments: Sequence[str], plugins: Sequence = ()) -> int:
     """Exit status of pytest on the mutated code, its output in ``mutants/pytest.log``."""
     import pytest
 
-    log = os.open(WORK / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    log = os.open(WORK / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     options = [
         "-x",
         "-q",
-        f"--basetemp={WORK / 'tmp'}",
+        f"--basetemp={WORK / f'tmp-{os.getpid()}'}",
         *(f"-pno:{name}" for name in ("cacheprovider", "xdist", "randomly")),
     ]
     paths = " ".join([str(WORK / "src"), "workflow_scripts", "tests", "docs"])
@@ -397,20 +427,18 @@ def main() -> None:
     sample, version = drawn(mutants, size, asked.seed), version_of(*test_files())
     for module in HEAVY:
         __import__(module)
-    for end in range(
-        AT_ONCE, len(sample) + AT_ONCE, AT_ONCE
-    ):  # so that an interrupted run has tried the beginning of the sample
+    for end in range(AT_ONCE, len(sample) + AT_ONCE, AT_ONCE):
         measure(sample[:end], version, until)
     found = verdicts(version)
     left = remaining(sample, found)
     print(f"{len(sample) - len(left)} of {len(sample)} mutants tried; " + ", ".join(tally(found, sample)))
-    if left:
-        sys.exit(
-            f"the same command goes on; if it tries none, the tests fail without a mutant: see {WORK / 'pytest.log'}"
-        )
-    write(RESULT, result(mutants, sample, found, None if size is None else asked.seed))
+    # the beginning of a sample is a sample too
+    if tried := sample.index(left[0]) if left else len(sample):
+        write(RESULT, result(mutants, sample[:tried], found, None if size is None else asked.seed))
     if failing := [name for name, note in noted().items() if note["fails"]]:
         print("left out, because they fail in a fork without a mutant:", *failing, sep="\n")
+    if left:
+        sys.exit(f"the same command goes on; if it tries none, see {WORK / 'pytest.log'}")
 
 
 def tally(found: Mapping[str, str], sample: Sequence[str]) -> Iterator[str]:

@@ -738,6 +738,8 @@ def test_ratios_of_a_curve_have_the_intervals_of_their_logarithms(rng):
     assert variance.first_to_rest(replicated[0], positions) == pytest.approx(
         replicated[0, 0] / replicated[0, 1:].mean()
     )
-    assert np.isnan(variance.first_to_rest(replicated[:, 1:], positions[1:])).all() and np.isnan(
-        variance.first_to_rest(replicated[0, :1], positions[:1])
+    later, alone = (
+        variance.first_to_rest(replicated[:, 1:], positions[1:]),
+        variance.first_to_rest(replicated[0, :1], positions[:1]),
     )
+    assert later.shape == (31,) and np.isnan(later).all() and alone.shape == () and np.isnan(alone)

@@ -42,7 +42,7 @@ def test_every_mutant_is_drawn_about_equally_often():
 
 def test_the_tests_of_a_mutant_are_those_that_call_its_function_the_fastest_first():
     def note(seconds, *functions):
-        return {"seconds": seconds, "functions": functions}
+        return {"seconds": seconds, "functions": functions, "shared": False, "setup": 0.0}
 
     tests = {
         "slow": note(2.5, "p.q.m.x_f"),
