@@ -95,7 +95,13 @@ def sweep(arguments: argparse.Namespace, folder: Path) -> float:
 def training(arguments: argparse.Namespace, folder: Path) -> float:
     """Training of a few steps, with evaluation and a saved state."""
     settings = replace(
-        SIZES["30m"], steps=STEPS, warmup=1, evaluate_every=STEPS, checkpoint_every=STEPS, validation_tokens=1024
+        SIZES["30m"],
+        steps=STEPS,
+        warmup=1,
+        evaluate_every=STEPS,
+        checkpoint_every=STEPS,
+        validation_tokens=1024,
+        compile=False,
     )
     size = gibibytes_of(fresh_model(settings, load_tokens(arguments.tokens).vocabulary))
     train(

@@ -66,7 +66,7 @@ class Benchmark:
     beside: tuple[str, ...] = ()
 
 
-# verdict_errors.py, faults.py, fuzz.py and mutation.py measure no speed
+# verdict_errors.py, faults.py, fuzz.py, many_models.py and mutation.py measure no speed
 BENCHMARKS = (
     Benchmark(
         name="extraction", title="Extraction", options=(MODEL, PROMPTS), quick=("--rounds", "1", "--sequences", "8"),
