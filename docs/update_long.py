@@ -17,6 +17,10 @@ from update_readme import between
 STUDY = ROOT / "results" / "long"
 CONFIG = ROOT / "config.long.yaml"
 KINDS = {"natural_text": "text", "random_tokens": "random tokens"}
+HEAD = [
+    "prompts", "tokens", "sequences", "sink mass, mean over layers", "highest (layer)", "× uniform", "sequences with a sink",
+    "queries whose largest weight lies on position 0", "norm of the first token × the others', highest layer", "other sinks",
+]  # fmt: skip
 
 
 def frame(model: str, prompts: str, table: str) -> pl.DataFrame:
@@ -40,6 +44,10 @@ def result() -> str:
     rows = []
     for prompts in sorted(config["prompts"], key=lambda one: (one["kind"], one["length"])):
         name = prompts["name"]
+        facts = [KINDS[prompts["kind"]], f"{prompts['length']:,}", f"{prompts['sequences']}"]
+        if not (STUDY / "statistics" / model / name / "secondary_sinks_by_layer.parquet").exists():
+            rows.append([*facts, *["not run"] * (len(HEAD) - len(facts))])
+            continue
         sinks = frame(model, name, "first_position_sinks").filter(position=0, factor=SINK_FACTOR).row(0, named=True)
         mass = frame(model, name, "sink_mass")
         peak = mass.sort("mass", descending=True, nulls_last=True).row(0, named=True)
@@ -48,17 +56,13 @@ def result() -> str:
         surge = frame(model, name, "norm_ratio").filter(site="residual").sort("ratio", descending=True)
         rows.append(
             [
-                KINDS[prompts["kind"]], f"{prompts['length']:,}", f"{prompts['sequences']}",
+                *facts,
                 f"{mass['mass'].mean():.3f}", f"{peak['mass']:.3f} ({peak['layer']})", with_interval(sinks, "ratio"),
                 f"{sinks['sinks']} of {sinks['sequences']}", with_interval(largest.row(0, named=True), "largest"),
                 f"{surge['ratio'][0]:.3g}", f"{100 * others['sinks'].sum() / others['candidates'].sum():.2g} %",
             ]
         )  # fmt: skip
-    head = [
-        "prompts", "tokens", "sequences", "sink mass, mean over layers", "highest (layer)", "× uniform", "sequences with a sink",
-        "queries whose largest weight lies on position 0", "norm of the first token × the others', highest layer", "other sinks",
-    ]  # fmt: skip
-    return table(head, rows)
+    return table(HEAD, rows)
 
 
 def main() -> None:
