@@ -14,8 +14,12 @@ CODE.remember()
 
 
 def ran_so(job):
-    """Whether the log of a job says that it was given the parameters and inputs that it has now."""
-    return ran_with(next(iter(job.log)), fingerprint(dict(job.params.items()), job.input))
+    """Whether the log of a job says that it was given the parameters and inputs that it has now.
+
+    Nothing is known of a log in a storage, which is not here: its job counts as one that was, as it does for Snakemake.
+    """
+    log = next(iter(job.log))
+    return log.is_storage or ran_with(log, fingerprint(dict(job.params.items()), job.input))
 
 
 if workflow.is_main_process:
