@@ -1,5 +1,6 @@
 """Snakemake's internals are touched in one module, and what it changes of a run is what it says."""
 
+import asyncio
 import re
 import sys
 from functools import partial
@@ -144,3 +145,33 @@ def test_a_lock_is_told_in_the_sentence_and_other_messages_are_left(monkeypatch)
     locked, other = SimpleNamespace(exception="LockException", msg="five lines"), SimpleNamespace(msg="a message")
     assert [added[0](record) for record in (locked, other)] == [True, True]
     assert (locked.msg, other.msg) == ("one sentence", "a message")
+
+
+class _Executor:
+    """What the plugin's executor does with its jobs in a round: nothing, where Slurm does not answer."""
+
+    def report_job_success(self, job):
+        pass
+
+    def report_job_error(self, job, msg=None):
+        pass
+
+    async def check_active_jobs(self, jobs):
+        for job in jobs:
+            if job == "done":
+                self.report_job_success(job)
+            elif job == "failed":
+                self.report_job_error(job, msg="it failed")
+            elif job == "running":
+                yield job
+
+
+def test_jobs_whose_state_slurm_did_not_tell_are_looked_after_again():
+    executor = _Executor()
+    internals.keep_watching_jobs(SimpleNamespace(scheduler=SimpleNamespace(_executor=executor)))
+
+    async def left(*jobs):
+        return [job async for job in executor.check_active_jobs(jobs)]
+
+    assert asyncio.run(left("done", "running", "silent", "failed")) == ["running", "silent"]
+    assert asyncio.run(left("silent")) == ["silent"]
