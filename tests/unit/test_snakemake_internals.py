@@ -1,5 +1,6 @@
 """Snakemake's internals are touched in one module, and what it changes of a run is what it says."""
 
+import asyncio
 import logging
 import re
 import sys
@@ -174,3 +175,33 @@ def test_a_full_disk_is_told_in_a_sentence_instead_of_a_traceback(log_filters, c
         internals.logger.removeHandler(full)
         full.stream = None
     assert "Logging error" not in capsys.readouterr().err
+
+
+class _Executor:
+    """What the plugin's executor does with its jobs in a round: nothing, where Slurm does not answer."""
+
+    def report_job_success(self, job):
+        pass
+
+    def report_job_error(self, job, msg=None):
+        pass
+
+    async def check_active_jobs(self, jobs):
+        for job in jobs:
+            if job == "done":
+                self.report_job_success(job)
+            elif job == "failed":
+                self.report_job_error(job, msg="it failed")
+            elif job == "running":
+                yield job
+
+
+def test_jobs_whose_state_slurm_did_not_tell_are_looked_after_again():
+    executor = _Executor()
+    internals.keep_watching_jobs(SimpleNamespace(scheduler=SimpleNamespace(_executor=executor)))
+
+    async def left(*jobs):
+        return [job async for job in executor.check_active_jobs(jobs)]
+
+    assert asyncio.run(left("done", "running", "silent", "failed")) == ["running", "silent"]
+    assert asyncio.run(left("silent")) == ["silent"]

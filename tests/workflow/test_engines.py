@@ -15,7 +15,7 @@ def storage(fresh, tmp_path_factory):
         pytest.skip("rsync is not installed, with which the storage plugin for file systems copies")
     folder = tmp_path_factory.mktemp("storage")
     study = fresh.copy(folder / "project")
-    study.run(*in_storage(folder / "store", "interventions/tiny/random_tokens/edited/interventions.json"))
+    study.run_by_command(*in_storage(folder / "store", "interventions/tiny/random_tokens/edited/interventions.json"))
     return folder / "store", study
 
 
@@ -41,7 +41,7 @@ def test_a_job_elsewhere_works_from_the_storage_alone(storage, fresh, finished, 
     other = fresh.copy(tmp_path / "other")
     (other.folder / "tiny_model/model.safetensors").rename(tmp_path / "away")
     table = "statistics/tiny/random_tokens/interventions.parquet"
-    other.run(*in_storage(store, table))
+    other.run_by_command(*in_storage(store, table))
     assert (store / "results/tiny" / table).read_bytes() == (finished.results / table).read_bytes()
 
 

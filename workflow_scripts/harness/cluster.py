@@ -61,6 +61,7 @@ def prepare_slurm(workflow: Any, device: str, config_files: str) -> None:
     if sentence := wrong_version("snakemake-executor-plugin-slurm"):
         raise SinkoriginError(sentence)
     check_slurm(internals.slurm_status_command(workflow))
+    internals.keep_watching_jobs(workflow)
     requests = {
         job: internals.slurm_request(workflow, job) for job in internals.pending_jobs(workflow) if not job.is_local
     }

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -602,6 +602,35 @@ def slurm_request(workflow: Any, job: Any) -> str:
         "workdir": None,
     }
     return get_submit_command(job, params, settings=workflow.executor_settings) + set_gres_string(job)
+
+
+def keep_watching_jobs(workflow: Any) -> None:
+    """Keep an eye on jobs whose state Slurm did not tell.
+
+    The plugin forgets all jobs in a round in which Slurm does not answer, as a busy controller may, and the run would wait for them for
+    ever (check_active_jobs, 2.8.0). A round has to yield each job that it does not report as done or failed.
+    """
+    executor = workflow.scheduler._executor
+    check, reported = executor.check_active_jobs, set()
+
+    def noted(report: Callable[..., None]) -> Callable[..., None]:
+        def report_and_note(job: Any, *arguments: Any, **named: Any) -> None:
+            reported.add(id(job))
+            report(job, *arguments, **named)
+
+        return report_and_note
+
+    async def check_active_jobs(jobs: Sequence[Any]) -> AsyncIterator[Any]:
+        reported.clear()
+        async for _ in check(jobs):
+            pass
+        for job in jobs:
+            if id(job) not in reported:
+                yield job
+
+    executor.report_job_success = noted(executor.report_job_success)
+    executor.report_job_error = noted(executor.report_job_error)
+    executor.check_active_jobs = check_active_jobs
 
 
 def restrict_slurm_arrays(workflow: Any, rules: set[str]) -> None:
