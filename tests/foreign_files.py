@@ -412,8 +412,9 @@ def _check_config(content: bytes, found: dict[str, Any]) -> None:
         shape = Shape.of_config(found)
     except (KeyError, ValueError):  # a decoder that only transformers knows
         return
-    for number in (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.ffn_width, shape.vocabulary):
+    for number in (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.vocabulary):
         assert type(number) is int and number >= 1
+    assert type(shape.ffn_width) is int and shape.ffn_width >= 0  # a layer may have no FFN
     assert isinstance(shape.tied_embeddings, bool)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from sinkorigin.models.files import library_errors, read_dictionary
+from sinkorigin.models.vocabulary import check_token_ids
 
 
 def has_tokenizer(directory: Path) -> bool:
@@ -22,6 +23,7 @@ def load_tokenizer(directory: Path, what: str, trust_remote_code: bool):
     """
     settings = directory / "tokenizer_config.json"
     saved = read_dictionary(settings, what) if settings.is_file() else {}
+    check_token_ids(directory, what)
     with library_errors(f"{what}: its tokenizer cannot be loaded", "take intact tokenizer files"):
         if saved.get("tokenizer_class") == "TokenizersBackend" and "auto_map" not in saved:
             from transformers import PreTrainedTokenizerFast

@@ -8,6 +8,33 @@ from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import read_dictionary
 from sinkorigin.models.shapes import stated, text_config
 
+_MOST_TOKENS = 1 << 24  # the largest vocabularies have a few hundred thousand
+
+
+def _vocabulary(tokenizer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Token → id of the dictionary in a tokenizer.json; None for a kind that only the tokenizers library knows."""
+    model = tokenizer.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocabulary, list):  # of a unigram model: pairs of token and score, in the order of the ids
+        return {str(pair[0]): index for index, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
+    return vocabulary if isinstance(vocabulary, dict) else None
+
+
+def check_token_ids(directory: Path, what: str) -> None:
+    """Refuse a tokenizer.json with an id beyond any vocabulary: the tokenizers library takes memory for all ids below it.
+
+    Raises:
+        SinkoriginError: there is such an id, or tokenizer.json is damaged.
+    """
+    file = directory / "tokenizer.json"
+    if not file.is_file():
+        return
+    for token, index in (_vocabulary(read_dictionary(file, what)) or {}).items():
+        if isinstance(index, int | float) and not index < _MOST_TOKENS:
+            raise SinkoriginError(
+                f"{what}: its tokenizer.json gives {token!r} the id {index!s:.40}, beyond any vocabulary; take an intact copy"
+            )
+
 
 def check_vocabulary(directory: Path, config: Mapping[str, Any], what: str) -> None:
     """Refuse a model whose embedding has no row for tokens of its tokenizer, by its config.json and tokenizer.json.
@@ -25,12 +52,9 @@ def check_vocabulary(directory: Path, config: Mapping[str, Any], what: str) -> N
     if not isinstance(rows, int) or not file.is_file():
         return
     tokenizer = read_dictionary(file, what)
-    model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    if isinstance(vocabulary, list):  # of a unigram model: pairs of token and score, in the order of the ids
-        vocabulary = {str(pair[0]): index for index, pair in enumerate(vocabulary) if isinstance(pair, list) and pair}
-    if not isinstance(vocabulary, dict):
-        return  # of a kind that only the tokenizers library knows
+    added, vocabulary = tokenizer.get("added_tokens"), _vocabulary(tokenizer)
+    if vocabulary is None:
+        return
     entries = [entry.get("id") for entry in added if isinstance(entry, dict)] if isinstance(added, list) else []
     apart = {index for index in entries if isinstance(index, int)}
     beyond = {

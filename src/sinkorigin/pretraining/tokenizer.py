@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.models.files import library_errors
+from sinkorigin.models.vocabulary import check_token_ids
 from sinkorigin.sources.hub import hub_errors
 from sinkorigin.tables import atomic_directory
 
@@ -109,6 +110,7 @@ def take_tokenizer(source: str, destination: str | Path, *, what: str) -> None:
                 )
         if not folder.is_dir():
             raise SinkoriginError(f"{what}: there is no directory {folder}; correct tokenizer in the config")
+        check_token_ids(folder, what)
         with library_errors(
             f"{what}: {source} has no tokenizer that can be read", "name a directory or repository with tokenizer.json"
         ):
