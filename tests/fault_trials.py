@@ -36,7 +36,7 @@ def is_product(path: Path) -> bool:
     """Whether a file of ``results/``, by its path there, is the same after every run: no record of one, and nothing half-made."""
     recorded = {"logs", "benchmarks"} & set(path.parts[:-1])
     hidden = any(part.startswith(".") for part in path.parts)
-    return not (recorded or hidden or path.name in ("timing.parquet", "index.html"))
+    return not (recorded or hidden or path.name in ("timing.parquet", "pretraining_timing.parquet", "index.html"))
 
 
 def _digest(path: Path) -> str | None:
@@ -44,13 +44,22 @@ def _digest(path: Path) -> str | None:
 
 
 def products(project: Project) -> dict[str, str]:
-    """Path of every product in the project → its sha256, see :func:`is_product`."""
+    """Path of every product in the project → its sha256, see :func:`is_product`.
+
+    Without what edits are recognised by, which differs after every edit of the code they are made with: ``made_from.json``, and the
+    manifests that list it. The tables beside it are compared themselves.
+    """
     results = project.folder / "results"
     return {
         f"results/{place}": _digest(results / place)
         for place in sorted(path.relative_to(results) for path in results.rglob("*") if path.is_file())
-        if is_product(place)
+        if is_product(place) and not _of_code(results / place)
     }
+
+
+def _of_code(path: Path) -> bool:
+    """Whether a file says which code an edit was made with."""
+    return path.name == "made_from.json" or (path.name == "manifest.json" and (path.parent / "made_from.json").exists())
 
 
 def _is_whole(path: Path) -> bool:
