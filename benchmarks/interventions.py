@@ -79,7 +79,7 @@ def transformer_lens(directory: str, token_ids, batch: int, positions):
 
 
 def jobs_of(config, structure: Structure, statistics_folder: str | Path | None):
-    """Of each intervention of a study on random tokens its entry, and its edits by strength.
+    """Entry of each intervention of a study on random tokens, and its edits by strength.
 
     Args:
         config: of the study.

@@ -138,7 +138,7 @@ def drawn(mutants: Mapping[str, Sequence[str]], size: int | None, seed: int) -> 
 
 
 def noted() -> dict[str, dict]:
-    """Of each test of this version of code and tests: its ``seconds``, those of its ``setup``, and the ``functions`` that it calls."""
+    """Facts of each test of this version of code and tests: its ``seconds``, those of its ``setup``, and the ``functions`` that it calls."""
     versions = {name: version_of(name) for name in test_files()}
     found = {}
     for line in map(json.loads, NOTES.read_text().splitlines()) if NOTES.is_file() else ():

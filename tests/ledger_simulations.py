@@ -60,7 +60,7 @@ def table(schema, rows: Sequence[Mapping]) -> pl.DataFrame:
 
 
 def plain_table(schema, rows: Sequence[Mapping]) -> pl.DataFrame:
-    """The same of rows of plain numbers, without the threads that Polars starts for it.
+    """Table made of rows of plain numbers, without the threads that Polars starts for it.
 
     What is made when this module is imported must start none: benchmarks/mutation.py forks afterwards, and threads are lost in a fork.
     """
