@@ -48,20 +48,28 @@ def pytest_configure(config):
 # (--dist loadfile), since its tests share what it sets up.
 _LONGEST = [
     "test_reruns",
-    "test_cluster_run",
     "test_declared",
+    "test_cluster_run",
     "test_sharing",
-    "test_failures",
-    "test_extending",
-    "test_incremental",
-    "test_bad_input",
     "test_interruption",
-    "test_first_look",
+    "test_incremental",
     "test_training",
-    "test_end_to_end",
+    "test_failures",
     "test_engines",
-    "test_one_line",
+    "test_faults",
     "test_deployment",
+    "test_variants",
+    "test_plan",
+    "test_one_line",
+    "test_bad_input",
+    "test_first_look",
+    "test_capture",
+    "test_end_to_end",
+    "test_pretraining_cost",
+    "test_figures_structure",
+    "test_code_version",
+    "test_extending",
+    "test_readme",
 ]
 
 
@@ -100,7 +108,7 @@ def fresh(tmp_path_factory) -> Project:
 @pytest.fixture(scope="session")
 def finished(fresh, tmp_path_factory) -> Project:
     """The tiny study after its run. Tests only look at it; those that change something take a copy."""
-    return made_once(tmp_path_factory, "finished", lambda folder: fresh.copy(folder).run_by_command())
+    return made_once(tmp_path_factory, "finished", lambda folder: fresh.copy(folder).run())
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Python that has imported already what costs seconds: a server whose forks run scripts and Snakemake, and its client.
 
-A job of the tiny study computes for a tenth of a second and imports for one to three. The study's first run of all, and tests whose claim
-is about processes, start each job as a user's run does; other runs start it in a fork. As a program::
+A job of the tiny study computes for a tenth of a second and imports for one to three. Tests whose claim is about processes start each job
+as a user's run does, among them those that compare its tables and a figure with the study's first run of all; that one and all others
+start it in a fork. As a program::
 
     python -I forked_python.py serve SOCKET PYTHON MODULE...   serves until its standard input is closed
     python -I -S forked_python.py ask SOCKET ARGUMENT...       does what python ARGUMENT... would do; its fork ends with it

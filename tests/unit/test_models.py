@@ -258,7 +258,7 @@ def _keep(share):
         ("config.json", lambda _: b"[" * 100_000, "its config.json is missing or damaged"),
         ("generation_config.json", lambda _: b"3", "its generation_config.json is no dictionary, but of type int"),
         ("tokenizer_config.json", lambda _: b"[]", "its tokenizer_config.json is no dictionary, but of type list"),
-        ("tokenizer.json", _keep(0.5), "its tokenizer cannot be loaded .*; take intact tokenizer files"),
+        ("tokenizer.json", _keep(0.5), "its tokenizer.json is missing or damaged .*; take an intact copy"),
         ("tokenizer.json", lambda _: b"{}", "its tokenizer cannot be loaded .*; take intact tokenizer files"),
     ],
 )  # fmt: skip
