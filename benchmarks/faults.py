@@ -289,27 +289,14 @@ class Campaign:
         project, expected = self.copy("no edit"), self.expected()
         files = fault_trials.files_by_level(project)[one.subject]
         damages = fault_trials.draw_damages(project, rng, files, one.trials)
-        edit, targets = None, []
+        edit = None
         if one.subject == "records":  # which say what a result was made with, and are read after an edit
             edit, expected = EPSILON, self.expected(EPSILON)
             EDITS[EPSILON](project)
         elif one.subject in READERS and one.number % 2:
             edit = READERS[one.subject]
             module(edit)(project)
-        if one.subject in (
-            "activations",
-            "pretraining",
-            "prompts and tokens",
-            "models",
-            "statistics",
-        ):  # without figures, for the time
-            targets = [
-                file
-                for file in expected
-                if file.startswith(f"{STUDY}/statistics/") or file == f"{STUDY}/claims.parquet"
-            ]
-            targets = [file for file in targets if file.endswith(".parquet")]
-        found = fault_trials.outcomes(project, damages, expected, *targets)
+        found = fault_trials.outcomes(project, damages, expected)
         return [asdict(damage) | {"edit": edit, "outcome": outcome, "note": note} for damage, outcome, note in found]
 
     def _inputs(self, one: Round, rng: random.Random) -> list[dict[str, Any]]:

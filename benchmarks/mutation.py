@@ -41,7 +41,7 @@ CHOICE = "MUTANT_UNDER_TEST"  # of mutmut: which mutant runs; "stats" notes the 
 # The unit tests of statistics and claims. Those that are not named either need minutes or call them only on their way to something else.
 TESTS = (
     "anatomy", "claim_tests", "claims", "grids", "intervention_statistics", "ladder", "learning_rates", "ledger_faults",
-    "ledger_statistics", "missing", "over_models", "page_sentences", "pretraining_comparison", "related_measures",
+    "ledger_statistics", "missing", "over_models", "page_sentences", "pretraining_comparison", "pretraining_timing", "related_measures",
     "resampling", "shares", "sinks_under_patches", "statistics", "structure", "training_claims", "training_statistics",
     "exact_*", "properties_bootstrap", "properties_statistics",
 )  # fmt: skip

@@ -433,7 +433,8 @@ def draw_damages(project: Project, rng: random.Random, files: Sequence[str], num
         others = [
             project.folder / other
             for other in by_kind[kind_of(file)]
-            if Path(other).suffix == Path(file).suffix and other != file
+            # one may have been deleted here
+            if Path(other).suffix == Path(file).suffix and other != file and (project.folder / other).is_file()
         ]
         path = project.folder / file
         times = path.stat()
@@ -471,9 +472,7 @@ REBUILT, REFUSED, FOUND, HARMLESS, AS_EDIT = "rebuilt", "refused", "found", "har
 LOST, OTHER = "lost", "silently other"
 
 
-def outcomes(
-    project: Project, damages: Sequence[Damage], expected: Mapping[str, str], *targets: str
-) -> list[tuple[Damage, str, str]]:
+def outcomes(project: Project, damages: Sequence[Damage], expected: Mapping[str, str]) -> list[tuple[Damage, str, str]]:
     """Let a user go on after damage, and tell what became of each: run, do what the messages say, verify, and compare.
 
     Returns:
@@ -489,7 +488,7 @@ def outcomes(
 
     damaged = {damage.file: _digest(project.folder / damage.file) for damage in damages}
     try:
-        first = finish(project, *targets)
+        first = finish(project)
         for said in first.said:
             note(REFUSED, remedies(said))
         for said in first.verified:
@@ -506,7 +505,7 @@ def outcomes(
             found = remedies(said)
             note(FOUND, found)
             delete(project, found)
-            finish(project, *targets)
+            finish(project)
         else:
             raise Lost(f"verify does not pass: {said[-1500:]}")
     except Lost as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import forked_python
 
 # what Snakemake and the jobs of a study import of other packages
-_MODULES = (
+MODULES = (
     "snakemake.cli", "snakemake.dag", "snakemake.script", "packaging.requirements", "pydantic", "psutil",
     "torch", "transformers.models.llama.modeling_llama", "transformers.generation", "accelerate", "safetensors.torch", "tokenizers",
     "polars", "pyarrow.parquet", "scipy.stats", "seaborn", "matplotlib.backends.backend_svg", "jinja2", "altair",
@@ -33,7 +33,7 @@ class Server:
         self.python = Path(self._folder.name, "python")
         self.python.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
         self.python.chmod(0o755)
-        command = [sys.executable, "-I", forked_python.__file__, "serve", address, self.python, *_MODULES]
+        command = [sys.executable, "-I", forked_python.__file__, "serve", address, self.python, *MODULES]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
         while not os.path.exists(address):
             assert self._process.poll() is None, f"{command} ended with {self._process.returncode}"

@@ -197,6 +197,16 @@ def test_norms_and_their_ratio_surge_and_changes(tmp_path, rng):
     assert alone["norm_surge"].to_pylist()[0]["layer"] is None and alone["norm_changes"].num_rows == 0
 
 
+def test_the_surge_is_that_of_all_sequences_and_not_of_a_replicate(tmp_path):
+    norm = np.ones((N, T))
+    norm[np.asarray(RESAMPLING.weights(N))[0].argmin(), 0] = 40.0  # of a sequence that the first replicate lacks
+    inputs = magnitudes(tmp_path / "m.parquet", {0: {"norm": norm}})
+    [surge] = norms.compute(inputs, **NAMES, surge_ratio=3.0, change_factor=5.0, resampling=RESAMPLING)[
+        "norm_surge"
+    ].to_pylist()
+    assert (surge["layer"], surge["layer_low"], surge["layer_high"]) == (0, 0, 1)
+
+
 # ---- scores
 
 

@@ -498,6 +498,8 @@ def test_effective_rank_equals_the_singular_values_of_the_full_matrix(llama_meas
         p = sigma / sigma.sum()
         np.testing.assert_allclose(row["effective_rank"], np.exp(-(p * np.log(p)).sum()), rtol=1e-5)
         assert row["tokens"] == len(x)
+    sides = {(positions, centred) for positions in ("all", "later") for centred in (False, True)}
+    assert set(mean.select("positions", "centred").iter_rows()) == sides and len(mean) == 4
     for row in mean.to_dicts():
         own = table.filter(
             (pl.col("positions") == row["positions"]) & (pl.col("centred") == row["centred"]) & (pl.col("layer") >= 0)

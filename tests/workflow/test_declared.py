@@ -14,12 +14,12 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
+import forks
 from planned_jobs import scripts_of_jobs
 
 # a process with the heavy imports of all scripts, and nothing of this project, whose forks run one job each
 _SPAWNED = multiprocessing.get_context("spawn")
 ENDS_ORPHANS = "src/sinkorigin/parent_processes.py"  # every job imports it, and no result depends on it
-_HEAVY = ["torch", "transformers", "seaborn", "polars", "pyarrow.parquet", "scipy.stats", "pydantic"]
 
 
 class Named(dict):
@@ -57,7 +57,7 @@ def run_each_alone(folder: Path, project: Path, jobs: dict[str, dict]) -> dict[s
 
 
 def _fork_each(folder: Path, project: Path, jobs: dict[str, dict], sender) -> None:
-    for module in _HEAVY:
+    for module in forks.MODULES:
         import_module(module)
     forked = multiprocessing.get_context("fork")
     for rule, facts in jobs.items():
