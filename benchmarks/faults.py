@@ -106,7 +106,7 @@ class Round:
 
 FIRST = "first run"
 PLAN = [
-    ("runs", FIRST, 10, 10), ("runs", EVERYTHING, 4, 10), ("runs", "module of a statistic", 1, 10), ("runs", EPSILON, 1, 10),
+    ("runs", FIRST, 12, 10), ("runs", EVERYTHING, 4, 10), ("runs", "module of a statistic", 1, 10), ("runs", EPSILON, 1, 10),
     ("jobs", FIRST, 2, 12), ("jobs", EVERYTHING, 2, 12), ("jobs", "module of a statistic", 1, 8), ("jobs", EPSILON, 1, 8),
     ("damages", "claims and figures", 3, 16), ("damages", "statistics", 4, 15), ("damages", "records", 3, 20), ("damages", "logs", 1, 20),
     ("damages", "interventions", 2, 6), ("damages", "activations", 2, 6), ("damages", "pretraining", 2, 6),
