@@ -211,6 +211,7 @@ def ratio(a: np.ndarray, b: np.ndarray) -> str:
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
 
 
+LONG_STEPS = 10_000_000  # parameters from which on a step is long enough to be a turn
 # of a step's time to that of the other: as ``ratio`` of speeds 1.5, 0.97, and of times 1.08; None where no bar was set
 COMPARED = (
     ("softmax", "trainer", "transformers' Trainer", 1 / 1.5),
@@ -226,8 +227,13 @@ def measure(name: str, settings: TrainingSettings, arguments) -> list[Measured]:
     tokens = load_tokens(arguments.tokens)
     settings = replace(settings, dtype=arguments.dtype, compile=arguments.compile)
     parameters = sum(parameter.numel() for parameter in fresh_model(settings, tokens.vocabulary).parameters())
+    steps = arguments.steps or (4 if parameters < LONG_STEPS else 1)
+    arguments = argparse.Namespace(**{**vars(arguments), "steps": steps})
     print(f"\n{name}: {parameters:,} parameters, batches of {settings.batch} x {settings.length}, ", end="")
-    print(f"{resolve_dtype(settings.dtype, arguments.device)[1]}, compile {settings.compile}", flush=True)
+    print(
+        f"{resolve_dtype(settings.dtype, arguments.device)[1]}, compile {settings.compile}, turns of {steps} steps",
+        flush=True,
+    )
     context = multiprocessing.get_context("spawn")
     pipes, workers, times = {}, {}, {contender: [] for contender in CONTENDERS}
     try:
@@ -285,15 +291,15 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=4, help="steps in a turn")
+    parser.add_argument(
+        "--steps", type=int, help="steps in a turn; 4, or 1 from 10 M parameters on, whose steps take seconds on a CPU"
+    )
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     parser.add_argument("--compile", action="store_true", help="compile train and the bare loop")
     parser.add_argument("--cache", default="results/.cache/torch", help="where compiled code is kept")
     add_json_option(parser)
     arguments = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds of {arguments.steps} steps"
-    )
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds")
     write_json(arguments.json, [one for name in arguments.sizes for one in measure(name, SIZES[name], arguments)])
 
 

@@ -7,6 +7,7 @@ from architectures import build
 from sinkorigin.activations.capture import watch_sites
 from sinkorigin.errors import SinkoriginError
 from sinkorigin.interventions.context import intervene
+from sinkorigin.interventions.kinds.blind_to_first import BlindToFirst
 from sinkorigin.interventions.kinds.dominating_dims import DominatingDims
 from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.interventions.kinds.mean_and_deviation import MeanAndDeviation
@@ -17,6 +18,7 @@ from sinkorigin.interventions.kinds.shuffled_deviations import ShuffledDeviation
 from sinkorigin.interventions.kinds.super_neuron_ablation import SuperNeuronAblation
 from sinkorigin.interventions.kinds.value_averaging import ValueAveraging
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
+from sinkorigin.interventions.kinds.window import Window
 from sinkorigin.interventions.schemas import layer_runs
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
@@ -43,6 +45,24 @@ def values_of(model, ids, layer, edits=()):
     """The value vectors (N, H, T, d_k) of a layer, read off by making every position attend to itself only."""
     alone = Mask(layers=[layer], positions=range(ids.shape[1]))
     return run(model, ids, *edits, alone)[0].aggregation[layer]
+
+
+def test_blind_to_first_hides_nothing_more_from_a_position_than_a_sliding_window_and_the_first_token(token_ids):
+    model, ids = build("mistral"), torch.from_numpy(token_ids)  # its window is four tokens
+    plain, _ = run(model, ids)
+    watch, _ = run(model, ids, BlindToFirst(layers=[0], positions=[3, 9]))
+    weights = plain.weights[0].clone()
+    assert (weights[:, :, 3, :4] > 0).all() and (weights[:, :, 9, 6:10] > 0).all() and not weights[:, :, 9, :6].any()
+    weights[:, :, 3, 0] = 0
+    weights[:, :, 3] /= weights[:, :, 3].sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(watch.weights[0], weights)
+
+
+def test_a_window_longer_than_that_of_the_model_is_refused(token_ids):
+    with pytest.raises(
+        SinkoriginError, match="window lets position 9 attend to 5, 6, 7, 8, 9 only, but layer 0 hides that"
+    ):
+        run(build("mistral"), torch.from_numpy(token_ids), Window(layers=[0], positions=[9], strength=5))
 
 
 def test_mask_makes_the_aggregation_the_value_vector(any_model, token_ids):

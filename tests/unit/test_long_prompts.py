@@ -42,6 +42,7 @@ def blocks(monkeypatch):
         monkeypatch.setattr(batches, "ATTENTION_BYTES", 1)
         monkeypatch.setattr(batches, "_BLOCK_BYTES_CPU", 4 * T * 2)
         monkeypatch.setattr(batches, "_FEWEST_QUERIES", 2)
+        monkeypatch.setattr(batches, "_FEWEST_QUERIES_CPU", 2)
 
     return begin
 
@@ -164,18 +165,18 @@ def test_attention_in_blocks_that_is_not_the_class_s_own_ends_the_extraction(nam
 
 
 def test_a_model_that_computes_with_its_mask_is_refused_for_long_prompts(blocks, tmp_path):
-    model = build("llama")
-    model.model.layers[0].self_attn.register_forward_pre_hook(
+    model = build("llama")  # of all tests
+    with model.model.layers[0].self_attn.register_forward_pre_hook(
         lambda _m, args, kwargs: (args, {**kwargs, "attention_mask": kwargs["attention_mask"].clone()}),
         with_kwargs=True,
-    )
-    architecture = read_architecture(model)
-    extracted(model, tmp_path / "short")
-    blocks()
-    with pytest.raises(
-        SinkoriginError, match="computes with its attention mask itself .*its clone.* use prompts of at most"
     ):
-        extracted(model, tmp_path / "long", architecture)
+        architecture = read_architecture(model)
+        extracted(model, tmp_path / "short")
+        blocks()
+        with pytest.raises(
+            SinkoriginError, match="computes with its attention mask itself .*its clone.* use prompts of at most"
+        ):
+            extracted(model, tmp_path / "long", architecture)
 
 
 def test_the_kept_site_attention_is_the_whole_matrix_of_long_prompts_too(blocks, tmp_path):
@@ -222,9 +223,9 @@ def test_tables_of_prompts_longer_than_they_list_positions_hold_scores_over_all_
 
 
 def test_blocks_depend_on_sizes_alone_and_stay_within_their_bytes():
-    assert batches.block_shape(1, 9, 32768, 32768, on_cpu=True) == (1, 64)
+    assert batches.block_shape(1, 9, 32768, 32768, on_cpu=True) == (1, 128)
     assert batches.block_shape(1, 9, 4096, 4096, on_cpu=True) == (2, 256)
-    assert batches.block_shape(1, 32, 131072, 131072, on_cpu=True) == (1, 16)
+    assert batches.block_shape(1, 32, 131072, 131072, on_cpu=True) == (1, 128)
     heads, queries = batches.block_shape(1, 32, 32768, 32768, on_cpu=False)
     assert heads * queries * 32768 * 4 <= batches.ATTENTION_BYTES
     assert not batches.in_blocks(1, 9, 2730, 2730) and batches.in_blocks(1, 9, 2731, 2731)

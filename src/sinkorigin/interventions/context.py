@@ -180,11 +180,11 @@ class EditTap(Tap):
                 keys = keys.to(logits.device).unsqueeze(1).expand(-1, logits.shape[1], -1)  # (N, H, K)
                 plain = logits[sequences, :, rows]  # (N, H, S)
                 lowest = torch.finfo(logits.dtype).min
-                if (plain.gather(-1, keys)[place.here] <= lowest / 2).any():
+                if not self.edit.only_hides and (plain.gather(-1, keys)[place.here] <= lowest / 2).any():
                     raise SinkoriginError(
                         f"{self.edit.kind} lets position {place.target.position} attend to {listed(visible)} only, but layer {layer} "
-                        "hides that from it, as attention does that selects its keys; choose another position, or layers without "
-                        "selection"
+                        "hides that from it, as a sliding window does, or attention that selects its keys; choose another position, or layers "
+                        "that show it"
                     )
                 seen = torch.full_like(plain, lowest)
                 seen.scatter_(-1, keys, plain.gather(-1, keys))

@@ -244,7 +244,14 @@ class Edit:
 
 
 class AttentionEdit(Edit):
-    """An edit of what the edited positions attend to."""
+    """An edit of what the edited positions attend to.
+
+    Attributes:
+        only_hides: whether keys that a layer hides by itself, as a sliding window does, may be among the visible ones, and stay hidden.
+            Otherwise they are an error, because the edit would be another than the one that is named.
+    """
+
+    only_hides: ClassVar[bool] = False
 
     def visible(self, position: int) -> Sequence[int]:
         """Keys that an edited position attends to; the others are hidden from it."""

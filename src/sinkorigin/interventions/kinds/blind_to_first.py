@@ -11,6 +11,7 @@ class BlindToFirst(AttentionEdit):
 
     formula = "k attends to 1 … k"
     role = "treatment"
+    only_hides = True
 
     @classmethod
     def refusal(cls, targets, strengths):
