@@ -1,6 +1,7 @@
 """A run that is stopped in the middle, however it is stopped, is finished by the same command, with the same tables."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,15 @@ import pytest
 from tiny_study import digests, wait_until
 
 TARGET = "results/tiny/pretraining/softmax/seed=0/history.parquet"
+LOG = "logs/pretrain_with_checkpoints/softmax/seed=0.log"
+
+
+@pytest.fixture
+def untrained(study):
+    """The finished study without one training, which is what a run has to do."""
+    shutil.rmtree((study.folder / TARGET).parent)
+    (study.results / LOG).unlink()
+    return study
 
 
 def start(project, *program):
@@ -37,11 +47,10 @@ def scripts_of(project):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path, how):
-    project = fresh.copy(tmp_path / "project")
+def test_a_stopped_run_is_finished_by_the_same_command(finished, untrained, how):
+    project = untrained
     run = start(project)
-    log = project.results / "logs/pretrain_with_checkpoints/softmax/seed=0.log"
-    assert wait_until(log.exists, 120), "training did not start"
+    assert wait_until((project.results / LOG).exists, 120), "training did not start"
     run.send_signal(how)
     run.communicate(timeout=60)
     assert run.returncode != 0
@@ -52,13 +61,15 @@ def test_a_stopped_run_is_finished_by_the_same_command(finished, fresh, tmp_path
     said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said
     assert ("clearing its lock" in said) == (how == signal.SIGKILL)
-    reference = digests(finished.results)
-    compared = {name: digest for name, digest in digests(project.results).items() if "timing" not in name}
-    assert compared == {name: reference[name] for name in compared}
+    found, reference = (
+        {name: digest for name, digest in digests(study.results).items() if "timing" not in name}
+        for study in (project, finished)
+    )
+    assert found == reference
 
 
-def test_a_run_outlives_the_shell_that_started_it(fresh, tmp_path):
-    project = fresh.copy(tmp_path / "project")
+def test_a_run_outlives_the_shell_that_started_it(untrained):
+    project = untrained
     command = f"nohup {sys.executable} -m snakemake --configfile tiny.yaml --cores 2 {TARGET} > said 2>&1 &"
     subprocess.run(["bash", "-c", command], cwd=project.folder, env=project.environment(), check=True)
     assert wait_until(lambda: (project.folder / TARGET).exists() or not scripts_of(project), 200)
@@ -66,8 +77,8 @@ def test_a_run_outlives_the_shell_that_started_it(fresh, tmp_path):
     assert (project.folder / TARGET).exists(), (project.folder / "said").read_text()
 
 
-def test_every_start_beside_a_living_run_is_refused(fresh, tmp_path):
-    project = fresh.copy(tmp_path / "project")
+def test_every_start_beside_a_living_run_is_refused(untrained):
+    project = untrained
     run = start(project, "-m", "snakemake")  # a plain run is recognised like one by this command
     locks = project.folder / ".snakemake/locks"
     assert wait_until(lambda: any(locks.glob("*.run")), 60)
