@@ -19,9 +19,9 @@ reproduce: .venv/installed  ## the default study: environment, then snakemake --
 first-look: .venv/installed  ## the chain in one model, within minutes; the whole study makes none of it again
 	$(BIN)/python workflow_scripts/reproduce.py --cores all first_look $(SNAKEMAKE_ARGS)
 
-# A file of tests runs in one of four processes, some of which wait for a cluster or a signal, and those that take minutes begin first
+# A file of tests runs in one of five processes on two cores, some of which wait for a cluster or a signal, and those that take minutes begin first
 # (tests/conftest.py).
-PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST := -m pytest -n 5 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed .venv/validator/installed  ## all tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python $(PYTEST)
