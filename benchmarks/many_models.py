@@ -32,7 +32,7 @@ import polars as pl
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from planning import measured
+from measured import cost_of
 
 from forks import Server
 from local_slurm import LocalSlurm, fill_in, snakemake
@@ -244,9 +244,8 @@ def main() -> None:
     models, failing = write_models(project.folder / "models", folder / "tokenizer", arguments.models, arguments.failing)
     project.write_config(study(models))
     if arguments.plan:
-        plan = measured([*project.command("--dry-run"), "--quiet", "rules"], project.folder, 1)
-        print(plan["said"])
-        print(f"planned in {plan['wall']:.1f} s, {plan['processor']:.1f} s of processor, {plan['memory']:.0f} MB")
+        plan = cost_of([*project.command("--dry-run"), "--quiet", "rules"], project.folder)
+        print(f"planned in {plan.seconds:.1f} s, {plan.processor_seconds:.1f} s of processor, {plan.megabytes:.0f} MB")
         return
     faults, wall, processor, said = run(folder, project, arguments)
     results = project.folder / "results" / STUDY

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import runpy
 import sys
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def run(project, **options):
 def ran(project):
     path = project / "ran.txt"
     return path.read_text().splitlines() if path.is_file() else []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_imports(path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(path))
 
 
 def test_what_is_measured_is_not_measured_again_until_code_or_command_change(project):
