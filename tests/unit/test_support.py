@@ -20,6 +20,7 @@ from sinkorigin.interventions.kind import kind_named
 from sinkorigin.interventions.kinds.mask import Mask
 from sinkorigin.interventions.kinds.variance_amplification import VarianceAmplification
 from sinkorigin.interventions.sweep import Sweep, measure_baseline, run_sweeps
+from sinkorigin.models.loading import load_model
 from sinkorigin.sites.architecture import read_architecture
 from sinkorigin.sites.attention import Tap
 from sinkorigin.statistics import (
@@ -285,6 +286,23 @@ def test_a_layer_that_selects_its_keys_lets_no_mask_choose_one_that_it_hides():
     with applied(architecture, Mask(layers=[0], positions=[T - 1])), torch.no_grad():
         with pytest.raises(SinkoriginError, match="mask lets position 9 attend to 9 only, but layer 0 hides that"):
             model(ids)
+
+
+def test_a_class_older_than_the_attention_interface_is_read_as_it_is_loaded_from_its_files(tmp_path):
+    ids = torch.arange(3, 3 + 2 * T).reshape(2, T)
+    tiny_model("falcon").save_pretrained(tmp_path / "falcon")
+    model = load_model(tmp_path / "falcon")
+    assert model.config._attn_implementation == "sdpa"
+    with torch.no_grad():
+        plain = model(ids).logits
+        architecture = read_architecture(model)
+        assert architecture.eager and len(architecture.attention) == LAYERS
+        architecture.check_against_eager(ids, "m")
+        with applied(architecture, Mask(layers=[0], positions=[T - 1])):
+            masked = model(ids).logits
+        assert model.config._attn_implementation == "sdpa" and torch.equal(model(ids).logits, plain)
+        torch.testing.assert_close(masked[:, : T - 1], plain[:, : T - 1])  # by the eager function
+    assert not torch.allclose(masked[:, T - 1], plain[:, T - 1], atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -201,11 +201,19 @@ def _implemented(model: PreTrainedModel, implementation: str) -> Iterator[None]:
     if before == implementation:  # an outer block has set it; setting it again walks through all modules
         yield
         return
-    model.set_attn_implementation(implementation)
+    _set_implementation(model, implementation)
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        _set_implementation(model, before)
+
+
+def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
+    model.set_attn_implementation(implementation)
+    # Classes older than transformers' attention interface, such as Falcon, are left as they are, but read in every pass which one their
+    # config names.
+    if model.config._attn_implementation != implementation:
+        model.config._attn_implementation = implementation
 
 
 def through_taps(model: PreTrainedModel) -> AbstractContextManager[None]:
