@@ -209,10 +209,9 @@ def _implemented(model: PreTrainedModel, implementation: str) -> Iterator[None]:
 
 
 def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
-    model.set_attn_implementation(implementation)
-    # Classes older than transformers' attention interface, such as Falcon, are left as they are, but read in every pass which one their
-    # config names.
-    if model.config._attn_implementation != implementation:
+    if model._can_set_attn_implementation():
+        model.set_attn_implementation(implementation)
+    else:  # a class older than transformers' attention interface, such as Falcon, reads in every pass which one its config names
         model.config._attn_implementation = implementation
 
 
